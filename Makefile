@@ -1,0 +1,42 @@
+# `make pull` and `make test` each do all set-up; only Python 3.11 or newer is needed.
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+export OMP_NUM_THREADS := 1
+
+.PHONY: help pull test clean
+
+help:
+	@echo 'make pull   set up, then pull the init of "pencil sketch"'
+	@echo 'make test   set up, then run every check and the tests'
+	@echo 'make clean  remove the virtual environment and caches'
+
+pull: $(VENV)/.ready
+	$(VENV)/bin/initzoo pull "pencil sketch" --force
+
+test: $(VENV)/.ready-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@for python in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo 'initzoo needs Python 3.11 or newer and found none. Install it, or name it: make PYTHON=/path/to/python3.11 ...' >&2; \
+	  exit 1; \
+	fi; \
+	[ -x $(VENV)/bin/pip ] || $$found -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(PIP) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The commands of `initzoo`: each parses, calls one public function and prints."""

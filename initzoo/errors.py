@@ -1,0 +1,68 @@
+"""The failures that initzoo itself reports; catch `InitzooError` to catch them all."""
+
+
+class InitzooError(Exception):
+    """Base of every failure that initzoo reports on purpose.
+
+    The message is one line: what was looked at, what was found, what to do next.
+    """
+
+
+class UnknownConcept(InitzooError):
+    """The words name no concept of the zoo."""
+
+
+class UnknownZoo(InitzooError):
+    """No bundled zoo and no folder of that name."""
+
+
+class InvalidConcepts(InitzooError):
+    """A concepts file has an unknown operator, parameter or key, or a value out of range."""
+
+
+class InvalidWords(InitzooError):
+    """Words are empty, too long, or hold nothing that the weight generator can read."""
+
+
+class InvalidGenerator(InitzooError):
+    """A weight generator on disk is missing, damaged, or made for another base or layout."""
+
+
+class InvalidImage(InitzooError):
+    """A file is no image that initzoo can read, or it is too small or too large."""
+
+
+class InvalidZoo(InitzooError):
+    """A zoo's index, shard or base is missing, damaged or of another format version."""
+
+
+class InvalidInit(InitzooError):
+    """A file is no init, or its weights are damaged."""
+
+
+class LayoutMismatch(InitzooError):
+    """Weights have other names, shapes or blocks than the layout expects."""
+
+
+class ChecksumMismatch(InitzooError):
+    """Bytes on disk are not the bytes that the index promises."""
+
+
+class OutputError(InitzooError):
+    """A result cannot be written: it exists already, or the place is not writable."""
+
+
+class TeacherError(InitzooError):
+    """A teacher failed on a photo or gave something that is not an image."""
+
+
+class HarvestError(InitzooError):
+    """A harvest cannot start or go on, e.g. its folder belongs to another recipe."""
+
+
+class TrainingError(InitzooError):
+    """A training of the weight generator cannot start or go on."""
+
+
+class MissingExtra(InitzooError):
+    """A feature needs a package that is not installed."""

@@ -1,0 +1,135 @@
+"""Whole or nothing: write files and folders beside their place, then rename them into it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from initzoo.errors import OutputError
+
+__all__ = ["replace_folder", "write_bytes"]
+
+
+def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: where the file goes; its folder must exist.
+        data: the file's bytes.
+        force: replace a file that is there already.
+
+    Raises:
+        OutputError: the file exists and `force` is off, its place is a folder, or
+            it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(Path(folder) / "note.txt", b"hello", force=False)
+        ...     (Path(folder) / "note.txt").read_text()
+        'hello'
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        raise OutputError(f"cannot write {path}: it is a folder. Name a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OutputError(f"cannot write {path}: it is a device or the like. Name a file")
+    if os.path.lexists(path) and not force:
+        raise OutputError(f"{path} exists already. Choose another name, or add --force to replace it")
+    _check_parent(path)
+    beside = _beside(Path(os.path.realpath(path)), "part")
+    try:
+        with open(beside, "xb") as file:
+            file.write(data)
+        os.replace(beside, os.path.realpath(path))
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: Path, *, force: bool) -> Iterator[Path]:
+    """Fill a folder whole or not at all.
+
+    Gives an empty folder beside `path` to write into. It takes the place of `path`
+    when the block ends well, and is removed when the block fails. An empty folder
+    at `path` counts as free.
+
+    Args:
+        path: where the folder goes; its parent must exist.
+        force: replace a folder that is there already, with all that is in it.
+
+    Raises:
+        OutputError: the folder holds something and `force` is off, its place is a
+            file or the current folder, or it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     with replace_folder(Path(parent) / "pairs", force=False) as folder:
+        ...         write_bytes(folder / "a.txt", b"a", force=False)
+        ...     [file.name for file in (Path(parent) / "pairs").iterdir()]
+        ['a.txt']
+    """
+    path = Path(path)
+    _check_folder_place(path, force)
+    beside = _beside(path, "part")
+    try:
+        beside.mkdir()
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    try:
+        yield beside
+        _swap(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check_folder_place(path: Path, force: bool) -> None:
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise OutputError(f"cannot write the folder {path}: a file has that name. Choose another name")
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise OutputError(f"cannot replace {path}: it is the current folder or holds it. Name a new folder")
+    _check_parent(path)
+    if os.path.isdir(path) and not force:
+        try:
+            is_empty = next(path.iterdir(), None) is None
+        except OSError as error:
+            raise _not_writable(path, error) from error
+        if not is_empty:
+            raise OutputError(f"{path} is not empty. Choose another folder, or add --force to replace it")
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put `new` at `path`; what was there is kept until the new folder stands."""
+    old = _beside(path, "old")
+    moved = False
+    try:
+        if path.exists():
+            os.rename(path, old)
+            moved = True
+        os.rename(new, path)
+    except OSError as error:
+        if moved:
+            os.rename(old, path)
+        raise _not_writable(path, error) from error
+    if moved:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_parent(path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}. Make it first")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.absolute().parent / f".{path.name[:100]}.{secrets.token_hex(4)}.{ending}"
+
+
+def _not_writable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}. Choose a place that is writable")

@@ -1,0 +1,96 @@
+"""The frame of the command line: help is quick, failures are one line, results and progress are apart."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from initzoo import __version__
+from initzoo.cli.main import COMMANDS, LazyGroup, main
+from initzoo.errors import InitzooError
+
+
+@click.command()
+@click.argument("what")
+def fail(what: str) -> None:
+    """Fail."""
+    raise {
+        "ours": InitzooError("no such thing. Try another"),
+        "keys": KeyboardInterrupt(),
+        "bug": KeyError("x"),
+    }[what]
+
+
+@pytest.fixture
+def with_fail(monkeypatch: pytest.MonkeyPatch) -> click.Command:
+    monkeypatch.setitem(COMMANDS, "fail", f"{__name__}:fail")
+    return main
+
+
+def test_every_command_is_there_and_has_help() -> None:
+    context = click.Context(main)
+    assert isinstance(main, LazyGroup)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+        assert command.get_short_help_str()
+        assert all(parameter.help for parameter in command.params if isinstance(parameter, click.Option)), (
+            f"an option of {name} has no help"
+        )
+
+
+def test_version_is_the_packages() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout == f"initzoo, version {__version__}\n"
+
+
+def test_unknown_commands_are_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["pul"])
+    assert result.exit_code == 2
+    assert "pul" in result.stderr
+
+
+def test_our_failures_are_one_line_and_exit_1(with_fail: click.Command) -> None:
+    result = CliRunner().invoke(with_fail, ["fail", "ours"])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: no such thing. Try another\n"
+    assert result.stdout == ""
+
+
+def test_ctrl_c_exits_130_without_a_traceback(with_fail: click.Command) -> None:
+    result = CliRunner().invoke(with_fail, ["fail", "keys"])
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n"
+
+
+def test_bugs_keep_their_traceback(with_fail: click.Command) -> None:
+    assert isinstance(CliRunner().invoke(with_fail, ["fail", "bug"]).exception, KeyError)
+
+
+def test_the_module_is_the_command() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "initzoo", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"initzoo, version {__version__}\n"
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    """As in `initzoo list --json | head -1`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "initzoo", "list", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    process.wait()

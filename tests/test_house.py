@@ -1,0 +1,118 @@
+"""The house is in order: light imports, examples that work, a README that names real commands."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from initzoo.cli.main import COMMANDS, main
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "gradio", "datasets", "pyarrow", "cv2", "skimage", "transformers", "huggingface_hub"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of the top-level modules that are loaded when `code` has run in a new process."""
+    report = "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    program = f"import sys\ntry:\n    {code}\nfinally:\n    {report}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(result.stderr.split())
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The `initzoo ...` lines of fenced blocks, without prompts, as words."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
+    lines = [line.removeprefix(".venv/bin/") for line in lines]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("initzoo ")]
+
+
+def check_command(words: list[str]) -> None:
+    """Raise unless click would accept these words: the command exists, and its options do."""
+    context = click.Context(main)
+    assert words[0] == "initzoo"
+    if words[1].startswith("-"):
+        return
+    command = main.get_command(context, words[1])
+    assert command is not None, f"no command {words[1]}"
+    command.make_context(words[1], words[2:], parent=context, resilient_parsing=False)
+
+
+def test_import_initzoo_is_light() -> None:
+    assert not modules_after("import initzoo") & (HEAVY | {"numpy", "PIL", "click"})
+
+
+def test_help_is_light() -> None:
+    loaded = modules_after("from initzoo.cli.main import main; main(['--help'])")
+    assert "click" in loaded
+    assert not loaded & (HEAVY | {"numpy", "PIL", "tqdm"})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command_ends_with_an_example_that_works(name: str) -> None:
+    context = click.Context(main, info_name="initzoo")
+    command = main.get_command(context, name)
+    assert command is not None
+    text = command.get_help(click.Context(command, info_name=name, parent=context))
+    last = text.rstrip().splitlines()[-1].strip()
+    assert last.startswith(f"initzoo {name}"), f"the help of {name} ends with: {last}"
+    check_command(shlex.split(last))
+
+
+def test_readme_commands_exist() -> None:
+    commands = commands_in((ROOT / "README.md").read_text("utf-8"))
+    assert any(words[1] == "pull" for words in commands)
+    for words in commands:
+        check_command(words)
+
+
+def test_readme_names_the_set_up_commands_of_the_makefile() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert {"pull", "test"} <= set(targets)
+    assert set(re.findall(r"^(?:\$ )?make ([a-z]+)", readme, re.MULTILINE)) >= {"pull", "test"}
+    assert (ROOT / ".ci" / "run").read_text("utf-8").rstrip().endswith("exec make test")
+
+
+def test_docstring_examples_are_tested() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]
+    assert "--doctest-modules" in options["addopts"]
+    assert "initzoo" in options["testpaths"]
+    assert options["filterwarnings"] == ["error"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "initzoo").rglob("*.py")), ids=lambda path: path.stem)
+def test_modules_are_short_and_so_are_their_functions(path: Path) -> None:
+    source = path.read_text("utf-8")
+    assert source.count("\n") <= 500
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            n_lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert n_lines <= 60, f"{path.name}: {node.name} has {n_lines} lines"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "initzoo").rglob("*.py")), ids=lambda path: path.stem)
+def test_modules_and_their_public_names_are_explained(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    assert ast.get_docstring(tree), f"{path.name} has no docstring"
+    public = {
+        name
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for name in ast.literal_eval(node.value)
+    }
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in public:
+            assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
+
+
+def test_photos_and_zoo_are_in_the_wheel_table() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
+    assert build["targets"]["wheel"]["force-include"] == {"catalog": "initzoo/catalog"}
