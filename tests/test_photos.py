@@ -1,0 +1,182 @@
+"""Photos come with a split and a licence, at a known size, and vary without ceasing to be photos."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from initzoo.errors import InvalidImage
+from initzoo.images import write_image
+from initzoo.photos import PHOTO_SIDE, TEACHING_SIDE, fit_short_side, load_photos, vary_photo
+
+
+def write_photos(folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        write_image(folder / name, np.full((16, 24, 3), number, np.uint8), force=False)
+
+
+def test_bundled_photos_have_a_licence_and_a_source() -> None:
+    photos = load_photos(split=None)
+    assert len(photos) >= 14
+    for photo in photos:
+        assert photo.licence
+        assert photo.source.startswith(("scikit-image", "scikit-learn"))
+        assert photo.pixels.dtype == np.uint8
+        assert min(photo.pixels.shape[:2]) <= PHOTO_SIDE
+
+
+def test_bundled_splits_share_no_photo() -> None:
+    train = {photo.name for photo in load_photos(split="train")}
+    score = {photo.name for photo in load_photos(split="score")}
+    assert score == {"chelsea", "coffee", "flower", "rocket"}
+    assert len(train) >= 10
+    assert not train & score
+
+
+def test_bundled_photos_are_small() -> None:
+    folder = Path(__file__).parent.parent / "catalog" / "photos"
+    files = {path.name for path in folder.iterdir()}
+    assert files == {f"{photo.name}.png" for photo in load_photos(split=None)} | {"photos.toml"}
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
+
+
+def test_a_folder_is_split_by_name_about_one_in_four(tmp_path: Path) -> None:
+    names = [f"photo{number}.png" for number in range(60)]
+    write_photos(tmp_path, names)
+    score = {photo.name for photo in load_photos(tmp_path, split="score")}
+    train = {photo.name for photo in load_photos(tmp_path, split="train")}
+    assert len(score | train) == 60
+    assert not score & train
+    assert 6 <= len(score) <= 26
+
+
+def test_a_photo_keeps_its_split_when_others_come(tmp_path: Path) -> None:
+    write_photos(tmp_path / "few", [f"photo{number}.png" for number in range(20)])
+    write_photos(tmp_path / "more", [f"photo{number}.png" for number in range(30)])
+    few = {photo.name: photo.split for photo in load_photos(tmp_path / "few", split=None)}
+    more = {photo.name: photo.split for photo in load_photos(tmp_path / "more", split=None)}
+    assert all(more[name] == split for name, split in few.items())
+
+
+@pytest.mark.parametrize("first", range(12))
+def test_two_photos_give_one_of_each_split(tmp_path: Path, first: int) -> None:
+    write_photos(tmp_path, [f"{first}.png", f"{first + 1}.png"])
+    assert sorted(photo.split for photo in load_photos(tmp_path, split=None)) == ["score", "train"]
+
+
+def test_one_photo_is_for_training(tmp_path: Path) -> None:
+    write_photos(tmp_path, ["only.png"])
+    assert load_photos(tmp_path, split="train")[0].name == "only"
+    with pytest.raises(InvalidImage, match="no photos of split 'score'"):
+        load_photos(tmp_path, split="score")
+
+
+def test_subfolders_named_as_splits_are_taken_as_they_are(tmp_path: Path) -> None:
+    write_photos(tmp_path / "train", ["a.png", "b.png"])
+    write_photos(tmp_path / "score", ["c.png"])
+    splits = {photo.name: photo.split for photo in load_photos(tmp_path, split=None)}
+    assert splits == {"a": "train", "b": "train", "c": "score"}
+
+
+def test_other_files_are_passed_over_but_damaged_photos_are_not(photo_folder: Path) -> None:
+    assert [photo.name for photo in load_photos(photo_folder, split=None)] == ["cat", "cup", "dahlia"]
+    (photo_folder / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InvalidImage, match=r"broken\.png"):
+        load_photos(photo_folder, split=None)
+
+
+def test_equal_stems_keep_their_endings_and_equal_names_are_refused(tmp_path: Path) -> None:
+    write_photos(tmp_path / "flat", ["a.png", "a.jpg", "b.png"])
+    assert [photo.name for photo in load_photos(tmp_path / "flat", split=None)] == ["a.jpg", "a.png", "b"]
+    write_photos(tmp_path / "split" / "train", ["a.png"])
+    write_photos(tmp_path / "split" / "score", ["a.png"])
+    with pytest.raises(InvalidImage, match=r"two photos in .* are named 'a'\. Rename one"):
+        load_photos(tmp_path / "split", split=None)
+
+
+def test_large_photos_are_made_smaller_and_small_ones_kept(tmp_path: Path) -> None:
+    write_image(tmp_path / "large.png", np.zeros((800, 1000, 3), np.uint8), force=False)
+    write_image(tmp_path / "small.png", np.zeros((80, 100, 3), np.uint8), force=False)
+    large, small = load_photos(tmp_path, split=None)
+    assert large.pixels.shape == (384, 480, 3)
+    assert small.pixels.shape == (80, 100, 3)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("photo = 3", r"expected \[\[photo\]\] tables"),
+        ("[[photo", "cannot read"),
+        ('[[photo]]\nname = "a"', "photo 0: missing or unknown: author, file"),
+        (
+            '[[photo]]\nname="a"\nfile="a.png"\nsplit="both"\ntitle=""\nauthor=""\nlicence=""\nsource=""',
+            "split 'both'; expected 'train' or 'score'",
+        ),
+        (
+            '[[photo]]\nname="a"\nfile="../a.png"\nsplit="train"\ntitle=""\nauthor=""\nlicence=""\nsource=""',
+            "not a plain file name",
+        ),
+    ],
+)
+def test_a_wrong_table_is_refused(tmp_path: Path, table: str, words: str) -> None:
+    (tmp_path / "photos.toml").write_text(table)
+    with pytest.raises(InvalidImage, match=words):
+        load_photos(tmp_path, split=None)
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidImage, match="no folder of photos at"):
+        load_photos(tmp_path / "nowhere", split=None)
+    with pytest.raises(InvalidImage, match="no photos in"):
+        load_photos(tmp_path, split=None)
+    with pytest.raises(ValueError, match="split must be"):
+        load_photos(split="test")
+
+
+def test_fit_short_side_averages_areas() -> None:
+    checks = np.indices((64, 64)).sum(axis=0) % 2 * 200
+    pixels = np.repeat(checks[:, :, None], 3, axis=2).astype(np.uint8)
+    assert np.unique(fit_short_side(pixels, 32)).tolist() == [100]
+
+
+def test_vary_photo_is_drawn_from_the_generator_alone() -> None:
+    pixels = load_photos(split="score")[0].pixels
+    before = pixels.copy()
+    first = vary_photo(pixels, np.random.default_rng(3))
+    again = vary_photo(pixels, np.random.default_rng(3))
+    other = vary_photo(pixels, np.random.default_rng(4))
+    assert np.array_equal(first, again)
+    assert first.shape != other.shape or not np.array_equal(first, other)
+    assert np.array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("shape", [(300, 451), (384, 384), (60, 40), (256, 1200)])
+def test_vary_photo_keeps_its_promised_size(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for seed in range(8):
+        varied = vary_photo(pixels, np.random.default_rng(seed))
+        assert min(varied.shape[:2]) == TEACHING_SIDE
+        assert max(varied.shape[:2]) <= TEACHING_SIDE * 3 // 2
+        assert varied.dtype == np.uint8
+        assert varied.flags.c_contiguous
+
+
+def test_vary_photo_leaves_no_black_corners() -> None:
+    grey = np.full((300, 400, 3), 150, np.uint8)
+    for seed in range(20):
+        varied = vary_photo(grey, np.random.default_rng(seed))
+        assert np.ptp(varied.reshape(-1, 3), axis=0).max() <= 1
+
+
+def n_colours(photos: list[np.ndarray]) -> int:
+    """How many of 512 coarse colours fill more than 1 in 10,000 of the photos' pixels."""
+    places = [photo.reshape(-1, 3) // 32 @ np.array([64, 8, 1]) for photo in photos]
+    shares = [np.bincount(place, minlength=512) / len(place) for place in places]
+    return int((np.mean(shares, axis=0) > 1e-4).sum())
+
+
+def test_varied_photos_have_twice_the_colours_of_the_photos_themselves() -> None:
+    pixels = [photo.pixels for photo in load_photos(split="train")]
+    varied = [vary_photo(pixels[n % len(pixels)], np.random.default_rng([5, n])) for n in range(60)]
+    assert n_colours(varied) >= 1.9 * n_colours(pixels)
