@@ -1,0 +1,26 @@
+"""Concepts: image edits with their words, and the catalog that lists them."""
+
+from initzoo.concepts.concept import (
+    NOVELTIES,
+    SPLITS,
+    Concept,
+    check_concepts,
+    closest_concepts,
+    family_of,
+    find_concept,
+    normalise_words,
+)
+from initzoo.concepts.files import catalog_folder, load_concepts
+
+__all__ = [
+    "NOVELTIES",
+    "SPLITS",
+    "Concept",
+    "catalog_folder",
+    "check_concepts",
+    "closest_concepts",
+    "family_of",
+    "find_concept",
+    "load_concepts",
+    "normalise_words",
+]

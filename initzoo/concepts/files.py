@@ -1,0 +1,206 @@
+"""Reading concepts from TOML: the catalog, which expands, and a user's plain list."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from initzoo.concepts.concept import NOVELTIES, SPLITS, Concept, check_concepts, family_of
+from initzoo.concepts.looks import Preset, Vocabulary, presets_of, read_step
+from initzoo.concepts.wordings import Templates, Wordings
+from initzoo.errors import InvalidConcepts
+
+_FILE_KEYS = {
+    "licence", "source", "seed", "colours", "new", "degrees", "templates", "drop", "look",
+    "composition", "concept",
+}  # fmt: skip
+_CONCEPT_KEYS = {"id", "prompts", "test_prompts", "teacher", "licence", "source", "split", "novelty"}
+_COMPOSITION_KEYS = {"join", "train", "heldout"}
+_N_PARTS = {"one": 1, "two": 2, "three": 3}
+_MAX_ID = 64
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+
+
+def catalog_folder() -> Path:
+    """The bundled catalog: beside the package in a source checkout, inside it once installed."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "catalog"
+    return beside if (beside / "concepts.toml").is_file() else package / "catalog"
+
+
+def load_concepts(path: Path | None = None) -> list[Concept]:
+    """Read all concepts of a TOML file, or of the bundled catalog.
+
+    A plain file lists `[[concept]]` tables with `id`, `prompts` and `teacher`; `test_prompts`, `split`,
+    `licence` and `source` are optional. The catalog also expands looks and compositions.
+
+    Raises:
+        InvalidConcepts: the file cannot be read, or says something that is not known or not allowed.
+
+    Example:
+        >>> concepts = load_concepts()
+        >>> sorted({concept.split for concept in concepts})
+        ['heldout-composed', 'heldout-new', 'train']
+    """
+    path = catalog_folder() / "concepts.toml" if path is None else path
+    try:
+        return _concepts(_read_toml(path))
+    except InvalidConcepts as error:
+        raise InvalidConcepts(f"{path}: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidConcepts(f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConcepts(f"is not TOML: {' '.join(str(error).split())}") from error
+
+
+def _concepts(tables: Mapping[str, Any]) -> list[Concept]:
+    _check_keys("the file", tables, _FILE_KEYS)
+    licence, source = tables.get("licence", "unknown"), tables.get("source", "a concepts file")
+    colours = dict(tables.get("colours", {}))
+    for name, value in colours.items():
+        if not isinstance(value, str) or not _COLOUR.fullmatch(value):
+            raise InvalidConcepts(f"colour '{name}': expected a colour such as '#1b2a49', found {value!r}")
+    concepts = [_plain(table, licence, source, colours) for table in _tables(tables, "concept")]
+    if tables.get("look"):
+        concepts += _expanded(tables, licence, source, colours)
+    if not concepts:
+        raise InvalidConcepts("has no [[concept]]; add one with id, prompts and teacher")
+    check_concepts(concepts)
+    return concepts
+
+
+def _tables(tables: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    found = tables.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise InvalidConcepts(f"'{key}' must be a list of tables; write [[{key}]]")
+    return found
+
+
+def _check_keys(place: str, table: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise InvalidConcepts(
+            f"{place} has an unknown key '{unknown[0]}'; known are {', '.join(sorted(known))}"
+        )
+
+
+def _plain(table: Mapping[str, Any], licence: str, source: str, colours: Mapping[str, str]) -> Concept:
+    """A concept that is written out in full."""
+    name = table.get("id")
+    if not isinstance(name, str):
+        raise InvalidConcepts("a [[concept]] has no id; give it one such as 'my-look'")
+    place = f"concept '{name}'"
+    _check_keys(place, table, _CONCEPT_KEYS)
+    split, novelty = table.get("split", "train"), table.get("novelty", "")
+    if split not in SPLITS or novelty not in NOVELTIES:
+        raise InvalidConcepts(
+            f"{place}: split must be one of {', '.join(SPLITS)}, novelty one of {NOVELTIES[1:]}"
+        )
+    teacher = table.get("teacher")
+    if not isinstance(teacher, list) or not teacher or not all(isinstance(step, dict) for step in teacher):
+        raise InvalidConcepts(f'{place}: teacher must be a list of steps, e.g. [{{operator = "sepia"}}]')
+    try:
+        steps = tuple(read_step(step, colours) for step in teacher)
+    except InvalidConcepts as error:
+        raise InvalidConcepts(f"{place}: {error}") from error
+    return Concept(
+        id=name,
+        family=family_of(steps),
+        split=split,
+        novelty=novelty,
+        teacher=steps,
+        prompts=_words(place, table, "prompts"),
+        test_prompts=_words(place, table, "test_prompts"),
+        licence=str(table.get("licence", licence)),
+        source=str(table.get("source", source)),
+    )
+
+
+def _words(place: str, table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(wording, str) for wording in found):
+        raise InvalidConcepts(f"{place}: {key} must be a list of wordings in quotes")
+    return tuple(found)
+
+
+def _expanded(
+    tables: Mapping[str, Any], licence: str, source: str, colours: Mapping[str, str]
+) -> list[Concept]:
+    """The concepts of all looks, then those of all compositions."""
+    presets = catalog_presets(tables, colours)
+    seed = int(tables.get("seed", 0))
+    templates = {
+        _N_PARTS[name]: Templates(tuple(lists["train"]), tuple(lists["test"]))
+        for name, lists in tables.get("templates", {}).items()
+    }
+    wordings = Wordings(seed, templates)
+    joined: list[tuple[tuple[Preset, ...], str, str]] = [
+        ((preset,), preset.split, preset.novelty) for preset in presets
+    ]
+    seen: set[str] = set(tables.get("drop", ()))
+    for rule in _tables(tables, "composition"):
+        joined += [(parts, split, "") for parts, split in _compose(rule, presets, seed, seen)]
+    concepts = []
+    for parts, split, novelty in joined:
+        name = _joined_id(parts)
+        prompts, tests = wordings.choose(
+            name, taught=[part.taught for part in parts], kept=[part.kept for part in parts]
+        )
+        steps = tuple(step for part in parts for step in part.steps)
+        concepts.append(
+            Concept(name, family_of(steps), split, novelty, steps, prompts, tests, licence, source)
+        )
+    return concepts
+
+
+def catalog_presets(tables: Mapping[str, Any], colours: Mapping[str, str]) -> list[Preset]:
+    """All presets of a catalog's looks, those of `drop` left out."""
+    vocabulary = Vocabulary(
+        colours, tuple(tables.get("new", {}).get("colours", ())), tables.get("degrees", {})
+    )
+    dropped = set(tables.get("drop", ()))
+    found = [preset for look in _tables(tables, "look") for preset in presets_of(look, vocabulary)]
+    return [preset for preset in found if preset.id not in dropped]
+
+
+def _joined_id(parts: Sequence[Preset]) -> str:
+    return "--".join(part.id for part in parts)
+
+
+def _compose(
+    rule: Mapping[str, Any], presets: Sequence[Preset], seed: int, seen: set[str]
+) -> Iterator[tuple[tuple[Preset, ...], str]]:
+    """A rule's combinations: as many as it asks for, chosen by hash, the last of them held out."""
+    _check_keys("a [[composition]]", rule, _COMPOSITION_KEYS)
+    members = [[preset for preset in presets if group in preset.groups] for group in rule["join"]]
+    for group, found in zip(rule["join"], members, strict=True):
+        if not found:
+            raise InvalidConcepts(f"a composition joins group '{group}', which no look is in")
+    named = ((_joined_id(parts), parts) for parts in product(*members) if _fit(parts))
+    candidates = sorted(
+        (blake2b(f"{seed}|{name}".encode()).digest(), name, parts)
+        for name, parts in named
+        if name not in seen and len(name) <= _MAX_ID
+    )
+    wanted = rule["train"] + rule["heldout"]
+    if len(candidates) < wanted:
+        raise InvalidConcepts(f"the composition {rule['join']} has {len(candidates)} members, not {wanted}")
+    for place, (_, name, parts) in enumerate(candidates[:wanted]):
+        seen.add(name)
+        yield parts, "train" if place < rule["train"] else "heldout-composed"
+
+
+def _fit(parts: Sequence[Preset]) -> bool:
+    """Whether no operator is in two of the parts."""
+    operators = [step.operator for part in parts for step in part.steps]
+    return len(set(operators)) == len(operators)

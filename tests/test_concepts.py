@@ -1,0 +1,261 @@
+"""Concepts: the catalog's counts and words, finding one, and what is wrong with a file."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from initzoo.concepts import (
+    NOVELTIES,
+    SPLITS,
+    Concept,
+    catalog_folder,
+    check_concepts,
+    family_of,
+    find_concept,
+    load_concepts,
+    normalise_words,
+)
+from initzoo.concepts.files import catalog_presets
+from initzoo.concepts.wordings import with_article
+from initzoo.errors import InvalidConcepts, UnknownConcept
+from initzoo.teachers import FAMILIES, Step
+
+PLAIN = """
+[[concept]]
+id = "my-look"
+prompts = ["my look", "the way I like it"]
+teacher = [{operator = "sepia", strength = 0.8}, {operator = "blur", radius = 0.01}]
+"""
+
+
+@pytest.fixture(scope="module")
+def catalog() -> list[Concept]:
+    return load_concepts()
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict:
+    return tomllib.loads((catalog_folder() / "concepts.toml").read_text(encoding="utf-8"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "concepts.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_catalog_has_enough_concepts_of_every_split(catalog: list[Concept]) -> None:
+    counts = Counter(concept.split for concept in catalog)
+    assert set(counts) == set(SPLITS)
+    assert counts["train"] >= 1240
+    assert counts["heldout-composed"] >= 96
+    assert counts["heldout-new"] >= 48
+
+
+def test_every_family_is_taught_and_held_out(catalog: list[Concept]) -> None:
+    for split in SPLITS:
+        counts = Counter(concept.family for concept in catalog if concept.split == split)
+        assert set(counts) == set(FAMILIES)
+        assert min(counts.values()) >= 5
+    taught = Counter(concept.family for concept in catalog if concept.split == "train")
+    assert taught["restoration"] >= 120
+
+
+def test_new_concepts_say_what_is_new(catalog: list[Concept]) -> None:
+    assert all((concept.novelty != "") == (concept.split == "heldout-new") for concept in catalog)
+    counts = Counter(concept.novelty for concept in catalog if concept.novelty)
+    assert set(counts) == set(NOVELTIES) - {""}
+    assert min(counts.values()) >= 8
+
+
+def test_five_whole_operators_are_new(catalog: list[Concept]) -> None:
+    taught = {
+        step.operator for concept in catalog if concept.split != "heldout-new" for step in concept.teacher
+    }
+    new = [concept for concept in catalog if concept.novelty == "operator"]
+    operators = {step.operator for concept in new for step in concept.teacher}
+    assert len(operators) >= 5
+    assert not operators & taught
+    assert {"style", "restoration"} <= {concept.family for concept in new}
+
+
+def test_held_out_combinations_are_new_but_their_parts_are_taught(catalog: list[Concept]) -> None:
+    taught = {concept.teacher for concept in catalog if concept.split == "train"}
+    steps = {step for teacher in taught for step in teacher}
+    for concept in catalog:
+        if concept.split == "heldout-composed":
+            assert concept.teacher not in taught
+            assert set(concept.teacher) <= steps
+
+
+def test_every_concept_has_enough_wordings(catalog: list[Concept]) -> None:
+    for concept in catalog:
+        assert 8 <= len(concept.prompts) <= 12, concept.id
+        assert 2 <= len(concept.test_prompts) <= 3, concept.id
+        assert concept.licence
+        assert concept.source
+        assert concept.teacher
+
+
+def test_a_wording_names_one_concept(catalog: list[Concept]) -> None:
+    wordings = [
+        normalise_words(words) for concept in catalog for words in concept.prompts + concept.test_prompts
+    ]
+    assert len(set(wordings)) == len(wordings)
+
+
+def test_test_wordings_differ_in_words_and_not_only_in_order(catalog: list[Concept]) -> None:
+    for concept in catalog:
+        taught = {tuple(sorted(normalise_words(prompt).split())) for prompt in concept.prompts}
+        kept = {tuple(sorted(normalise_words(prompt).split())) for prompt in concept.test_prompts}
+        assert not taught & kept, concept.id
+
+
+def test_new_words_are_never_taught(catalog: list[Concept], tables: dict) -> None:
+    presets = catalog_presets(tables, tables["colours"])
+    new = {preset.id: preset.new_words for preset in presets if preset.split == "heldout-new"}
+    words = {normalise_words(word) for found in new.values() for word in found}
+    assert set(new) == {concept.id for concept in catalog if concept.split == "heldout-new"}
+    pattern = re.compile(r"\b(?:" + "|".join(map(re.escape, sorted(words))) + r")\b")
+    for concept in catalog:
+        for wording in concept.prompts + concept.test_prompts:
+            found = pattern.search(normalise_words(wording))
+            assert (found is not None) == (concept.split == "heldout-new"), wording
+
+
+def test_wordings_are_clean_english(catalog: list[Concept]) -> None:
+    wrong = re.compile(r"[{}]|  |\ba [aeio]|\ban [bcdfgjklmnpqrstvwyz]|\b(\w+) \1\b|^ | $")
+    for concept in catalog:
+        for wording in concept.prompts + concept.test_prompts:
+            assert not wrong.search(wording), wording
+
+
+def test_order_that_means_something_is_kept(catalog: list[Concept]) -> None:
+    there = find_concept(catalog, "navy to gold duotone")
+    back = find_concept(catalog, "gold to navy duotone")
+    assert there.teacher != back.teacher
+
+
+def test_near_duplicates_were_dropped(catalog: list[Concept], tables: dict) -> None:
+    assert not set(tables["drop"]) & {concept.id for concept in catalog}
+    teachers = [concept.teacher for concept in catalog]
+    assert len(set(teachers)) == len(teachers)
+
+
+def test_loading_twice_gives_the_same(catalog: list[Concept]) -> None:
+    assert load_concepts() == catalog
+
+
+def test_loading_needs_no_opencv() -> None:
+    command = "import sys, initzoo.concepts as c; c.load_concepts(); assert 'cv2' not in sys.modules"
+    subprocess.run([sys.executable, "-c", command], check=True)
+
+
+@pytest.mark.parametrize(
+    "words", ["pencil-sketch", "Pencil  Sketch", "SKETCH_IT_IN_PENCIL", "sketch it, in pencil!"]
+)
+def test_concept_is_found_by_id_or_wording(catalog: list[Concept], words: str) -> None:
+    assert find_concept(catalog, words).id == "pencil-sketch"
+
+
+def test_every_concept_is_found_by_its_plain_name(catalog: list[Concept]) -> None:
+    for concept in catalog[::97]:
+        assert find_concept(catalog, concept.prompts[0].upper()) == concept
+
+
+def test_unknown_words_suggest_the_three_closest(catalog: list[Concept]) -> None:
+    words = r"no concept 'watercolor' in the catalog; closest are 'watercolour', '[^']+', '[^']+'\. List all"
+    with pytest.raises(UnknownConcept, match=words):
+        find_concept(catalog, "watercolor")
+
+
+def test_family_is_that_of_the_most_telling_step() -> None:
+    assert family_of((Step("sepia"), Step("blur"), Step("night"))) == "structure"
+    assert family_of((Step("pencil_sketch"), Step("denoise"))) == "restoration"
+
+
+def test_article_fits_its_word() -> None:
+    found = [with_article("{a} " + word) for word in ("edge", "print", "HDR photo", "x-ray", "RGB split")]
+    assert found == ["an edge", "a print", "an HDR photo", "an x-ray", "an RGB split"]
+
+
+def test_plain_file_is_read(tmp_path: Path) -> None:
+    (concept,) = load_concepts(write(tmp_path, PLAIN + 'licence = "MIT"\n'))
+    assert concept == Concept(
+        id="my-look",
+        family="structure",
+        split="train",
+        novelty="",
+        teacher=(Step("sepia", (("strength", 0.8),)), Step("blur", (("radius", 0.01),))),
+        prompts=("my look", "the way I like it"),
+        test_prompts=(),
+        licence="MIT",
+        source="a concepts file",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PLAIN.replace("sepia", "sepja"), "concept 'my-look': unknown operator 'sepja'; closest is 'sepia'"),
+        (PLAIN.replace("radius", "radio"), "operator 'blur' has no parameter 'radio'; closest is 'radius'"),
+        (PLAIN.replace("0.01", "3"), "parameter 'radius': expected a number from 0.002 to 0.018, found 3.0"),
+        (PLAIN.replace("prompts", "promts"), "concept 'my-look' has an unknown key 'promts'; known are id"),
+        (PLAIN.replace("my-look", "My Look"), "concept id 'My Look' must be lower-case letters"),
+        (PLAIN.replace('["my look", "the way I like it"]', "[]"), "concept 'my-look' has no prompts"),
+        (PLAIN.replace('["my look", "the way I like it"]', '"x"'), "prompts must be a list of wordings"),
+        (PLAIN.replace('"my look"', '"?!"'), r"the wording '\?!' has no words"),
+        (PLAIN.replace('operator = "sepia", ', ""), "a teacher's step needs 'operator'"),
+        (PLAIN.replace("teacher", "# teacher"), "concept 'my-look': teacher must be a list of steps"),
+        (PLAIN.replace("id =", "# id ="), r"a \[\[concept\]\] has no id"),
+        (PLAIN + PLAIN, "concept id 'my-look' is used twice"),
+        (
+            PLAIN + PLAIN.replace("my-look", "b").replace("the way", "a way"),
+            "'my look' names both 'my-look' and 'b'",
+        ),
+        (PLAIN + 'test_prompts = ["My-Look"]', "'my look' is both a prompt and a test prompt"),
+        (PLAIN + 'split = "tests"', "split must be one of train, heldout-composed, heldout-new"),
+        (
+            PLAIN.replace("[[concept]]", "[concept]"),
+            r"'concept' must be a list of tables; write \[\[concept\]\]",
+        ),
+        (PLAIN + "colour = = 3", "is not TOML: .*line 6"),
+        ("", r"has no \[\[concept\]\]"),
+        ("concepts = 3", "the file has an unknown key 'concepts'"),
+        ('[colours]\nred = "red"', "colour 'red': expected a colour such as"),
+    ],
+)
+def test_bad_file_is_explained_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InvalidConcepts, match=words) as caught:
+        load_concepts(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConcepts, match=r"none\.toml: cannot be read: No such file"):
+        load_concepts(tmp_path / "none.toml")
+
+
+def test_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "concepts.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InvalidConcepts, match="is not TOML"):
+        load_concepts(path)
+
+
+def test_shared_wording_is_refused() -> None:
+    def concept(name: str) -> Concept:
+        return Concept(name, "colour", "train", "", (Step("sepia"),), ("One Word",), (), "MIT", "me")
+
+    for first, second in combinations([concept("a"), concept("b")], 2):
+        with pytest.raises(InvalidConcepts, match="'One Word' names both 'a' and 'b'"):
+            check_concepts([first, second])

@@ -1,0 +1,191 @@
+"""Teachers: deterministic, local, the same everywhere in a photo, and clear about what they cannot do."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from skimage.data import chelsea
+
+from initzoo.errors import InitzooError, InvalidConcepts, TeacherError
+from initzoo.teachers import FAMILIES, OPERATORS, Operator, Step, check_step, teach
+
+EDITS = sorted(name for name, operator in OPERATORS.items() if not operator.restoration)
+RESTORATIONS = sorted(name for name, operator in OPERATORS.items() if operator.restoration)
+
+REACH = 24
+"""Pixels at a shorter side of 256 beyond which nothing may matter: the image network sees no further."""
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    """A cat's face, 256 x 256."""
+    return np.ascontiguousarray(chelsea()[20:276, 60:316])
+
+
+def steps_at_limits(operator: Operator) -> list[Step]:
+    """The operator by default, and with each number at its lowest and highest."""
+    steps = [Step(operator.name)]
+    for name, parameter in operator.parameters.items():
+        if parameter.choices:
+            steps += [Step(operator.name, ((name, choice),)) for choice in parameter.choices]
+        elif not parameter.is_colour:
+            steps += [Step(operator.name, ((name, limit),)) for limit in (parameter.low, parameter.high)]
+    return steps
+
+
+def test_every_family_has_operators_and_there_are_enough() -> None:
+    assert {operator.family for operator in OPERATORS.values()} == set(FAMILIES)
+    assert len(OPERATORS) >= 50
+    assert all(name == operator.name and operator.summary for name, operator in OPERATORS.items())
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_operator_gives_images_at_all_its_limits(name: str, photo: np.ndarray) -> None:
+    small = photo[64:160, 64:192]
+    for step in steps_at_limits(OPERATORS[name]):
+        given, wanted = teach((step,), small, seed=3)
+        assert given.dtype == wanted.dtype == np.uint8
+        assert given.shape == wanted.shape == small.shape
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edit_is_local(name: str, photo: np.ndarray) -> None:
+    """What lies more than REACH pixels away does not matter, whatever it is."""
+    far = np.random.default_rng(0).integers(0, 256, photo.shape, dtype=np.uint8)
+    centre = slice(96, 160)
+    near = slice(96 - REACH, 160 + REACH)
+    far[near, near] = photo[near, near]
+    for step in steps_at_limits(OPERATORS[name]):
+        _, first = teach((step,), photo, seed=0)
+        _, second = teach((step,), far, seed=0)
+        np.testing.assert_array_equal(first[centre, centre], second[centre, centre])
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edit_is_the_same_everywhere(name: str, photo: np.ndarray) -> None:
+    """A moved photo gives the moved target: no vignette, no fixed screen, no random texture."""
+    moved = np.roll(photo, (7, 13), axis=(0, 1))
+    _, first = teach((Step(name),), photo, seed=0)
+    _, second = teach((Step(name),), moved, seed=1)
+    inside = slice(48, 200)
+    np.testing.assert_allclose(
+        np.roll(second, (-7, -13), axis=(0, 1))[inside, inside].astype(int),
+        first[inside, inside].astype(int),
+        atol=1,
+    )
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edit_changes_the_target_and_leaves_the_input(name: str, photo: np.ndarray) -> None:
+    given, wanted = teach((Step(name),), photo, seed=0)
+    np.testing.assert_array_equal(given, photo)
+    assert np.abs(wanted.astype(int) - photo).mean() > 1
+
+
+@pytest.mark.parametrize("name", RESTORATIONS)
+def test_restoration_spoils_the_input_and_leaves_the_target(name: str, photo: np.ndarray) -> None:
+    given, wanted = teach((Step(name),), photo, seed=0)
+    np.testing.assert_array_equal(wanted, photo)
+    assert np.abs(given.astype(int) - photo).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", RESTORATIONS)
+def test_restoration_draws_its_noise_from_the_seed(name: str, photo: np.ndarray) -> None:
+    once, again = (teach((Step(name),), photo, seed=5)[0] for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+
+
+def test_another_seed_gives_other_noise(photo: np.ndarray) -> None:
+    assert (teach((Step("denoise"),), photo, seed=1)[0] != teach((Step("denoise"),), photo, seed=2)[0]).any()
+
+
+@pytest.mark.parametrize("name", ["blur", "smooth", "oil", "cartoon", "thicken", "motion_blur", "soft_focus"])
+def test_radii_are_relative_to_the_shorter_side(name: str, photo: np.ndarray) -> None:
+    """The target of an enlarged photo is the enlarged target."""
+    cv2 = pytest.importorskip("cv2")
+    soft = cv2.GaussianBlur(photo, (0, 0), 2)
+    large = cv2.resize(soft, (768, 768), interpolation=cv2.INTER_CUBIC)
+    _, small_target = teach((Step(name),), soft, seed=0)
+    _, large_target = teach((Step(name),), large, seed=0)
+    enlarged = cv2.resize(small_target, (768, 768), interpolation=cv2.INTER_CUBIC)
+    assert np.abs(enlarged.astype(int) - large_target).mean() < 2.5
+
+
+def test_steps_are_applied_in_order(photo: np.ndarray) -> None:
+    first = teach((Step("blur"), Step("edges")), photo, seed=0)[1]
+    second = teach((Step("edges"), Step("blur")), photo, seed=0)[1]
+    assert np.abs(first.astype(int) - second).mean() > 1
+
+
+def test_restoration_and_edit_together_change_input_and_target(photo: np.ndarray) -> None:
+    given, wanted = teach((Step("colourise"), Step("temperature")), photo, seed=0)
+    np.testing.assert_array_equal(given[..., 0], given[..., 2])
+    np.testing.assert_array_equal(wanted, teach((Step("temperature"),), photo, seed=0)[1])
+
+
+def test_negative_is_exact() -> None:
+    photo = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    np.testing.assert_array_equal(teach((Step("negative"),), photo, seed=0)[1], 255 - photo)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Step("blurr"), "unknown operator 'blurr'; closest is 'blur'"),
+        (Step("blur", (("radios", 0.01),)), "operator 'blur' has no parameter 'radios'; closest is 'radius'"),
+        (
+            Step("blur", (("radius", 0.5),)),
+            "operator 'blur', parameter 'radius': expected a number from 0.002",
+        ),
+        (Step("blur", (("radius", "big"),)), "expected a number from 0.002 to 0.018, found 'big'"),
+        (Step("tint", (("colour", "redd"),)), "expected a colour such as '#1b2a49', found 'redd'"),
+        (Step("heat_map", (("palette", "x"),)), "expected one of thermal, rainbow"),
+        (Step("vibrance", (("amount", float("nan")),)), "expected a number from -1 to 3, found nan"),
+    ],
+)
+def test_wrong_step_is_named(step: Step, words: str) -> None:
+    with pytest.raises(InvalidConcepts, match=words):
+        check_step(step, OPERATORS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((8, 8), "uint8"), ((8, 8, 4), "uint8"), ((8, 8, 3), "float32")]
+)
+def test_what_is_no_photo_is_refused(shape: tuple[int, ...], dtype: str) -> None:
+    with pytest.raises(TeacherError, match=r"a photo must be uint8 \(height, width, 3\), found"):
+        teach((Step("sepia"),), np.zeros(shape, dtype=dtype), seed=0)
+
+
+def test_a_broken_operator_is_named(monkeypatch: pytest.MonkeyPatch, photo: np.ndarray) -> None:
+    broken = [
+        (
+            "test_cut",
+            lambda image: image[1:],
+            r"operator 'test_cut' gave \(255, 256, 3\) for an image of shape",
+        ),
+        (
+            "test_nan",
+            lambda image: image * np.float32("nan"),
+            "operator 'test_nan' gave values that are not numbers",
+        ),
+        ("test_none", lambda image: None, "operator 'test_none' gave NoneType"),
+    ]
+    for name, apply, words in broken:
+        monkeypatch.setitem(OPERATORS, name, Operator(name, "colour", apply, {}, "broken"))
+        with pytest.raises(TeacherError, match=words) as caught:
+            teach((Step(name),), photo, seed=0)
+        assert isinstance(caught.value, InitzooError)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 40)])
+def test_tiny_photos_work(size: tuple[int, int]) -> None:
+    photo = np.full((*size, 3), 90, dtype=np.uint8)
+    for name in OPERATORS:
+        given, wanted = teach((Step(name),), photo, seed=0)
+        assert given.shape == wanted.shape == photo.shape
+
+
+def test_operators_are_listed_without_opencv() -> None:
+    command = "import sys, initzoo.teachers; assert 'cv2' not in sys.modules and initzoo.teachers.OPERATORS"
+    subprocess.run([sys.executable, "-c", command], check=True)
