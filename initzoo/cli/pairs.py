@@ -1,0 +1,122 @@
+"""`initzoo list` and `initzoo pairs`: what concepts there are, and their pairs as image folders."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from initzoo.cli.options import echo_json, example, force_option, json_option
+
+if TYPE_CHECKING:
+    from initzoo.concepts import Concept
+
+__all__ = ["list_concepts", "pairs"]
+
+_SPLITS = ("train", "heldout-composed", "heldout-new")
+
+
+@click.command("list", epilog=example("initzoo list --family style --split train"))
+@click.option("--family", help="Only concepts of this family, e.g. style or restoration.")
+@click.option("--split", type=click.Choice(_SPLITS), help="Only concepts of this split.")
+@json_option
+def list_concepts(family: str | None, split: str | None, as_json: bool) -> None:
+    """List the concepts of the catalog: id, family, split and name."""
+    from initzoo.concepts import load_concepts
+
+    concepts = load_concepts()
+    families = sorted({concept.family for concept in concepts})
+    if family is not None and family not in families:
+        raise click.BadParameter(
+            f"no family '{family}'; the families are {', '.join(families)}", param_hint="--family"
+        )
+    chosen = [
+        concept for concept in concepts if family in (None, concept.family) and split in (None, concept.split)
+    ]
+    if as_json:
+        echo_json([_listed(concept) for concept in chosen])
+        return
+    id_width = max((len(concept.id) for concept in chosen), default=0)
+    for concept in chosen:
+        click.echo(f"{concept.id:{id_width}}  {concept.family:11}  {concept.split:16}  {concept.prompts[0]}")
+
+
+def _listed(concept: Concept) -> dict[str, object]:
+    return {
+        "concept": concept.id,
+        "family": concept.family,
+        "split": concept.split,
+        "novelty": concept.novelty,
+        "prompts": list(concept.prompts),
+        "test_prompts": list(concept.test_prompts),
+        "licence": concept.licence,
+        "source": concept.source,
+    }
+
+
+@click.command(epilog=example('initzoo pairs "pencil sketch" --out pencil-sketch-pairs'))
+@click.argument("words", required=False)
+@click.option(
+    "--concepts", "file", type=click.Path(path_type=Path), help="Make pairs of every concept in this TOML."
+)
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="Folder of images; without it, the bundled photos."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@click.option(
+    "--varied",
+    "n_varied",
+    type=click.IntRange(1, 5000),
+    help="Make so many varied photos of them and use those.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws variations and noise."
+)
+@force_option
+@json_option
+def pairs(
+    words: str | None,
+    file: Path | None,
+    photos: Path | None,
+    out: Path,
+    n_varied: int | None,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write pairs of a concept as image folders: A holds the inputs, B the targets.
+
+    WORDS name a concept of the catalog, by its id or any of its wordings. Several
+    concepts of a --concepts file get a folder each. Images have a shorter side of 256 pixels.
+    """
+    from tqdm import tqdm
+
+    from initzoo.concepts import find_concept, load_concepts
+    from initzoo.pairs import write_pairs
+    from initzoo.photos import load_photos
+
+    if (words is None) == (file is None):
+        raise click.UsageError("give the words of one concept, or --concepts FILE.toml")
+    concepts = load_concepts(file) if words is None else [find_concept(load_concepts(), words)]
+    with tqdm(total=len(concepts), unit="concept", file=sys.stderr, disable=None, leave=False) as bar:
+        n_pairs = write_pairs(
+            concepts,
+            load_photos(photos, split=None),
+            out,
+            n_varied=n_varied or 0,
+            seed=seed,
+            force=force,
+            callback=lambda n_done: bar.update(n_done - bar.n),
+        )
+    folders = [out / concept.id for concept in concepts] if len(concepts) > 1 else [out]
+    if as_json:
+        listed = [
+            {"concept": concept.id, "inputs": str(folder / "A"), "targets": str(folder / "B")}
+            for concept, folder in zip(concepts, folders, strict=True)
+        ]
+        echo_json({"path": str(out), "n_pairs": n_pairs, "concepts": listed})
+        return
+    for concept, folder in zip(concepts, folders, strict=True):
+        click.echo(f"{concept.id}  {n_pairs // len(concepts)} pairs  -> {folder / 'A'} {folder / 'B'}")
