@@ -1,0 +1,164 @@
+"""A tiny zoo, real in all but the training, and ways to damage one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from initzoo.bases import weight_shapes, write_base
+from initzoo.blocks import split_blocks
+from initzoo.errors import InitzooError
+from initzoo.index import IndexRow, write_index
+from initzoo.recipes import NetworkShape, Recipe
+from initzoo.shards import write_shard
+
+TINY_RECIPE = Recipe(
+    name="tiny",
+    network=NetworkShape(n_detail=3, n_middle=2, n_stages=1, n_upsampled=1, n_decoder=3, rank=2, head_rank=3),
+    block_size=16,
+)
+
+
+@dataclass(frozen=True)
+class TinyConcept:
+    """What a row of a test's zoo is made from."""
+
+    id: str
+    prompts: tuple[str, ...]
+    test_prompts: tuple[str, ...] = ()
+    family: str = "style"
+    split: str = "train"
+
+
+TINY_CONCEPTS = (
+    TinyConcept(
+        "pencil-sketch", ("pencil sketch", "make it look like a pencil drawing"), ("drawn in graphite",)
+    ),
+    TinyConcept("navy-to-gold", ("duotone, navy to gold", "navy shadows, gold lights"), family="colour"),
+    TinyConcept("gold-to-navy", ("duotone, gold to navy",), family="colour"),
+    TinyConcept("watercolour", ("watercolour", "Paint it in WATER-COLOURS!")),
+    TinyConcept("night", ("night", "make it night"), family="light", split="heldout-composed"),
+    TinyConcept(
+        "remove-haze", ("remove haze", "clear the mist away"), family="restoration", split="heldout-new"
+    ),
+)
+
+
+def random_adapter(recipe: Recipe, seed: int) -> dict[str, np.ndarray]:
+    """An adapter whose values float16 holds exactly."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.normal(size=shape).astype(np.float16).astype(np.float32)
+        for name, shape in recipe.layout.tensors
+    }
+
+
+def random_base(recipe: Recipe, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = weight_shapes(recipe, with_a=True)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def make_zoo(
+    folder: Path,
+    *,
+    recipe: Recipe = TINY_RECIPE,
+    concepts: Sequence[TinyConcept] = TINY_CONCEPTS,
+    n_per_shard: int = 4,
+    change: Callable[[list[IndexRow]], list[IndexRow]] = lambda rows: rows,
+) -> Path:
+    """Write a whole zoo; the adapter of concept number i is `random_adapter(recipe, i)`.
+
+    `change` may alter the rows before they go into the index.
+    """
+    (folder / "dataset" / "blocks").mkdir(parents=True)
+    config = write_base(
+        folder / "model" / "base" / recipe.name,
+        recipe=recipe,
+        weights=random_base(recipe),
+        licence="Apache-2.0",
+    )
+    rows: list[IndexRow] = []
+    for first in range(0, len(concepts), n_per_shard):
+        chosen = concepts[first : first + n_per_shard]
+        blocks = {
+            concept.id: split_blocks(random_adapter(recipe, first + place), recipe.layout)
+            for place, concept in enumerate(chosen)
+        }
+        shard = f"blocks/blocks-{first // n_per_shard:05}.safetensors"
+        payloads = write_shard(folder / "dataset" / shard, blocks, recipe.layout, recipe.name)
+        for concept in chosen:
+            payload = payloads[concept.id]
+            rows.append(
+                IndexRow(
+                    concept_id=concept.id,
+                    prompts=concept.prompts,
+                    test_prompts=concept.test_prompts,
+                    family=concept.family,
+                    split=concept.split,
+                    novelty="words" if concept.split == "heldout-new" else "",
+                    teacher=json.dumps([{"operator": "pencil", "strength": 0.5}]),
+                    recipe=recipe.name,
+                    layout_id=recipe.layout.id,
+                    base_sha256=config.base_sha256,
+                    shard=shard,
+                    byte_start=payload.start,
+                    byte_end=payload.end,
+                    sha256=payload.sha256,
+                    n_blocks=recipe.layout.n_blocks,
+                    block_size=recipe.layout.block_size,
+                    dtype="F16",
+                    psnr=27.5,
+                    ssim=0.9125,
+                    psnr_untouched=15.25,
+                    ssim_untouched=None,
+                    psnr_mean=None,
+                    ssim_mean=None,
+                    licence="CC0-1.0",
+                    source="made by a test",
+                )
+            )
+    write_index(folder / "dataset" / "index.parquet", change(rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kept_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny zoo that tests only read."""
+    return make_zoo(tmp_path_factory.mktemp("zoos") / "kept")
+
+
+@pytest.fixture
+def tiny_zoo(tmp_path: Path) -> Path:
+    """A tiny zoo that a test may damage."""
+    return make_zoo(tmp_path / "tiny")
+
+
+def flipped(data: bytes, n_times: int, seed: int) -> Iterator[bytes]:
+    """Copies of data, each with one byte changed, at places spread over all of it."""
+    rng = np.random.default_rng(seed)
+    for place in np.linspace(0, len(data) - 1, n_times).astype(int):
+        damaged = bytearray(data)
+        damaged[place] ^= int(rng.integers(1, 256))
+        yield bytes(damaged)
+
+
+def cut_off(data: bytes, n_times: int) -> Iterator[bytes]:
+    """Copies of data that end too early: empty, a few bytes, everything in between, all but one byte."""
+    for n_kept in {0, 1, 7, 8, 9, 16, len(data) - 1, *np.linspace(10, len(data) - 2, n_times).astype(int)}:
+        yield data[:n_kept]
+
+
+def outcome(function: Callable[[], object]) -> object:
+    """What a function returns, or the class of the InitzooError that it raises, as one line."""
+    try:
+        return function()
+    except InitzooError as error:
+        assert "\n" not in str(error), "an error is one line"
+        assert len(str(error)) < 800, "an error can be read"
+        return type(error)
