@@ -1,0 +1,110 @@
+"""`initzoo harvest`: train a zoo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from initzoo.cli.options import echo_json, example, force_option, json_option
+
+__all__ = ["harvest"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(epilog=example("initzoo harvest --limit 12 --quick --out my-zoo"))
+@click.option("--concepts", type=_PATH, help="Concepts file; the bundled one by default.")
+@click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
+@click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new zoo.")
+@click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
+@click.option("--limit", type=click.IntRange(1), help="Take only so many concepts, spread over the file.")
+@click.option("--quick", is_flag=True, help="Train hardly at all: to see that everything works.")
+@force_option
+@json_option
+def harvest(
+    concepts: Path | None,
+    photos: Path | None,
+    out: Path,
+    run_folder: Path | None,
+    workers: int | None,
+    limit: int | None,
+    quick: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Train a zoo: base, adapters and index.
+
+    It may be stopped, or killed, at any moment; the same command goes on, and ends with the same bytes.
+    """
+    from initzoo.harvest import HarvestPlan, quick_recipe
+    from initzoo.harvest import harvest as run_harvest
+    from initzoo.recipes import Recipe
+
+    recipe = Recipe(name="starter")
+    plan = HarvestPlan.make(
+        quick_recipe(recipe) if quick else recipe, concepts_path=concepts, photos=photos, limit=limit
+    )
+    with _ProgressBars() as bars:
+        report = run_harvest(
+            plan,
+            run_folder or out.with_name(out.name + ".run"),
+            out,
+            n_workers=workers,
+            force=force,
+            callback=bars.show,
+        )
+    for concept_id, reason in report.failures:
+        click.echo(f"failed: {concept_id}: {reason}", err=True)
+    if as_json:
+        echo_json(report.to_dict())
+        return
+    minutes = sum(report.seconds.values()) / 60
+    click.echo(
+        f"{report.n_checkpoints} checkpoints  {len(report.failures)} failed  "
+        f"{minutes:.1f} min on {report.n_workers} cores  "
+        f"{report.concepts_per_core_minute:.1f} concepts/min/core  "
+        f"float16 costs {report.float16_cost:.4f} dB  -> {out}"
+    )
+    click.echo(f"next: initzoo verify {out}", err=True)
+
+
+class _ProgressBars:
+    """One bar a stage on standard error, with concepts a minute and time left; none without a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+
+    def __enter__(self) -> _ProgressBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, stage: str, n_done: int, n_all: int) -> None:
+        """Move the stage's bar to where the stage is."""
+        from tqdm import tqdm
+
+        unit = "updates" if stage == "joint" else "concepts"
+        if stage != self._stage:
+            if self._bar is not None:
+                self._bar.close()
+            self._stage = stage
+            self._bar = tqdm(
+                total=n_all,
+                initial=n_done,
+                desc=stage,
+                file=sys.stderr,
+                disable=None,
+                smoothing=0.05,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left",
+            )
+        self._bar.update(n_done - self._bar.n)
+        rate = self._bar.format_dict["rate"]
+        if rate:
+            self._bar.set_postfix_str(f"{60 * rate:.1f} {unit}/min", refresh=False)

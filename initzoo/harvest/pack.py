@@ -1,0 +1,103 @@
+"""From a finished run folder to a zoo: base, shards and index."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+from initzoo.bases import write_base
+from initzoo.errors import HarvestError, OutputError
+from initzoo.harvest.settings import HarvestPlan, RunFolder
+from initzoo.index import IndexRow, write_index
+from initzoo.outputs import replace_folder
+from initzoo.shards import MAX_CHECKPOINTS, Payload, write_shard
+
+__all__ = ["pack_zoo"]
+
+WEIGHTS_LICENCE = "Apache-2.0"
+
+
+def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path, *, force: bool) -> list[IndexRow]:
+    """Write `dataset/index.parquet`, `dataset/blocks/` and `model/base/<recipe>/` into a folder.
+
+    The same run gives the same bytes. Concepts that failed have no row.
+
+    Args:
+        plan: what was harvested.
+        run: holds base, fits and scores.
+        out: the zoo's folder, made if it is missing; other files in it are left alone.
+        force: replace an index, shards and a base that are there already.
+
+    Returns:
+        The rows of the index.
+
+    Raises:
+        HarvestError: no concept has a checkpoint.
+        OutputError: something is there already and `force` is off, or it cannot be written.
+    """
+    recipe, layout = plan.recipe, plan.recipe.layout
+    concepts = [concept for concept in plan.concepts if (run.fits / f"{concept.id}.safetensors").exists()]
+    if not concepts:
+        raise HarvestError("no concept has a checkpoint, so there is nothing to pack.")
+    if (out / "dataset" / "index.parquet").exists() and not force:
+        raise OutputError(f"{out} holds a zoo already. Choose another folder, or add --force to replace it")
+    try:
+        (out / "dataset").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {out}: {error.strerror}") from error
+    config = write_base(
+        out / "model" / "base" / recipe.name,
+        recipe=recipe,
+        weights=load_file(run.base),
+        licence=WEIGHTS_LICENCE,
+        force=force,
+    )
+    payloads: dict[str, tuple[str, Payload]] = {}
+    with replace_folder(out / "dataset" / "blocks", force=force) as folder:
+        for number, first in enumerate(range(0, len(concepts), MAX_CHECKPOINTS)):
+            blocks = {
+                concept.id: load_file(run.fits / f"{concept.id}.safetensors")["blocks"]
+                for concept in concepts[first : first + MAX_CHECKPOINTS]
+            }
+            name = f"blocks-{number:05d}.safetensors"
+            written = write_shard(folder / name, blocks, layout, recipe.name)
+            payloads |= {concept_id: (f"blocks/{name}", payload) for concept_id, payload in written.items()}
+    rows = []
+    for concept in concepts:
+        notes = json.loads((run.fits / f"{concept.id}.json").read_bytes())
+        mean = json.loads((run.mean_scores / f"{concept.id}.json").read_bytes())
+        shard, payload = payloads[concept.id]
+        rows.append(
+            IndexRow(
+                concept_id=concept.id,
+                prompts=concept.prompts,
+                test_prompts=concept.test_prompts,
+                family=concept.family,
+                split=concept.split,
+                novelty=concept.novelty,
+                teacher=json.dumps([asdict(step) for step in concept.teacher]),
+                recipe=recipe.name,
+                layout_id=layout.id,
+                base_sha256=config.base_sha256,
+                shard=shard,
+                byte_start=payload.start,
+                byte_end=payload.end,
+                sha256=payload.sha256,
+                n_blocks=layout.n_blocks,
+                block_size=layout.block_size,
+                dtype="F16",
+                psnr=notes["trained"]["psnr"],
+                ssim=notes["trained"]["ssim"],
+                psnr_untouched=notes["untouched"]["psnr"],
+                ssim_untouched=notes["untouched"]["ssim"],
+                psnr_mean=mean["psnr"],
+                ssim_mean=mean["ssim"],
+                licence=concept.licence,
+                source=concept.source,
+            )
+        )
+    write_index(out / "dataset" / "index.parquet", rows, force=force)
+    return rows

@@ -1,0 +1,257 @@
+"""Harvest: the whole road on a few concepts, killed and taken up again, and failing concepts."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from initzoo.errors import HarvestError, OutputError
+from initzoo.evaluation import evaluate_zoo
+from initzoo.harvest import HarvestPlan, harvest, quick_recipe
+from initzoo.harvest.settings import RunFolder
+from initzoo.recipes import JointStage, NetworkShape, Recipe
+from initzoo.zoo import Zoo
+
+CONCEPTS = """
+[[concept]]
+id = "brown"
+prompts = ["brown photo"]
+teacher = [{operator = "sepia"}]
+[[concept]]
+id = "inverted"
+prompts = ["negative of it"]
+teacher = [{operator = "negative"}]
+[[concept]]
+id = "soft"
+prompts = ["soft photo"]
+teacher = [{operator = "blur"}]
+[[concept]]
+id = "unseen"
+prompts = ["bright photo"]
+teacher = [{operator = "gamma", exponent = 0.5}]
+split = "heldout-composed"
+"""
+
+
+def tiny_recipe() -> Recipe:
+    shape = NetworkShape(n_detail=8, n_middle=8, n_stages=1, n_upsampled=4, n_decoder=8, rank=2, head_rank=3)
+    recipe = quick_recipe(Recipe(name="tiny", network=shape))
+    joint = JointStage(
+        n_rounds=110, n_lanes=2, batch_size=2, n_photos=4
+    )  # 220 updates: two snapshots and more
+    return replace(recipe, joint=joint, fit=replace(recipe.fit, n_steps=4))
+
+
+@pytest.fixture
+def concepts_path(tmp_path: Path) -> Path:
+    path = tmp_path / "concepts.toml"
+    path.write_text(CONCEPTS)
+    return path
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a zoo but the report, which holds times."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("harvest.json", "README.md")
+    }
+
+
+@pytest.fixture(scope="module")
+def harvested(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """One undisturbed harvest by two processes, which several tests look at."""
+    folder = tmp_path_factory.mktemp("harvest")
+    (folder / "concepts.toml").write_text(CONCEPTS)
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=folder / "concepts.toml")
+    stages: list[str] = []
+    report = harvest(
+        plan, folder / "run", folder / "zoo", n_workers=2, callback=lambda stage, *_: stages.append(stage)
+    )
+    return SimpleNamespace(folder=folder, plan=plan, report=report, stages=stages)
+
+
+def test_harvest_makes_a_zoo_that_verifies_and_pulls(harvested):
+    report = harvested.report
+    assert report.n_checkpoints == 4
+    assert report.failures == []
+    assert list(dict.fromkeys(harvested.stages)) == ["joint", "fits", "mean scores"]
+    assert report.concepts_per_core_minute > 0
+    assert report.float16_cost == pytest.approx(0, abs=0.05)
+
+    zoo = Zoo.from_pretrained(harvested.folder / "zoo")
+    assert not zoo.verify().problems
+    row = zoo.find("negative of it")
+    assert row.split == "train"
+    assert None not in row.scores.values()
+    assert zoo.pull("Soft-Photo").metadata.concept == "soft"
+
+
+def test_harvest_leaves_a_report_and_cards(harvested):
+    dataset = harvested.folder / "zoo" / "dataset"
+    assert json.loads((dataset / "harvest.json").read_bytes())["n_checkpoints"] == 4
+    card = (dataset / "README.md").read_text()
+    assert "data_files: index.parquet" in card
+    assert "| all | 3 |" in card
+    assert "heldout-composed | 1 |" in card
+    assert "| head | 8 to 12 | 3 | 1 | 3 |" in (harvested.folder / "zoo" / "model" / "README.md").read_text()
+
+
+def test_the_mean_of_the_fits_is_what_the_zoo_calls_its_mean(harvested):
+    stored = Zoo.from_pretrained(harvested.folder / "zoo").mean_adapter_blocks()
+    mean = load_file(harvested.folder / "run" / "mean.safetensors")["blocks"]
+    np.testing.assert_allclose(mean, stored, atol=2e-3)
+
+
+def test_evaluate_measures_again_what_the_index_says(harvested):
+    zoo = Zoo.from_pretrained(harvested.folder / "zoo")
+    scores = evaluate_zoo(zoo, split="train", n_workers=1)
+    assert [one.concept_id for one in scores] == ["brown", "inverted", "soft"]
+    for one in scores:
+        row = zoo.index.row(one.concept_id)
+        assert one.trained.psnr == pytest.approx(row.psnr, abs=0.01)
+        assert one.mean.ssim == pytest.approx(row.ssim_mean, abs=0.001)
+        assert one.untouched.psnr == pytest.approx(row.psnr_untouched, abs=0.01)
+
+
+def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested, tmp_path):
+    folder, plan = harvested.folder, harvested.plan
+    with pytest.raises(OutputError, match="holds a zoo already"):
+        harvest(plan, folder / "run", folder / "zoo", n_workers=1)
+    other = replace(plan, recipe=replace(plan.recipe, seed=1))
+    with pytest.raises(HarvestError, match="another recipe, concepts or photos"):
+        harvest(other, folder / "run", tmp_path / "zoo", n_workers=1)
+
+
+def test_a_concept_that_diverges_is_recorded_and_the_others_go_on(concepts_path, tmp_path, monkeypatch):
+    """Adapters that overflow float16 cannot be stored: the concept fails with its reason."""
+    recipe = tiny_recipe()
+    recipe = replace(recipe, fit=replace(recipe.fit, learning_rate=float("nan")))
+    plan = HarvestPlan.make(recipe, concepts_path=concepts_path)
+    with pytest.raises(HarvestError, match="every train concept failed"):
+        harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
+    reason = json.loads((tmp_path / "run/fits/soft.json").read_bytes())["failure"]
+    assert "the loss is nan at step 1" in reason
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_a_harvest_without_train_concepts_is_refused(concepts_path):
+    concepts_path.write_text(CONCEPTS.split("[[concept]]")[4].join(["[[concept]]", ""]))
+    with pytest.raises(HarvestError, match="at least one concept of split 'train'"):
+        HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path)
+
+
+def test_a_plan_takes_its_concepts_from_all_over_the_file():
+    plan = HarvestPlan.make(tiny_recipe(), limit=40)
+    assert len(plan.concepts) == 40
+    assert len({concept.family for concept in plan.concepts}) == 6
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_harvest as t
+from initzoo.evaluation import evaluate_zoo
+from initzoo.harvest import HarvestPlan, harvest
+
+if __name__ == "__main__":
+    plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}))
+    harvest(plan, Path({run!r}), Path({out!r}), n_workers=1)
+"""
+
+
+def harvest_killed(tmp_path: Path, concepts_path: Path, n_kills: int) -> tuple[dict[str, str], list[str]]:
+    """Digests of a zoo whose harvest was killed at random moments, and the stages it was killed in."""
+    script, run, out = tmp_path / "killed.py", tmp_path / "killed.run", tmp_path / "killed"
+    tests = str(Path(__file__).parent)
+    script.write_text(RUN.format(tests=tests, concepts=str(concepts_path), run=str(run), out=str(out)))
+    dice, stages = random.Random(0), []
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    for kill in range(n_kills + 1):
+        process = subprocess.Popen([sys.executable, script], env=environment)
+        # Start-up takes seconds: moments are spread over what follows it.
+        waiting = dice.uniform(0.5, 12.0) if kill < n_kills else 300.0
+        try:
+            assert process.wait(timeout=waiting) == 0
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            stages.append(
+                "fits"
+                if (run / "base.safetensors").exists()
+                else "joint"
+                if (run / "joint" / "latest.json").exists()
+                else "start"
+            )
+            time.sleep(0.2)
+    return digests(out), stages
+
+
+def test_a_killed_harvest_of_one_process_ends_with_the_bytes_of_an_undisturbed_one_of_two(
+    harvested, concepts_path, tmp_path
+):
+    killed, _ = harvest_killed(tmp_path, concepts_path, n_kills=2)
+    assert killed == digests(harvested.folder / "zoo")
+
+
+@pytest.mark.slow
+def test_a_harvest_killed_twenty_times_ends_with_the_bytes_of_an_undisturbed_one(
+    harvested, concepts_path, tmp_path
+):
+    killed, stages = harvest_killed(tmp_path, concepts_path, n_kills=20)
+    assert len(stages) == 20
+    assert {"joint", "fits"} <= set(stages)
+    assert killed == digests(harvested.folder / "zoo")
+
+
+def test_workers_end_when_the_harvest_is_killed(concepts_path, tmp_path):
+    script, run = tmp_path / "killed.py", tmp_path / "killed.run"
+    text = RUN.format(
+        tests=str(Path(__file__).parent), concepts=str(concepts_path), run=str(run), out=str(tmp_path / "z")
+    )
+    script.write_text(text)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen([sys.executable, script], env=environment)
+    deadline = time.monotonic() + 60
+    while not (workers := children_of(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workers
+    time.sleep(5)  # long enough for a worker to be at work
+    process.kill()
+    process.wait()
+    while any(is_alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(is_alive(pid) for pid in workers)
+
+
+def children_of(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    if not path.exists():
+        pytest.skip("needs Linux's list of child processes")
+    return [int(word) for word in path.read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_run_folder_says_when_it_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HarvestError, match="cannot make the run folder"):
+        RunFolder(tmp_path / "file" / "run")

@@ -1,0 +1,102 @@
+"""Training: Adam against torch's, crops, the fit of one adapter, and divergence."""
+
+import numpy as np
+import pytest
+import torch
+
+from initzoo.networks.adapted import AdaptedPix2Pix
+from initzoo.pairs import Pairs
+from initzoo.recipes import FitStage, NetworkShape
+from initzoo.training import (
+    AdamState,
+    TrainingDiverged,
+    adam_update,
+    draw_crops,
+    fit_adapter,
+    lane_gradient,
+)
+
+TINY = NetworkShape(n_detail=8, n_middle=8, n_stages=1, n_upsampled=4, n_decoder=8, rank=2, head_rank=3)
+
+
+def tiny_base() -> AdaptedPix2Pix:
+    return AdaptedPix2Pix(TINY, generator=torch.Generator().manual_seed(0))
+
+
+def negative_pairs() -> Pairs:
+    photos = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8)
+    smooth = np.repeat(np.repeat(photos[:, ::8, ::8], 8, 1), 8, 2)
+    return Pairs(inputs=smooth, targets=255 - smooth)
+
+
+def test_adam_update_agrees_with_torch():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(50, generator=generator)
+    theirs = values.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theirs], lr=0.03, betas=(0.8, 0.95))
+    state = AdamState.zeros_like(values)
+    for step in range(20):
+        gradient = torch.randn(50, generator=generator)
+        theirs.grad = gradient.clone()
+        optimizer.step()
+        adam_update(values, gradient, state, n_updates=step + 1, learning_rate=0.03, betas=(0.8, 0.95))
+    torch.testing.assert_close(values, theirs.detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_draw_crops_cuts_the_same_place_of_input_and_target():
+    pairs = negative_pairs()
+    material = list(zip(pairs.inputs, pairs.targets, strict=True))
+    inputs, targets = draw_crops(material, n_crops=9, crop_size=16, rng=np.random.default_rng(1))
+    assert inputs.shape == targets.shape == (9, 3, 16, 16)
+    torch.testing.assert_close(targets, -inputs)
+
+
+def test_fit_adapter_learns_a_negative_and_leaves_the_base_alone():
+    base, losses = tiny_base(), []
+    before = base.values.detach().clone()
+    adapter = fit_adapter(
+        base,
+        negative_pairs(),
+        FitStage(n_steps=60, batch_size=4, learning_rate=5e-2),
+        crop_size=32,
+        max_gradient=1.0,
+        seed=0,
+        callback=lambda step, loss: losses.append(loss),
+    )
+    assert len(losses) == 60
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:5])
+    assert adapter.abs().sum() > 0
+    assert torch.equal(base.values, before)
+
+
+def test_fit_adapter_gives_the_same_bytes_for_the_same_seed():
+    stage = FitStage(n_steps=5, batch_size=2)
+    settings = {"crop_size": 32, "max_gradient": 1.0}
+    first, again, other = (
+        fit_adapter(tiny_base(), negative_pairs(), stage, seed=seed, **settings) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_fit_adapter_says_at_which_step_it_diverged():
+    base = tiny_base()
+    base.values.data[0] = float("nan")
+    with pytest.raises(TrainingDiverged, match="at step 0"):
+        fit_adapter(base, negative_pairs(), FitStage(n_steps=3), crop_size=32, max_gradient=1.0, seed=0)
+
+
+def test_lane_gradient_is_the_gradient_that_autograd_finds_limited_in_norm():
+    base = tiny_base()
+    adapter = 0.1 * torch.randn(base.n_adapter_values, generator=torch.Generator().manual_seed(1))
+    inputs = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    wanted = adapter.clone().requires_grad_()
+    loss = (base(inputs, wanted) + inputs).abs().mean()
+    loss.backward()
+    base_gradient, adapter_gradient, value = lane_gradient(base, adapter, inputs, -inputs, max_gradient=1e9)
+    assert value == pytest.approx(loss.item())
+    torch.testing.assert_close(base_gradient, base.values.grad)
+    torch.testing.assert_close(adapter_gradient, wanted.grad)
+    small, small_adapter, _ = lane_gradient(base, adapter, inputs, -inputs, max_gradient=0.01)
+    norm = torch.cat([small, small_adapter]).norm().item()
+    assert norm == pytest.approx(0.01, rel=1e-3)
