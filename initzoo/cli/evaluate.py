@@ -1,0 +1,111 @@
+"""`initzoo evaluate` and `initzoo grid`: how good a zoo's checkpoints are, in numbers and in pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.cli.using import zoo_option
+
+__all__ = ["evaluate", "grid"]
+
+
+@click.command(epilog=example("initzoo evaluate --split train --limit 60"))
+@zoo_option
+@click.option("--split", help="Only this split: train, heldout-composed or heldout-new.")
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
+)
+@click.option("--limit", type=click.IntRange(1), help="Measure only so many, spread over the zoo.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
+@json_option
+def evaluate(
+    zoo_name: str,
+    split: str | None,
+    photos: Path | None,
+    limit: int | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Measure the checkpoints of a zoo again, on scoring photos, beside the untouched photo and the mean."""
+    from tqdm import tqdm
+
+    from initzoo.evaluation import evaluate_zoo, family_table
+    from initzoo.zoo import Zoo
+
+    zoo = Zoo.from_pretrained(zoo_name)
+    with tqdm(desc="evaluate", unit=" concepts", file=sys.stderr, disable=None) as bar:
+
+        def show(n_done: int, n_all: int) -> None:
+            bar.total = n_all
+            bar.update(n_done - bar.n)
+
+        scores = evaluate_zoo(
+            zoo,
+            split=split,
+            photos_folder=photos,
+            limit=limit,
+            n_workers=workers or os.cpu_count() or 1,
+            callback=show,
+        )
+    table = family_table(scores)
+    if as_json:
+        families = [asdict(row) for row in table]
+        echo_json({"zoo": zoo.name, "revision": zoo.revision, "split": split, "families": families})
+        return
+    click.echo(
+        f"{zoo.name}  revision {zoo.revision[:7]}  split {split or 'any'}  PSNR dB (SSIM) on scoring photos"
+    )
+    click.echo(
+        f"{'family':12} {'n':>5}  {'untouched':>13}  {'mean of zoo':>13}  {'checkpoint':>13}  {'10th pct':>8}"
+    )
+    for row in table:
+        cells = "  ".join(
+            f"{one.psnr:5.2f} ({one.ssim:.3f})" for one in (row.untouched, row.mean, row.trained)
+        )
+        click.echo(f"{row.family:12} {row.n_concepts:5d}  {cells}  {row.lowest_tenth:8.2f}")
+
+
+@click.command(epilog=example('initzoo grid "pencil sketch" "sepia" --photo chelsea -o grid.png'))
+@click.argument("concepts", nargs=-1, required=True)
+@zoo_option
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Image to write.")
+@click.option(
+    "--photo",
+    "names",
+    multiple=True,
+    help="Name of a bundled scoring photo, or an image file; give it again to use several in turn.",
+)
+@click.option(
+    "--columns", type=click.IntRange(1, 6), default=1, show_default=True, help="Concepts side by side."
+)
+@click.option(
+    "--side", type=click.IntRange(32, 1024), default=192, show_default=True, help="Pixels of an image."
+)
+@force_option
+def grid(
+    concepts: tuple[str, ...],
+    zoo_name: str,
+    out: Path,
+    names: tuple[str, ...],
+    columns: int,
+    side: int,
+    force: bool,
+) -> None:
+    """Draw, for each of CONCEPTS, a photo, what the teacher makes of it, and what the checkpoint does."""
+    from initzoo.errors import OutputError
+    from initzoo.evaluation import concept_grid
+    from initzoo.images import write_image
+    from initzoo.zoo import Zoo
+
+    if out.exists() and not force:
+        raise OutputError(f"{out} exists already. Choose another name, or add --force to replace it")
+    zoo = Zoo.from_pretrained(zoo_name)
+    picture = concept_grid(zoo, concepts, names, n_columns=columns, side=side)
+    write_image(out, picture, force=force)
+    click.echo(f"{len(concepts)} concepts  {picture.shape[1]}x{picture.shape[0]}  -> {out}")
