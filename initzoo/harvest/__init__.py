@@ -20,7 +20,7 @@ import numpy as np
 from initzoo.cards import write_cards
 from initzoo.harvest.fits import run_fits, run_mean_scores
 from initzoo.harvest.joint import run_joint_stage
-from initzoo.harvest.pack import pack_zoo
+from initzoo.harvest.pack import check_free, pack_zoo
 from initzoo.harvest.settings import HarvestPlan, RunFolder, StageClock
 from initzoo.index import IndexRow
 from initzoo.outputs import write_bytes
@@ -104,6 +104,7 @@ def harvest(
         OutputError: `out` holds a zoo already, or cannot be written.
     """
     workers = n_workers or os.cpu_count() or 1
+    check_free(Path(out), force=force)
     run = RunFolder(Path(run_folder))
     run.claim(plan)
     clock = StageClock(run)

@@ -9,13 +9,15 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from initzoo.bases import write_base
+from initzoo.concepts import Concept
 from initzoo.errors import HarvestError, OutputError
 from initzoo.harvest.settings import HarvestPlan, RunFolder
 from initzoo.index import IndexRow, write_index
 from initzoo.outputs import replace_folder
+from initzoo.recipes import Recipe
 from initzoo.shards import MAX_CHECKPOINTS, Payload, write_shard
 
-__all__ = ["pack_zoo"]
+__all__ = ["check_free", "pack_zoo"]
 
 WEIGHTS_LICENCE = "Apache-2.0"
 
@@ -40,10 +42,10 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path, *, force: bool) -> li
     """
     recipe, layout = plan.recipe, plan.recipe.layout
     concepts = [concept for concept in plan.concepts if (run.fits / f"{concept.id}.safetensors").exists()]
+    by_id = {concept.id: concept for concept in concepts}
     if not concepts:
         raise HarvestError("no concept has a checkpoint, so there is nothing to pack.")
-    if (out / "dataset" / "index.parquet").exists() and not force:
-        raise OutputError(f"{out} holds a zoo already. Choose another folder, or add --force to replace it")
+    check_free(out, force=force)
     try:
         (out / "dataset").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,7 +57,7 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path, *, force: bool) -> li
         licence=WEIGHTS_LICENCE,
         force=force,
     )
-    payloads: dict[str, tuple[str, Payload]] = {}
+    rows = []
     with replace_folder(out / "dataset" / "blocks", force=force) as folder:
         for number, first in enumerate(range(0, len(concepts), MAX_CHECKPOINTS)):
             blocks = {
@@ -63,41 +65,55 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path, *, force: bool) -> li
                 for concept in concepts[first : first + MAX_CHECKPOINTS]
             }
             name = f"blocks-{number:05d}.safetensors"
-            written = write_shard(folder / name, blocks, layout, recipe.name)
-            payloads |= {concept_id: (f"blocks/{name}", payload) for concept_id, payload in written.items()}
-    rows = []
-    for concept in concepts:
-        notes = json.loads((run.fits / f"{concept.id}.json").read_bytes())
-        mean = json.loads((run.mean_scores / f"{concept.id}.json").read_bytes())
-        shard, payload = payloads[concept.id]
-        rows.append(
-            IndexRow(
-                concept_id=concept.id,
-                prompts=concept.prompts,
-                test_prompts=concept.test_prompts,
-                family=concept.family,
-                split=concept.split,
-                novelty=concept.novelty,
-                teacher=json.dumps([asdict(step) for step in concept.teacher]),
-                recipe=recipe.name,
-                layout_id=layout.id,
-                base_sha256=config.base_sha256,
-                shard=shard,
-                byte_start=payload.start,
-                byte_end=payload.end,
-                sha256=payload.sha256,
-                n_blocks=layout.n_blocks,
-                block_size=layout.block_size,
-                dtype="F16",
-                psnr=notes["trained"]["psnr"],
-                ssim=notes["trained"]["ssim"],
-                psnr_untouched=notes["untouched"]["psnr"],
-                ssim_untouched=notes["untouched"]["ssim"],
-                psnr_mean=mean["psnr"],
-                ssim_mean=mean["ssim"],
-                licence=concept.licence,
-                source=concept.source,
-            )
-        )
+            payloads = write_shard(folder / name, blocks, layout, recipe.name)
+            rows += [
+                _make_row(by_id[concept_id], run, recipe, config.base_sha256, f"blocks/{name}", payload)
+                for concept_id, payload in sorted(payloads.items())
+            ]
     write_index(out / "dataset" / "index.parquet", rows, force=force)
     return rows
+
+
+def check_free(out: Path, *, force: bool) -> None:
+    """Raise unless a zoo may be written to a folder: before hours of training, not only after them.
+
+    Raises:
+        OutputError: the folder holds a zoo already and `force` is off.
+    """
+    if (out / "dataset" / "index.parquet").exists() and not force:
+        raise OutputError(f"{out} holds a zoo already. Choose another folder, or add --force to replace it")
+
+
+def _make_row(
+    concept: Concept, run: RunFolder, recipe: Recipe, base_sha256: str, shard: str, payload: Payload
+) -> IndexRow:
+    """What the index says of a checkpoint that has been written to a shard."""
+    notes = json.loads((run.fits / f"{concept.id}.json").read_bytes())
+    mean = json.loads((run.mean_scores / f"{concept.id}.json").read_bytes())
+    return IndexRow(
+        concept_id=concept.id,
+        prompts=concept.prompts,
+        test_prompts=concept.test_prompts,
+        family=concept.family,
+        split=concept.split,
+        novelty=concept.novelty,
+        teacher=json.dumps([asdict(step) for step in concept.teacher]),
+        recipe=recipe.name,
+        layout_id=recipe.layout.id,
+        base_sha256=base_sha256,
+        shard=shard,
+        byte_start=payload.start,
+        byte_end=payload.end,
+        sha256=payload.sha256,
+        n_blocks=recipe.layout.n_blocks,
+        block_size=recipe.layout.block_size,
+        dtype="F16",
+        psnr=notes["trained"]["psnr"],
+        ssim=notes["trained"]["ssim"],
+        psnr_untouched=notes["untouched"]["psnr"],
+        ssim_untouched=notes["untouched"]["ssim"],
+        psnr_mean=mean["psnr"],
+        ssim_mean=mean["ssim"],
+        licence=concept.licence,
+        source=concept.source,
+    )
