@@ -1,0 +1,170 @@
+"""The cards of a zoo: README.md of its dataset and of its model, written from what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import InvalidZoo
+from initzoo.index import IndexRow
+from initzoo.outputs import write_bytes
+from initzoo.zoo import Zoo
+
+__all__ = ["dataset_card", "model_card", "write_cards"]
+
+_SPLITS = {
+    "train": "what the base, the shared A and everything else that is tuned may see",
+    "heldout-composed": "new combinations of known parts; nothing but their own fit saw them",
+    "heldout-new": "a word, strength, colour or operator that no train concept uses",
+}
+
+
+def write_cards(zoo: Zoo) -> list[Path]:
+    """Write `dataset/README.md` and `model/README.md` of a zoo in a folder, replacing older ones.
+
+    Raises:
+        InvalidZoo: the zoo is damaged, or its `dataset/harvest.json` is missing.
+        OutputError: a card cannot be written.
+    """
+    paths = [zoo.folder / "dataset" / "README.md", zoo.folder / "model" / "README.md"]
+    for path, text in zip(paths, (dataset_card(zoo), model_card(zoo)), strict=True):
+        write_bytes(path, text.encode(), force=True)
+    return paths
+
+
+def dataset_card(zoo: Zoo) -> str:
+    """The card of a zoo's dataset: what the checkpoints are, how good, how made, under which licences.
+
+    Every number comes from the zoo or from the report of its harvest.
+
+    Raises:
+        InvalidZoo: the zoo is damaged, or its `dataset/harvest.json` is missing.
+    """
+    rows, report, recipe, layout = zoo.index.rows(), _read_report(zoo), zoo.recipe, zoo.layout
+    licences = sorted({row.licence for row in rows})
+    minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
+    return _template("dataset.md").format(
+        licence_tag=licences[0].lower() if len(licences) == 1 else "other",
+        recipe=recipe.name,
+        size_category=_size_category(len(rows)),
+        n_checkpoints=f"{len(rows):,}",
+        first_prompt=rows[0].prompts[0],
+        n_values=f"{layout.n_values:,}",
+        n_blocks=layout.n_blocks,
+        block_size=layout.block_size,
+        payload_size=f"{sum(row.byte_end - row.byte_start for row in rows) / 1e6:.1f} MB",
+        splits=_table(("split", "concepts", "what it is"), _split_lines(rows)),
+        novelties=_counted(row.novelty for row in rows if row.split == "heldout-new"),
+        photo_size=recipe.photo_size,
+        scores_train=_score_table(rows, "train"),
+        scores_composed=_score_table(rows, "heldout-composed"),
+        scores_new=_score_table(rows, "heldout-new"),
+        float16_cost=f"{abs(report['float16_cost']):.4f}",
+        lowest=_lowest(rows),
+        n_rounds=recipe.joint.n_rounds,
+        n_lanes=recipe.joint.n_lanes,
+        n_steps=recipe.fit.n_steps,
+        minutes=f"{sum(minutes.values()):.0f}",
+        minutes_by_stage=", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items()),
+        n_workers=report["n_workers"],
+        processor=report["machine"]["processor"],
+        torch=report["machine"]["torch"],
+        rate=f"{report['concepts_per_core_minute']:.1f}",
+        failures=_failures(report["failures"]),
+        licences=", ".join(licences),
+        reach=recipe.network.reach,
+    )
+
+
+def model_card(zoo: Zoo) -> str:
+    """The card of a zoo's model: the base that its checkpoints share.
+
+    Raises:
+        InvalidZoo: the zoo is damaged.
+    """
+    recipe, layout, base = zoo.recipe, zoo.layout, zoo.base()
+    layers = [
+        (layer.name, f"{layer.n_in} to {layer.n_out}", str(layer.kernel), str(layer.stride), str(layer.rank))
+        for layer in recipe.network.layers
+    ]
+    return _template("model.md").format(
+        licence_tag=zoo.config.licence.lower(),
+        recipe=recipe.name,
+        n_base=f"{sum(array.size for name, array in base.items() if not name.endswith('.A')):,}",
+        n_shared=f"{sum(array.size for name, array in base.items() if name.endswith('.A')):,}",
+        n_values=f"{layout.n_values:,}",
+        n_blocks=layout.n_blocks,
+        block_size=layout.block_size,
+        layers=_table(("layer", "channels", "kernel", "stride", "rank"), layers),
+    )
+
+
+def _template(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _read_report(zoo: Zoo) -> dict[str, Any]:
+    path = zoo.folder / "dataset" / "harvest.json"
+    try:
+        report: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidZoo(f"cannot read '{path}', which a harvest leaves: {error}. Harvest again.") from error
+    return report
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _split_lines(rows: Sequence[IndexRow]) -> list[tuple[str, str, str]]:
+    counts = Counter(row.split for row in rows)
+    return [(split, f"{counts[split]:,}", meaning) for split, meaning in _SPLITS.items() if counts[split]]
+
+
+def _score_table(rows: Sequence[IndexRow], split: str) -> str:
+    """Mean PSNR and SSIM by family, of photo, mean and checkpoint."""
+    chosen = [row for row in rows if row.split == split]
+    if not chosen:
+        return "No concept of this split."
+    lines = []
+    for family in [*sorted({row.family for row in chosen}), "all"]:
+        group = [row for row in chosen if family in (row.family, "all")]
+        cells = [
+            f"{_mean(row.scores[f'psnr{kind}'] for row in group):.2f} / "
+            f"{_mean(row.scores[f'ssim{kind}'] for row in group):.3f}"
+            for kind in ("_untouched", "_mean", "")
+        ]
+        lines.append((family, str(len(group)), *cells))
+    return _table(("family", "concepts", "untouched photo", "mean of the zoo", "checkpoint"), lines)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def _lowest(rows: Sequence[IndexRow], n: int = 8) -> str:
+    scored = [(row.psnr, row.concept_id) for row in rows if row.split == "train" and row.psnr is not None]
+    return ", ".join(f"{concept_id} ({psnr:.1f} dB)" for psnr, concept_id in sorted(scored)[:n])
+
+
+def _counted(names: Iterable[str]) -> str:
+    return ", ".join(f"{count} new {name}" for name, count in Counter(names).most_common()) or "none"
+
+
+def _failures(failures: Sequence[Sequence[str]]) -> str:
+    if not failures:
+        return "No concept failed."
+    return "Failed: " + "; ".join(f"{concept_id} ({reason})" for concept_id, reason in failures) + "."
+
+
+def _size_category(n_rows: int) -> str:
+    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")):
+        if n_rows < limit:
+            return name
+    return "100K<n<1M"
