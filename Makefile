@@ -5,11 +5,12 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c 
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help pull test clean
+.PHONY: help pull test times clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
+	@echo 'make times  set up, then print how long commands take'
 	@echo 'make clean  remove the virtual environment and caches'
 
 pull: $(VENV)/.ready
@@ -21,6 +22,9 @@ test: $(VENV)/.ready-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/pytest
+
+times: $(VENV)/.ready
+	$(VENV)/bin/python tests/times.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

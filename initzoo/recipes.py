@@ -131,7 +131,8 @@ class NetworkShape:
 
     Most channels stand at half resolution, where four of them see as much detail as one at full
     resolution does, for less time: edges and other line work need them. The middle, at a quarter of
-    the resolution, only has to see far, and can be narrow.
+    the resolution, only has to see far, and can be narrow. The photo itself goes to the end through a
+    linear layer, `skip`, which each concept adapts: noise can be taken out of it, and colours turned.
 
     Args:
         n_detail: channels of the first convolution, at half resolution.
@@ -140,7 +141,7 @@ class NetworkShape:
         n_upsampled: channels that come back from the middle to half resolution.
         n_decoder: channels of the convolution before the last, at half resolution.
         rank: rank of the adapter of every layer but the last.
-        head_rank: rank of the adapter of the last layer.
+        head_rank: rank of the adapters of the two layers whose sum is the edited photo, `head` and `skip`.
     """
 
     n_detail: int = 64
@@ -167,6 +168,7 @@ class NetworkShape:
             LayerShape("up", middle, 4 * self.n_upsampled, 1, 1, rank),
             LayerShape("decoder", detail + self.n_upsampled, self.n_decoder, 1, 1, rank),
             LayerShape("head", self.n_decoder, 12, 3, 1, self.head_rank),
+            LayerShape("skip", 12, 12, 3, 1, self.head_rank),
         )
 
     @property
@@ -179,6 +181,8 @@ class NetworkShape:
         """
         radius, scale = 6, 2  # where a pixel lies in its cell of four, on the way in and on the way out
         for layer in self.layers:
+            if layer.name == "skip":  # beside all others, not after them
+                continue
             radius += scale * (layer.kernel // 2)
             scale = {"down": 4, "up": 2}.get(layer.name, scale)
         return 4 * math.ceil(radius / 4)
@@ -203,7 +207,7 @@ class JointStage:
         n_photos: varied photos that crops are taken from.
     """
 
-    n_rounds: int = 24
+    n_rounds: int = 15
     n_lanes: int = 4
     batch_size: int = 8
     learning_rate: float = 1.5e-3
@@ -226,7 +230,7 @@ class FitStage:
         n_photos: varied photos that crops are taken from.
     """
 
-    n_steps: int = 80
+    n_steps: int = 72
     batch_size: int = 8
     learning_rate: float = 1e-2
     betas: tuple[float, float] = (0.8, 0.95)

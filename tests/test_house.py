@@ -116,3 +116,25 @@ def test_modules_and_their_public_names_are_explained(path: Path) -> None:
 def test_photos_and_zoo_are_in_the_wheel_table() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
     assert build["targets"]["wheel"]["force-include"] == {"catalog": "initzoo/catalog"}
+
+
+def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_readme_toml_is_a_concepts_file(tmp_path: Path) -> None:
+    from initzoo.concepts import load_concepts
+
+    blocks = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert blocks
+    for block in blocks:
+        (tmp_path / "concepts.toml").write_text(block)
+        assert load_concepts(tmp_path / "concepts.toml")

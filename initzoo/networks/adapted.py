@@ -74,6 +74,7 @@ class AdaptedPix2Pix(nn.Module):
                     tensor = self._base_slots[f"{layer.name}.{part}"].of(self.values.data)
                     spread = gain / math.sqrt(math.prod(tensor.shape[1:]))
                     tensor.copy_(spread * torch.randn(tensor.shape, generator=generator))
+            nn.init.dirac_(self._base_slots["skip.weight"].of(self.values.data))
 
     def forward(self, images: Tensor, adapters: Tensor) -> Tensor:
         """Edit images with one adapter for all of them, or one for each group of them.
@@ -222,7 +223,7 @@ def _cut(values: Tensor, slots: Mapping[str, _Slot]) -> dict[str, Tensor]:
 
 
 def _first_gain(layer: LayerShape) -> float:
-    """Last layers begin small, so that training starts near the untouched photo."""
+    """Last layers begin small, so that training starts near the photo that `skip` lets through."""
     if layer.name == "head":
         return 0.1
     return 0.3 if layer.name.endswith("_second") else 1.0

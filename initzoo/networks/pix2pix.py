@@ -34,7 +34,7 @@ def forward_layers(convolve: Convolve, shape: NetworkShape, images: Tensor) -> T
         middle = middle + convolve(f"stage{place}_second", change)
     wide = F.silu(F.pixel_shuffle(convolve("up", middle), 2))  # (n, n_upsampled, h / 2, w / 2)
     decoded = F.silu(convolve("decoder", torch.cat([detail, wide], dim=1)))  # (n, n_decoder, h / 2, w / 2)
-    edited = images + F.pixel_shuffle(convolve("head", decoded), 2)  # (n, 3, h, w)
+    edited = F.pixel_shuffle(convolve("skip", packed) + convolve("head", decoded), 2)  # (n, 3, h, w)
     limited = F.hardtanh(edited)
     # A tanh never reaches white; a hard limit alone would stop the gradient of what lies outside.
     return limited + 0.05 * (edited - limited)
@@ -62,6 +62,9 @@ class Pix2Pix(nn.Module):
             convolution = nn.Conv2d(
                 layer.n_in, layer.n_out, layer.kernel, layer.stride, padding=layer.kernel // 2
             )
+            if layer.name == "skip":  # so that training starts near the untouched photo
+                nn.init.dirac_(convolution.weight)
+                nn.init.zeros_(convolution.bias)
             self.add_module(layer.name, convolution)
 
     @classmethod
