@@ -64,5 +64,9 @@ class TrainingError(InitzooError):
     """A training of the weight generator cannot start or go on."""
 
 
+class WorkerDied(InitzooError):
+    """A process that shared the work ended without a result."""
+
+
 class MissingExtra(InitzooError):
     """A feature needs a package that is not installed."""

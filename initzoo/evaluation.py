@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.blocks import join_blocks
-from initzoo.errors import InvalidZoo
+from initzoo.errors import InvalidZoo, WorkerDied
 from initzoo.images import read_image
 from initzoo.inits import merge_adapter
 from initzoo.networks.pix2pix import Pix2Pix
@@ -23,7 +24,15 @@ from initzoo.teachers import Step, teach
 from initzoo.workers import WORKER_CONTEXT, use_one_core
 from initzoo.zoo import Zoo
 
-__all__ = ["ConceptScores", "concept_grid", "evaluate_zoo", "family_table", "parse_teacher", "score_concept"]
+__all__ = [
+    "ConceptScores",
+    "concept_grid",
+    "evaluate_zoo",
+    "family_table",
+    "parse_teacher",
+    "score_concept",
+    "stored_scores",
+]
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,23 @@ def score_concept(zoo: Zoo, concept_id: str, mean: Pix2Pix, photos: Sequence[Pho
     )
 
 
+def stored_scores(zoo: Zoo, *, split: str | None = None) -> list[ConceptScores]:
+    """The scores that the index holds, in its order; concepts without scores are left out.
+
+    Raises:
+        InvalidZoo: no checkpoint of this split has scores, or the index is damaged.
+    """
+    stored = []
+    for row in zoo.index.rows(split=split):
+        pairs = (row.psnr_untouched, row.ssim_untouched), (row.psnr_mean, row.ssim_mean), (row.psnr, row.ssim)
+        scores = [Score(psnr, ssim) for psnr, ssim in pairs if psnr is not None and ssim is not None]
+        if len(scores) == len(pairs):
+            stored.append(ConceptScores(row.concept_id, row.family, row.split, *scores))
+    if not stored:
+        raise InvalidZoo(f"zoo '{zoo.name}' has no checkpoints with scores of split {split!r}.")
+    return stored
+
+
 def evaluate_zoo(
     zoo: Zoo,
     *,
@@ -134,14 +160,23 @@ def evaluate_zoo(
         raise InvalidZoo(f"zoo '{zoo.name}' has no checkpoints of split {split!r}.")
     if limit is not None and limit < len(ids):
         ids = [ids[len(ids) * place // limit] for place in range(limit)]
+    load_photos(photos_folder, split="score")  # what is missing or damaged is to show here, in words
+    zoo.mean_adapter_blocks()
     scores: dict[str, ConceptScores] = {}
     with ProcessPoolExecutor(
         n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(zoo.folder, photos_folder)
     ) as pool:
-        for future in as_completed([pool.submit(_score, concept_id) for concept_id in ids]):
-            scores[future.result().concept_id] = future.result()
-            if callback is not None:
-                callback(len(scores), len(ids))
+        futures = [pool.submit(_score, concept_id) for concept_id in ids]
+        try:
+            for future in as_completed(futures):
+                scores[future.result().concept_id] = future.result()
+                if callback is not None:
+                    callback(len(scores), len(ids))
+        except BrokenProcessPool as error:
+            raise WorkerDied("a worker process died, perhaps for want of memory; try --workers 1") from error
+        finally:
+            for future in futures:
+                future.cancel()
     return [scores[concept_id] for concept_id in ids]
 
 

@@ -246,7 +246,7 @@ class Recipe:
         network: widths of the image network.
         joint: the stage that makes base and shared A.
         fit: the stage that makes each concept's adapter.
-        photo_size: short side of photos when a teacher sees them, pixels.
+        photo_size: short side of photos when a teacher sees them, pixels: `photos.TEACHING_SIDE`.
         crop_size: side of the square crops that are trained on, pixels.
         block_size: values in a block.
         max_gradient: gradients of greater norm are scaled down to it.

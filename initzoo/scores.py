@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import MissingExtra
-
 __all__ = ["Score", "mean_score", "score_images"]
 
 Pixels = NDArray[np.uint8]
@@ -40,7 +38,6 @@ def score_images(images: Sequence[Pixels], targets: Sequence[Pixels]) -> Score:
 
     Raises:
         ValueError: the numbers or shapes of images and targets differ, or there are none.
-        MissingExtra: scikit-image, which has the metrics, is not installed.
 
     Source:
         Wang et al. (2004), doi:10.1109/TIP.2003.819861, as scikit-image computes it.
@@ -52,12 +49,8 @@ def score_images(images: Sequence[Pixels], targets: Sequence[Pixels]) -> Score:
         >>> round(score_images([image], [image + np.uint8(10)]).psnr, 2)
         28.13
     """
-    try:
-        from skimage.metrics import mean_squared_error, structural_similarity
-    except ImportError as error:
-        raise MissingExtra(
-            'scores need scikit-image. Install it with: pip install "initzoo[bench]"'
-        ) from error
+    from skimage.metrics import mean_squared_error, structural_similarity  # slow to load
+
     if not images:
         raise ValueError("there is nothing to score")
     scores = []

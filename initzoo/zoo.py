@@ -115,7 +115,12 @@ class Zoo:
             closest = ", ".join(f"'{match.concept_id}'" for match in self.index.nearest(words))
             hint = f"; closest are {closest}" if closest else ""
             asked = _plain(words)[:_MAX_WORDING]
-            raise UnknownConcept(f"no concept {asked!r} in zoo '{self.name}'{hint}. List all: initzoo list")
+            more = (
+                "List all: initzoo list"
+                if self.name == BUNDLED_ZOO
+                else f"Look for others: initzoo search WORDS --zoo {self.folder}"
+            )
+            raise UnknownConcept(f"no concept {asked!r} in zoo '{self.name}'{hint}. {more}")
         return row
 
     def pull(self, words: str, *, adapter_only: bool = False) -> Init:

@@ -1,9 +1,11 @@
 """Harvest: the whole road on a few concepts, killed and taken up again, and failing concepts."""
 
+import contextlib
 import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +18,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from initzoo.errors import HarvestError, OutputError
+from initzoo.errors import HarvestError, InvalidImage, OutputError
 from initzoo.evaluation import evaluate_zoo
 from initzoo.harvest import HarvestPlan, harvest, quick_recipe
 from initzoo.harvest.settings import RunFolder
+from initzoo.outputs import write_bytes
 from initzoo.recipes import JointStage, NetworkShape, Recipe
 from initzoo.zoo import Zoo
 
@@ -134,8 +137,7 @@ def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested,
         harvest(other, folder / "run", tmp_path / "zoo", n_workers=1)
 
 
-def test_a_concept_that_diverges_is_recorded_and_the_others_go_on(concepts_path, tmp_path, monkeypatch):
-    """Adapters that overflow float16 cannot be stored: the concept fails with its reason."""
+def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts_path, tmp_path):
     recipe = tiny_recipe()
     recipe = replace(recipe, fit=replace(recipe.fit, learning_rate=float("nan")))
     plan = HarvestPlan.make(recipe, concepts_path=concepts_path)
@@ -143,7 +145,50 @@ def test_a_concept_that_diverges_is_recorded_and_the_others_go_on(concepts_path,
         harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
     reason = json.loads((tmp_path / "run/fits/soft.json").read_bytes())["failure"]
     assert "the loss is nan at step 1" in reason
-    assert not (tmp_path / "zoo").exists()
+    assert not list((tmp_path / "zoo").rglob("*.*"))
+
+
+def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch):
+    """A kill leaves what was written before it: stop after each write in turn, then go on."""
+    from initzoo import bases, cards, index, shards
+    from initzoo import harvest as harvest_module
+
+    class Killed(BaseException):
+        pass
+
+    run, out = tmp_path / "run", tmp_path / "zoo"
+    shutil.copytree(harvested.folder / "run", run)
+    for n_writes in range(1, 9):
+        left = [n_writes]
+
+        def write_and_die(path, data, *, force, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            write_bytes(path, data, force=force)
+
+        with monkeypatch.context() as patch:
+            for module in (bases, index, shards, cards, harvest_module):
+                patch.setattr(module, "write_bytes", write_and_die)
+            with contextlib.suppress(Killed):
+                harvest(harvested.plan, run, out, n_workers=1)
+        if left[0] >= 0:
+            break
+        (out / "dataset" / ".index.parquet.00.part").write_bytes(b"half")
+    else:
+        pytest.fail("a harvest needs more writes than were tried")
+    assert n_writes > 5
+    assert digests(out) == digests(harvested.folder / "zoo")
+    with pytest.raises(OutputError, match="holds a zoo already"):
+        harvest(harvested.plan, run, out, n_workers=1)
+
+
+def test_a_harvest_says_at_once_that_photos_are_missing(concepts_path, tmp_path, photo_folder):
+    (tmp_path / "train").mkdir()
+    shutil.copy(photo_folder / "cat.png", tmp_path / "train")
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path, photos=tmp_path)
+    with pytest.raises(InvalidImage, match="'score'"):
+        harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
 
 
 def test_a_harvest_without_train_concepts_is_refused(concepts_path):

@@ -46,6 +46,7 @@ def dataset_card(zoo: Zoo) -> str:
     """
     rows, report, recipe, layout = zoo.index.rows(), _read_report(zoo), zoo.recipe, zoo.layout
     licences = sorted({row.licence for row in rows})
+    cost = report["float16_cost"]
     minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
     return _template("dataset.md").format(
         licence_tag=licences[0].lower() if len(licences) == 1 else "other",
@@ -63,7 +64,7 @@ def dataset_card(zoo: Zoo) -> str:
         scores_train=_score_table(rows, "train"),
         scores_composed=_score_table(rows, "heldout-composed"),
         scores_new=_score_table(rows, "heldout-new"),
-        float16_cost=f"{abs(report['float16_cost']):.4f}",
+        float16_cost="an unmeasured amount of" if cost is None else f"{cost:.5f}",
         lowest=_lowest(rows),
         n_rounds=recipe.joint.n_rounds,
         n_lanes=recipe.joint.n_lanes,

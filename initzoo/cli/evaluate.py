@@ -21,6 +21,7 @@ __all__ = ["evaluate", "grid"]
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
 )
+@click.option("--stored", is_flag=True, help="Print the scores that the index holds; measure nothing.")
 @click.option("--limit", type=click.IntRange(1), help="Measure only so many, spread over the zoo.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
 @json_option
@@ -28,31 +29,30 @@ def evaluate(
     zoo_name: str,
     split: str | None,
     photos: Path | None,
+    stored: bool,
     limit: int | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
     """Measure the checkpoints of a zoo again, on scoring photos, beside the untouched photo and the mean."""
-    from tqdm import tqdm
-
-    from initzoo.evaluation import evaluate_zoo, family_table
+    from initzoo.evaluation import evaluate_zoo, family_table, stored_scores
     from initzoo.zoo import Zoo
 
+    if stored and (photos or limit):
+        raise click.UsageError("--stored measures nothing, so it takes neither --photos nor --limit")
     zoo = Zoo.from_pretrained(zoo_name)
-    with tqdm(desc="evaluate", unit=" concepts", file=sys.stderr, disable=None) as bar:
-
-        def show(n_done: int, n_all: int) -> None:
-            bar.total = n_all
-            bar.update(n_done - bar.n)
-
-        scores = evaluate_zoo(
-            zoo,
-            split=split,
-            photos_folder=photos,
-            limit=limit,
-            n_workers=workers or os.cpu_count() or 1,
-            callback=show,
-        )
+    if stored:
+        scores = stored_scores(zoo, split=split)
+    else:
+        with _ProgressBar() as bar:
+            scores = evaluate_zoo(
+                zoo,
+                split=split,
+                photos_folder=photos,
+                limit=limit,
+                n_workers=workers or os.cpu_count() or 1,
+                callback=bar.show,
+            )
     table = family_table(scores)
     if as_json:
         families = [asdict(row) for row in table]
@@ -69,6 +69,24 @@ def evaluate(
             f"{one.psnr:5.2f} ({one.ssim:.3f})" for one in (row.untouched, row.mean, row.trained)
         )
         click.echo(f"{row.family:12} {row.n_concepts:5d}  {cells}  {row.lowest_tenth:8.2f}")
+
+
+class _ProgressBar:
+    """A bar on standard error; none without a terminal."""
+
+    def __enter__(self) -> _ProgressBar:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc="evaluate", unit=" concepts", file=sys.stderr, disable=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, n_done: int, n_all: int) -> None:
+        """Move the bar to where the evaluation is."""
+        self._bar.total = n_all
+        self._bar.update(n_done - self._bar.n)
 
 
 @click.command(epilog=example('initzoo grid "pencil sketch" "sepia" --photo chelsea -o grid.png'))

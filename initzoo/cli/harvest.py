@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def harvest(
     from initzoo.harvest import harvest as run_harvest
     from initzoo.recipes import Recipe
 
+    out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
     recipe = Recipe(name="starter")
     plan = HarvestPlan.make(
         quick_recipe(recipe) if quick else recipe, concepts_path=concepts, photos=photos, limit=limit
@@ -62,12 +64,12 @@ def harvest(
     if as_json:
         echo_json(report.to_dict())
         return
-    minutes = sum(report.seconds.values()) / 60
+    minutes, cost = sum(report.seconds.values()) / 60, report.float16_cost
     click.echo(
         f"{report.n_checkpoints} checkpoints  {len(report.failures)} failed  "
         f"{minutes:.1f} min on {report.n_workers} cores  "
         f"{report.concepts_per_core_minute:.1f} concepts/min/core  "
-        f"float16 costs {report.float16_cost:.4f} dB  -> {out}"
+        f"float16 costs {'an unknown number of' if cost is None else f'{cost:.5f}'} dB  -> {out}"
     )
     click.echo(f"next: initzoo verify {out}", err=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict
@@ -108,7 +109,7 @@ def search(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None
         place = f"{row.family:11}  {row.split:16}  {match.similarity:.2f}"
         click.echo(f"{match.concept_id:{width}}  {place}  {match.prompt}")
     if not matches:
-        click.echo("nothing in this zoo has words like these. List all: initzoo list", err=True)
+        click.echo("nothing in this zoo has words like these. The bundled concepts: initzoo list", err=True)
 
 
 @click.command(epilog=example('initzoo show "pencil sketch"'))
@@ -214,6 +215,7 @@ def _find_init(target: str, zoo_name: str) -> Init:
 
 def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
     """Write a file unless it holds these bytes already; what was done, in words."""
+    from initzoo.errors import OutputError
     from initzoo.outputs import write_bytes
     from initzoo.seals import DamagedFile, is_file, read_file
 
@@ -223,6 +225,8 @@ def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
     except DamagedFile:
         pass  # another file, or one that cannot be read: write_bytes decides
     if dry_run:
+        if os.path.lexists(path) and not force:
+            raise OutputError(f"{path} exists already. Choose another name, or add --force to replace it")
         return "dry run"
     write_bytes(path, data, force=force)
     return "written"

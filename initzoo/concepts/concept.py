@@ -18,7 +18,7 @@ NOVELTIES = ("", "word", "strength", "colour", "operator")
 """What is new in a concept of split `heldout-new`; empty for the others."""
 
 _DOMINANCE = ("restoration", "style", "structure", "light", "tone", "colour")
-_SLUG = re.compile(r"[a-z0-9]+(?:-+[a-z0-9]+)*")
+_SLUG = re.compile(r"[a-z0-9]+(?:-{1,2}[a-z0-9]+)*")  # as shards take it
 
 
 class _Letters(dict[int, str]):
@@ -92,7 +92,7 @@ def check_concepts(concepts: Iterable[Concept]) -> None:
         ids.add(concept.id)
         if not concept.prompts:
             raise InvalidConcepts(f"concept '{concept.id}' has no prompts; give it at least one")
-        for wording in concept.prompts + concept.test_prompts:
+        for wording in (concept.id, *concept.prompts, *concept.test_prompts):
             key = normalise_words(wording)
             owner = owners.setdefault(key, concept.id)
             if not key:

@@ -66,13 +66,20 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _concepts(tables: Mapping[str, Any]) -> list[Concept]:
     _check_keys("the file", tables, _FILE_KEYS)
     licence, source = tables.get("licence", "unknown"), tables.get("source", "a concepts file")
-    colours = dict(tables.get("colours", {}))
+    colours = tables.get("colours", {})
+    if not isinstance(colours, dict):
+        raise InvalidConcepts("'colours' must be a table of names and colours; write [colours]")
     for name, value in colours.items():
         if not isinstance(value, str) or not _COLOUR.fullmatch(value):
             raise InvalidConcepts(f"colour '{name}': expected a colour such as '#1b2a49', found {value!r}")
     concepts = [_plain(table, licence, source, colours) for table in _tables(tables, "concept")]
     if tables.get("look"):
-        concepts += _expanded(tables, licence, source, colours)
+        try:
+            concepts += _expanded(tables, licence, source, colours)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InvalidConcepts(
+                f"a [[look]], [[composition]] or [templates] is not as the catalog has them: {error!r}"
+            ) from error
     if not concepts:
         raise InvalidConcepts("has no [[concept]]; add one with id, prompts and teacher")
     check_concepts(concepts)

@@ -139,7 +139,7 @@ def read_step(table: Mapping[str, Any], colours: Mapping[str, str]) -> Step:
             continue
         if key in known and known[key].is_colour and isinstance(value, str):
             value = colours.get(value, value)
-        elif isinstance(value, int) and not isinstance(value, bool):
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
             value = float(value)
         values.append((key, value))
     step = Step(operator, tuple(values))

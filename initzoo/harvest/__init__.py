@@ -27,7 +27,7 @@ from initzoo.outputs import write_bytes
 from initzoo.recipes import Recipe
 from initzoo.zoo import Zoo
 
-__all__ = ["HarvestPlan", "HarvestReport", "harvest", "quick_recipe"]
+__all__ = ["HarvestPlan", "HarvestReport", "describe_machine", "harvest", "quick_recipe"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class HarvestReport:
         seconds: wall time by stage, interruptions not counted.
         n_workers: processes of the last run.
         concepts_per_core_minute: checkpoints made in a minute by a core, all stages counted.
-        float16_cost: mean PSNR that storing as float16 costs, dB, over every eighth concept.
+        float16_cost: mean PSNR that storing as float16 costs, dB, over every eighth concept;
+            None if none of these was made.
         machine: processor and versions.
     """
 
@@ -49,7 +50,7 @@ class HarvestReport:
     seconds: dict[str, float]
     n_workers: int
     concepts_per_core_minute: float
-    float16_cost: float
+    float16_cost: float | None
     machine: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class HarvestReport:
             "seconds": {stage: round(seconds, 1) for stage, seconds in self.seconds.items()},
             "n_workers": self.n_workers,
             "concepts_per_core_minute": round(self.concepts_per_core_minute, 2),
-            "float16_cost": round(self.float16_cost, 4),
+            "float16_cost": None if self.float16_cost is None else round(self.float16_cost, 5),
             "machine": self.machine,
         }
 
@@ -104,10 +105,12 @@ def harvest(
         OutputError: `out` holds a zoo already, or cannot be written.
     """
     workers = n_workers or os.cpu_count() or 1
-    check_free(Path(out), force=force)
-    run = RunFolder(Path(run_folder))
+    run, out = RunFolder(Path(run_folder)), Path(out)
+    check_free(out, force=force or run.has_begun_packing(out))
+    for split in ("train", "score"):  # missing photos are to show now, not after the joint stage
+        plan.load_photos(split)
     run.claim(plan)
-    clock = StageClock(run)
+    clock = StageClock(run, workers)
 
     def counting(stage: str) -> Callable[[int, int], None]:
         def on_progress(n_done: int, n_all: int) -> None:
@@ -120,20 +123,22 @@ def harvest(
     joint_failures = run_joint_stage(plan, run, n_workers=workers, callback=counting("joint"))
     failures = run_fits(plan, run, n_workers=workers, callback=counting("fits"))
     run_mean_scores(plan, run, n_workers=workers, callback=counting("mean scores"))
-    rows = pack_zoo(plan, run, Path(out), force=force)
+    write_bytes(run.packing, json.dumps(str(out.resolve())).encode(), force=True)
+    rows = pack_zoo(plan, run, out)
     clock.add("packing", save=True)
-    report = _report(run, rows, failures + joint_failures, clock.seconds, workers)
+    report = _report(run, rows, dict(joint_failures) | dict(failures), clock, workers)
     data = json.dumps(report.to_dict(), indent=1).encode() + b"\n"
-    write_bytes(Path(out) / "dataset" / "harvest.json", data, force=True)
-    write_cards(Zoo.from_pretrained(out))
+    write_bytes(out / "dataset" / "harvest.json", data, force=True)
+    write_cards(Zoo(out, out.absolute().name))
+    run.packing.unlink()
     return report
 
 
 def _report(
     run: RunFolder,
     rows: list[IndexRow],
-    failures: list[tuple[str, str]],
-    seconds: dict[str, float],
+    failures: dict[str, str],
+    clock: StageClock,
     n_workers: int,
 ) -> HarvestReport:
     costs = []
@@ -141,19 +146,19 @@ def _report(
         notes = json.loads((run.fits / f"{row.concept_id}.json").read_bytes())
         if "trained_float32" in notes:
             costs.append(notes["trained_float32"]["psnr"] - notes["trained"]["psnr"])
-    minutes = sum(seconds.values()) / 60
+    made = {row.concept_id for row in rows}
     return HarvestReport(
         n_checkpoints=len(rows),
-        failures=failures,
-        seconds=dict(seconds),
+        failures=[(name, failures[name]) for name in sorted(failures) if name not in made],
+        seconds=dict(clock.seconds),
         n_workers=n_workers,
-        concepts_per_core_minute=len(rows) / n_workers / max(minutes, 1e-9),
-        float16_cost=float(np.mean(costs)) if costs else float("nan"),
-        machine=_describe_machine(),
+        concepts_per_core_minute=60 * len(rows) / max(clock.core_seconds, 1e-9),
+        float16_cost=float(np.mean(costs)) if costs else None,
+        machine=describe_machine(),
     )
 
 
-def _describe_machine() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Processor and versions, as far as they are known."""
     import torch
 

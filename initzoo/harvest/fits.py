@@ -81,7 +81,7 @@ def run_mean_scores(
         files = [run.fits / f"{concept.id}.safetensors" for concept in plan.train_concepts]
         blocks = [load_file(file)["blocks"] for file in files if file.exists()]
         if not blocks:
-            raise HarvestError("every train concept failed; see the reasons above.")
+            raise HarvestError(f"every train concept failed, e.g. {_first_failure(plan, run)}")
         mean = np.stack(blocks).mean(axis=0, dtype=np.float64).astype(np.float32)
         write_bytes(path, save({"blocks": mean}), force=True)
     _run_all(plan, run, _score_mean, run.mean_scores, n_workers=n_workers, callback=callback)
@@ -116,6 +116,11 @@ def _run_all(
         finally:
             for future in futures:
                 future.cancel()
+
+
+def _first_failure(plan: HarvestPlan, run: RunFolder) -> str:
+    concept = plan.train_concepts[0]
+    return f"{concept.id}: {json.loads((run.fits / f'{concept.id}.json').read_bytes())['failure']}"
 
 
 class _Worker:

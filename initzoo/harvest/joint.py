@@ -40,6 +40,8 @@ __all__ = ["run_joint_stage"]
 _SNAPSHOT_EVERY = 100
 """Updates between two snapshots: about ten seconds."""
 
+_FAILURES = "joint-failures.json"
+
 _PHOTOS_A_BATCH = 2
 """Photos that the crops of a batch come from: each must be taught whole, which takes time."""
 
@@ -64,11 +66,11 @@ def run_joint_stage(
     Raises:
         HarvestError: a worker died.
     """
-    failures_path = run.path / "joint-failures.json"
     if not run.base.exists():
         recipe = plan.recipe
         n_workers = min(n_workers, recipe.joint.n_lanes)
         shared = _Shared.make(recipe, n_workers)
+        shared.done.fill_(_last_snapshot(run))
         workers = [
             WORKER_CONTEXT.Process(target=_work, args=(plan, run, shared, rank, n_workers), daemon=True)
             for rank in range(n_workers)
@@ -89,10 +91,15 @@ def run_joint_stage(
                 worker.kill()
         if any(worker.exitcode != 0 for worker in workers):
             raise HarvestError("a worker of the joint stage died. Run the same command again to go on.")
-        failures = _finish(plan, run)
-        write_bytes(failures_path, json.dumps(failures).encode(), force=True)
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums are added in another order by several threads
+        try:
+            _finish(plan, run)
+        finally:
+            torch.set_num_threads(n_threads)
         shutil.rmtree(run.joint, ignore_errors=True)
-    return [(concept_id, reason) for concept_id, reason in json.loads(failures_path.read_bytes())]
+    failures = json.loads((run.path / _FAILURES).read_bytes())
+    return [(concept_id, reason) for concept_id, reason in failures]
 
 
 @dataclass
@@ -266,10 +273,9 @@ def _save_snapshot(
 
 def _load_snapshot(run: RunFolder, base: AdaptedPix2Pix, state: AdamState, lanes: list[_Lane]) -> int:
     """Put the last snapshot's values in place, if there is one; returns the updates it had seen."""
-    latest = run.joint / "latest.json"
-    if not latest.exists():
+    update = _last_snapshot(run)
+    if update == 0:
         return 0
-    update = int(json.loads(latest.read_bytes())["update"])
     folder = run.joint / f"{update:07d}"
     tensors = load_file(folder / "base.safetensors")
     base.values.data.copy_(tensors["values"])
@@ -284,6 +290,12 @@ def _load_snapshot(run: RunFolder, base: AdaptedPix2Pix, state: AdamState, lanes
     return update
 
 
+def _last_snapshot(run: RunFolder) -> int:
+    """Updates that the last whole snapshot had seen, 0 when there is none."""
+    latest = run.joint / "latest.json"
+    return int(json.loads(latest.read_bytes())["update"]) if latest.exists() else 0
+
+
 def _read_lane(run: RunFolder, update: int, number: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import safe_open
 
@@ -293,8 +305,8 @@ def _read_lane(run: RunFolder, update: int, number: int) -> tuple[dict[str, Tens
         return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118 (not a dict)
 
 
-def _finish(plan: HarvestPlan, run: RunFolder) -> list[tuple[str, str]]:
-    """Fold the mean adapter into the base, whiten A, and write the base; returns the failed concepts."""
+def _finish(plan: HarvestPlan, run: RunFolder) -> None:
+    """Fold the mean adapter into the base, whiten A, and write the failures and the base."""
     recipe = plan.recipe
     base, lanes = AdaptedPix2Pix(recipe.network), []
     for number in range(recipe.joint.n_lanes):
@@ -316,5 +328,6 @@ def _finish(plan: HarvestPlan, run: RunFolder) -> list[tuple[str, str]]:
     )
     base.whiten(images)
     arrays = {name: torch.from_numpy(array) for name, array in base.to_arrays().items()}
-    write_bytes(run.base, save(arrays), force=True)
-    return sorted((concept_id, reason) for lane in lanes for concept_id, reason in lane.failures.items())
+    failures = sorted(failure for lane in lanes for failure in lane.failures.items())
+    write_bytes(run.path / _FAILURES, json.dumps(failures).encode(), force=True)
+    write_bytes(run.base, save(arrays), force=True)  # last: that it is there says that the stage is done

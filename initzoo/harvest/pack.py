@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,43 +24,42 @@ __all__ = ["check_free", "pack_zoo"]
 WEIGHTS_LICENCE = "Apache-2.0"
 
 
-def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path, *, force: bool) -> list[IndexRow]:
+def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
     """Write `dataset/index.parquet`, `dataset/blocks/` and `model/base/<recipe>/` into a folder.
 
-    The same run gives the same bytes. Concepts that failed have no row.
+    The same run gives the same bytes. Concepts that failed have no row. What was there is replaced: the
+    index goes first and comes last, so that a folder on the way is plainly no zoo.
 
     Args:
         plan: what was harvested.
         run: holds base, fits and scores.
-        out: the zoo's folder, made if it is missing; other files in it are left alone.
-        force: replace an index, shards and a base that are there already.
+        out: the zoo's folder, as `check_free` leaves it; other files in it are left alone.
 
     Returns:
         The rows of the index.
 
     Raises:
         HarvestError: no concept has a checkpoint.
-        OutputError: something is there already and `force` is off, or it cannot be written.
+        OutputError: it cannot be written.
     """
     recipe, layout = plan.recipe, plan.recipe.layout
     concepts = [concept for concept in plan.concepts if (run.fits / f"{concept.id}.safetensors").exists()]
     by_id = {concept.id: concept for concept in concepts}
     if not concepts:
         raise HarvestError("no concept has a checkpoint, so there is nothing to pack.")
-    check_free(out, force=force)
-    try:
-        (out / "dataset").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {out}: {error.strerror}") from error
+    index_path = out / "dataset" / "index.parquet"
+    index_path.unlink(missing_ok=True)
+    for leftover in [*out.glob("dataset/.*.part"), *out.glob("dataset/.*.old")]:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     config = write_base(
         out / "model" / "base" / recipe.name,
         recipe=recipe,
         weights=load_file(run.base),
         licence=WEIGHTS_LICENCE,
-        force=force,
+        force=True,
     )
     rows = []
-    with replace_folder(out / "dataset" / "blocks", force=force) as folder:
+    with replace_folder(out / "dataset" / "blocks", force=True) as folder:
         for number, first in enumerate(range(0, len(concepts), MAX_CHECKPOINTS)):
             blocks = {
                 concept.id: load_file(run.fits / f"{concept.id}.safetensors")["blocks"]
@@ -70,18 +71,26 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path, *, force: bool) -> li
                 _make_row(by_id[concept_id], run, recipe, config.base_sha256, f"blocks/{name}", payload)
                 for concept_id, payload in sorted(payloads.items())
             ]
-    write_index(out / "dataset" / "index.parquet", rows, force=force)
+    write_index(index_path, rows)
     return rows
 
 
 def check_free(out: Path, *, force: bool) -> None:
-    """Raise unless a zoo may be written to a folder: before hours of training, not only after them.
+    """Make a zoo's folder, or raise if none may be written there: before hours of training, not after.
 
     Raises:
-        OutputError: the folder holds a zoo already and `force` is off.
+        OutputError: the folder holds a zoo, or part of one, and `force` is off, or it is not writable.
     """
-    if (out / "dataset" / "index.parquet").exists() and not force:
+    places = ("dataset/index.parquet", "dataset/blocks", "model/base")
+    if not force and any(os.path.lexists(out / place) for place in places):
         raise OutputError(f"{out} holds a zoo already. Choose another folder, or add --force to replace it")
+    try:
+        for folder in ("dataset", "model"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {out}: {error.strerror}. Choose another") from error
+    if not os.access(out / "dataset", os.W_OK):
+        raise OutputError(f"cannot write to {out / 'dataset'}. Choose a place that is writable")
 
 
 def _make_row(

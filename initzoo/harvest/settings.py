@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from initzoo.concepts import Concept, load_concepts
 from initzoo.errors import HarvestError
 from initzoo.outputs import write_bytes
-from initzoo.photos import Photo, load_photos
+from initzoo.photos import TEACHING_SIDE, Photo, load_photos
 from initzoo.recipes import Recipe
 
-__all__ = ["HarvestPlan", "RunFolder"]
+__all__ = ["HarvestPlan", "RunFolder", "StageClock"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class HarvestPlan:
         concepts = sorted(load_concepts(concepts_path), key=lambda concept: concept.id)
         if limit is not None and limit < len(concepts):
             concepts = [concepts[len(concepts) * place // limit] for place in range(limit)]
+        assert recipe.photo_size == TEACHING_SIDE
         if not any(concept.split == "train" for concept in concepts):
             raise HarvestError("a harvest needs at least one concept of split 'train', found none.")
         return cls(recipe=recipe, concepts=tuple(concepts), photos=photos)
@@ -118,6 +118,15 @@ class RunFolder:
         """A file a concept: the scores of the mean adapter."""
         return self.path / "mean-scores"
 
+    @property
+    def packing(self) -> Path:
+        """Says into which folder the zoo is being packed, from the first byte to the last."""
+        return self.path / "packing.json"
+
+    def has_begun_packing(self, out: Path) -> bool:
+        """Whether an interrupted run left its own half of a zoo in a folder."""
+        return self.packing.exists() and json.loads(self.packing.read_bytes()) == str(out.resolve())
+
     def claim(self, plan: HarvestPlan) -> None:
         """Mark the folder as this plan's, or check that it is.
 
@@ -135,32 +144,28 @@ class RunFolder:
 
 
 class StageClock:
-    """Seconds spent on each stage, kept in the run folder so that they add up over interruptions.
+    """Time spent on each stage, kept in the run folder so that it adds up over interruptions.
 
     Args:
         run: where `seconds.json` is kept.
+        n_workers: processes at work from now on.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, n_workers: int) -> None:
         self._path = run.path / "seconds.json"
-        self.seconds: dict[str, float] = json.loads(self._path.read_bytes()) if self._path.exists() else {}
-        self._last = time.perf_counter()
-        self._saved = self._last
-
-    def start(self) -> None:
-        """Begin to count now: time before does not count."""
-        self._last = time.perf_counter()
+        kept = json.loads(self._path.read_bytes()) if self._path.exists() else {}
+        self.seconds: dict[str, float] = kept.get("seconds", {})
+        self.core_seconds: float = kept.get("core_seconds", 0.0)
+        self._n_workers = n_workers
+        self._last = self._saved = time.perf_counter()
 
     def add(self, stage: str, *, save: bool = False) -> None:
-        """Count the time since the last call (or `start`) for a stage; saved every few seconds."""
+        """Count the time since the last call for a stage; saved every few seconds."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self.core_seconds += (now - self._last) * self._n_workers
         self._last = now
         if save or now - self._saved > 5:
-            write_bytes(self._path, json.dumps(self.seconds).encode(), force=True)
+            kept = {"seconds": self.seconds, "core_seconds": self.core_seconds}
+            write_bytes(self._path, json.dumps(kept).encode(), force=True)
             self._saved = now
-
-
-def describe_failures(failures: Sequence[tuple[str, str]]) -> str:
-    """Failed concepts with their reasons, a line each."""
-    return "\n".join(f"{concept_id}: {reason}" for concept_id, reason in failures)

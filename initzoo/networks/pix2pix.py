@@ -64,7 +64,7 @@ class Pix2Pix(nn.Module):
             )
             if layer.name == "skip":  # so that training starts near the untouched photo
                 nn.init.dirac_(convolution.weight)
-                nn.init.zeros_(convolution.bias)
+                nn.init.zeros_(convolution.get_parameter("bias"))
             self.add_module(layer.name, convolution)
 
     @classmethod
@@ -72,23 +72,22 @@ class Pix2Pix(nn.Module):
         """Get the network with the weights of a concept, ready to use or to fine-tune.
 
         Args:
-            words: a concept's id or one of its wordings, or the path of an init file.
+            words: a concept's id or one of its wordings, or the path of an init file (`.safetensors`).
             zoo: the zoo to look in: a name, a folder, or an open zoo.
 
         Raises:
             UnknownConcept: the zoo holds no such concept.
             InvalidInit: the file is no init, or is damaged.
-            LayoutMismatch: the file holds an adapter for another base.
+            ChecksumMismatch: the file holds an adapter for another base than the zoo's.
 
         Example:
             >>> model = Pix2Pix.from_pretrained("pencil sketch")  # doctest: +SKIP
         """
         path = Path(words)
-        if path.suffix == ".safetensors":
-            init = Init.load(path)
-        else:
+        init = Init.load(path) if path.suffix == ".safetensors" else None
+        if init is None or init.kind == "adapter":
             open_zoo = zoo if isinstance(zoo, Zoo) else Zoo.from_pretrained(zoo)
-            init = open_zoo.pull(str(words))
+            init = open_zoo.pull(str(words)) if init is None else open_zoo.merge(init)
         return cls.from_init(init)
 
     @classmethod
@@ -96,7 +95,8 @@ class Pix2Pix(nn.Module):
         """Build the network that an init was made for, and put its weights in.
 
         Raises:
-            LayoutMismatch: the init holds an adapter only, or weights of another network.
+            InvalidInit: the init holds an adapter only.
+            LayoutMismatch: it holds weights of another network.
         """
         model = cls(init.metadata.recipe.network)
         init.apply_to(model)

@@ -1,0 +1,115 @@
+"""The zoo that comes with initzoo: whole, as good as its index says, and looked at by commands."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from initzoo.cli.main import main
+from initzoo.concepts import load_concepts
+from initzoo.evaluation import evaluate_zoo
+from initzoo.images import read_image
+from initzoo.networks.pix2pix import Pix2Pix
+from initzoo.zoo import Zoo
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Zoo:
+    return Zoo.from_pretrained("starter")
+
+
+def test_every_byte_is_as_promised(zoo):
+    report = zoo.verify()
+    assert not report.problems
+    assert report.n_checkpoints == len(zoo.index)
+
+
+def test_it_holds_the_concepts_of_the_catalog_word_for_word(zoo):
+    concepts = {concept.id: concept for concept in load_concepts()}
+    rows = {row.concept_id: row for row in zoo.index.rows()}
+    assert set(rows) == set(concepts)
+    for concept_id, row in rows.items():
+        concept = concepts[concept_id]
+        assert (row.prompts, row.test_prompts) == (concept.prompts, concept.test_prompts)
+        assert (row.family, row.split, row.novelty) == (concept.family, concept.split, concept.novelty)
+        assert row.licence
+        assert row.source
+
+
+def test_it_is_large_enough_and_split(zoo):
+    counts = Counter(row.split for row in zoo.index.rows())
+    assert counts["train"] >= 1200
+    assert counts["heldout-composed"] >= 80
+    assert counts["heldout-new"] >= 40
+    assert len({row.family for row in zoo.index.rows(split="train")}) == 6
+
+
+def test_checkpoints_are_as_good_as_the_card_says(zoo):
+    rows = zoo.index.rows(split="train")
+    for family, least in (("all", 27.0), ("style", 22.0), ("structure", 22.0)):
+        group = [row for row in rows if family in ("all", row.family)]
+        assert np.mean([row.psnr for row in group]) >= least
+        assert np.mean([row.psnr for row in group]) > np.mean([row.psnr_mean for row in group]) + 5
+        assert np.mean([row.psnr for row in group]) > np.mean([row.psnr_untouched for row in group]) + 5
+
+
+def test_scores_of_the_index_are_measured_again(zoo):
+    for one in evaluate_zoo(zoo, limit=6, n_workers=1):
+        row = zoo.index.row(one.concept_id)
+        assert one.trained.psnr == pytest.approx(row.psnr, abs=0.05)
+        assert one.trained.ssim == pytest.approx(row.ssim, abs=0.002)
+        assert one.mean.psnr == pytest.approx(row.psnr_mean, abs=0.05)
+        assert one.untouched.psnr == pytest.approx(row.psnr_untouched, abs=0.01)
+
+
+def test_any_wording_pulls_the_concept(zoo):
+    for row in zoo.index.rows()[::200]:
+        for wording in (row.concept_id, row.prompts[-1].upper(), row.test_prompts[0].replace(" ", "-")):
+            assert zoo.find(wording).concept_id == row.concept_id
+
+
+def test_from_pretrained_edits_as_apply_does(tmp_path):
+    photo = ROOT / "catalog" / "photos" / "chelsea.png"
+    result = CliRunner().invoke(main, ["apply", "sepia", str(photo), "-o", str(tmp_path / "out.png")])
+    assert result.exit_code == 0, result.output
+    edited = Pix2Pix.from_pretrained("sepia").edit(read_image(photo))
+    np.testing.assert_array_equal(read_image(tmp_path / "out.png"), edited)
+
+
+def test_grid_draws_concepts_on_scoring_photos(tmp_path):
+    out = tmp_path / "grid.png"
+    command = ["grid", "sepia", "denoise", "--photo", "chelsea", "--side", "64", "-o", str(out)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert read_image(out).shape[:2] == (22 + 2 * (20 + 64 + 6) + 10, 3 * 70 - 6 + 6)
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 1
+    assert "exists already" in again.output
+
+
+def test_evaluate_prints_a_line_a_family():
+    command = ["evaluate", "--split", "train", "--limit", "2", "--workers", "1", "--json"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    families = json.loads(result.stdout)["families"]
+    assert families[-1]["family"] == "all"
+    assert families[-1]["n_concepts"] == 2
+    stored = CliRunner().invoke(main, ["evaluate", "--split", "train", "--stored"])
+    assert stored.exit_code == 0, stored.output
+    assert [line.split()[0] for line in stored.stdout.splitlines()[2:]] == [
+        "colour",
+        "light",
+        "restoration",
+        "structure",
+        "style",
+        "tone",
+        "all",
+    ]
+    wrong = CliRunner().invoke(main, ["evaluate", "--split", "nonsense"])
+    assert wrong.exit_code == 1
+    assert "has no checkpoints of split 'nonsense'" in wrong.output
