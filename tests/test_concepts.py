@@ -170,9 +170,9 @@ def test_every_concept_is_found_by_its_plain_name(catalog: list[Concept]) -> Non
 
 
 def test_unknown_words_suggest_the_three_closest(catalog: list[Concept]) -> None:
-    words = r"no concept 'watercolor' in the catalog; closest are 'watercolour', '[^']+', '[^']+'\. List all"
+    words = r"no concept 'watercolur' in the catalog; closest are 'watercolour', '[^']+', '[^']+'\. List all"
     with pytest.raises(UnknownConcept, match=words):
-        find_concept(catalog, "watercolor")
+        find_concept(catalog, "watercolur")
 
 
 def test_family_is_that_of_the_most_telling_step() -> None:
