@@ -89,8 +89,10 @@ def test_an_init_says_where_it_comes_from(zoo: Zoo) -> None:
 
 
 def test_pull_unknown_concept_suggests_the_three_closest(zoo: Zoo) -> None:
-    words = "no concept 'pencil scetch' in zoo 'kept'; closest are 'pencil-sketch', '.*', '.*'. "
+    words = (
+        "no concept 'pencil scetch' in zoo 'kept'; closest are 'pencil-sketch', '.*', '.*'. "
         "Look for others: initzoo search WORDS --zoo "
+    )
     with pytest.raises(UnknownConcept, match=words):
         zoo.pull("pencil scetch")
 
