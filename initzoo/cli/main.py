@@ -22,6 +22,7 @@ COMMANDS = {
     "list": "initzoo.cli.pairs:list_concepts",
     "pairs": "initzoo.cli.pairs:pairs",
     "harvest": "initzoo.cli.harvest:harvest",
+    "generator": "initzoo.cli.generator:generator",
     "evaluate": "initzoo.cli.evaluate:evaluate",
     "grid": "initzoo.cli.evaluate:grid",
 }

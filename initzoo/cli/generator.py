@@ -1,0 +1,208 @@
+"""`initzoo generator`: train the weight generator, and make its token vectors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from initzoo.cli.options import echo_json, example, force_option, json_option
+
+__all__ = ["generator"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group(epilog=example("initzoo generator train --quick --out my-generator"))
+def generator() -> None:
+    """Train the weight generator, which makes inits from words."""
+
+
+@generator.command(epilog=example("initzoo generator train --quick --out my-generator"))
+@click.option("--zoo", default="starter", envvar="INITZOO_ZOO", show_default=True, help="Zoo to learn from.")
+@click.option(
+    "--text", type=_PATH, help="Folder of token vectors; those of the bundled generator by default."
+)
+@click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new weight generator.")
+@click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
+@click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
+@click.option("--quick", is_flag=True, help="Train hardly at all: to see that everything works.")
+@click.option(
+    "--kind",
+    type=click.Choice(["joint", "unet"]),
+    default="joint",
+    show_default=True,
+    help="All blocks at once, or the paper's UNet on each block alone.",
+)
+@click.option("--regressor", is_flag=True, help="No noise and no timestep: words in, weights out.")
+@click.option("--pooled-words", is_flag=True, help="One mean vector in place of the words' sequence.")
+@click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
+@click.option(
+    "--train-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Share of the train concepts to learn from.",
+)
+@click.option(
+    "--block-size",
+    type=click.Choice(["128", "256", "512"]),
+    default="256",
+    show_default=True,
+    help="Values in a block; the zoo's are cut anew when it differs.",
+)
+@click.option("--weight-steps", type=click.IntRange(1), help="Steps of the first stage.")
+@click.option("--weight-batch", type=click.IntRange(2), help="Concepts in a step of the first stage.")
+@click.option("--weight-rate", type=click.FloatRange(0, min_open=True), help="Its learning rate.")
+@click.option("--behaviour-steps", type=click.IntRange(1), help="Steps of the second stage.")
+@click.option("--behaviour-batch", type=click.IntRange(2), help="Concepts in a step of the second stage.")
+@click.option("--behaviour-rate", type=click.FloatRange(0, min_open=True), help="Its learning rate.")
+@click.option("--crops", "n_crops", type=click.IntRange(1, 48), help="Crops of a concept in such a step.")
+@click.option("--sharpness", type=click.FloatRange(0), help="How much more small image errors count.")
+@click.option("--by-sensitivity", is_flag=True, help="Weigh each weight's error by what it does to images.")
+@click.option(
+    "--token-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often a token is left out."
+)
+@click.option("--words-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often all words are.")
+@click.option("--word-noise", type=click.FloatRange(0), help="Noise on token vectors, as a share of them.")
+@click.option("--width", type=click.IntRange(48), help="Width of the denoiser, a multiple of 48.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@force_option
+@json_option
+def train(
+    zoo: str,
+    text: Path | None,
+    out: Path,
+    run_folder: Path | None,
+    photos: Path | None,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Train a weight generator on a zoo: first on weights, then on what they do to images.
+
+    It may be stopped, or killed, at any moment; the same command goes on, and ends with the same bytes.
+    """
+    import time
+
+    from initzoo.generator_training import CropPlan, TrainingData, train_generator
+    from initzoo.words import TokenVectors
+    from initzoo.zoo import Zoo
+
+    settings = _settings(chosen)
+    opened = Zoo.from_pretrained(zoo)
+    words = TokenVectors.from_folder(text or opened.folder / "model" / "weight_generator" / "text")
+    _check_free(out, force)
+    begin = time.perf_counter()
+    with _Bars() as bars:
+        result = train_generator(
+            TrainingData.from_zoo(opened),
+            words,
+            settings,
+            run_folder or out.with_name(out.name + ".run"),
+            n_workers=workers,
+            crop_plan=CropPlan(photos=photos, crop_size=opened.recipe.crop_size),
+            callback=bars.show,
+        )
+    result.save_pretrained(out, force=force)
+    seconds = time.perf_counter() - begin
+    config = result.config
+    if as_json:
+        echo_json({"out": str(out), "seconds": round(seconds, 1), "config": config.to_dict()})
+        return
+    click.echo(
+        f"{config.kind}  {config.n_train_concepts} concepts  {settings.weights.n_steps} + "
+        f"{settings.behaviour.n_steps} steps  {seconds / 60:.1f} min  -> {out}"
+    )
+
+
+@generator.command(
+    name="distil-words",
+    epilog=example("initzoo generator distil-words --encoder all-MiniLM-L6-v2 --out text"),
+)
+@click.option("--encoder", type=_PATH, required=True, help="Folder of a sentence encoder.")
+@click.option("--out", "-o", type=_PATH, required=True, help="Folder of the token vectors.")
+@click.option("--extra-words", type=_PATH, help="File of whole words, one a line, that get a vector too.")
+@click.option("--values", "n_values", type=click.IntRange(8, 384), default=176, show_default=True)
+@json_option
+def distil_words(encoder: Path, out: Path, extra_words: Path | None, n_values: int, as_json: bool) -> None:
+    """Make the token vectors, once, from a sentence encoder."""
+    from initzoo.words import distil_words as distil
+    from initzoo.words import read_extra_words
+
+    extra = read_extra_words(extra_words) if extra_words else ()
+    n_tokens = distil(encoder, out, extra_words=extra, n_values=n_values)
+    if as_json:
+        echo_json({"out": str(out), "n_tokens": n_tokens, "n_values": n_values})
+        return
+    click.echo(f"{n_tokens} tokens of {n_values} values  -> {out}")
+
+
+def _settings(chosen: dict[str, Any]) -> Any:
+    """Settings of a training from options; those not given keep their defaults."""
+    from dataclasses import replace
+
+    from initzoo.errors import TrainingError
+    from initzoo.generator_training import GeneratorSettings, quick_settings
+
+    default = GeneratorSettings()
+    stages = {}
+    for name, option in (("weights", "weight"), ("behaviour", "behaviour")):
+        options = {"n_steps": "steps", "batch_size": "batch", "learning_rate": "rate"}
+        given = {field: chosen.pop(f"{option}_{ending}") for field, ending in options.items()}
+        given = {field: value for field, value in given.items() if value is not None}
+        stages[name] = replace(getattr(default, name), **given)
+    if chosen.pop("no_behaviour"):
+        stages["behaviour"] = replace(stages["behaviour"], n_steps=0)
+    quick = chosen.pop("quick")
+    chosen["block_size"] = int(chosen["block_size"])
+    given = {name: value for name, value in chosen.items() if value is not None}
+    try:
+        settings = replace(default, **stages, **given)
+    except ValueError as error:
+        raise TrainingError(f"{error}. See: initzoo generator train --help") from error
+    return quick_settings(settings) if quick else settings
+
+
+def _check_free(out: Path, force: bool) -> None:
+    """Hours of training should not end at a folder that is taken."""
+    from initzoo.errors import OutputError
+
+    if out.exists() and not (force or (out.is_dir() and not any(out.iterdir()))):
+        raise OutputError(f"{out} is there already. Choose another folder, or add --force to replace it")
+    if not out.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {out}: there is no folder {out.parent}. Make it first")
+
+
+class _Bars:
+    """One bar a stage on standard error, with loss, speed and time left; none when it is no terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, stage: str, n_done: int, n_all: int, loss: float) -> None:
+        """Move the stage's bar to where the stage is."""
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            if self._bar is not None:
+                self._bar.close()
+            self._stage = stage
+            self._bar = tqdm(
+                total=n_all, initial=n_done, desc=stage, file=sys.stderr, disable=None, smoothing=0.02
+            )
+        if stage != "crops":
+            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        self._bar.update(n_done - self._bar.n)

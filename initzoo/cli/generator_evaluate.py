@@ -1,0 +1,232 @@
+"""`initzoo generator evaluate`: how good inits from unseen words are, beside every simpler way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.cli.using import zoo_option
+
+if TYPE_CHECKING:
+    from initzoo.generator_evaluation import GeneratorEvaluation
+
+__all__ = ["evaluate"]
+
+_PATH = click.Path(path_type=Path)
+_OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
+
+
+@click.command(epilog=example("initzoo generator evaluate --limit 20 --out evaluation"))
+@zoo_option
+@click.option("--generator", "folder", type=_PATH, help="Folder of the weight generator; the zoo's own one.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="A further generator to compare, e.g. regressor=FOLDER or unet1d=FOLDER; may be given again.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Only so many concepts of each split, spread over it.")
+@click.option("--train-limit", type=click.IntRange(1), default=100, show_default=True,
+              help="Only so many train concepts, which are asked for in unseen wordings.")  # fmt: skip
+@click.option("--concepts", type=_PATH, help="Concepts of your own (TOML) in place of the zoo's.")
+@click.option("--photos", type=_PATH, help="Folder of photos to measure on; the bundled ones by default.")
+@click.option("--fit", is_flag=True, help="Train an adapter on each of your concepts, as the ceiling.")
+@click.option("--out", "-o", type=_PATH, help=f"Folder for {', '.join(_OUTPUTS)}; made when it is missing.")
+@click.option("--calibrate", is_flag=True, help="Write calibration.json into the generator's folder too.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@force_option
+@json_option
+def evaluate(
+    zoo_name: str,
+    folder: Path | None,
+    also: tuple[str, ...],
+    out: Path | None,
+    calibrate: bool,
+    force: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Measure a weight generator on words that it never saw, beside the mean, retrieval and regressions."""
+    from initzoo.generator_evaluation import check_plotting
+    from initzoo.zoo import Zoo
+
+    if out:
+        check_plotting()
+    zoo = Zoo.from_pretrained(zoo_name)
+    generator = folder or zoo.folder / "model" / "weight_generator"
+    targets = [out / name for name in _OUTPUTS] if out else []
+    _check_free([*targets, *([generator / "calibration.json"] if calibrate else [])], force)
+    found = _evaluate(zoo, generator, _named_folders(also), chosen)
+    if out:
+        _write(found, out, force=force)
+    if calibrate:
+        _calibration_of(found).save(generator, force=force)
+    if as_json:
+        echo_json(found.report)
+        return
+    for line in _lines(found.report):
+        click.echo(line)
+    if out:
+        click.echo(f"-> {out}")
+
+
+def _evaluate(
+    zoo: Any, folder: Path, also: Mapping[str, Path], chosen: Mapping[str, Any]
+) -> GeneratorEvaluation:
+    from tqdm import tqdm
+
+    from initzoo.concepts import load_concepts
+    from initzoo.generator_evaluation import (
+        EvaluationSettings,
+        PhotoSource,
+        ask_about_concepts,
+        ask_about_zoo,
+        evaluate_generator,
+    )
+
+    if chosen["concepts"]:
+        questions = ask_about_concepts(load_concepts(chosen["concepts"]), limit=chosen["limit"])
+    else:
+        questions = ask_about_zoo(zoo, limit=chosen["limit"], train_limit=chosen["train_limit"])
+    # Photos that an adapter is fitted on do not score it; without a fit all of one's own can.
+    split = None if chosen["concepts"] and chosen["photos"] and not chosen["fit"] else "score"
+    settings = EvaluationSettings(
+        photos=PhotoSource(chosen["photos"], split),
+        fit=chosen["fit"],
+        n_workers=chosen["workers"] or os.cpu_count() or 1,
+        seed=chosen["seed"],
+    )
+    shown = ""
+    with tqdm(file=sys.stderr, disable=None) as bar:
+
+        def show(stage: str, n_done: int, n_all: int) -> None:
+            nonlocal shown
+            if stage != shown:
+                shown = stage
+                bar.reset(n_all)
+                bar.set_description(stage)
+            bar.update(n_done - bar.n)
+
+        return evaluate_generator(zoo, folder, questions, settings, also=also, callback=show)
+
+
+def _named_folders(also: tuple[str, ...]) -> dict[str, Path]:
+    folders = {}
+    for entry in also:
+        name, equals, folder = entry.partition("=")
+        if not (name and equals and folder):
+            raise click.BadParameter(f"expected NAME=FOLDER, found {entry!r}", param_hint="--also")
+        if name in folders:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="--also")
+        folders[name] = Path(folder)
+    return folders
+
+
+def _check_free(paths: list[Path], force: bool) -> None:
+    """Minutes of measuring should not end at a file that is there already."""
+    from initzoo.errors import OutputError
+
+    for path in paths:
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists already. Choose another folder, or add --force to replace it")
+
+
+def _write(found: GeneratorEvaluation, out: Path, *, force: bool) -> None:
+    import json
+
+    from initzoo.errors import OutputError
+    from initzoo.images import write_image
+    from initzoo.outputs import write_bytes
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {out}: {error.strerror}. Name another one") from error
+    data = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    write_bytes(out / "evaluation.json", data, force=force)
+    write_image(out / "grid.png", found.grid, force=force)
+    write_bytes(out / "scatter.png", found.scatter(), force=force)
+    if found.calibration is not None:
+        found.calibration.save(out, force=force)
+
+
+def _calibration_of(found: GeneratorEvaluation) -> Any:
+    from initzoo.errors import InvalidZoo
+
+    if found.calibration is None:
+        raise InvalidZoo("the zoo has too few held-out concepts to calibrate on, at least 4 are needed.")
+    return found.calibration
+
+
+def _lines(report: Mapping[str, Any]) -> list[str]:
+    """The report as tables for people."""
+    lines = [
+        f"{report['zoo']}  revision {report['revision'][:7]}  generator {report['generator'][:7]}  "
+        "PSNR dB with 95% bootstrap intervals over concepts"
+    ]
+    for split, section in report.items():
+        if isinstance(section, dict) and "psnr" in section:
+            lines += ["", *_split_lines(split, section)]
+    memory, calibration = report["memorisation"], report["calibration"]
+    lines.append("")
+    if memory:
+        nearest = memory["nearest_train"]
+        overlap = memory["wrong_pixels"]["overlap_with_nearest"]
+        lines.append(
+            f"memorisation  median distance to the nearest train adapter {nearest['generated']:.1f}, train "
+            f"leave-one-out {memory['train_leave_one_out']:.1f}, ratio {memory['ratio'] or 0:.2f} "
+            f"(trained {nearest['trained_heldout']:.1f}, average of 16 {nearest['average_16']:.1f}, "
+            f"Gaussian {nearest['gaussian']:.1f})"
+        )
+        shares = {name: "-" if share is None else f"{share:.2f}" for name, share in overlap.items()}
+        lines.append(
+            f"wrong pixels  in common with the nearest checkpoint: generated {shares['generated']}, "
+            f"a copy of it with as much noise {shares['noisy_copy']}"
+        )
+    if calibration:
+        lines.append(
+            f"calibration   {calibration['coverage']:.1%} of {calibration['n_tested']} test wordings inside "
+            f"the range; far from a distance of {calibration['far_from']:.2f}"
+        )
+    lines.append(f"speed         one init in {report['speed']['init_ms']:.1f} ms, warm, one core")
+    return lines
+
+
+def _split_lines(split: str, section: Mapping[str, Any]) -> list[str]:
+    gap, ends = section["gap_closed"], section["gap_closed_interval"]
+    closed = "" if gap is None else f"  gap closed {gap:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    lines = [
+        f"{split}  {section['n_concepts']} concepts, {section['n_wordings']} wordings{closed}",
+        f"  {'method':14} {'PSNR':>6} {'interval':>16} {'10th pct':>9} {'SSIM':>6} {'generated above':>22}",
+    ]
+    for method, psnr in sorted(section["psnr"].items(), key=lambda item: -item[1]):
+        low, high = section["psnr_interval"][method]
+        line = (
+            f"  {method:14} {psnr:6.2f} [{low:6.2f}, {high:6.2f}] {section['psnr_10th'][method]:9.2f} "
+            f"{section['ssim'][method]:6.3f}"
+        )
+        if method in section.get("difference", {}):
+            more = section["difference"][method]
+            line += f"  {more['psnr']:+6.2f} [{more['interval'][0]:+6.2f}, {more['interval'][1]:+6.2f}]"
+        lines.append(line)
+    for key in ("families", "novelty"):
+        if section[key]:
+            lines.append(
+                f"  {key:14} {'n':>6} {'mean':>7} {'ridge':>7} {'generated':>9} {'trained':>7} {'gap':>6}"
+            )
+        for name, part in section[key].items():
+            columns = [part["psnr"].get(one) for one in ("mean", "kernel_ridge", "generated", "trained")]
+            cells = ["-" if value is None else f"{value:.2f}" for value in columns]
+            closed = "-" if part["gap_closed"] is None else f"{part['gap_closed']:.3f}"
+            lines.append(
+                f"  {name:14} {part['n_concepts']:6d} {cells[0]:>7} {cells[1]:>7} {cells[2]:>9} "
+                f"{cells[3]:>7} {closed:>6}"
+            )
+    return lines

@@ -1,0 +1,159 @@
+"""Layers that both denoisers use: attention, the word encoder, embeddings of place and time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Attention", "DenoiserShape", "FeedForward", "TimeEmbedding", "WordBatch", "WordEncoder"]
+
+
+@dataclass(frozen=True)
+class DenoiserShape:
+    """Sizes of a denoiser.
+
+    Args:
+        n_blocks: blocks of an adapter.
+        block_size: values in a block.
+        n_word_values: values in a token's vector.
+        width: values in a token inside of the network.
+        n_word_layers: layers of the word encoder.
+        n_layers: layers over the blocks (the UNet has its own number).
+        n_heads: heads of each attention.
+        pooled_words: give the mean of the token vectors instead of the sequence.
+        max_tokens: places for tokens.
+    """
+
+    n_blocks: int
+    block_size: int
+    n_word_values: int
+    width: int = 192
+    n_word_layers: int = 2
+    n_layers: int = 3
+    n_heads: int = 6
+    pooled_words: bool = False
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True)
+class WordBatch:
+    """Wordings as token vectors.
+
+    Args:
+        vectors: shape `(batch, n_tokens, n_word_values)`; anything where there is no token.
+        known: bool, shape `(batch, n_tokens)`: where there is a token. A row without one has no words.
+    """
+
+    vectors: Tensor
+    known: Tensor
+
+    def repeat(self, n_times: int) -> WordBatch:
+        """Each wording `n_times`, one after the other."""
+        return WordBatch(
+            self.vectors.repeat_interleave(n_times, dim=0), self.known.repeat_interleave(n_times, dim=0)
+        )
+
+
+class Attention(nn.Module):
+    """Attention of a sequence to itself, or to a context of the same width or another."""
+
+    def __init__(self, width: int, n_heads: int, *, context_width: int | None = None) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(context_width or width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """What to add to `x`, shape `(batch, n, width)`.
+
+        Args:
+            x: shape `(batch, n, width)`.
+            context: shape `(batch, m, context_width)`; None for `x` itself.
+            bias: added to the scores, e.g. -inf where there is no token, shape `(batch, 1, 1, m)`.
+        """
+        normed = self.norm(x)
+        seen = normed if context is None else context
+        batch, n, width = x.shape
+        m, head = seen.shape[1], width // self.n_heads
+        query = (
+            self.query(normed).view(batch, n, self.n_heads, head).transpose(1, 2)
+        )  # (batch, heads, n, head)
+        both = self.key_value(seen).view(batch, m, 2, self.n_heads, head)
+        key, value = both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)  # (batch, heads, m, head)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.out(mixed.transpose(1, 2).reshape(batch, n, width))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers on each token by itself."""
+
+    def __init__(self, width: int, *, growth: int = 4) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, growth * width)
+        self.second = nn.Linear(growth * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What to add to `x`, same shape."""
+        return self.second(F.silu(self.first(self.norm(x))))
+
+
+class TimeEmbedding(nn.Module):
+    """A vector for a timestep between 0 and 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(32, width)
+        self.second = nn.Linear(width, width)
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        """Shape `(batch,)` to `(batch, width)`."""
+        angles = timesteps[:, None] * math.pi * torch.arange(16, dtype=timesteps.dtype)  # (batch, 16)
+        return self.second(F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=1))))
+
+
+class WordEncoder(nn.Module):
+    """Gives static token vectors order and context: a small transformer over a wording."""
+
+    def __init__(self, shape: DenoiserShape) -> None:
+        super().__init__()
+        self.pooled = shape.pooled_words
+        self.project = nn.Linear(shape.n_word_values, shape.width)
+        self.places = nn.Parameter(0.3 * torch.randn(shape.max_tokens + 1, shape.width))
+        self.attentions = nn.ModuleList(
+            Attention(shape.width, shape.n_heads) for _ in range(shape.n_word_layers)
+        )
+        self.forwards = nn.ModuleList(FeedForward(shape.width) for _ in range(shape.n_word_layers))
+        self.norm = nn.LayerNorm(shape.width)
+
+    def forward(self, words: WordBatch) -> tuple[Tensor, Tensor]:
+        """Encode wordings.
+
+        A first token without words stands before each wording, so that no row is ever empty.
+
+        Returns:
+            Tokens, shape `(batch, 1 + n_tokens, width)`, and what to add to attention scores for them,
+            shape `(batch, 1, 1, 1 + n_tokens)`.
+        """
+        given = _pool(words) if self.pooled else words
+        batch, n_tokens = given.known.shape
+        bias = torch.zeros(batch, 1, 1, 1 + n_tokens)
+        bias[:, 0, 0, 1:].masked_fill_(~given.known, -1e4)
+        tokens = F.pad(self.project(given.vectors), (0, 0, 1, 0)) + self.places[: 1 + n_tokens]
+        for attention, forward in zip(self.attentions, self.forwards, strict=True):
+            tokens = tokens + attention(tokens, bias=bias)
+            tokens = tokens + forward(tokens)
+        return self.norm(tokens), bias
+
+
+def _pool(words: WordBatch) -> WordBatch:
+    """Each wording as one token, the mean of its own."""
+    weights = words.known[:, :, None].to(words.vectors.dtype)
+    mean = (words.vectors * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
+    return WordBatch(mean, words.known.any(dim=1, keepdim=True))

@@ -1,0 +1,210 @@
+"""What a step of each stage makes small: loss and gradient of one lane's part of a batch.
+
+All that is random comes from the seed, the stage, the step and the lane, never from what was drawn before:
+a training that is taken up again draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from initzoo.diffusion import WordBatch, add_noise, behaviour_error, draw_timesteps, weight_error
+from initzoo.generator_training.crops import CropPlan, open_crops
+from initzoo.generator_training.settings import GeneratorSettings, Stage, TrainingData, mask_of, normalisation
+from initzoo.networks.adapted import AdaptedPix2Pix
+from initzoo.words import TokenVectors
+
+__all__ = ["BehaviourObjective", "WeightObjective", "WordTable"]
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """All wordings of all concepts as tokens, with vectors for those tokens only.
+
+    Args:
+        tokens: int64, shape `(n_wordings, longest)`: rows of `vectors`; 0 where there is none.
+        lengths: tokens of each wording, int64.
+        first: first wording of each concept; one more at the end.
+        vectors: float32, shape `(1 + n_known_tokens, n_word_values)`; row 0 is zero.
+    """
+
+    tokens: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    first: NDArray[np.int64]
+    vectors: Tensor
+
+    @classmethod
+    def make(cls, prompts: Sequence[Sequence[str]], words: TokenVectors) -> WordTable:
+        """Tokenise all wordings.
+
+        Raises:
+            InvalidWords: a wording holds no known token.
+        """
+        sequences = [words.tokenise(prompt) for wordings in prompts for prompt in wordings]
+        used = sorted({token for sequence in sequences for token in sequence})
+        row_of = {token: row + 1 for row, token in enumerate(used)}
+        lengths = np.array([len(sequence) for sequence in sequences])
+        tokens = np.zeros((len(sequences), int(lengths.max())), np.int64)
+        for row, sequence in enumerate(sequences):
+            tokens[row, : len(sequence)] = [row_of[token] for token in sequence]
+        vectors = np.concatenate([np.zeros((1, words.n_values), np.float32), words.vectors_of(used)])
+        first = np.cumsum([0, *(len(wordings) for wordings in prompts)])
+        return cls(tokens, lengths, first, torch.from_numpy(vectors))
+
+    def draw(
+        self, concepts: NDArray[np.int64], rng: np.random.Generator, settings: GeneratorSettings
+    ) -> WordBatch:
+        """A random wording of each concept, some tokens or whole wordings left out, with noise on the others.
+
+        A wording keeps a token at least, unless all of it is left out. Noise is as long as
+        `settings.word_noise` times the token's vector.
+        """
+        counts = self.first[concepts + 1] - self.first[concepts]
+        rows = self.first[concepts] + (rng.random(len(concepts)) * counts).astype(np.int64)
+        lengths = self.lengths[rows]
+        tokens = self.tokens[rows, : int(lengths.max())]
+        present = np.arange(tokens.shape[1]) < lengths[:, None]
+        known = present & (rng.random(tokens.shape) >= settings.token_dropout)
+        known = np.where(known.any(axis=1, keepdims=True), known, present)
+        known &= rng.random((len(rows), 1)) >= settings.words_dropout
+        vectors = self.vectors[torch.from_numpy(tokens)]
+        if settings.word_noise > 0:
+            noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))
+            vectors += settings.word_noise * vectors.square().mean(2, keepdim=True).sqrt() * noise
+        return WordBatch(vectors, torch.from_numpy(known))
+
+
+class _Draws:
+    """What both stages draw from: concepts, wordings, noise and timesteps of a lane's part of a batch."""
+
+    def __init__(
+        self, settings: GeneratorSettings, stage: Stage, number: int, table: WordTable, residuals: Tensor
+    ) -> None:
+        self.settings, self.stage, self.number = settings, stage, number
+        self.table, self.residuals = table, residuals
+
+    def draw(self, step: int, lane: int) -> _Part:
+        settings = self.settings
+        n_concepts, n_part = len(self.residuals), self.stage.batch_size // settings.n_lanes
+        shared = np.random.default_rng([settings.seed, self.number, step])
+        n_all = self.stage.batch_size
+        chosen = shared.choice(n_concepts, size=n_all, replace=n_concepts < n_all)
+        concepts = chosen[lane * n_part : (lane + 1) * n_part]
+        rng = np.random.default_rng([settings.seed, self.number, step, lane])
+        words = self.table.draw(concepts, rng, settings)
+        clean = self.residuals[torch.from_numpy(concepts)]
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        timesteps = draw_timesteps(n_part, pure_share=self.stage.pure_share, generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        noised = add_noise(clean, noise, timesteps)
+        if settings.regressor:
+            noised, timesteps = torch.zeros_like(clean), torch.ones_like(timesteps)
+        return _Part(concepts, words, clean, noised, timesteps, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A lane's part of a batch."""
+
+    concepts: NDArray[np.int64]
+    words: WordBatch
+    clean: Tensor
+    noised: Tensor
+    timesteps: Tensor
+    rng: np.random.Generator
+
+
+class WeightObjective:
+    """The first stage: the error of weights.
+
+    Args:
+        data: train concepts.
+        settings: of the training.
+        table: their wordings.
+        sensitivity: how much each value of a flat adapter matters, shape `(n_values,)`; None when all
+            matter alike.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        settings: GeneratorSettings,
+        table: WordTable,
+        *,
+        sensitivity: NDArray[np.float32] | None = None,
+    ) -> None:
+        mask = mask_of(data.recipe, settings.block_size)
+        blocks = data.cut_blocks(settings.block_size)
+        mean, scale = normalisation(blocks, mask, floor=settings.scale_floor)
+        residuals = torch.from_numpy((blocks - mean) / scale)
+        importance = np.where(mask, scale, 0).astype(np.float32) ** 2
+        if sensitivity is not None:
+            importance[mask] *= sensitivity
+        self.importance = torch.from_numpy(importance)
+        self._draws = _Draws(settings, settings.weights, 1, table, residuals)
+
+    def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
+        """The loss of a lane's part of the batch of a step."""
+        part = self._draws.draw(step, lane)
+        predicted = denoiser(part.noised, part.timesteps, part.words)
+        return weight_error(predicted, part.clean, self.importance)
+
+
+class BehaviourObjective:
+    """The second stage: the error of images that the network makes with denoised adapters."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        settings: GeneratorSettings,
+        table: WordTable,
+        *,
+        crops: Path,
+        crop_plan: CropPlan,
+    ) -> None:
+        mask = mask_of(data.recipe, settings.block_size)
+        blocks = data.cut_blocks(settings.block_size)
+        mean, scale = normalisation(blocks, mask, floor=settings.scale_floor)
+        self.settings = settings
+        self._mean, self._scale = torch.from_numpy(mean), torch.from_numpy(scale)
+        self._places = torch.from_numpy(np.flatnonzero(mask))
+        self._draws = _Draws(
+            settings, settings.behaviour, 2, table, torch.from_numpy((blocks - mean) / scale)
+        )
+        self._base = AdaptedPix2Pix.from_arrays(data.recipe.network, dict(data.base))
+        self._base.requires_grad_(False)
+        self._crops = open_crops(data.teachers, crops, crop_plan)
+
+    def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
+        """The loss of a lane's part of the batch of a step."""
+        part = self._draws.draw(step, lane)
+        predicted = denoiser(part.noised, part.timesteps, part.words)
+        inputs, targets = self._draw_crops(part.concepts, part.rng)
+        return behaviour_error(
+            self._base(inputs, self._adapters(predicted)),
+            targets,
+            len(part.concepts),
+            sharpness=self.settings.sharpness,
+        )
+
+    def _adapters(self, predicted: Tensor) -> Tensor:
+        """Flat adapters, shape `(batch, n_values)`, of residuals."""
+        blocks = torch.addcmul(self._mean, predicted, self._scale)
+        return blocks.flatten(1).index_select(1, self._places)
+
+    def _draw_crops(self, concepts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Some crops of each concept, float32, shape `(n_concepts * n_crops, 3, size, size)`, -1 to 1."""
+        n_crops = self.settings.n_crops
+        chosen = [
+            self._crops[concept][rng.choice(len(self._crops[concept]), size=n_crops, replace=False)]
+            for concept in concepts
+        ]
+        images = torch.from_numpy(np.concatenate(chosen)).float().mul_(1 / 127.5).sub_(1)
+        return images[:, 0], images[:, 1]

@@ -1,0 +1,313 @@
+"""Training of the weight generator: what it may see, resuming, processes, and that it learns."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from zoo_fixtures import make_zoo
+
+import initzoo.generator_training.loop as loop
+from initzoo.cli.generator import generator as generator_group
+from initzoo.errors import TrainingError
+from initzoo.generator_training import (
+    CropPlan,
+    GeneratorSettings,
+    Stage,
+    TrainingData,
+    make_crops,
+    train_generator,
+)
+from initzoo.generator_training.crops import open_crops
+from initzoo.generator_training.objectives import BehaviourObjective, WeightObjective, WordTable
+from initzoo.generator_training.sensitivity import measure_sensitivity
+from initzoo.generator_training.settings import mask_of, normalisation
+from initzoo.networks.adapted import AdaptedPix2Pix
+from initzoo.photos import Photo
+from initzoo.recipes import NetworkShape
+from initzoo.weight_generator import WeightGenerator, build_denoiser
+from initzoo.words import TokenVectors
+from initzoo.zoo import Zoo
+
+TEACHER = '[{"operator": "negative", "parameters": []}]'
+VOCABULARY = (
+    "pencil sketch make it look like a drawing duotone navy to gold shadows lights watercolour paint in water"
+)
+
+
+@pytest.fixture(scope="module")
+def zoo_folder(tmp_path_factory):
+    def with_teachers(rows):
+        return [replace(row, teacher=TEACHER) for row in rows]
+
+    return make_zoo(tmp_path_factory.mktemp("zoos") / "taught", change=with_teachers)
+
+
+@pytest.fixture(scope="module")
+def data(zoo_folder):
+    return TrainingData.from_zoo(Zoo.from_pretrained(zoo_folder))
+
+
+@pytest.fixture(scope="module")
+def words():
+    return TokenVectors.tiny(VOCABULARY.split(), n_values=8)
+
+
+def plan_for(folder):
+    return CropPlan(photos=folder, n_varied=2, n_photos=2, crops_per_photo=2, crop_size=32)
+
+
+def quick(**changes):
+    settings = GeneratorSettings(
+        weights=Stage(8, 4, 1e-3, n_warmup=2),
+        behaviour=Stage(6, 2, 1e-3, n_warmup=2),
+        block_size=16,
+        width=48,
+        n_lanes=2,
+    )
+    return replace(settings, **changes)
+
+
+def train(data, words, settings, run, photos, **options):
+    options = {"n_workers": 1, "crop_plan": plan_for(photos)} | options
+    return train_generator(data, words, settings, run, **options)
+
+
+def bytes_of(generator, folder):
+    generator.save_pretrained(folder, force=True)
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_only_train_concepts_and_their_train_wordings_are_seen(data):
+    assert "night" not in data.concept_ids
+    assert "remove-haze" not in data.concept_ids
+    assert len(data.concept_ids) == 4
+    assert not any("graphite" in prompt for prompts in data.prompts for prompt in prompts)
+
+
+def test_a_smaller_share_is_part_of_a_larger_one(data):
+    half, others = data.take(0.5, seed=0)
+    most, _ = data.take(0.75, seed=0)
+    assert set(half.concept_ids) < set(most.concept_ids) < set(data.concept_ids)
+    assert sorted(half.concept_ids + others.concept_ids) == sorted(data.concept_ids)
+
+
+def test_normalisation_has_a_floor_and_leaves_padding_alone(data):
+    mask = mask_of(data.recipe, 16)
+    blocks = data.blocks.copy()
+    blocks[:, 0, 0] = 3.0
+    mean, scale = normalisation(blocks, mask, floor=0.05)
+    assert mean[0, 0] == 3.0
+    assert scale[0, 0] == pytest.approx(0.05 * np.median(blocks.std(axis=0)[mask]), rel=1e-4)
+    assert (mean[~mask] == 0).all()
+    assert (scale[~mask] == 1).all()
+    assert (scale > 0).all()
+
+
+def test_word_table_draws_wordings_of_the_right_concepts(data, words):
+    table = WordTable.make(data.prompts, words)
+    rng = np.random.default_rng(0)
+    concepts = np.array([0, 1, 2, 3] * 20)
+    batch = table.draw(concepts, rng, quick(token_dropout=0.0))
+    for row, concept in enumerate(concepts):
+        vectors = batch.vectors[row][batch.known[row]].numpy()
+        known = [words.encode_as_sequence(prompt) for prompt in data.prompts[concept]]
+        assert any(np.array_equal(vectors, sequence) for sequence in known)
+    thinned = table.draw(concepts, rng, quick(token_dropout=0.9))
+    assert thinned.known.any(dim=1).all()
+    assert thinned.known.sum() < batch.known.sum()
+    assert not table.draw(concepts, rng, quick(words_dropout=1.0)).known.any()
+
+
+def test_lanes_share_out_a_batch(data, words):
+    settings = quick()
+    objective = WeightObjective(data, settings, WordTable.make(data.prompts, words))
+    seen = [objective._draws.draw(3, lane).concepts for lane in (0, 1)]
+    assert sorted(np.concatenate(seen)) == [0, 1, 2, 3]
+
+
+def test_blocks_cut_anew_hold_the_same_values(data):
+    mask = mask_of(data.recipe, 32)
+    again = data.cut_blocks(32)
+    assert again.shape == (4, *mask.shape)
+    assert np.array_equal(again[:, mask], data.blocks[:, mask_of(data.recipe, 16)])
+
+
+def test_crops_are_teachers_pairs_and_are_made_once(data, photo_folder, tmp_path):
+    plan, folder = plan_for(photo_folder), tmp_path / "crops"
+    folder.mkdir()
+    make_crops(data.teachers, folder, plan, n_workers=1)
+    (path,) = folder.iterdir()
+    before = path.stat().st_mtime_ns
+    crops = open_crops(data.teachers, folder, plan)
+    assert crops[0].shape == (4, 2, 3, 32, 32)
+    assert np.array_equal(crops[0][:, 1], 255 - crops[0][:, 0])
+    make_crops(data.teachers, folder, plan, n_workers=1)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_stopped_training_goes_on_to_the_same_bytes(data, words, photo_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SNAPSHOT_EVERY", 3)
+    monkeypatch.setattr(loop, "_POLL_SECONDS", -1.0)
+    whole = bytes_of(train(data, words, quick(), tmp_path / "whole", photo_folder), tmp_path / "a")
+
+    class Stopped(Exception):
+        pass
+
+    for stage, place in (("weights", 5), ("behaviour", 4)):
+
+        def stop(at, n_done, n_all, loss, stage=stage, place=place):
+            if (at, n_done) == (stage, place):
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            train(data, words, quick(), tmp_path / "parts", photo_folder, callback=stop)
+    parts = bytes_of(train(data, words, quick(), tmp_path / "parts", photo_folder), tmp_path / "b")
+    assert parts == whole
+
+
+def test_two_processes_give_the_same_bytes_as_one(data, words, photo_folder, tmp_path):
+    settings = quick(behaviour=replace(quick().behaviour, n_steps=2))
+    one = bytes_of(train(data, words, settings, tmp_path / "one", photo_folder), tmp_path / "a")
+    two = train(data, words, settings, tmp_path / "two", photo_folder, n_workers=2)
+    assert bytes_of(two, tmp_path / "b") == one
+
+
+def test_other_seed_other_weights(data, words, photo_folder, tmp_path):
+    settings = quick(behaviour=replace(quick().behaviour, n_steps=0))
+    one = bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a")
+    two = bytes_of(
+        train(data, words, replace(settings, seed=1), tmp_path / "run", photo_folder), tmp_path / "a"
+    )
+    assert one != two
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "unet", "block_size": 32}, {"regressor": True}, {"pooled_words": True}]
+)
+def test_variants_train_with_the_same_code(data, words, photo_folder, tmp_path, changes):
+    result = train(data, words, quick(**changes), tmp_path / "run", photo_folder)
+    assert result.generate("navy to gold").shape == data.blocks.shape[1:]
+    assert result.config.is_regressor == bool(changes.get("regressor"))
+
+
+def test_training_learns_which_words_mean_which_weights(data, words, photo_folder, tmp_path):
+    settings = quick(
+        weights=Stage(150, 8, 3e-3, n_warmup=10), behaviour=Stage(0, 2, 1e-3), token_dropout=0.0, ema=0.9
+    )
+    result = train(data, words, settings, tmp_path / "run", photo_folder)
+    mean = data.blocks.mean(axis=0)
+    forwards, backwards = result.generate_many(["duotone, navy to gold", "duotone, gold to navy"])
+    place = data.concept_ids.index
+    for blocks, concept in ((forwards, "navy-to-gold"), (backwards, "gold-to-navy")):
+        target = data.blocks[place(concept)]
+        assert np.square(blocks - target).sum() < 0.2 * np.square(mean - target).sum()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == lines[-1]["n_steps"] == 150
+
+
+def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, photo_folder, tmp_path):
+    plan, settings = plan_for(photo_folder), quick()
+    make_crops(data.teachers, tmp_path, plan, n_workers=1)
+    table = WordTable.make(data.prompts, words)
+    objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
+    shape = settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8)
+    denoiser = build_denoiser("joint", shape, seed=0)
+    loss = objective.loss(denoiser, 0, 0)
+    loss.backward()
+    assert loss.isfinite()
+    assert denoiser.leave.grad.abs().sum() > 0
+    assert objective._base.values.grad is None
+
+
+def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_path):
+    from initzoo.blocks import join_blocks
+    from initzoo.networks.adapted import adapter_from_arrays
+
+    plan = plan_for(photo_folder)
+    make_crops(data.teachers, tmp_path, plan, n_workers=1)
+    for block_size in (16, 32):
+        settings = quick(block_size=block_size)
+        table = WordTable.make(data.prompts, words)
+        objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
+        mean, scale = normalisation(data.cut_blocks(block_size), mask_of(data.recipe, block_size), floor=0.05)
+        residual = torch.from_numpy((data.cut_blocks(block_size)[1] - mean) / scale)[None]
+        expected = adapter_from_arrays(join_blocks(data.blocks[1], data.recipe.layout), data.recipe.layout)
+        torch.testing.assert_close(objective._adapters(residual)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(data, words, photo_folder, tmp_path):
+    broken = replace(data, blocks=np.where(data.blocks == data.blocks.max(), np.float32(np.nan), data.blocks))
+    with pytest.raises(TrainingError, match="is no number at step 0"):
+        train(broken, words, quick(), tmp_path / "run", photo_folder)
+
+
+def test_a_damaged_snapshot_is_named(data, words, photo_folder, tmp_path):
+    settings = quick(behaviour=replace(quick().behaviour, n_steps=0))
+    train(data, words, settings, tmp_path / "run", photo_folder)
+    (snapshot,) = (tmp_path / "run").glob("weights-*/snapshot.safetensors")
+    snapshot.write_bytes(b"nonsense")
+    with pytest.raises(TrainingError, match="is damaged"):
+        train(data, words, settings, tmp_path / "run", photo_folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"kind": "other"}, "kind must be"), ({"train_share": 0.0}, "train_share"), ({"n_lanes": 3}, "3 lanes")],
+)
+def test_wrong_settings_are_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        quick(**changes)
+
+
+def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, tmp_path):
+    text = tmp_path / "text"
+    text.mkdir()
+    for name, content in words.to_files().items():
+        (text / name).write_bytes(content)
+    command = [
+        "train",
+        "--quick",
+        "--zoo",
+        str(zoo_folder),
+        "--text",
+        str(text),
+        "--photos",
+        str(photo_folder),
+    ]
+    command += ["--weight-batch", "4", "--behaviour-batch", "2", "--workers", "1", "--block-size", "128"]
+    result = CliRunner().invoke(generator_group, [*command, "--out", str(tmp_path / "new"), "--json"])
+    assert result.exit_code == 0, result.output
+    config = json.loads(result.stdout)["config"]
+    assert config["n_train_concepts"] == 4
+    loaded = WeightGenerator.from_pretrained(tmp_path / "new")
+    assert (
+        loaded.generate("navy to gold").shape == Zoo.from_pretrained(zoo_folder).blocks("navy-to-gold").shape
+    )
+    again = CliRunner().invoke(generator_group, [*command, "--out", str(tmp_path / "new")])
+    assert again.exit_code == 1
+
+
+def test_sensitivity_of_a_bias_is_the_share_of_pixels_it_moves():
+    network = NetworkShape(
+        n_detail=4, n_middle=4, n_stages=1, n_upsampled=1, n_decoder=4, rank=1, head_rank=1
+    )
+    base = AdaptedPix2Pix(network)  # on untouched photos, far from white and black
+    base.requires_grad_(False)
+    base.values.zero_()
+    grey = np.full((256, 256, 3), 120, np.uint8)
+    photos = [Photo("grey", grey, "train", "CC0-1.0", "a test")]
+    adapters = np.zeros((2, base.n_adapter_values), np.float32)
+    found = measure_sensitivity(base, adapters, photos, crop_size=32, n_rounds=64)
+    biases = base.adapter_tensor("head.bias", torch.from_numpy(found))
+    assert float(biases.mean()) == pytest.approx(1 / 12, rel=0.1)
+    assert not base.adapter_tensor("detail.B", torch.from_numpy(found)).any()
+
+
+def test_training_may_weigh_errors_by_sensitivity(data, words, photo_folder, tmp_path):
+    settings = quick(by_sensitivity=True, word_noise=0.3, behaviour=replace(quick().behaviour, n_steps=0))
+    one = bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a")
+    assert next((tmp_path / "run").glob("weights-*/sensitivity.npy")).stat().st_size > 0
+    assert bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a") == one
