@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from initzoo.cli.generator_evaluate import evaluate
 from initzoo.cli.options import echo_json, example, force_option, json_option
 
 __all__ = ["generator"]
@@ -17,7 +18,10 @@ _PATH = click.Path(path_type=Path)
 
 @click.group(epilog=example("initzoo generator train --quick --out my-generator"))
 def generator() -> None:
-    """Train the weight generator, which makes inits from words."""
+    """Train the weight generator, which makes inits from words, and measure it."""
+
+
+generator.add_command(evaluate)
 
 
 @generator.command(epilog=example("initzoo generator train --quick --out my-generator"))
