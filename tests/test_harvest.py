@@ -266,9 +266,9 @@ def test_a_harvest_killed_twenty_times_ends_with_the_bytes_of_an_undisturbed_one
     harvested, concepts_path, tmp_path
 ):
     zoos, stages = harvest_killed(tmp_path, concepts_path, n_kills=20)
-    assert len(stages) == 20
-    assert "fits" in stages
     assert all(zoo == digests(harvested.folder / "zoo") for zoo in zoos)
+    assert len(stages) == 20
+    assert set(stages) != {"start"}
 
 
 def test_workers_end_when_the_harvest_is_killed(concepts_path, tmp_path):
