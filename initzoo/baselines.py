@@ -37,10 +37,10 @@ Blocks = NDArray[np.float32]
 NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20)
 """Numbers of neighbours that tuning chooses from."""
 
-WIDTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
+WIDTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Kernel widths that tuning chooses from, in units of one minus the cosine."""
 
-RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)
+RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Ridges that tuning chooses from; the kernel of a wording with itself is one."""
 
 _N_COMPONENTS = 96
@@ -116,6 +116,10 @@ class TaughtAdapters:
         firsts = np.searchsorted(self.owners, np.arange(len(self.blocks)))
         return np.maximum.reduceat(pooled @ self.wordings.T, firsts, axis=1)
 
+    def order(self, pooled: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Concepts by likeness to each pooled wording, the likest first, shape `(n, n_concepts)`."""
+        return np.argsort(-self.likeness(pooled), axis=1, kind="stable")
+
 
 @dataclass(frozen=True, eq=False)
 class MeanPredictor:
@@ -154,13 +158,8 @@ class NeighboursPredictor:
 
     def predict(self, words: Sequence[str]) -> Blocks:
         """Blocks for each wording, float32, shape `(n_wordings, n_blocks, block_size)`."""
-        return self.predict_pooled(pool_words(self.taught.vectors, words))
-
-    def predict_pooled(self, pooled: NDArray[np.float32]) -> Blocks:
-        """The same for pooled vectors, shape `(n_wordings, n_values)`."""
-        order = np.argsort(-self.taught.likeness(pooled), axis=1, kind="stable")
-        chosen = self.taught.blocks[order[:, : self.n_neighbours]]  # (n, n_neighbours, n_blocks, block_size)
-        return np.asarray(chosen.mean(axis=1), np.float32)
+        pooled = pool_words(self.taught.vectors, words)
+        return _mean_of_first(self.taught.blocks, self.taught.order(pooled), self.n_neighbours)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,12 +240,12 @@ def fit_kernel_ridge(taught: TaughtAdapters, *, width: float, ridge: float) -> K
     """
     mean = taught.blocks.mean(axis=0, dtype=np.float64).astype(np.float32)
     residuals = (taught.blocks - mean).reshape(len(taught.blocks), -1)
-    kernel = _kernel(taught.wordings, taught.wordings, width).astype(np.float64)
-    kernel[np.diag_indices_from(kernel)] += ridge
+    kernel = _kernel(taught.wordings, taught.wordings, width)  # float32: there may be 16,000 wordings
+    kernel[np.diag_indices_from(kernel)] += np.float32(ridge)
     if residuals.shape[1] <= len(residuals):
         duals = np.linalg.solve(kernel, residuals[taught.owners])
     else:  # wordings of a concept share their target: solve for columns of zeros and ones, then mix
-        belongs = np.zeros((len(kernel), len(residuals)))
+        belongs = np.zeros((len(kernel), len(residuals)), np.float32)
         belongs[np.arange(len(kernel)), taught.owners] = 1
         duals = np.linalg.solve(kernel, belongs) @ residuals
     return KernelRidgePredictor(taught, width, ridge, mean, duals.astype(np.float32))
@@ -304,11 +303,15 @@ def tune_neighbours(
     reduced = replace(taught, blocks=_principal(taught.blocks))
     errors = np.zeros(len(choices))
     for rest, fold in reduced.folds(min(n_folds, len(taught.blocks)), seed=seed):
-        wanted = fold.blocks[fold.owners]
+        wanted, order = fold.blocks[fold.owners], rest.order(fold.wordings)
         for place, n_neighbours in enumerate(choices):
-            guess = NeighboursPredictor(rest, n_neighbours).predict_pooled(fold.wordings)
+            guess = _mean_of_first(rest.blocks, order, n_neighbours)
             errors[place] += float(((guess - wanted) ** 2).sum())
     return choices[int(errors.argmin())]
+
+
+def _mean_of_first(blocks: Blocks, order: NDArray[np.int64], n_first: int) -> Blocks:
+    return np.asarray(blocks[order[:, :n_first]].mean(axis=1), np.float32)
 
 
 def _kernel(left: NDArray[np.float32], right: NDArray[np.float32], width: float) -> NDArray[np.float32]:

@@ -90,8 +90,8 @@ class EvaluationSettings:
         n_workers: processes, one core each.
         n_overlap: concepts whose wrong pixels are compared.
         n_pictures: concepts in the grid.
-        n_ridge_wordings: wordings of each train concept that kernel ridge is fitted on; the time grows
-            with the cube of them.
+        n_ridge_wordings: wordings of each train concept that kernel ridge is fitted on, at most; the time
+            grows with the cube of them. Three of them serve for tuning.
         seed: of noise, folds, shuffles and intervals.
         resampling: of the intervals.
     """
@@ -101,7 +101,7 @@ class EvaluationSettings:
     n_workers: int = 1
     n_overlap: int = 48
     n_pictures: int = 16
-    n_ridge_wordings: int = 3
+    n_ridge_wordings: int = 12
     seed: int = 0
     resampling: Resampling = field(default_factory=Resampling)
 
@@ -227,12 +227,14 @@ def _tuned(
     taught: TaughtAdapters, settings: EvaluationSettings, report: Progress
 ) -> tuple[KernelRidgePredictor, NeighboursPredictor]:
     """Kernel ridge and nearest neighbours, each at its best setting on folds of the train concepts."""
-    few = taught.thin(settings.n_ridge_wordings)
     width, ridge = tune_kernel_ridge(
-        few, seed=settings.seed, callback=lambda n_done, n_all: report("tune kernel ridge", n_done, n_all)
+        taught.thin(min(3, settings.n_ridge_wordings)),
+        seed=settings.seed,
+        callback=lambda n_done, n_all: report("tune kernel ridge", n_done, n_all),
     )
     n_neighbours = tune_neighbours(taught, seed=settings.seed)
-    return fit_kernel_ridge(few, width=width, ridge=ridge), NeighboursPredictor(taught, n_neighbours)
+    fitted = fit_kernel_ridge(taught.thin(settings.n_ridge_wordings), width=width, ridge=ridge)
+    return fitted, NeighboursPredictor(taught, n_neighbours)
 
 
 def _ask(questions: Sequence[Question], predictors: Mapping[str, Predictor]) -> list[dict[str, Blocks]]:
