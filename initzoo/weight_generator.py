@@ -53,6 +53,7 @@ class GeneratorConfig:
         is_regressor: it was trained without noise and is given none.
         licence: licence of the weights.
         text: where the token vectors come from, and their licence.
+        learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
         training: settings and figures of its training, plain JSON values.
     """
 
@@ -65,6 +66,7 @@ class GeneratorConfig:
     is_regressor: bool = False
     licence: str = "Apache-2.0"
     text: Mapping[str, str] = field(default_factory=dict)
+    learned_tokens: tuple[int, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -76,6 +78,7 @@ class GeneratorConfig:
         """The config as plain JSON values."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         values |= {"shape": asdict(self.shape), "layout": self.layout.to_dict()}
+        values["learned_tokens"] = list(self.learned_tokens)
         return values | {"text": dict(self.text), "training": dict(self.training)}
 
     @classmethod
@@ -89,11 +92,16 @@ class GeneratorConfig:
             parts = {entry.name: values[entry.name] for entry in fields(cls)}
             shape = DenoiserShape(**parts["shape"])
             parts |= {"shape": shape, "layout": Layout.from_dict(parts["layout"])}
+            parts["learned_tokens"] = tuple(parts["learned_tokens"])
             config = cls(**parts)
             sizes = [value for value in asdict(shape).values() if type(value) is int]
-            is_sound = len(sizes) == 8 and all(0 < size <= 2**14 for size in sizes)
+            is_sound = len(sizes) == 9 and all(0 <= size <= 2**16 for size in sizes)
+            is_sound = is_sound and sizes.count(0) == (0 if shape.n_learned else 1)
             if not is_sound or shape.width % shape.n_heads or shape.n_blocks != config.own_layout.n_blocks:
                 raise ValueError("sizes that no denoiser has")
+            are_tokens = all(type(token) is int and token >= 0 for token in config.learned_tokens)
+            if not are_tokens or len(set(config.learned_tokens)) != shape.n_learned:
+                raise ValueError("learned tokens that are not those of its denoiser")
         except (KeyError, TypeError, ValueError, LayoutMismatch) as error:
             raise DamagedFile(f"is not of a weight generator of this version of initzoo ({error})") from error
         if config.kind not in DENOISERS:
@@ -108,19 +116,26 @@ def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
         return DENOISERS[kind](shape)
 
 
-def word_batch(sequences: Sequence[NDArray[np.float32]]) -> WordBatch:
-    """Token vectors of several wordings as one batch.
+def word_batch(
+    words: TokenVectors, sequences: Sequence[Sequence[int]], learned: Mapping[int, int] | None = None
+) -> WordBatch:
+    """Several wordings as one batch.
 
     Args:
-        sequences: each of shape `(n_tokens, n_values)`.
+        words: token vectors.
+        sequences: tokens of each wording.
+        learned: place of a token's learned vector, from 1; tokens that are not in it have none.
     """
+    rows = learned or {}
     longest = max(len(sequence) for sequence in sequences)
-    vectors = np.zeros((len(sequences), longest, sequences[0].shape[1]), np.float32)
+    vectors = np.zeros((len(sequences), longest, words.n_values), np.float32)
     known = np.zeros((len(sequences), longest), bool)
+    places = np.zeros((len(sequences), longest), np.int64)
     for row, sequence in enumerate(sequences):
-        vectors[row, : len(sequence)] = sequence
+        vectors[row, : len(sequence)] = words.vectors_of(sequence)
         known[row, : len(sequence)] = True
-    return WordBatch(torch.from_numpy(vectors), torch.from_numpy(known))
+        places[row, : len(sequence)] = [rows.get(token, 0) for token in sequence]
+    return WordBatch(torch.from_numpy(vectors), torch.from_numpy(known), torch.from_numpy(places))
 
 
 class WeightGenerator:
@@ -154,6 +169,7 @@ class WeightGenerator:
         self.words = words
         self.mean, self.scale = mean, scale
         self._mask = value_mask(config.own_layout)
+        self._learned = {token: place + 1 for place, token in enumerate(config.learned_tokens)}
         for name, array in zip(_NORMALISATION, (mean, scale), strict=True):
             if array.shape != self._mask.shape or array.dtype != np.float32 or not np.isfinite(array).all():
                 raise LayoutMismatch(
@@ -216,14 +232,14 @@ class WeightGenerator:
             InvalidWords, ValueError: as for `generate`.
         """
         check_draw(seed=seed, n_timesteps=n_timesteps)
-        sequences = [self.words.encode_as_sequence(wording) for wording in words]
+        sequences = [self.words.tokenise(wording) for wording in words]
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn((1, *self._mask.shape), generator=generator)
         if self.config.is_regressor:
             noise, n_timesteps = torch.zeros_like(noise), 1
         parts = []
         for first in range(0, len(sequences), _BATCH):
-            batch = word_batch(sequences[first : first + _BATCH])
+            batch = word_batch(self.words, sequences[first : first + _BATCH], self._learned)
             parts.append(self._denoise(batch, noise, n_timesteps))
         if not parts:
             return np.zeros((0, self.layout.n_blocks, self.layout.block_size), np.float32)

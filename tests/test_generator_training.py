@@ -222,6 +222,23 @@ def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, p
     assert objective._base.values.grad is None
 
 
+def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, photo_folder, tmp_path):
+    plan = plan_for(photo_folder)
+    make_crops(data.teachers, tmp_path, plan, n_workers=1)
+    settings = quick(crop_size=plan.crop_size // 2, behaviour=replace(quick().behaviour, n_steps=10))
+    table = WordTable.make(data.prompts, words)
+    objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
+    denoiser = build_denoiser("joint", settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8), seed=0)
+    sides, run = [], objective._base.forward
+    objective._base.forward = lambda images, adapters: (
+        sides.append(images.shape[-1]),
+        run(images, adapters),
+    )[1]
+    for step in (0, 8, 9):
+        objective.loss(denoiser, step, 0)
+    assert sides == [plan.crop_size // 2, plan.crop_size // 2, plan.crop_size]
+
+
 def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_path):
     from initzoo.blocks import join_blocks
     from initzoo.networks.adapted import adapter_from_arrays
@@ -255,7 +272,12 @@ def test_a_damaged_snapshot_is_named(data, words, photo_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"kind": "other"}, "kind must be"), ({"train_share": 0.0}, "train_share"), ({"n_lanes": 3}, "3 lanes")],
+    [
+        ({"kind": "other"}, "kind must be"),
+        ({"train_share": 0.0}, "train_share"),
+        ({"n_lanes": 3}, "3 lanes"),
+        ({"crop_size": 30}, "multiple of 4"),
+    ],
 )
 def test_wrong_settings_are_refused(changes, said):
     with pytest.raises(ValueError, match=said):

@@ -43,6 +43,7 @@ generator.add_command(evaluate)
 )
 @click.option("--regressor", is_flag=True, help="No noise and no timestep: words in, weights out.")
 @click.option("--pooled-words", is_flag=True, help="One mean vector in place of the words' sequence.")
+@click.option("--static-words", is_flag=True, help="No learned vectors for the words of train wordings.")
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
 @click.option(
     "--train-share",
@@ -65,8 +66,13 @@ generator.add_command(evaluate)
 @click.option("--behaviour-batch", type=click.IntRange(2), help="Concepts in a step of the second stage.")
 @click.option("--behaviour-rate", type=click.FloatRange(0, min_open=True), help="Its learning rate.")
 @click.option("--crops", "n_crops", type=click.IntRange(1, 48), help="Crops of a concept in such a step.")
+@click.option("--crop-size", type=click.IntRange(8, 64), help="Side of the parts of crops that it sees.")
 @click.option("--sharpness", type=click.FloatRange(0), help="How much more small image errors count.")
-@click.option("--by-sensitivity", is_flag=True, help="Weigh each weight's error by what it does to images.")
+@click.option(
+    "--by-sensitivity/--by-variance",
+    default=None,
+    help="Weigh each weight's error by what it does to images, too, or by how much it varies only.",
+)
 @click.option(
     "--token-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often a token is left out."
 )
@@ -164,6 +170,7 @@ def _settings(chosen: dict[str, Any]) -> Any:
         stages["behaviour"] = replace(stages["behaviour"], n_steps=0)
     quick = chosen.pop("quick")
     chosen["block_size"] = int(chosen["block_size"])
+    chosen["learned_words"] = not chosen.pop("static_words")
     given = {name: value for name, value in chosen.items() if value is not None}
     try:
         settings = replace(default, **stages, **given)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from initzoo.diffusion import DenoiserShape
 from initzoo.generator_training.crops import CropPlan, make_crops
 from initzoo.generator_training.loop import ProgressLog, StageJob, bind_parameters, run_stage
 from initzoo.generator_training.objectives import BehaviourObjective, WeightObjective, WordTable
@@ -125,13 +126,15 @@ def train_generator(
     )
     table = WordTable.make(kept.prompts, words)
     shape = settings.shape(
-        n_blocks=len(mask_of(data.recipe, settings.block_size)), n_word_values=words.n_values
+        n_blocks=len(mask_of(data.recipe, settings.block_size)),
+        n_word_values=words.n_values,
+        n_learned=len(table.known_tokens),
     )
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
     weights = _train_on_weights(plan, table, make_denoiser)
     if settings.behaviour.n_steps:
         weights = _train_on_behaviour(plan, table, make_denoiser, weights)
-    return _finish(plan, make_denoiser(), weights)
+    return _finish(plan, shape, table, make_denoiser(), weights)
 
 
 def _train_on_weights(plan: _Plan, table: WordTable, make_denoiser: Callable[[], Any]) -> Tensor:
@@ -202,12 +205,14 @@ def _train_on_behaviour(
 def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
     """All that the first stage depends on: settings of the second stage do not belong to it."""
     settings = plan.settings.to_dict()
-    for name in ("behaviour", "n_crops", "sharpness"):
+    for name in ("behaviour", "n_crops", "crop_size", "sharpness"):
         del settings[name]
     return settings, plan.data.digest, plan.words.digest
 
 
-def _finish(plan: _Plan, denoiser: torch.nn.Module, weights: Tensor) -> WeightGenerator:
+def _finish(
+    plan: _Plan, shape: DenoiserShape, table: WordTable, denoiser: torch.nn.Module, weights: Tensor
+) -> WeightGenerator:
     settings, data = plan.settings, plan.data
     bind_parameters(denoiser, weights.clone())
     mean, scale = normalisation(
@@ -222,13 +227,14 @@ def _finish(plan: _Plan, denoiser: torch.nn.Module, weights: Tensor) -> WeightGe
     }
     config = GeneratorConfig(
         kind=settings.kind,
-        shape=settings.shape(n_blocks=len(mean), n_word_values=plan.words.n_values),
+        shape=shape,
         layout=data.recipe.layout,
         recipe=data.recipe.name,
         base_sha256=data.base_sha256,
         n_train_concepts=len(data.concept_ids),
         is_regressor=settings.regressor,
         text=TEXT_SOURCE,
+        learned_tokens=table.known_tokens if shape.n_learned else (),
         training=training,
     )
     return WeightGenerator(config, denoiser, plan.words, mean=mean, scale=scale)

@@ -23,6 +23,9 @@ from initzoo.words import TokenVectors
 
 __all__ = ["BehaviourObjective", "WeightObjective", "WordTable"]
 
+_WHOLE_CROPS_FROM = 0.9
+"""Share of the second stage after which crops are seen whole: the border of a small one is much of it."""
+
 
 @dataclass(frozen=True)
 class WordTable:
@@ -33,12 +36,14 @@ class WordTable:
         lengths: tokens of each wording, int64.
         first: first wording of each concept; one more at the end.
         vectors: float32, shape `(1 + n_known_tokens, n_word_values)`; row 0 is zero.
+        known_tokens: the tokens of rows 1 and up, as the tokenizer numbers them.
     """
 
     tokens: NDArray[np.int64]
     lengths: NDArray[np.int64]
     first: NDArray[np.int64]
     vectors: Tensor
+    known_tokens: tuple[int, ...]
 
     @classmethod
     def make(cls, prompts: Sequence[Sequence[str]], words: TokenVectors) -> WordTable:
@@ -56,7 +61,7 @@ class WordTable:
             tokens[row, : len(sequence)] = [row_of[token] for token in sequence]
         vectors = np.concatenate([np.zeros((1, words.n_values), np.float32), words.vectors_of(used)])
         first = np.cumsum([0, *(len(wordings) for wordings in prompts)])
-        return cls(tokens, lengths, first, torch.from_numpy(vectors))
+        return cls(tokens, lengths, first, torch.from_numpy(vectors), tuple(used))
 
     def draw(
         self, concepts: NDArray[np.int64], rng: np.random.Generator, settings: GeneratorSettings
@@ -64,7 +69,8 @@ class WordTable:
         """A random wording of each concept, some tokens or whole wordings left out, with noise on the others.
 
         A wording keeps a token at least, unless all of it is left out. Noise is as long as
-        `settings.word_noise` times the token's vector.
+        `settings.word_noise` times the token's vector. Some tokens go without their learned vector, so
+        that the static ones keep their meaning for words that have nothing else.
         """
         counts = self.first[concepts + 1] - self.first[concepts]
         rows = self.first[concepts] + (rng.random(len(concepts)) * counts).astype(np.int64)
@@ -78,7 +84,10 @@ class WordTable:
         if settings.word_noise > 0:
             noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))
             vectors += settings.word_noise * vectors.square().mean(2, keepdim=True).sqrt() * noise
-        return WordBatch(vectors, torch.from_numpy(known))
+        if not settings.learned_words:
+            return WordBatch(vectors, torch.from_numpy(known))
+        learned = np.where(rng.random(tokens.shape) >= settings.learned_dropout, tokens, 0)
+        return WordBatch(vectors, torch.from_numpy(known), torch.from_numpy(learned))
 
 
 class _Draws:
@@ -186,7 +195,9 @@ class BehaviourObjective:
         """The loss of a lane's part of the batch of a step."""
         part = self._draws.draw(step, lane)
         predicted = denoiser(part.noised, part.timesteps, part.words)
-        inputs, targets = self._draw_crops(part.concepts, part.rng)
+        are_whole = step >= _WHOLE_CROPS_FROM * self.settings.behaviour.n_steps
+        size = None if are_whole else self.settings.crop_size
+        inputs, targets = self._draw_crops(part.concepts, part.rng, size)
         return behaviour_error(
             self._base(inputs, self._adapters(predicted)),
             targets,
@@ -199,12 +210,21 @@ class BehaviourObjective:
         blocks = torch.addcmul(self._mean, predicted, self._scale)
         return blocks.flatten(1).index_select(1, self._places)
 
-    def _draw_crops(self, concepts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Some crops of each concept, float32, shape `(n_concepts * n_crops, 3, size, size)`, -1 to 1."""
-        n_crops = self.settings.n_crops
-        chosen = [
-            self._crops[concept][rng.choice(len(self._crops[concept]), size=n_crops, replace=False)]
-            for concept in concepts
-        ]
-        images = torch.from_numpy(np.concatenate(chosen)).float().mul_(1 / 127.5).sub_(1)
+    def _draw_crops(
+        self, concepts: NDArray[np.int64], rng: np.random.Generator, size: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Some crops of each concept, or parts of them.
+
+        Returns:
+            Inputs and targets, float32, shape `(n_concepts * n_crops, 3, size, size)`, -1 to 1.
+        """
+        chosen = []
+        for concept in concepts:
+            crops = self._crops[concept]
+            whole = crops.shape[-1]
+            side = min(size or whole, whole)
+            for place in rng.choice(len(crops), size=self.settings.n_crops, replace=False):
+                top, left = rng.integers(whole - side + 1, size=2)
+                chosen.append(crops[place, :, :, top : top + side, left : left + side])
+        images = torch.from_numpy(np.stack(chosen)).float().mul_(1 / 127.5).sub_(1)
         return images[:, 0], images[:, 1]

@@ -60,7 +60,11 @@ class GeneratorSettings:
         token_dropout: how often a token of a wording is left out.
         words_dropout: how often a whole wording is left out.
         word_noise: noise on token vectors, as a share of their length.
+        learned_words: tokens of the train wordings get learned vectors, besides their static ones.
+        learned_dropout: how often a token goes without its learned vector.
         n_crops: crops of a concept in a behaviour step.
+        crop_size: side of the part of a crop that such a step looks at, a multiple of 4 pixels; small
+            parts leave time for more concepts. The last tenth of the steps looks at whole crops.
         sharpness: of `behaviour_error`.
         weight_decay: AdamW's.
         max_gradient: gradients of greater norm are scaled down to it.
@@ -74,19 +78,22 @@ class GeneratorSettings:
     """
 
     kind: str = "joint"
-    weights: Stage = field(default_factory=lambda: Stage(2500, 64, 1e-3))
-    behaviour: Stage = field(default_factory=lambda: Stage(12000, 16, 3e-4, pure_share=0.875))
+    weights: Stage = field(default_factory=lambda: Stage(2000, 64, 1e-3))
+    behaviour: Stage = field(default_factory=lambda: Stage(9000, 64, 8e-4, pure_share=0.875))
     regressor: bool = False
     pooled_words: bool = False
     train_share: float = 1.0
     block_size: int = 256
     width: int = 192
     scale_floor: float = 0.05
-    by_sensitivity: bool = False
+    by_sensitivity: bool = True
     token_dropout: float = 0.1
     words_dropout: float = 0.0
     word_noise: float = 0.0
-    n_crops: int = 2
+    learned_words: bool = True
+    learned_dropout: float = 0.1
+    n_crops: int = 1
+    crop_size: int = 32
     sharpness: float = 0.0
     weight_decay: float = 0.01
     max_gradient: float = 1.0
@@ -99,6 +106,8 @@ class GeneratorSettings:
             raise ValueError(f"kind must be one of {', '.join(DENOISERS)}, found {self.kind!r}")
         if any(stage.batch_size % self.n_lanes for stage in (self.weights, self.behaviour)):
             raise ValueError(f"batch sizes must be multiples of the {self.n_lanes} lanes")
+        if self.crop_size % 4 or self.crop_size <= 0:
+            raise ValueError(f"crop_size must be a multiple of 4, found {self.crop_size}")
         if not 0 < self.train_share <= 1:
             raise ValueError(f"train_share must be above 0 and at most 1, found {self.train_share}")
 
@@ -107,14 +116,15 @@ class GeneratorSettings:
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
-    def shape(self, *, n_blocks: int, n_word_values: int) -> DenoiserShape:
-        """Sizes of the denoiser to train."""
+    def shape(self, *, n_blocks: int, n_word_values: int, n_learned: int = 0) -> DenoiserShape:
+        """Sizes of the denoiser to train, where `n_learned` tokens are known."""
         return DenoiserShape(
             n_blocks=n_blocks,
             block_size=self.block_size,
             n_word_values=n_word_values,
             width=self.width,
             pooled_words=self.pooled_words,
+            n_learned=n_learned if self.learned_words else 0,
         )
 
 
