@@ -372,6 +372,33 @@ def test_command_writes_figures_pictures_and_calibration(zoo, generators, photo_
     assert "evaluation.json exists already" in str(again.exception)
 
 
+def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
+    asked = Zoo.from_pretrained(make_zoo(tmp_path / "asked", concepts=CONCEPTS, change=teachable))
+    generator = make_generator(asked, 1)
+    generator.config = replace(
+        generator.config,
+        text={"encoder": "an-encoder", "licence": "Apache-2.0"},
+        training={"n_wordings": 12345, "weights": {"n_steps": 7}, "behaviour": {"n_steps": 8}},
+    )
+    model = asked.folder / "model"
+    generator.save_pretrained(model / "weight_generator")
+    other = tmp_path / "other"
+    make_generator(asked, 2).save_pretrained(other)
+    done = run_command(
+        "--zoo", asked.folder, "--photos", photo_folder, "--out", model, "--also", f"regressor={other}",
+        "--workers", 1, "--calibrate",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    card, report = (model / "README.md").read_text(), json.loads((model / "evaluation.json").read_text())
+    assert "12,345 wordings" in card
+    assert "an-encoder (Apache-2.0)" in card
+    for method in ("kernel_ridge", "regressor", "generated"):
+        assert f"{report['heldout-composed']['psnr'][method]:.2f} [" in card
+    share = report["heldout-composed"]["gap_closed"]
+    assert (f"| {share:.3f} [" if share is not None else "| - |") in card
+    assert "| new word |" in card
+
+
 def test_command_asks_for_concepts_of_ones_own(zoo, generators, photo_folder, tmp_path):
     concepts = tmp_path / "mine.toml"
     concepts.write_text(
