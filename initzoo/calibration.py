@@ -132,6 +132,7 @@ class Calibration:
             "generator_sha256": self.generator_sha256,
             "ranges": ranges,
             "taught_tokens": self.taught.tokens.tolist(),
+            "taught_shares": [round(share, 4) for share in self.taught.shares.tolist()],
             "n_values": int(self.taught.wordings.shape[1]),
             "least": self.taught.least,
             "taught_wordings": base64.b64encode(self.taught.wordings.tobytes()).decode(),
@@ -178,8 +179,10 @@ def _parse(values: dict[str, Any]) -> Calibration:
         raise ValueError("ranges with other than three finite places")
     wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
     tokens = np.array(values["taught_tokens"], np.int64)
-    taught = TaughtWords(tokens, wordings.reshape(-1, int(values["n_values"])), float(values["least"]))
-    if not len(tokens) or not len(taught.wordings) or not taught.least > 0:
+    wordings = wordings.reshape(-1, int(values["n_values"]))
+    shares = np.array(values["taught_shares"], np.float32)
+    taught = TaughtWords(tokens, shares, wordings, float(values["least"]))
+    if not len(tokens) or shares.shape != tokens.shape or not len(wordings) or not taught.least > 0:
         raise ValueError("no taught words")
     digests = {name: str(values[name]) for name in ("text_sha256", "generator_sha256")}
     return Calibration(taught, ranges, **digests)
