@@ -259,6 +259,10 @@ class WeightGenerator:
         own, wanted = self.config.own_layout, self.layout
         return np.stack([split_blocks(join_blocks(one, own), wanted) for one in blocks])
 
+    def flat_weights(self) -> Tensor:
+        """All parameters of the denoiser one after the other, float32, shape `(n_parameters,)`: a copy."""
+        return torch.cat([parameter.detach().flatten() for parameter in self._denoiser.parameters()])
+
     def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write it as a folder, whole or not at all: the same bytes every time.
 

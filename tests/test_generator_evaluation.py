@@ -378,7 +378,12 @@ def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
     generator.config = replace(
         generator.config,
         text={"encoder": "an-encoder", "licence": "Apache-2.0"},
-        training={"n_wordings": 12345, "weights": {"n_steps": 7}, "behaviour": {"n_steps": 8}},
+        training={
+            "n_wordings": 12345,
+            "weights": {"n_steps": 0},
+            "behaviour": {"n_steps": 8},
+            "start": {"weights": {"n_steps": 7}, "behaviour": {"n_steps": 1000}},
+        },
     )
     model = asked.folder / "model"
     generator.save_pretrained(model / "weight_generator")
@@ -392,6 +397,8 @@ def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
     card, report = (model / "README.md").read_text(), json.loads((model / "evaluation.json").read_text())
     assert "12,345 wordings" in card
     assert "an-encoder (Apache-2.0)" in card
+    assert "(7 steps)" in card
+    assert "(1,008 steps)" in card
     for method in ("kernel_ridge", "regressor", "generated"):
         assert f"{report['heldout-composed']['psnr'][method]:.2f} [" in card
     share = report["heldout-composed"]["gap_closed"]

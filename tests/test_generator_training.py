@@ -66,6 +66,8 @@ def quick(**changes):
         block_size=16,
         width=48,
         n_lanes=2,
+        word_noise=0.0,
+        n_fillers=0,
     )
     return replace(settings, **changes)
 
@@ -119,6 +121,40 @@ def test_word_table_draws_wordings_of_the_right_concepts(data, words):
     assert thinned.known.any(dim=1).all()
     assert thinned.known.sum() < batch.known.sum()
     assert not table.draw(concepts, rng, quick(words_dropout=1.0)).known.any()
+
+
+def test_half_of_the_wordings_are_filled_with_frequent_words_that_none_holds(data):
+    words = TokenVectors.tiny([*VOCABULARY.split(), "could", "you", "please"], n_values=8)
+    table = WordTable.make(data.prompts, words)
+    taught = {token for prompts in data.prompts for prompt in prompts for token in words.tokenise(prompt)}
+    fillers = words.frequent_tokens(100, without=sorted(taught))
+    assert {"could", "you", "please"} <= {words._tokenizer.id_to_token(token) for token in fillers}
+    concepts = np.array([0, 1, 2, 3] * 25)
+    settings = quick(token_dropout=0.0, learned_dropout=0.0, n_fillers=3)
+    batch = table.draw(concepts, np.random.default_rng(0), settings)
+    added = 0
+    for row, concept in enumerate(concepts):
+        is_taught = batch.learned[row].numpy() > 0
+        known = batch.known[row].numpy()
+        sequences = [words.encode_as_sequence(prompt) for prompt in data.prompts[concept]]
+        assert any(np.array_equal(batch.vectors[row].numpy()[is_taught], one) for one in sequences)
+        assert 0 <= known.sum() - is_taught.sum() <= 3
+        added += known.sum() > is_taught.sum()
+    assert 30 < added < 70
+
+
+def test_training_goes_on_from_a_generator_with_the_second_stage(data, words, photo_folder, tmp_path):
+    first = train(data, words, quick(), tmp_path / "run", photo_folder)
+    first.save_pretrained(tmp_path / "first")
+    start = WeightGenerator.from_pretrained(tmp_path / "first")
+    still = quick(behaviour=replace(quick().behaviour, n_steps=0))
+    same = train(data, words, still, tmp_path / "run", photo_folder, start=start)
+    assert bytes_of(same, tmp_path / "a") == bytes_of(first, tmp_path / "b")
+    further = train(data, words, quick(), tmp_path / "run", photo_folder, start=start)
+    assert bytes_of(further, tmp_path / "c") != bytes_of(first, tmp_path / "b")
+    assert further.config.training["start"] == first.config.training
+    with pytest.raises(TrainingError, match="go on from has another base"):
+        train(data, words, quick(width=96), tmp_path / "run", photo_folder, start=start)
 
 
 def test_lanes_share_out_a_batch(data, words):

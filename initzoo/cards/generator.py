@@ -54,8 +54,8 @@ def generator_section(folder: Path) -> str:
             n_weights=f"{_count_weights(folder / 'weight_generator' / 'model.safetensors'):,}",
             n_train=f"{config['n_train_concepts']:,}",
             n_wordings=f"{training['n_wordings']:,}",
-            weight_steps=f"{training['weights']['n_steps']:,}",
-            behaviour_steps=f"{training['behaviour']['n_steps']:,}",
+            weight_steps=f"{_n_steps(training, 'weights'):,}",
+            behaviour_steps=f"{_n_steps(training, 'behaviour'):,}",
             encoder=config["text"]["encoder"],
             encoder_licence=config["text"]["licence"],
             wordings=found["wordings"],
@@ -68,6 +68,13 @@ def generator_section(folder: Path) -> str:
             processor=found["machine"]["processor"],
         )
     )
+
+
+def _n_steps(training: Mapping[str, Any], stage: str) -> int:
+    """Steps of a stage in a training and in those that it went on from."""
+    earlier = training.get("start")
+    steps: int = training[stage]["n_steps"]
+    return steps + (_n_steps(earlier, stage) if earlier else 0)
 
 
 def _lines(found: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:

@@ -30,6 +30,7 @@ generator.add_command(evaluate)
     "--text", type=_PATH, help="Folder of token vectors; those of the bundled generator by default."
 )
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new weight generator.")
+@click.option("--start", type=_PATH, help="Go on from this weight generator, with the second stage alone.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
@@ -86,6 +87,7 @@ def train(
     zoo: str,
     text: Path | None,
     out: Path,
+    start: Path | None,
     run_folder: Path | None,
     photos: Path | None,
     workers: int | None,
@@ -100,6 +102,7 @@ def train(
     import time
 
     from initzoo.generator_training import CropPlan, TrainingData, train_generator
+    from initzoo.weight_generator import WeightGenerator
     from initzoo.words import TokenVectors
     from initzoo.zoo import Zoo
 
@@ -116,6 +119,7 @@ def train(
             run_folder or out.with_name(out.name + ".run"),
             n_workers=workers,
             crop_plan=CropPlan(photos=photos, crop_size=opened.recipe.crop_size),
+            start=WeightGenerator.from_pretrained(start) if start else None,
             callback=bars.show,
         )
     result.save_pretrained(out, force=force)

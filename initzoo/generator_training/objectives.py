@@ -23,6 +23,9 @@ from initzoo.words import TokenVectors
 
 __all__ = ["BehaviourObjective", "WeightObjective", "WordTable"]
 
+_N_FILLERS = 600
+"""Frequent words that wordings are filled with: most of what people put around what they mean."""
+
 _WHOLE_CROPS_FROM = 0.9
 """Share of the second stage after which crops are seen whole: the border of a small one is much of it."""
 
@@ -35,8 +38,9 @@ class WordTable:
         tokens: int64, shape `(n_wordings, longest)`: rows of `vectors`; 0 where there is none.
         lengths: tokens of each wording, int64.
         first: first wording of each concept; one more at the end.
-        vectors: float32, shape `(1 + n_known_tokens, n_word_values)`; row 0 is zero.
-        known_tokens: the tokens of rows 1 and up, as the tokenizer numbers them.
+        vectors: float32, shape `(1 + n_known_tokens + n_fillers, n_word_values)`; row 0 is zero.
+        known_tokens: the tokens of rows 1 and up, as the tokenizer numbers them. The last rows are those
+            of frequent words that no wording holds.
     """
 
     tokens: NDArray[np.int64]
@@ -54,12 +58,15 @@ class WordTable:
         """
         sequences = [words.tokenise(prompt) for wordings in prompts for prompt in wordings]
         used = sorted({token for sequence in sequences for token in sequence})
+        fillers = words.frequent_tokens(_N_FILLERS, without=used)
         row_of = {token: row + 1 for row, token in enumerate(used)}
         lengths = np.array([len(sequence) for sequence in sequences])
         tokens = np.zeros((len(sequences), int(lengths.max())), np.int64)
         for row, sequence in enumerate(sequences):
             tokens[row, : len(sequence)] = [row_of[token] for token in sequence]
-        vectors = np.concatenate([np.zeros((1, words.n_values), np.float32), words.vectors_of(used)])
+        vectors = np.concatenate(
+            [np.zeros((1, words.n_values), np.float32), words.vectors_of([*used, *fillers])]
+        )
         first = np.cumsum([0, *(len(wordings) for wordings in prompts)])
         return cls(tokens, lengths, first, torch.from_numpy(vectors), tuple(used))
 
@@ -68,14 +75,15 @@ class WordTable:
     ) -> WordBatch:
         """A random wording of each concept, some tokens or whole wordings left out, with noise on the others.
 
-        A wording keeps a token at least, unless all of it is left out. Noise is as long as
-        `settings.word_noise` times the token's vector. Some tokens go without their learned vector, so
-        that the static ones keep their meaning for words that have nothing else.
+        Half of the wordings get frequent words that mean nothing here, in a row at their start or
+        anywhere: "could you", "please", "somehow". A wording keeps a token at least, unless all of it is
+        left out. Noise is as long as `settings.word_noise` times the token's vector. Some tokens go
+        without their learned vector, so that the static ones keep their meaning for words that have
+        nothing else.
         """
         counts = self.first[concepts + 1] - self.first[concepts]
         rows = self.first[concepts] + (rng.random(len(concepts)) * counts).astype(np.int64)
-        lengths = self.lengths[rows]
-        tokens = self.tokens[rows, : int(lengths.max())]
+        tokens, lengths = self._filled(rows, rng, settings.n_fillers)
         present = np.arange(tokens.shape[1]) < lengths[:, None]
         known = present & (rng.random(tokens.shape) >= settings.token_dropout)
         known = np.where(known.any(axis=1, keepdims=True), known, present)
@@ -86,8 +94,28 @@ class WordTable:
             vectors += settings.word_noise * vectors.square().mean(2, keepdim=True).sqrt() * noise
         if not settings.learned_words:
             return WordBatch(vectors, torch.from_numpy(known))
-        learned = np.where(rng.random(tokens.shape) >= settings.learned_dropout, tokens, 0)
+        is_learned = (rng.random(tokens.shape) >= settings.learned_dropout) & (
+            tokens <= len(self.known_tokens)
+        )
+        learned = np.where(is_learned, tokens, 0)
         return WordBatch(vectors, torch.from_numpy(known), torch.from_numpy(learned))
+
+    def _filled(
+        self, rows: NDArray[np.int64], rng: np.random.Generator, most: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Tokens of wordings and their lengths, with up to so many fillers put into half of them."""
+        lengths = self.lengths[rows]
+        n_fillers = len(self.vectors) - 1 - len(self.known_tokens)
+        if not most or not n_fillers:
+            return self.tokens[rows, : int(lengths.max())], lengths
+        counts = np.where(rng.random(len(rows)) < 0.5, rng.integers(1, most + 1, size=len(rows)), 0)
+        tokens = np.zeros((len(rows), int((lengths + counts).max())), np.int64)
+        for place, (row, length, count) in enumerate(zip(rows, lengths, counts, strict=True)):
+            own = self.tokens[row, :length]
+            more = rng.integers(len(self.vectors) - n_fillers, len(self.vectors), size=count)
+            where = 0 if rng.random() < 0.5 else int(rng.integers(length + 1))
+            tokens[place, : length + count] = np.concatenate([own[:where], more, own[where:]])
+        return tokens, lengths + counts
 
 
 class _Draws:

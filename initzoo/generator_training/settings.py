@@ -60,6 +60,8 @@ class GeneratorSettings:
         token_dropout: how often a token of a wording is left out.
         words_dropout: how often a whole wording is left out.
         word_noise: noise on token vectors, as a share of their length.
+        n_fillers: at most so many frequent words that no wording teaches are put into half of the
+            wordings, so that "could you please" is known to mean nothing.
         learned_words: tokens of the train wordings get learned vectors, besides their static ones.
         learned_dropout: how often a token goes without its learned vector.
         n_crops: crops of a concept in a behaviour step.
@@ -87,11 +89,12 @@ class GeneratorSettings:
     width: int = 192
     scale_floor: float = 0.05
     by_sensitivity: bool = True
-    token_dropout: float = 0.1
+    token_dropout: float = 0.15
     words_dropout: float = 0.0
-    word_noise: float = 0.0
+    word_noise: float = 0.3
+    n_fillers: int = 5
     learned_words: bool = True
-    learned_dropout: float = 0.1
+    learned_dropout: float = 0.25
     n_crops: int = 1
     crop_size: int = 32
     sharpness: float = 0.0
