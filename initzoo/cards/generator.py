@@ -105,7 +105,7 @@ def _lines(found: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
 def _further(found: Mapping[str, Any]) -> str:
     if not found["also"]:
         return ""
-    return "Methods by name are further generators, as `evaluation.json` says.\n"
+    return " Methods by name are further generators, as `evaluation.json` says."
 
 
 def _novelty(found: Mapping[str, Any]) -> str:
