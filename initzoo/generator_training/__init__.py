@@ -23,7 +23,7 @@ from torch import Tensor
 
 from initzoo.diffusion import DenoiserShape
 from initzoo.errors import TrainingError
-from initzoo.generator_training.crops import CropPlan, make_crops
+from initzoo.generator_training.crops import CropPlan, make_crops, quick_crops
 from initzoo.generator_training.loop import ProgressLog, StageJob, bind_parameters, run_stage
 from initzoo.generator_training.objectives import BehaviourObjective, WeightObjective, WordTable
 from initzoo.generator_training.sensitivity import measure_sensitivity
@@ -47,6 +47,7 @@ __all__ = [
     "Stage",
     "TrainingData",
     "make_crops",
+    "quick_crops",
     "quick_settings",
     "train_generator",
 ]

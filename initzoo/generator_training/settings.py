@@ -137,6 +137,7 @@ def quick_settings(settings: GeneratorSettings) -> GeneratorSettings:
     return replace(
         settings,
         width=48,
+        train_share=min(0.1, settings.train_share),
         weights=replace(settings.weights, n_steps=min(20, settings.weights.n_steps)),
         behaviour=replace(settings.behaviour, n_steps=min(4, settings.behaviour.n_steps)),
     )
