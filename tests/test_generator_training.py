@@ -340,7 +340,7 @@ def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, 
     result = CliRunner().invoke(generator_group, [*command, "--out", str(tmp_path / "new"), "--json"])
     assert result.exit_code == 0, result.output
     config = json.loads(result.stdout)["config"]
-    assert config["n_train_concepts"] == 4
+    assert config["n_train_concepts"] == 2  # --quick learns from a tenth, but two at least
     loaded = WeightGenerator.from_pretrained(tmp_path / "new")
     assert (
         loaded.generate("navy to gold").shape == Zoo.from_pretrained(zoo_folder).blocks("navy-to-gold").shape
