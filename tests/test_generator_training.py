@@ -11,6 +11,7 @@ from zoo_fixtures import make_zoo
 
 import initzoo.generator_training.loop as loop
 from initzoo.cli.generator import generator as generator_group
+from initzoo.concepts import Concept
 from initzoo.errors import TrainingError
 from initzoo.generator_training import (
     CropPlan,
@@ -339,7 +340,7 @@ def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, 
     result = CliRunner().invoke(generator_group, [*command, "--out", str(tmp_path / "new"), "--json"])
     assert result.exit_code == 0, result.output
     config = json.loads(result.stdout)["config"]
-    assert config["n_train_concepts"] == 4
+    assert config["n_train_concepts"] == 2  # --quick learns from a tenth, but two at least
     loaded = WeightGenerator.from_pretrained(tmp_path / "new")
     assert (
         loaded.generate("navy to gold").shape == Zoo.from_pretrained(zoo_folder).blocks("navy-to-gold").shape
@@ -369,3 +370,26 @@ def test_training_may_weigh_errors_by_sensitivity(data, words, photo_folder, tmp
     one = bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a")
     assert next((tmp_path / "run").glob("weights-*/sensitivity.npy")).stat().st_size > 0
     assert bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a") == one
+
+
+def test_practice_gives_half_of_the_second_stage_and_no_target_of_weights(
+    data, words, photo_folder, tmp_path
+):
+    more = Concept("fade", "tone", "train", "", data.teachers[0], ("make it a gold drawing",), (), "", "")
+    known = Concept(data.concept_ids[0], "tone", "train", "", data.teachers[0], ("paint",), (), "", "")
+    widened = data.with_practice([more, known])
+    assert [concept.id for concept in widened.practice] == ["fade"]
+    assert widened.prompts[0] == (*data.prompts[0], "paint")
+    assert widened.digest != data.digest
+    plan, settings = plan_for(photo_folder), quick()
+    make_crops(widened.all_teachers, tmp_path, plan, n_workers=1)
+    table = WordTable.make(widened.all_prompts, words)
+    objective = BehaviourObjective(widened, settings, table, crops=tmp_path, crop_plan=plan)
+    seen = [objective._draws.draw(step, lane) for step in range(20) for lane in (0, 1)]
+    practised = [part.concepts == len(data.concept_ids) for part in seen]
+    assert sum(map(sum, practised)) == 20  # one of the two concepts of each step
+    for part, mask in zip(seen, practised, strict=True):
+        assert (part.timesteps.numpy()[mask] == 1).all()
+        assert not part.clean.numpy()[mask].any()
+    first = WeightObjective(widened, settings, table)
+    assert max(first._draws.draw(step, 0).concepts.max() for step in range(20)) < len(data.concept_ids)

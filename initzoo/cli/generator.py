@@ -33,6 +33,12 @@ generator.add_command(evaluate)
 @click.option("--start", type=_PATH, help="Go on from this weight generator, with the second stage alone.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
+@click.option(
+    "--practice",
+    type=_PATH,
+    help="Catalog whose train looks are composed further; the bundled zoo has its own.",
+)
+@click.option("--no-practice", is_flag=True, help="Learn from the zoo's concepts and wordings alone.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
 @click.option("--quick", is_flag=True, help="Train hardly at all: to see that everything works.")
 @click.option(
@@ -100,25 +106,32 @@ def train(
     It may be stopped, or killed, at any moment; the same command goes on, and ends with the same bytes.
     """
     import time
+    from dataclasses import replace
 
-    from initzoo.generator_training import CropPlan, TrainingData, train_generator
+    from initzoo.concepts import load_practice
+    from initzoo.generator_training import CropPlan, TrainingData, quick_crops, train_generator
     from initzoo.weight_generator import WeightGenerator
     from initzoo.words import TokenVectors
-    from initzoo.zoo import Zoo
+    from initzoo.zoo import BUNDLED_ZOO, Zoo
 
+    practice, no_practice = chosen.pop("practice"), chosen.pop("no_practice") or chosen["quick"]
+    crops = quick_crops() if chosen["quick"] else CropPlan()
     settings = _settings(chosen)
     opened = Zoo.from_pretrained(zoo)
+    data = TrainingData.from_zoo(opened)
+    if not no_practice and (practice or opened.name == BUNDLED_ZOO):
+        data = data.with_practice(load_practice(practice))
     words = TokenVectors.from_folder(text or opened.folder / "model" / "weight_generator" / "text")
     _check_free(out, force)
     begin = time.perf_counter()
     with _Bars() as bars:
         result = train_generator(
-            TrainingData.from_zoo(opened),
+            data,
             words,
             settings,
             run_folder or out.with_name(out.name + ".run"),
             n_workers=workers,
-            crop_plan=CropPlan(photos=photos, crop_size=opened.recipe.crop_size),
+            crop_plan=replace(crops, photos=photos, crop_size=opened.recipe.crop_size),
             start=WeightGenerator.from_pretrained(start) if start else None,
             callback=bars.show,
         )

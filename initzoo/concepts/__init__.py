@@ -11,7 +11,7 @@ from initzoo.concepts.concept import (
     find_concept,
     normalise_words,
 )
-from initzoo.concepts.files import catalog_folder, load_concepts
+from initzoo.concepts.files import catalog_folder, load_concepts, load_practice
 
 __all__ = [
     "NOVELTIES",
@@ -24,5 +24,6 @@ __all__ = [
     "family_of",
     "find_concept",
     "load_concepts",
+    "load_practice",
     "normalise_words",
 ]

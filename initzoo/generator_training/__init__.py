@@ -23,7 +23,7 @@ from torch import Tensor
 
 from initzoo.diffusion import DenoiserShape
 from initzoo.errors import TrainingError
-from initzoo.generator_training.crops import CropPlan, make_crops
+from initzoo.generator_training.crops import CropPlan, make_crops, quick_crops
 from initzoo.generator_training.loop import ProgressLog, StageJob, bind_parameters, run_stage
 from initzoo.generator_training.objectives import BehaviourObjective, WeightObjective, WordTable
 from initzoo.generator_training.sensitivity import measure_sensitivity
@@ -47,6 +47,7 @@ __all__ = [
     "Stage",
     "TrainingData",
     "make_crops",
+    "quick_crops",
     "quick_settings",
     "train_generator",
 ]
@@ -129,7 +130,7 @@ def train_generator(
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback or (lambda *_: None),
     )
-    table = WordTable.make(kept.prompts, words)
+    table = WordTable.make(kept.all_prompts, words)
     shape = settings.shape(
         n_blocks=len(mask_of(data.recipe, settings.block_size)),
         n_word_values=words.n_values,
@@ -207,8 +208,8 @@ def _train_on_behaviour(
     def on_crops(n_done: int, n_all: int) -> None:
         plan.report("crops", n_all)(n_done, 0.0)
 
-    make_crops(plan.data.teachers, crops, plan.crop_plan, n_workers=plan.n_workers, callback=on_crops)
-    names = [plan.crop_plan.name_of(steps) for steps in plan.data.teachers]
+    make_crops(plan.data.all_teachers, crops, plan.crop_plan, n_workers=plan.n_workers, callback=on_crops)
+    names = [plan.crop_plan.name_of(steps) for steps in plan.data.all_teachers]
     begun = hashlib.sha256(start.numpy().tobytes()).hexdigest()
     folder = stage_folder(
         plan.run, "behaviour", settings.to_dict(), *_what_decides_weights(plan), names, begun
@@ -240,7 +241,8 @@ def _config(
 ) -> GeneratorConfig:
     settings, data = plan.settings, plan.data
     training: dict[str, Any] = settings.to_dict() | {
-        "n_wordings": sum(len(prompts) for prompts in data.prompts),
+        "n_wordings": sum(len(prompts) for prompts in data.all_prompts),
+        "n_practice": len(data.practice),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -122,28 +122,48 @@ class _Draws:
     """What both stages draw from: concepts, wordings, noise and timesteps of a lane's part of a batch."""
 
     def __init__(
-        self, settings: GeneratorSettings, stage: Stage, number: int, table: WordTable, residuals: Tensor
+        self,
+        settings: GeneratorSettings,
+        stage: Stage,
+        number: int,
+        table: WordTable,
+        residuals: Tensor,
+        *,
+        n_practice: int = 0,
     ) -> None:
         self.settings, self.stage, self.number = settings, stage, number
-        self.table, self.residuals = table, residuals
+        self.table, self.residuals, self.n_practice = table, residuals, n_practice
 
     def draw(self, step: int, lane: int) -> _Part:
         settings = self.settings
-        n_concepts, n_part = len(self.residuals), self.stage.batch_size // settings.n_lanes
+        n_part = self.stage.batch_size // settings.n_lanes
         shared = np.random.default_rng([settings.seed, self.number, step])
-        n_all = self.stage.batch_size
-        chosen = shared.choice(n_concepts, size=n_all, replace=n_concepts < n_all)
+        chosen = self._choose(shared)
         concepts = chosen[lane * n_part : (lane + 1) * n_part]
         rng = np.random.default_rng([settings.seed, self.number, step, lane])
         words = self.table.draw(concepts, rng, settings)
-        clean = self.residuals[torch.from_numpy(concepts)]
+        is_practice = torch.from_numpy(concepts >= len(self.residuals))
+        places = torch.from_numpy(np.minimum(concepts, len(self.residuals) - 1))
+        clean = self.residuals[places].masked_fill(is_practice[:, None, None], 0)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         timesteps = draw_timesteps(n_part, pure_share=self.stage.pure_share, generator=generator)
+        timesteps = timesteps.masked_fill(is_practice, 1.0)  # nothing is known but the words
         noise = torch.randn(clean.shape, generator=generator)
         noised = add_noise(clean, noise, timesteps)
         if settings.regressor:
             noised, timesteps = torch.zeros_like(clean), torch.ones_like(timesteps)
         return _Part(concepts, words, clean, noised, timesteps, rng)
+
+    def _choose(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """The concepts of a step, half of them from practice where there is any: lanes get equal shares."""
+        n_known, n_all = len(self.residuals), self.stage.batch_size
+        n_from_practice = min(n_all // 2, self.n_practice)
+        n_from_known = n_all - n_from_practice
+        known = rng.choice(n_known, size=n_from_known, replace=n_known < n_from_known)
+        if not n_from_practice:
+            return known
+        others = n_known + rng.choice(self.n_practice, size=n_from_practice, replace=False)
+        return rng.permutation(np.concatenate([known, others]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,11 +233,16 @@ class BehaviourObjective:
         self._mean, self._scale = torch.from_numpy(mean), torch.from_numpy(scale)
         self._places = torch.from_numpy(np.flatnonzero(mask))
         self._draws = _Draws(
-            settings, settings.behaviour, 2, table, torch.from_numpy((blocks - mean) / scale)
+            settings,
+            settings.behaviour,
+            2,
+            table,
+            torch.from_numpy((blocks - mean) / scale),
+            n_practice=len(data.practice),
         )
         self._base = AdaptedPix2Pix.from_arrays(data.recipe.network, dict(data.base))
         self._base.requires_grad_(False)
-        self._crops = open_crops(data.teachers, crops, crop_plan)
+        self._crops = open_crops(data.all_teachers, crops, crop_plan)
 
     def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
         """The loss of a lane's part of the batch of a step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.blocks import join_blocks, split_blocks, value_mask
+from initzoo.concepts import Concept
 from initzoo.diffusion import DENOISERS, DenoiserShape
 from initzoo.errors import TrainingError
 from initzoo.evaluation import parse_teacher
@@ -136,6 +137,7 @@ def quick_settings(settings: GeneratorSettings) -> GeneratorSettings:
     return replace(
         settings,
         width=48,
+        train_share=min(0.1, settings.train_share),
         weights=replace(settings.weights, n_steps=min(20, settings.weights.n_steps)),
         behaviour=replace(settings.behaviour, n_steps=min(4, settings.behaviour.n_steps)),
     )
@@ -153,6 +155,7 @@ class TrainingData:
         recipe: of the zoo.
         base: weights by name, float32: weight, bias and A of each layer.
         base_sha256: digest of the base on disk.
+        practice: concepts without an adapter, which the second stage learns from too: it needs none.
     """
 
     concept_ids: tuple[str, ...]
@@ -162,6 +165,7 @@ class TrainingData:
     recipe: Recipe
     base: Mapping[str, NDArray[np.float32]]
     base_sha256: str
+    practice: tuple[Concept, ...] = ()
 
     @classmethod
     def from_zoo(cls, zoo: Zoo) -> TrainingData:
@@ -184,6 +188,22 @@ class TrainingData:
             base_sha256=zoo.config.base_sha256,
         )
 
+    def with_practice(self, concepts: Sequence[Concept]) -> TrainingData:
+        """The same with more to learn from.
+
+        Args:
+            concepts: of split `train`. Where an adapter is known, its concept gets their wordings; others
+                become practice.
+        """
+        more = {concept.id: concept.prompts for concept in concepts}
+        prompts = zip(self.concept_ids, self.prompts, strict=True)
+        known = set(self.concept_ids)
+        return replace(
+            self,
+            prompts=tuple(tuple(dict.fromkeys((*own, *more.get(name, ())))) for name, own in prompts),
+            practice=tuple(concept for concept in concepts if concept.id not in known),
+        )
+
     def take(self, share: float, *, seed: int) -> tuple[TrainingData, TrainingData]:
         """A share of the concepts, and the others; a smaller share is part of a larger one.
 
@@ -202,6 +222,16 @@ class TrainingData:
             blocks=self.blocks[places],
         )
 
+    @property
+    def all_teachers(self) -> tuple[tuple[Step, ...], ...]:
+        """Steps of each concept, then of each one of practice."""
+        return (*self.teachers, *(concept.teacher for concept in self.practice))
+
+    @property
+    def all_prompts(self) -> tuple[tuple[str, ...], ...]:
+        """Wordings of each concept, then of each one of practice."""
+        return (*self.prompts, *(concept.prompts for concept in self.practice))
+
     def cut_blocks(self, block_size: int) -> NDArray[np.float32]:
         """The blocks, cut anew if `block_size` is not the recipe's.
 
@@ -219,6 +249,8 @@ class TrainingData:
         """Sixty-four hex digits that change when anything that is learnt from does."""
         digest = hashlib.sha256(json.dumps([self.concept_ids, self.prompts, self.base_sha256]).encode())
         digest.update(json.dumps([[asdict(step) for step in steps] for steps in self.teachers]).encode())
+        if self.practice:
+            digest.update(json.dumps([asdict(concept) for concept in self.practice]).encode())
         digest.update(json.dumps(self.recipe.to_dict(), sort_keys=True).encode())
         digest.update(np.ascontiguousarray(self.blocks).tobytes())
         return digest.hexdigest()
