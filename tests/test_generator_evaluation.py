@@ -281,6 +281,11 @@ def test_evaluation_has_every_split_method_and_figure(zoo, generators, settings)
         assert "gap_closed" in section
     assert set(report["heldout-composed"]["families"]) == {"light"}
     assert report["heldout-new"]["novelty"]["word"]["n_concepts"] == 2
+    composed = report["heldout-composed"]
+    for method in ("generated", "mean"):
+        halves = [composed["wording"][name]["psnr"][method] for name in ("plain", "test")]
+        assert composed["psnr"][method] == pytest.approx(np.mean(halves), abs=1e-3)
+    assert report["train-unseen-wordings"]["wording"] == {}
     memory = report["memorisation"]
     assert memory["n_generated"] == 5
     assert memory["wrong_pixels"]["n_concepts"] == 3

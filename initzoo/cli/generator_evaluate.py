@@ -222,7 +222,7 @@ def _split_lines(split: str, section: Mapping[str, Any]) -> list[str]:
             more = section["difference"][method]
             line += f"  {more['psnr']:+6.2f} [{more['interval'][0]:+6.2f}, {more['interval'][1]:+6.2f}]"
         lines.append(line)
-    for key in ("families", "novelty"):
+    for key in ("families", "novelty", "wording"):
         if section[key]:
             lines.append(
                 f"  {key:14} {'n':>6} {'mean':>7} {'ridge':>7} {'generated':>9} {'trained':>7} {'gap':>6}"

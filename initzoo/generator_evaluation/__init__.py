@@ -300,12 +300,23 @@ def _section(
             )
             for name in names
         }
+    n_wordings = {len(question.words) for question in asked}
+    section["wording"] = (
+        {name: _summary(measured, settings, rank=rank) for rank, name in enumerate(("plain", "test"))}
+        if n_wordings == {2}
+        else {}
+    )
     return section
 
 
-def _summary(measured: Sequence[Measured], settings: EvaluationSettings) -> dict[str, Any]:
+def _summary(
+    measured: Sequence[Measured], settings: EvaluationSettings, *, rank: int | None = None
+) -> dict[str, Any]:
+    """Figures of a group of concepts: means over the wordings of each, or those of one of its wordings."""
     methods = [name for name in measured[0].scores if all(name in one.scores for one in measured)]
-    means = [{name: one.mean(name) for name in methods} for one in measured]
+    means = [
+        {name: one.mean(name) if rank is None else one.of(name, rank) for name in methods} for one in measured
+    ]
     return summarise(
         {name: [scores[name].psnr for scores in means] for name in methods},
         {name: [scores[name].ssim for scores in means] for name in methods},
