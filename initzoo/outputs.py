@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from initzoo.errors import OutputError
 
-__all__ = ["replace_folder", "write_bytes"]
+__all__ = ["new_file", "replace_folder", "write_bytes"]
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
@@ -33,6 +34,28 @@ def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
         ...     (Path(folder) / "note.txt").read_text()
         'hello'
     """
+    with new_file(path, force=force) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """Write a file in parts, whole or not at all.
+
+    Gives a file beside `path`, open for reading and writing, which takes the place of `path`
+    when the block ends well and is removed when the block fails.
+
+    Raises:
+        OutputError: as for `write_bytes`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with new_file(Path(folder) / "note.txt", force=False) as file:
+        ...         _ = file.write(b"hel"), file.write(b"lo")
+        ...     (Path(folder) / "note.txt").read_text()
+        'hello'
+    """
     path = Path(path)
     if os.path.isdir(path):
         raise OutputError(f"cannot write {path}: it is a folder. Name a file")
@@ -43,8 +66,8 @@ def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
     _check_parent(path)
     beside = _beside(Path(os.path.realpath(path)), "part")
     try:
-        with open(beside, "xb") as file:
-            file.write(data)
+        with open(beside, "x+b") as file:
+            yield file
         os.replace(beside, os.path.realpath(path))
     except OSError as error:
         raise _not_writable(path, error) from error

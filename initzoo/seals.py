@@ -14,11 +14,20 @@ from pathlib import Path
 
 from initzoo.errors import InitzooError
 
-__all__ = ["BLANK_SEAL", "DamagedFile", "check_seal", "is_file", "read_file", "reported_as", "seal"]
+__all__ = [
+    "BLANK_SEAL",
+    "SEAL_MARK",
+    "DamagedFile",
+    "check_seal",
+    "is_file",
+    "read_file",
+    "reported_as",
+    "seal",
+]
 
-_MARK = b"initzoo-seal-sha256:"
+SEAL_MARK = b"initzoo-seal-sha256:"
 _N_DIGITS = 64
-BLANK_SEAL = _MARK.decode() + "0" * _N_DIGITS
+BLANK_SEAL = SEAL_MARK.decode() + "0" * _N_DIGITS
 
 
 class DamagedFile(ValueError):
@@ -90,9 +99,9 @@ def seal(data: bytes) -> bytes:
             ...
         initzoo.seals.DamagedFile: its bytes do not match the digest in its seal
     """
-    if data.count(_MARK) != 1 or data.count(BLANK_SEAL.encode()) != 1:
+    if data.count(SEAL_MARK) != 1 or data.count(BLANK_SEAL.encode()) != 1:
         raise ValueError("data to be sealed holds the blank seal exactly once, and no other seal")
-    return data.replace(BLANK_SEAL.encode(), _MARK + hashlib.sha256(data).hexdigest().encode())
+    return data.replace(BLANK_SEAL.encode(), SEAL_MARK + hashlib.sha256(data).hexdigest().encode())
 
 
 def check_seal(data: bytes) -> None:
@@ -101,8 +110,8 @@ def check_seal(data: bytes) -> None:
     Raises:
         DamagedFile: there is no seal, or the bytes have changed since.
     """
-    start = data.find(_MARK) + len(_MARK)
-    if start < len(_MARK) or len(data) < start + _N_DIGITS or data.find(_MARK, start) >= 0:
+    start = data.find(SEAL_MARK) + len(SEAL_MARK)
+    if start < len(SEAL_MARK) or len(data) < start + _N_DIGITS or data.find(SEAL_MARK, start) >= 0:
         raise DamagedFile("has no seal of initzoo: it is cut off, or something else made it")
     found = data[start : start + _N_DIGITS]
     blank = data[:start] + b"0" * _N_DIGITS + data[start + _N_DIGITS :]

@@ -1,0 +1,7 @@
+"""The index of a zoo: a parquet table with a row a checkpoint, in the order of concept ids."""
+
+from initzoo.index.checkpoints import Index
+from initzoo.index.files import write_index, write_index_tables, write_sorted_index
+from initzoo.index.rows import SPLITS, IndexRow, Match
+
+__all__ = ["SPLITS", "Index", "IndexRow", "Match", "write_index", "write_index_tables", "write_sorted_index"]
