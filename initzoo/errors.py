@@ -13,7 +13,19 @@ class UnknownConcept(InitzooError):
 
 
 class UnknownZoo(InitzooError):
-    """No bundled zoo and no folder of that name."""
+    """No bundled zoo, no folder and no repo or revision on the Hub of that name."""
+
+
+class AccessDenied(InitzooError):
+    """A repo on the Hub is private or gated, or the token may not write to it."""
+
+
+class HubUnavailable(InitzooError):
+    """The Hub is needed, but offline, out of reach or failing."""
+
+
+class PublishRefused(InitzooError):
+    """A zoo is not fit to be published, or the Hub holds something that publishing would break."""
 
 
 class InvalidConcepts(InitzooError):

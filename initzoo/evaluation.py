@@ -164,7 +164,7 @@ def evaluate_zoo(
     zoo.mean_adapter_blocks()
     scores: dict[str, ConceptScores] = {}
     with ProcessPoolExecutor(
-        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(zoo.folder, photos_folder)
+        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(zoo, photos_folder)
     ) as pool:
         futures = [pool.submit(_score, concept_id) for concept_id in ids]
         try:
@@ -183,8 +183,8 @@ def evaluate_zoo(
 class _Worker:
     """What a worker process loads once."""
 
-    def __init__(self, folder: Path, photos_folder: Path | None) -> None:
-        self.zoo = Zoo(folder, folder.name)
+    def __init__(self, zoo: Zoo, photos_folder: Path | None) -> None:
+        self.zoo = zoo
         self.mean = network_of(self.zoo, self.zoo.mean_adapter_blocks())
         self.photos = load_photos(photos_folder, split="score")
 
@@ -192,9 +192,9 @@ class _Worker:
 _worker: list[_Worker] = []
 
 
-def _start_worker(folder: Path, photos_folder: Path | None) -> None:
+def _start_worker(zoo: Zoo, photos_folder: Path | None) -> None:
     use_one_core()
-    _worker.append(_Worker(folder, photos_folder))
+    _worker.append(_Worker(zoo, photos_folder))
 
 
 def _score(concept_id: str) -> ConceptScores:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from initzoo.errors import OutputError
 
-__all__ = ["new_file", "replace_folder", "write_bytes"]
+__all__ = ["new_file", "one_at_a_time", "replace_folder", "write_bytes"]
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
@@ -156,3 +157,31 @@ def _beside(path: Path, ending: str) -> Path:
 
 def _not_writable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {path}: {error.strerror or error}. Choose a place that is writable")
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block; the lock goes with the process that holds it.
+
+    Where the file system knows no locks, all go in: then work may be done twice.
+
+    Args:
+        path: the lock file; it and its folder are made if they are missing.
+
+    Raises:
+        OutputError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, one_at_a_time(Path(folder) / "a.lock"):
+        ...     pass
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    with file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

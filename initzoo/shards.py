@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 CONCEPT_ID = re.compile(r"[a-z0-9]{1,64}(-{1,2}[a-z0-9]{1,64}){0,32}")
-MAX_CHECKPOINTS = 512
+MAX_CHECKPOINTS = 4096
 MAX_SHARD_BYTES = 2**31
 _MAX_CHECKPOINT_BYTES = 2**28
 _FORMAT_VERSION = "1"
@@ -75,7 +75,7 @@ def write_shard(
 
     Args:
         path: the file; its folder must exist.
-        blocks_by_id: concept id -> blocks, shape `(n_blocks, block_size)`; at most 512.
+        blocks_by_id: concept id -> blocks, shape `(n_blocks, block_size)`; at most 4,096.
         layout: the layout that the blocks were cut by.
         recipe_name: the recipe that they were trained with.
         force: replace a file that is there already.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +16,14 @@ from initzoo.bases import Base, BaseConfig, read_base, read_base_config
 from initzoo.blocks import join_blocks
 from initzoo.concepts import alphabets_of, catalog_folder
 from initzoo.errors import InvalidGenerator, InvalidWords, InvalidZoo, UnknownConcept, UnknownZoo
+from initzoo.hub_addresses import HubSettings, is_hub_address, split_address
 from initzoo.index import SCORES, Index, IndexRow
 from initzoo.inits import Generation, Init, InitMetadata, check_draw, merge_adapter, name_words
 from initzoo.recipes import Layout, Recipe
 from initzoo.seals import is_file
 from initzoo.shards import decode_blocks
-from initzoo.verification import VerifyReport, check_row, read_payload, verify_zoo
+from initzoo.verification import VerifyReport, check_row
+from initzoo.zoo_files import FolderFiles, PlannedFile, ZooFiles
 
 if TYPE_CHECKING:
     from initzoo.calibration import Calibration, Expectation
@@ -45,34 +48,91 @@ class Zoo:
         'pencil-sketch'
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        """Take a folder as `from_pretrained` checks it, and what to call the zoo."""
-        self.folder = folder
-        self.name = name
+    def __init__(self, files: ZooFiles) -> None:
+        """Take the files of a zoo, as `from_pretrained` finds them."""
+        self.files = files
+
+    def __reduce__(self) -> tuple[type[Zoo], tuple[ZooFiles]]:
+        """Go to another process as a name, and read there what is needed."""
+        return Zoo, (self.files,)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> Zoo:
-        """Open a zoo.
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Zoo:
+        """Open a zoo: one that comes with initzoo, one in a folder, or one on the Hub.
+
+        Of a zoo on the Hub the revision is looked up now; everything else is fetched when it
+        is needed, checked, and kept in the Hub's cache. A folder goes before a repo of that name.
 
         Args:
-            name: `starter` for the zoo that comes with initzoo, or a folder that holds
-                `dataset/index.parquet` and `model/base/`.
+            name: `starter` for the zoo that comes with initzoo; a folder that holds
+                `dataset/index.parquet` and `model/base/`; or `owner/name` on the Hub, maybe
+                with a revision: `owner/name@v1`.
+            revision: branch, tag or commit on the Hub, e.g. `v1`; else `main`.
+            token: access token for the Hub; else HF_TOKEN, or the one of `hf auth login`.
+            endpoint: address of the Hub; else HF_ENDPOINT.
+            cache_dir: folder of the Hub's cache; else HF_HUB_CACHE.
+            local_files_only: take what is cached and never ask the Hub, as with HF_HUB_OFFLINE=1.
 
         Raises:
-            UnknownZoo: there is no such zoo.
+            UnknownZoo: there is no such zoo or revision.
+            AccessDenied: the zoo is private or gated.
+            HubUnavailable: the Hub is needed and cannot be asked.
+            ValueError: a revision for a zoo that is not on the Hub, or two of them.
         """
-        if str(name) == BUNDLED_ZOO:
-            folder, label = catalog_folder(), BUNDLED_ZOO
+        text = str(name)
+        files: ZooFiles
+        is_folder = text != BUNDLED_ZOO and is_file(Path(name) / "dataset" / "index.parquet")
+        if text == BUNDLED_ZOO:
+            files = FolderFiles(catalog_folder(), BUNDLED_ZOO, BUNDLED_ZOO)
+        elif is_folder or not is_hub_address(text):
+            files = FolderFiles(Path(name), _plain(Path(name).absolute().name), text)
         else:
-            folder = Path(name)
-            label = _plain(folder.absolute().name)
-        if not is_file(folder / "dataset" / "index.parquet"):
-            asked = _plain(str(name))[:_MAX_WORDING]
+            repo, named = split_address(text)
+            if named is not None and revision is not None:
+                raise ValueError(f"two revisions: '{named}' in the name and '{revision}'; give one")
+            settings = HubSettings(token, endpoint, cache_dir, local_files_only)
+            return cls(_open_hub_zoo(repo, named or revision, settings))
+        if not is_file(files.index_path()):
+            asked = _plain(text)[:_MAX_WORDING]
             raise UnknownZoo(
-                f"no zoo {asked!r}: found no dataset/index.parquet there. "
-                f"Name a folder that holds one, or the zoo that comes with initzoo: --zoo {BUNDLED_ZOO}"
+                f"no zoo {asked!r}: found no dataset/index.parquet there. Name a folder that holds one, "
+                f"a zoo on the Hub (owner/name), or the zoo that comes with initzoo: --zoo {BUNDLED_ZOO}"
             )
-        return cls(folder, label)
+        if revision is not None:
+            raise ValueError(
+                f"zoo '{files.name}' is in a folder, which has no revision '{revision}'; leave it out"
+            )
+        return cls(files)
+
+    @property
+    def name(self) -> str:
+        """What the zoo is called."""
+        return self.files.name
+
+    @property
+    def address(self) -> str:
+        """What opens the same zoo again, as `--zoo` takes it."""
+        return self.files.address
+
+    @property
+    def folder(self) -> Path:
+        """The zoo's folder.
+
+        Raises:
+            InvalidZoo: it is on the Hub.
+        """
+        if isinstance(self.files, FolderFiles):
+            return self.files.folder
+        raise InvalidZoo(f"zoo '{self.name}' is on the Hub, and this needs one in a folder.")
 
     @cached_property
     def index(self) -> Index:
@@ -81,7 +141,7 @@ class Zoo:
         Raises:
             InvalidZoo: it is damaged or of another format version.
         """
-        return Index.open(self.folder / "dataset" / "index.parquet")
+        return Index.open(self.files.index_path(), lookup_folder=_lookup_folder)
 
     @cached_property
     def config(self) -> BaseConfig:
@@ -106,9 +166,12 @@ class Zoo:
     def revision(self) -> str:
         """Forty hex digits that change when a checkpoint, a wording or the base changes.
 
-        They are a digest of the index and the base's config, which hold the digests of
-        all the rest. The weight generator has a digest of its own, which generated inits name.
+        On the Hub they are the commit of the dataset repo; else a digest of the index and the base's config,
+        which hold the digests of all the rest. Of a zoo in a folder, the weight generator has a digest of its
+        own, which generated inits name.
         """
+        if self.files.revision is not None:
+            return self.files.revision
         both = f"{self.index.sha256} {self.config.config_sha256}"
         return hashlib.sha256(both.encode()).hexdigest()[:40]
 
@@ -126,7 +189,7 @@ class Zoo:
             more = (
                 "List all: initzoo list"
                 if self.name == BUNDLED_ZOO
-                else f"Look for others: initzoo search WORDS --zoo {self.folder}"
+                else f"Look for others: initzoo search WORDS --zoo {self.address}"
             )
             if self.has_generator:
                 more += ". Or generate weights from the words: initzoo pull WORDS"
@@ -193,13 +256,16 @@ class Zoo:
     @property
     def has_generator(self) -> bool:
         """Whether there is a weight generator, sound or not."""
-        names = ("config.json", "model.safetensors")
-        return any(is_file(self.generator_folder / name) for name in names)
+        return self.files.has_generator()
 
-    @property
+    @cached_property
     def generator_folder(self) -> Path:
-        """Where the zoo's weight generator is, if it has one."""
-        return self.folder / "model" / "weight_generator"
+        """Where the zoo's weight generator is, if it has one; from the Hub it is fetched now.
+
+        Raises:
+            InvalidGenerator: the zoo is on the Hub and has none.
+        """
+        return self.files.generator_folder()
 
     @cached_property
     def generator(self) -> WeightGenerator:
@@ -228,6 +294,26 @@ class Zoo:
         vectors = self._generator_files.words
         return self._calibration.expect(vectors, words) if self._calibration else None
 
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the zoo's files come from the Hub or its cache."""
+        return self.files.revision is not None
+
+    def plan(self, words: str, *, adapter_only: bool = False, origin: str | None = None) -> list[PlannedFile]:
+        """The files and byte ranges that a pull takes, and which of them are on this machine already.
+
+        Args:
+            words, adapter_only, origin: as `pull` takes them.
+
+        Raises:
+            UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
+            InvalidZoo: the zoo is damaged.
+        """
+        row = None if origin == "generated" else self.index.find(words)
+        if row is None and (origin == "exact" or not self.has_generator):
+            row = self.find(words)
+        return self.files.plan(row, with_base=not adapter_only)
+
     def blocks(self, concept_id: str) -> np.ndarray:
         """The weight blocks of a checkpoint, float32, shape `(n_blocks, block_size)`.
 
@@ -250,9 +336,22 @@ class Zoo:
         """
         rows = self.index.rows(split=split)
         blocks = np.empty((len(rows), self.layout.n_blocks, self.layout.block_size), dtype=np.float32)
-        for place, row in enumerate(rows):
-            blocks[place] = self._blocks_of(row)
+        for place, own in enumerate(self.blocks_of(rows)):
+            blocks[place] = own
         return [row.concept_id for row in rows], blocks
+
+    def blocks_of(self, rows: Sequence[IndexRow]) -> Iterator[np.ndarray]:
+        """The weight blocks of several checkpoints, one after the other, as `blocks` gives them.
+
+        Of a zoo on the Hub, whole shards are fetched where most of one is wanted.
+
+        Raises:
+            ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
+        """
+        for row in rows:
+            check_row(row, self.config)
+        for row, data in zip(rows, self.files.payloads(rows), strict=True):
+            yield decode_blocks(data, self.layout, row.concept_id)
 
     def mean_adapter_blocks(self) -> np.ndarray:
         """The mean of the train split's blocks, float32, shape `(n_blocks, block_size)`.
@@ -288,8 +387,7 @@ class Zoo:
         Raises:
             InvalidZoo: there is not exactly one base.
         """
-        generator = self.generator_folder if self.has_generator else None
-        return verify_zoo(self.folder / "dataset", self._base_folder, self.name, generator)
+        return self.files.verify()
 
     def _generate(self, words: str, adapter_only: bool, seed: int, n_timesteps: int) -> Init:
         """An init from words. All that can be wrong with them shows before torch is loaded."""
@@ -344,7 +442,7 @@ class Zoo:
         if not self.has_generator:
             raise InvalidGenerator(
                 f"zoo '{self.name}' has no weight generator: found no model/weight_generator/config.json in "
-                f"'{self.folder}'. Train one: initzoo generator train --help"
+                f"'{self.address}'. Train one: initzoo generator train --help"
             )
         from initzoo.generator_files import read_generator_files
 
@@ -364,7 +462,7 @@ class Zoo:
 
     def _blocks_of(self, row: IndexRow) -> np.ndarray:
         check_row(row, self.config)
-        data = read_payload(self.folder / "dataset", row)
+        data = self.files.payload(row)
         return decode_blocks(data, self.layout, row.concept_id)
 
     @cached_property
@@ -373,14 +471,20 @@ class Zoo:
 
     @cached_property
     def _base_folder(self) -> Path:
-        parent = self.folder / "model" / "base"
-        folders = sorted(path.parent for path in parent.glob("*/config.json"))
-        if len(folders) != 1:
-            raise InvalidZoo(
-                f"zoo '{self.name}': expected one folder with a config.json in '{parent}', "
-                f"found {len(folders)}. Get the zoo again."
-            )
-        return folders[0]
+        return self.files.base_folder()
+
+
+def _open_hub_zoo(repo: str, revision: str | None, settings: HubSettings) -> ZooFiles:
+    # Constants of the Hub's client are read here, and its other parts when the Hub is asked.
+    from initzoo.hub import open_hub_zoo
+
+    return open_hub_zoo(repo, revision, settings)
+
+
+def _lookup_folder() -> Path:
+    from initzoo.hub import lookup_folder
+
+    return lookup_folder()
 
 
 def _plain(text: str) -> str:

@@ -1,12 +1,17 @@
-"""What all tests share: one thread a process, and a small folder of real photos."""
+"""What all tests share: one thread a process, no Hub but the tests' own, and a folder of real photos."""
 
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
-
+import tempfile
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
+# Before the Hub's client is imported anywhere: no cache, token or Hub of whoever runs the tests.
+_HUB_HOME = tempfile.TemporaryDirectory(prefix="initzoo-tests-")
+for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FACE_"))]:
+    del os.environ[name]
+os.environ |= {"HF_HOME": _HUB_HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
 
 ROOT = Path(__file__).parent.parent
 

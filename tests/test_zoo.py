@@ -148,7 +148,7 @@ def test_the_revision_changes_with_the_zoo_and_not_with_its_place(tmp_path: Path
     assert set(zoo.revision) <= set("0123456789abcdef")
 
 
-@pytest.mark.parametrize("name", ["nothing", "org/zoo", "", "x" * 5000, "a\nb", "\0"])
+@pytest.mark.parametrize("name", ["nothing", "org/zoo/more", "", "x" * 5000, "a\nb", "\0"])
 def test_an_unknown_zoo_names_what_there_is(name: str) -> None:
     assert outcome(lambda: Zoo.from_pretrained(name)) is UnknownZoo
     with pytest.raises(UnknownZoo, match=r"Name a folder that holds one, .*: --zoo starter"):

@@ -29,7 +29,7 @@ def write_cards(zoo: Zoo) -> list[Path]:
     """Write `dataset/README.md` and `model/README.md` of a zoo in a folder, replacing older ones.
 
     Raises:
-        InvalidZoo: the zoo is damaged, or its `dataset/harvest.json` is missing.
+        InvalidZoo: the zoo or its `dataset/harvest.json` is damaged.
         OutputError: a card cannot be written.
     """
     path = zoo.folder / "dataset" / "README.md"
@@ -49,24 +49,29 @@ def write_model_card(zoo: Zoo) -> Path:
     return path
 
 
-def dataset_card(zoo: Zoo) -> str:
+def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
     """The card of a zoo's dataset: what the checkpoints are, how good, how made, under which licences.
 
     Every number comes from the zoo or from the report of its harvest.
 
+    Args:
+        zoo: a zoo in a folder; how it was made is left out if it has no `dataset/harvest.json`.
+        repo: where it is published, `owner/name`; None if it is not.
+
     Raises:
-        InvalidZoo: the zoo is damaged, or its `dataset/harvest.json` is missing.
+        InvalidZoo: the zoo or its report is damaged.
     """
-    rows, report, recipe, layout = zoo.index.rows(), _read_report(zoo), zoo.recipe, zoo.layout
+    rows, recipe, layout = zoo.index.rows(), zoo.recipe, zoo.layout
     licences = sorted({row.licence for row in rows})
-    cost = report["float16_cost"]
-    minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
+    first_prompt = rows[0].prompts[0]
     return _template("dataset.md").format(
+        hub="" if repo is None else _template("hub_dataset.md").format(repo=repo, first_prompt=first_prompt),
+        made=_made(zoo),
         licence_tag=licences[0].lower() if len(licences) == 1 else "other",
         recipe=recipe.name,
         size_category=_size_category(len(rows)),
         n_checkpoints=f"{len(rows):,}",
-        first_prompt=rows[0].prompts[0],
+        first_prompt=first_prompt,
         n_values=f"{layout.n_values:,}",
         n_blocks=layout.n_blocks,
         block_size=layout.block_size,
@@ -77,25 +82,18 @@ def dataset_card(zoo: Zoo) -> str:
         scores_train=_score_table(rows, "train"),
         scores_composed=_score_table(rows, "heldout-composed"),
         scores_new=_score_table(rows, "heldout-new"),
-        float16_cost="an unmeasured amount of" if cost is None else f"{cost:.5f}",
         lowest=_lowest(rows),
-        n_rounds=recipe.joint.n_rounds,
-        n_lanes=recipe.joint.n_lanes,
-        n_steps=recipe.fit.n_steps,
-        minutes=f"{sum(minutes.values()):.0f}",
-        minutes_by_stage=", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items()),
-        n_workers=report["n_workers"],
-        processor=report["machine"]["processor"],
-        torch=report["machine"]["torch"],
-        rate=f"{report['concepts_per_core_minute']:.1f}",
-        failures=_failures(report["failures"]),
         licences=", ".join(licences),
         reach=recipe.network.reach,
     )
 
 
-def model_card(zoo: Zoo) -> str:
+def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
     """The card of a zoo's model: the base that its checkpoints share, and the weight generator if it has one.
+
+    Args:
+        zoo: a zoo in a folder.
+        repo: where it is published, `owner/name`; None if it is not.
 
     Raises:
         InvalidZoo: the zoo is damaged, or has a weight generator without an `evaluation.json`.
@@ -105,7 +103,13 @@ def model_card(zoo: Zoo) -> str:
         (layer.name, f"{layer.n_in} to {layer.n_out}", str(layer.kernel), str(layer.stride), str(layer.rank))
         for layer in recipe.network.layers
     ]
+    hub = ""
+    if repo is not None:
+        first = next(zoo.index.each_row())
+        hub = _template("hub_model.md").format(repo=repo, first_prompt=first.prompts[0])
     return _template("model.md").format(
+        front_matter="" if repo is None else f"datasets:\n- {repo}\n",
+        hub=hub,
         licence_tag=zoo.config.licence.lower(),
         recipe=recipe.name,
         n_base=f"{sum(array.size for name, array in base.items() if not name.endswith('.A')):,}",
@@ -118,17 +122,34 @@ def model_card(zoo: Zoo) -> str:
     )
 
 
-def _template(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
-
-
-def _read_report(zoo: Zoo) -> dict[str, Any]:
+def _made(zoo: Zoo) -> str:
+    """How the zoo was made, from the report that a harvest leaves; nothing if there is none."""
     path = zoo.folder / "dataset" / "harvest.json"
+    if not path.exists():
+        return ""
     try:
         report: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        cost = report["float16_cost"]
+        minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
+        return _template("made.md").format(
+            float16_cost="an unmeasured amount of" if cost is None else f"{cost:.5f}",
+            n_rounds=zoo.recipe.joint.n_rounds,
+            n_lanes=zoo.recipe.joint.n_lanes,
+            n_steps=zoo.recipe.fit.n_steps,
+            minutes=f"{sum(minutes.values()):.0f}",
+            minutes_by_stage=", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items()),
+            n_workers=report["n_workers"],
+            processor=report["machine"]["processor"],
+            torch=report["machine"]["torch"],
+            rate=f"{report['concepts_per_core_minute']:.1f}",
+            failures=_failures(report["failures"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidZoo(f"cannot read '{path}', which a harvest leaves: {error}. Harvest again.") from error
-    return report
+
+
+def _template(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
 
 
 def _split_lines(rows: Sequence[IndexRow]) -> list[tuple[str, str, str]]:

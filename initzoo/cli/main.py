@@ -23,6 +23,8 @@ COMMANDS = {
     "pairs": "initzoo.cli.pairs:pairs",
     "harvest": "initzoo.cli.harvest:harvest",
     "generator": "initzoo.cli.generator:generator",
+    "push": "initzoo.cli.publishing:push",
+    "zoos": "initzoo.cli.publishing:zoos",
     "evaluate": "initzoo.cli.evaluate:evaluate",
     "grid": "initzoo.cli.evaluate:grid",
 }

@@ -78,7 +78,9 @@ class _Request:
 @click.option(
     "--timesteps", type=int, default=1, show_default=True, help="Denoising steps of a generated init."
 )
-@click.option("--dry-run", is_flag=True, help="Do everything except writing files.")
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing; from the Hub, say what would be fetched, in bytes."
+)
 @force_option
 @json_option
 def pull(
@@ -102,6 +104,11 @@ def pull(
     wanted.check()
     text = " ".join(words)
     zoo = Zoo.from_pretrained(zoo_name)
+    if dry_run and zoo.is_on_hub:
+        from initzoo.cli.publishing import echo_plan
+
+        echo_plan(zoo, text, zoo.plan(text, adapter_only=adapter_only, origin=wanted.origin), as_json=as_json)
+        return
     inits = _pull(zoo, text, wanted, adapter_only=adapter_only)
     files = {_place(init, out, is_candidate=wanted.candidates is not None): init.to_bytes() for init in inits}
     states = _write_all(files, force=force, dry_run=dry_run)

@@ -30,7 +30,7 @@ def zoo_option(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         show_envvar=True,
         metavar="ZOO",
-        help="Name or folder of the zoo.",
+        help="Name or folder of the zoo, or owner/name[@revision] on the Hub.",
     )(function)
 
 

@@ -122,7 +122,7 @@ def measure(
         TrainingError: a fit diverged.
     """
     results: dict[int, Measured] = {}
-    with _running(zoo.folder, photos, min(n_workers, max(len(jobs), 1))) as run:
+    with _running(zoo, photos, min(n_workers, max(len(jobs), 1))) as run:
         for one in run(jobs):
             results[one.question] = one
             if callback is not None:
@@ -134,14 +134,14 @@ Run = Callable[[Sequence[Job]], Iterator[Measured]]
 
 
 @contextmanager
-def _running(folder: Path, photos: PhotoSource, n_workers: int) -> Iterator[Run]:
+def _running(zoo: Zoo, photos: PhotoSource, n_workers: int) -> Iterator[Run]:
     """Something that takes jobs and gives results as they come."""
     if n_workers == 1:
-        worker = _Worker(folder, photos)
+        worker = _Worker(zoo, photos)
         yield lambda jobs: (worker.work(number, job) for number, job in enumerate(jobs))
         return
     with ProcessPoolExecutor(
-        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(folder, photos)
+        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(zoo, photos)
     ) as pool:
 
         def run(jobs: Sequence[Job]) -> Iterator[Measured]:
@@ -159,8 +159,8 @@ def _running(folder: Path, photos: PhotoSource, n_workers: int) -> Iterator[Run]
 class _Worker:
     """What a process loads once."""
 
-    def __init__(self, folder: Path, source: PhotoSource) -> None:
-        self.zoo = Zoo(folder, folder.name)
+    def __init__(self, zoo: Zoo, source: PhotoSource) -> None:
+        self.zoo = zoo
         self.source = source
         self.photos = [
             fit_short_side(photo.pixels, TEACHING_SIDE)
@@ -234,9 +234,9 @@ _worker: list[_Worker] = []
 """The worker of this process, once `_start_worker` ran: a pool has no other place for it."""
 
 
-def _start_worker(folder: Path, photos: PhotoSource) -> None:
+def _start_worker(zoo: Zoo, photos: PhotoSource) -> None:
     use_one_core()
-    _worker.append(_Worker(folder, photos))
+    _worker.append(_Worker(zoo, photos))
 
 
 def _work(number: int, job: Job) -> Measured:

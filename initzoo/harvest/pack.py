@@ -17,11 +17,12 @@ from initzoo.harvest.settings import HarvestPlan, RunFolder
 from initzoo.index import IndexRow, write_index
 from initzoo.outputs import replace_folder
 from initzoo.recipes import Recipe
-from initzoo.shards import MAX_CHECKPOINTS, Payload, write_shard
+from initzoo.shards import Payload, write_shard
 
 __all__ = ["check_free", "pack_zoo"]
 
 WEIGHTS_LICENCE = "Apache-2.0"
+_CHECKPOINTS_A_SHARD = 512
 
 
 def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
@@ -60,10 +61,10 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
     )
     rows = []
     with replace_folder(out / "dataset" / "blocks", force=True) as folder:
-        for number, first in enumerate(range(0, len(concepts), MAX_CHECKPOINTS)):
+        for number, first in enumerate(range(0, len(concepts), _CHECKPOINTS_A_SHARD)):
             blocks = {
                 concept.id: load_file(run.fits / f"{concept.id}.safetensors")["blocks"]
-                for concept in concepts[first : first + MAX_CHECKPOINTS]
+                for concept in concepts[first : first + _CHECKPOINTS_A_SHARD]
             }
             name = f"blocks-{number:05d}.safetensors"
             payloads = write_shard(folder / name, blocks, layout, recipe.name)

@@ -2,6 +2,15 @@
 
 from initzoo.index.checkpoints import Index
 from initzoo.index.files import write_index, write_index_tables, write_sorted_index
-from initzoo.index.rows import SPLITS, IndexRow, Match
+from initzoo.index.rows import SCORES, SPLITS, IndexRow, Match
 
-__all__ = ["SPLITS", "Index", "IndexRow", "Match", "write_index", "write_index_tables", "write_sorted_index"]
+__all__ = [
+    "SCORES",
+    "SPLITS",
+    "Index",
+    "IndexRow",
+    "Match",
+    "write_index",
+    "write_index_tables",
+    "write_sorted_index",
+]

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from initzoo.concepts import normalise_words
+from initzoo.concepts import alphabets_of, normalise_words
 from initzoo.errors import InvalidZoo
 from initzoo.index.files import ADVICE, IndexTable
 from initzoo.index.lookup import Lookup, open_lookup
@@ -31,7 +31,7 @@ class Index:
     Of a large index only what a question needs is read and decoded.
     """
 
-    def __init__(self, table: IndexTable, lookup_folder: Path | None) -> None:
+    def __init__(self, table: IndexTable, lookup_folder: Callable[[], Path] | None) -> None:
         """Take an open table, and where a lookup of many wordings may be kept."""
         self._table = table
         self._lookup_folder = lookup_folder
@@ -43,7 +43,7 @@ class Index:
         cls,
         path: str | os.PathLike[str],
         *,
-        lookup_folder: Path | None = None,
+        lookup_folder: Callable[[], Path] | None = None,
         whole_up_to: int | None = None,
     ) -> Index:
         """Open an index file and check its seal, format version and columns.
@@ -53,8 +53,8 @@ class Index:
 
         Args:
             path: the parquet file.
-            lookup_folder: where to keep what is worked out once to find words among many
-                rows; without it, it is worked out again each time.
+            lookup_folder: gives the folder to keep what is worked out once to find words among
+                many rows; without it, it is worked out again each time.
             whole_up_to: bytes that a file may have to be read whole.
 
         Raises:
@@ -144,6 +144,11 @@ class Index:
                 if split in (None, columns["split"][place]) and family in (None, columns["family"][place]):
                     yield self._checked({name: values[place] for name, values in columns.items()})
 
+    @cached_property
+    def alphabets(self) -> frozenset[str]:
+        """The alphabets that the wordings are written in, as `alphabets_of` names them."""
+        return alphabets_of("".join(map(chr, self._ask(lambda lookup: lookup.letters()))))
+
     def nearest(self, words: str, n: int = 3) -> list[Match]:
         """The `n` concepts whose prompts look most like `words`, nearest first.
 
@@ -213,18 +218,16 @@ class Index:
         """Ask the lookup; if what was kept of it is damaged, make it again."""
         for is_last in (False, True):
             if self._kept_lookup is None:
-                folder = None if is_last else self._lookup_folder
-                self._kept_lookup = open_lookup(self._table, folder)
+                self._kept_lookup = open_lookup(self._table, self._lookup_folder, again=is_last)
             try:
                 places = question(self._kept_lookup)
             except DamagedFile:
                 self._kept_lookup = None
-                (self._lookup_folder or Path()).joinpath(f"{self._table.digest}.lookup").unlink(
-                    missing_ok=True
-                )
+                if is_last:
+                    raise
                 continue
-            return [place for place in places if place < len(self)]
-        raise AssertionError("a lookup in memory is never damaged")
+            return places
+        raise AssertionError("the last try returns or raises")
 
     @cached_property
     def _id_ranges(self) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ only proposes rows: the index reads them before it believes that they have the w
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,20 @@ _LEAST_LIKE = 0.45
 _MAX_GROUP_WORDS = 200_000
 
 
-def open_lookup(table: IndexTable, folder: Path | None, *, in_memory_rows: int = _IN_MEMORY_ROWS) -> Lookup:
-    """The lookup of an index: made in memory for a small one, else kept in `folder`.
+def open_lookup(
+    table: IndexTable,
+    folder: Callable[[], Path] | None,
+    *,
+    again: bool = False,
+    in_memory_rows: int = _IN_MEMORY_ROWS,
+) -> Lookup:
+    """The lookup of an index: made in memory for a small one, else kept in a folder.
+
+    Args:
+        table: the index.
+        folder: gives the folder; asked for a large index only.
+        again: make it anew, whatever the folder holds.
+        in_memory_rows: rows of an index that counts as small.
 
     Raises:
         InvalidZoo: the index is damaged or its rows are not in order.
@@ -55,18 +67,19 @@ def open_lookup(table: IndexTable, folder: Path | None, *, in_memory_rows: int =
         sections = MemorySections()
         _fill(sections, table, None)
         return Lookup(sections)
-    path = folder / f"{table.digest}.lookup"
-    with suppress(DamagedFile):
-        return Lookup(read_sections(path, table.digest))
+    path = folder() / f"{table.digest}.lookup"
+    if not again:
+        with suppress(DamagedFile):
+            return Lookup(read_sections(path, table.digest))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with new_file(path, force=True) as file:
             stored = FileSections(file)
-            _fill(stored, table, folder)
+            _fill(stored, table, path.parent)
             stored.finish(table.digest)
         return Lookup(read_sections(path, table.digest))
     except (OSError, OutputError, DamagedFile):
-        # Nowhere to keep it: it is made again each time.
+        # Nowhere to keep it: it is made in memory each time.
         return open_lookup(table, None)
 
 
@@ -82,6 +95,11 @@ class Lookup:
         self._text = sections["text"]
         self._groups = sections["groups"]
         self._sizes = sections["sizes"]
+        self._letters = sections["letters"]
+
+    def letters(self) -> list[int]:
+        """The code points of all letters in wordings, as they are compared."""
+        return [int(code) for code in self._letters[0 : len(self._letters)]]
 
     def rows_called(self, words: str) -> list[int]:
         """Rows that may have this id, then those that may have it as a wording."""
@@ -89,7 +107,8 @@ class Lookup:
         first = int(self._wordings.searchsorted(key))
         found = self._wordings[first : first + _MAX_SAME]
         found = found[(found & ~_VALUES) == key]
-        return [int(value & ~_IS_WORDING & _VALUES) for value in found]
+        rows = [int(value & ~_IS_WORDING & _VALUES) for value in found]
+        return [row for row in rows if row < len(self._sizes)]
 
     def rows_like(self, words: str, n: int) -> list[int]:
         """Up to `n` rows, best first, by how many letters of `words` are in words like theirs."""
@@ -157,6 +176,7 @@ def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
         wordings, words = KeySorter(Path(spare) / "wordings"), KeySorter(Path(spare) / "words")
         vocabulary = _Vocabulary()
         sizes = []
+        letters: set[int] = set()
         row = 0
         for group in range(table.n_groups):
             ids = table.ids(group)
@@ -169,6 +189,7 @@ def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
                 if name != "concept_id":
                     words.add((hashed.words << _VALUE_BITS) | rows[hashed.owners])
                     vocabulary.add(hashed)
+                    letters |= hashed.code_points()
             counts = [table.column(group, name).value_lengths() for name in ("prompts", "test_prompts")]
             sizes.append(sum(count.to_numpy(zero_copy_only=False) for count in counts))
             row += len(ids)
@@ -178,6 +199,7 @@ def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
         sections.add("starts", [starts], np.uint64)
         vocabulary.write(sections, KeySorter(Path(spare) / "groups"))
         sections.add("sizes", sizes, np.uint16)
+        sections.add("letters", [np.array(sorted(letters))], np.uint32)
 
 
 def _write_rows(sections: Sections, words: KeySorter) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

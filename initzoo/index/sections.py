@@ -60,7 +60,7 @@ class MemorySections(dict[str, LongArray]):
 
     def add(self, name: str, parts: Iterable[NDArray[Any]], dtype: type) -> None:
         """Take an array."""
-        kept = [np.asarray(part, dtype) for part in parts]
+        kept: list[NDArray[Any]] = [np.asarray(part, dtype) for part in parts]
         self[name] = np.concatenate(kept) if kept else np.zeros(0, dtype)
 
 

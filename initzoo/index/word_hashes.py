@@ -46,6 +46,13 @@ class HashedTexts:
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
 
+    def code_points(self) -> set[int]:
+        """The letters that there are, spaces among them, as Unicode numbers them."""
+        counts = np.bincount(self.letters, minlength=256)
+        if not counts[128:].any():
+            return set(np.flatnonzero(counts).tolist())
+        return set(map(ord, set(self.letters.tobytes().decode("utf-8", "ignore"))))
+
 
 def hash_texts(array: Any) -> HashedTexts:
     """Hash the texts of an arrow string array.
