@@ -41,7 +41,6 @@ __all__ = [
 MAX_RETRIES = 4
 FIRST_WAIT = 0.5  # seconds; doubled at each retry, unless the Hub says how long to wait
 _RETRIED = (408, 429, 500, 502, 503, 504)
-_CHUNK = 2**16
 _LOGIN = "Log in: hf auth login, or set HF_TOKEN"
 
 Check = Callable[[Path], None]
@@ -319,7 +318,8 @@ def _append_range(
             raise HubUnavailable(f"{what}: asked for bytes from {start} on, got {found!r}. Try again later")
         n_skipped = 0 if response.status_code == 206 else start  # a server that knows no ranges sends all
         n_wanted = end - start
-        for data in response.iter_raw(_CHUNK):
+        # Without a size of chunks, so that what came before a cut is kept.
+        for data in response.iter_raw():
             if n_skipped >= len(data):
                 n_skipped -= len(data)
                 continue

@@ -1,0 +1,231 @@
+"""The program and the Hub: whole processes with the starter zoo, as a user has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hub_fixtures import TOKEN, opened, program, run_program
+from hub_server import Hub, running_hub
+
+from initzoo.inits import Init
+from initzoo.publishing import push_zoo
+from initzoo.zoo import Zoo
+
+# The client hands files to its HTTP library in a way that this one calls old.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+BLOCK_NETWORK = (
+    "import socket, sys\n"
+    "def refuse(*args, **options): raise AssertionError('the network was used')\n"
+    "socket.socket.connect = socket.getaddrinfo = refuse\n"
+    "sys.argv = ['initzoo', *sys.argv[1:]]\n"
+    "from initzoo.cli.main import main\n"
+    "main()\n"
+)
+PRELOADED = (
+    "import os, sys\n"
+    "from initzoo.zoo import Zoo\n"
+    "zoo = Zoo.from_pretrained(sys.argv[1], cache_dir=sys.argv[2])\n"
+    "print(zoo.pull('pencil sketch').sha256)\n"
+)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A Hub with the starter zoo as `me/starter`, tagged v1."""
+    with running_hub() as hub:
+        push_zoo("starter", "me/starter", token=TOKEN, endpoint=hub.url, tag="v1")
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def filled_cache(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that has been pulled into by tag and by commit."""
+    cache = tmp_path_factory.mktemp("filled") / "cache"
+    opened(hub, cache, "me/starter@v1").pull("pencil sketch")
+    return cache
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def initzoo(
+    hub: Hub, cache: Path, cwd: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return run_program(program(hub, cache, **variables), "-m", "initzoo", *arguments, cwd=cwd)
+
+
+def test_every_kind_of_concept_of_the_starter_zoo_is_the_bundled_one(hub: Hub, cache: Path) -> None:
+    """Every family and split, from a fresh cache: the same file but for where it comes from."""
+    bundled, zoo = Zoo.from_pretrained("starter"), opened(hub, cache, "me/starter@v1")
+    kinds = {(row.family, row.split): row.concept_id for row in bundled.index.rows()}
+    assert len(kinds) >= 12
+    for concept_id in kinds.values():
+        init = zoo.pull(concept_id)
+        here = bundled.pull(concept_id)
+        metadata = replace(here.metadata, zoo="me/starter", revision=zoo.revision)
+        assert init.to_bytes() == replace(here, metadata=metadata).to_bytes()
+    assert [one for one in hub.requests("blocks", "GET") if not one.range] == []
+
+
+def test_pull_prints_one_line_and_the_revision_stands_in_json_and_file(
+    hub: Hub, cache: Path, tmp_path: Path
+) -> None:
+    commit = hub.repo("dataset", "me/starter").tags["v1"]
+    plain = initzoo(hub, cache, tmp_path, "pull", "pencil sketch", "--zoo", "me/starter@v1")
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.startswith(f"pencil-sketch  me/starter  revision {commit[:7]}  exact  13 blocks")
+    assert plain.stderr == "next: initzoo apply pencil-sketch.safetensors PHOTO.jpg -o OUT.png\n"
+    assert Init.load(tmp_path / "pencil-sketch.safetensors").metadata.revision == commit
+    hub.forget()
+    again = initzoo(
+        hub, cache, tmp_path, "pull", "pencil sketch", "--json", "--force", INITZOO_ZOO=f"me/starter@{commit}"
+    )
+    values = json.loads(again.stdout)
+    assert (values["zoo"], values["revision"], values["state"]) == ("me/starter", commit, "up to date")
+    assert hub.seen == []
+
+
+def test_dry_run_says_bytes_for_each_file_and_fetches_no_weights(
+    hub: Hub, cache: Path, tmp_path: Path
+) -> None:
+    hub.forget()
+    result = initzoo(
+        hub, cache, tmp_path, "pull", "night", "--zoo", "me/starter", "--dry-run", "--exact", "--json"
+    )
+    values = json.loads(result.stdout)
+    by_name = {file["path"].rpartition("/")[2]: file for file in values["files"]}
+    assert by_name["index.parquet"]["cached"]
+    assert not by_name["model.safetensors"]["cached"]
+    sizes = [file["bytes"] for file in values["files"]]
+    assert all(type(size) is int for size in sizes)
+    assert values["bytes_to_fetch"] == sum(file["bytes"] for file in values["files"] if not file["cached"])
+    assert hub.requests("blocks|model.safetensors") == []
+    assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def test_offline_everything_cached_works_and_the_rest_is_one_line(
+    hub: Hub, filled_cache: Path, tmp_path: Path
+) -> None:
+    commit = hub.repo("dataset", "me/starter").tags["v1"]
+    environment = program(hub, filled_cache, HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+
+    def offline(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_program(environment, "-c", BLOCK_NETWORK, *arguments, cwd=tmp_path)
+
+    for zoo in ("me/starter@v1", f"me/starter@{commit}"):
+        result = offline("pull", "pencil sketch", "--force", "--zoo", zoo)
+        assert result.returncode == 0, result.stderr
+    assert "pencil-sketch" in offline("search", "pencil", "--zoo", "me/starter@v1").stdout
+    zoos = json.loads(offline("zoos", "--json").stdout)
+    assert [(zoo["zoo"], zoo["place"]) for zoo in zoos] == [("starter", "bundled"), ("me/starter", "cached")]
+    for arguments in (("night", "--zoo", "me/starter@v1"), ("night", "--zoo", "me/starter@main")):
+        result = offline("pull", *arguments)
+        assert result.returncode == 1
+        assert result.stderr.startswith("Error: zoo 'me/starter'")
+        assert result.stderr.count("\n") == 1
+        assert "HF_HUB_OFFLINE" in result.stderr
+
+
+def test_verify_reads_a_zoo_of_the_hub(hub: Hub, filled_cache: Path, tmp_path: Path) -> None:
+    result = initzoo(hub, filled_cache, tmp_path, "verify", "me/starter@v1")
+    assert result.returncode == 0, result.stderr
+    assert "1533 checkpoints" in result.stdout
+    assert result.stdout.endswith("all ok\n")
+
+
+def test_push_is_a_command(hub: Hub, cache: Path, tmp_path: Path) -> None:
+    from zoo_fixtures import make_zoo
+
+    make_zoo(tmp_path / "zoo")
+    result = initzoo(
+        hub, cache, tmp_path, "push", "zoo", "me/mine", "--private", "--tag", "v1", "--json", HF_TOKEN=TOKEN
+    )
+    assert result.returncode == 0, result.stderr
+    values = json.loads(result.stdout)
+    assert values["revision"] == hub.repo("dataset", "me/mine").tags["v1"]
+    assert hub.repo("model", "me/mine").private
+    assert "%|" not in result.stderr, "no bars where there is no terminal"
+    refused = initzoo(hub, cache, tmp_path, "push", "zoo", "me/mine")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "hf auth login" in refused.stderr
+
+
+def test_many_processes_may_pull_at_once_into_one_cache(hub: Hub, cache: Path, tmp_path: Path) -> None:
+    """Thirty-two of them: each gets the right bytes, and nothing is fetched twice for long."""
+    hub.forget()
+    expected = opened(hub, tmp_path / "own", "me/starter@v1").pull("pencil sketch").sha256
+    environment = program(hub, cache)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PRELOADED, "me/starter@v1", str(cache)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(32)
+    ]
+    outputs = [process.communicate() for process in processes]
+    assert {process.returncode for process in processes} == {0}, outputs[0][1]
+    assert {stdout.strip() for stdout, _ in outputs} == {expected}
+    assert len(hub.requests("blocks", "GET")) == 2, "one for the expected file, one for all processes"
+    assert list(cache.glob("*/payloads/??/*.part")) == []
+
+
+def test_datasets_loads_the_index_and_streams_it(hub: Hub, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    code = (
+        "from datasets import load_dataset\n"
+        "rows = load_dataset('me/starter', split='train')\n"
+        "print(len(rows), rows[0]['concept_id'])\n"
+        "stream = load_dataset('me/starter', split='train', streaming=True, revision='v1')\n"
+        "print(next(iter(stream))['concept_id'])\n"
+    )
+    environment = program(hub, cache, HF_HUB_DISABLE_PROGRESS_BARS="1")
+    result = run_program(environment, "-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    first = Zoo.from_pretrained("starter").index.ids[0]
+    assert result.stdout.split() == ["1533", first, first]
+
+
+def test_hf_runs_the_program_as_an_extension(hub: Hub, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / ".local/share/hf/extensions/hf-initzoo"
+    folder.mkdir(parents=True)
+    script = folder / "hf-initzoo"
+    script.write_text(f"#!{sys.executable}\nfrom initzoo.cli.main import main\nmain()\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    manifest = {
+        "owner": "me",
+        "repo": "hf-initzoo",
+        "repo_id": "me/hf-initzoo",
+        "short_name": "initzoo",
+        "executable_path": str(script),
+        "type": "python",
+        "installed_at": "2026-01-01T00:00:00",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    code = "import sys; from huggingface_hub.cli.hf import main; sys.argv = ['hf', *sys.argv[1:]]; main()"
+    environment = program(hub, cache, HOME=str(tmp_path), HF_HUB_DISABLE_UPDATE_CHECK="1")
+    result = run_program(environment, "-c", code, "initzoo", "show", "night", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["concept"] == "night"
+
+
+def test_the_extension_is_a_script_of_the_package() -> None:
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["scripts"]["hf-initzoo"] == project["scripts"]["initzoo"]
+    assert "HF_HOME" in os.environ
