@@ -5,12 +5,13 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c 
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help pull test times clean
+.PHONY: help pull test times hub-times clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
 	@echo 'make times  set up, then print how long commands take'
+	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
 	@echo 'make clean  remove the virtual environment and caches'
 
 pull: $(VENV)/.ready
@@ -25,6 +26,9 @@ test: $(VENV)/.ready-dev
 
 times: $(VENV)/.ready
 	$(VENV)/bin/python tests/times.py
+
+hub-times: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/hub_times.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

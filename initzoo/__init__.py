@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from initzoo.block_datasets import load_blocks
     from initzoo.errors import InitzooError
     from initzoo.inits import Init
     from initzoo.networks.pix2pix import Pix2Pix
@@ -20,9 +21,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Init", "InitzooError", "Layout", "Pix2Pix", "Recipe", "WeightGenerator", "Zoo", "__version__"]
+__all__ = [
+    "Init",
+    "InitzooError",
+    "Layout",
+    "Pix2Pix",
+    "Recipe",
+    "WeightGenerator",
+    "Zoo",
+    "__version__",
+    "load_blocks",
+]
 
 _PLACES = {
+    "load_blocks": "initzoo.block_datasets",
     "Init": "initzoo.inits",
     "InitzooError": "initzoo.errors",
     "Layout": "initzoo.recipes",
@@ -34,7 +46,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public class when it is first asked for: torch alone takes seconds."""
+    """Import a public name when it is first asked for: torch alone takes seconds."""
     if name not in _PLACES:
         raise AttributeError(f"module 'initzoo' has no attribute '{name}'")
     return getattr(import_module(_PLACES[name]), name)

@@ -1,4 +1,4 @@
-"""An index of as many rows as wanted, made in seconds: sound rows of a zoo that has no shards."""
+"""Indexes of as many rows as wanted, made in seconds, and whole zoos of many random checkpoints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from zoo_fixtures import random_base
 
+from initzoo.bases import write_base
+from initzoo.blocks import value_mask
+from initzoo.index import SCORES, IndexRow, write_index
 from initzoo.index.files import ROWS_A_GROUP, arrow_schema, write_index_tables
+from initzoo.recipes import Recipe
+from initzoo.shards import write_shard
 
 LOOKS = (
     "sketch",
@@ -88,3 +94,50 @@ def _lists(columns: list[pa.Array], n: int) -> pa.Array:
     flat = pa.concat_arrays(columns).take(pa.array(order))
     offsets = pa.array(np.arange(n + 1, dtype=np.int32) * len(columns))
     return pa.ListArray.from_arrays(offsets, flat)
+
+
+def make_large_zoo(folder: Path, recipe: Recipe, *, n_concepts: int, n_per_shard: int) -> Path:
+    """A zoo of many random checkpoints in large shards."""
+    (folder / "dataset" / "blocks").mkdir(parents=True)
+    config = write_base(
+        folder / "model" / "base" / recipe.name, recipe=recipe, weights=random_base(recipe), licence="CC0-1.0"
+    )
+    layout, rng = recipe.layout, np.random.default_rng(0)
+    rows = []
+    for number, first in enumerate(range(0, n_concepts, n_per_shard)):
+        names = [f"look-{row:07d}" for row in range(first, min(first + n_per_shard, n_concepts))]
+        values = rng.normal(size=(len(names), layout.n_blocks, layout.block_size)).astype(np.float16)
+        blocks = {
+            name: np.where(value_mask(layout), own, 0).astype(np.float32)
+            for name, own in zip(names, values, strict=True)
+        }
+        shard = f"blocks/blocks-{number:05d}.safetensors"
+        payloads = write_shard(folder / "dataset" / shard, blocks, layout, recipe.name)
+        for place, name in enumerate(names, start=first):
+            payload = payloads[name]
+            rows.append(
+                IndexRow(
+                    concept_id=name,
+                    prompts=(name_of(place), f"make it {name_of(place)}"),
+                    test_prompts=(),
+                    family="style",
+                    split="train",
+                    novelty="",
+                    teacher="[]",
+                    recipe=recipe.name,
+                    layout_id=layout.id,
+                    base_sha256=config.base_sha256,
+                    shard=shard,
+                    byte_start=payload.start,
+                    byte_end=payload.end,
+                    sha256=payload.sha256,
+                    n_blocks=layout.n_blocks,
+                    block_size=layout.block_size,
+                    dtype="F16",
+                    licence="CC0-1.0",
+                    source="made by a test",
+                    **dict.fromkeys(SCORES),
+                )
+            )
+    write_index(folder / "dataset" / "index.parquet", rows)
+    return folder

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hub_fixtures import READ_TOKEN, hub, hub_with_zoos, opened, own_hub, pushed, quick_retries
 from hub_server import Fault, Hub
+from large_index import make_large_zoo, name_of
 from zoo_fixtures import TINY_CONCEPTS, TINY_RECIPE, make_zoo, random_adapter
 
 from initzoo.blocks import split_blocks
@@ -86,6 +87,19 @@ def test_a_pull_fetches_the_bytes_of_one_checkpoint(hub: Hub, cache: Path) -> No
     (request,) = hub.seen
     assert request.range == f"bytes={row.byte_start}-{row.byte_end - 1}"
     assert request.n_bytes == row.byte_end - row.byte_start
+
+
+def test_one_concept_of_ten_thousand_moves_its_own_bytes(own_hub: Hub, cache: Path, tmp_path: Path) -> None:
+    folder = make_large_zoo(tmp_path / "zoo", TINY_RECIPE, n_concepts=10_000, n_per_shard=1000)
+    pushed(own_hub, folder)
+    opened(own_hub, cache, "me/zoo").pull(name_of(1))
+    own_hub.forget()
+    zoo = opened(own_hub, cache, "me/zoo")
+    row = zoo.find(name_of(7777))
+    zoo.pull(f"make it {name_of(7777)}")
+    assert len(own_hub.seen) == 2, "the revision of main, and the bytes"
+    assert own_hub.seen[1].n_bytes == row.byte_end - row.byte_start
+    assert sum(one.n_bytes for one in own_hub.seen[1:]) <= 1.1 * (row.byte_end - row.byte_start)
 
 
 def test_what_is_cached_is_pulled_without_a_request(
