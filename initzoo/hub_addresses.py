@@ -18,13 +18,13 @@ class HubSettings:
     """How the Hub is reached; None means what the user has set for all programs.
 
     Args:
-        token: access token; else HF_TOKEN, or the one of `hf auth login`.
+        token: access token; False for none, else HF_TOKEN, or the one of `hf auth login`.
         endpoint: address of the Hub; else HF_ENDPOINT.
         cache_dir: folder of the cache; else HF_HUB_CACHE.
         local_files_only: never ask the Hub, as with HF_HUB_OFFLINE=1.
     """
 
-    token: str | None = field(default=None, repr=False)
+    token: str | bool | None = field(default=None, repr=False)
     endpoint: str | None = None
     cache_dir: str | os.PathLike[str] | None = None
     local_files_only: bool = False

@@ -62,7 +62,7 @@ class Zoo:
         name: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        token: str | None = None,
+        token: str | bool | None = None,
         endpoint: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
@@ -77,7 +77,7 @@ class Zoo:
                 `dataset/index.parquet` and `model/base/`; or `owner/name` on the Hub, maybe
                 with a revision: `owner/name@v1`.
             revision: branch, tag or commit on the Hub, e.g. `v1`; else `main`.
-            token: access token for the Hub; else HF_TOKEN, or the one of `hf auth login`.
+            token: access token for the Hub, or False for none; else HF_TOKEN, or the one of `hf auth login`.
             endpoint: address of the Hub; else HF_ENDPOINT.
             cache_dir: folder of the Hub's cache; else HF_HUB_CACHE.
             local_files_only: take what is cached and never ask the Hub, as with HF_HUB_OFFLINE=1.

@@ -10,9 +10,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from initzoo.errors import (
     AccessDenied,
@@ -26,6 +26,7 @@ from initzoo.errors import (
 from initzoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, repo_folder
 from initzoo.hub_addresses import HubSettings, is_revision
 from initzoo.manifests import FileDigest
+from initzoo.outputs import write_bytes
 from initzoo.seals import DamagedFile
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
 
 MAX_RETRIES = 4
 FIRST_WAIT = 0.5  # seconds; doubled at each retry, unless the Hub says how long to wait
+_LEAST_BAR_BYTES = 2**20
 _RETRIED = (408, 429, 500, 502, 503, 504)
 _LOGIN = "Log in: hf auth login, or set HF_TOKEN"
 
@@ -173,11 +175,9 @@ def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | No
             raise
         return cached
     path = repo_folder(settings, kind, repo).joinpath("refs", *name.split("/"))
-    try:
+    with suppress(OSError, OutputError):  # a cache that is only read: the Hub is asked again next time
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(revision)
-    except OSError:
-        pass  # a cache that is only read: the Hub is asked again next time
+        write_bytes(path, revision.encode(), force=True)
     return revision
 
 
@@ -271,11 +271,19 @@ def fetch_range(
     what = f"zoo '{repo}' at {revision[:7]}, file '{path}'"
     if is_offline(settings):
         raise _not_cached(what)
-    n_failed = 0
-    with hub_call(what), part.open("ab") as file:
+    from tqdm import tqdm
+
+    n_failed, size = 0, end - start
+    # None: off where standard error is no terminal.
+    is_off = None if size >= _LEAST_BAR_BYTES else True
+    with (
+        hub_call(what),
+        part.open("ab") as file,
+        tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
+    ):
         while (place := file.tell()) < end - start:
             try:
-                _append_range(settings, repo, revision, path, start + place, end, file, what)
+                _append_range(settings, repo, revision, path, start + place, end, _Counted(file, bar), what)
                 problem: Exception = EOFError(f"the answer ended after {file.tell()} of {end - start} bytes")
             except (httpx2.TransportError, httpx2.StreamError) as error:
                 problem = error
@@ -290,8 +298,27 @@ def fetch_range(
             time.sleep(FIRST_WAIT * 2 ** max(n_failed - 1, 0))
 
 
+class _Counted:
+    """Writes to a file and moves a bar."""
+
+    def __init__(self, file: BinaryIO, bar: Any) -> None:
+        self._file, self._bar = file, bar
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+        self._file.write(data)
+        self._bar.update(len(data))
+
+
 def _append_range(
-    settings: HubSettings, repo: str, revision: str, path: str, start: int, end: int, file: Any, what: str
+    settings: HubSettings,
+    repo: str,
+    revision: str,
+    path: str,
+    start: int,
+    end: int,
+    file: _Counted,
+    what: str,
 ) -> None:
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
