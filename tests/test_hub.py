@@ -508,3 +508,10 @@ def test_a_folder_goes_before_a_repo_of_that_name(
     with pytest.raises(ValueError, match="no revision 'v1'; leave it out"):
         Zoo.from_pretrained("me/tiny", revision="v1")
     assert hub.seen == []
+
+
+def test_only_the_room_of_the_hub_imports_its_client() -> None:
+    root = Path(__file__).parent.parent / "initzoo"
+    importers = {path for path in root.rglob("*.py") if "import huggingface_hub" in path.read_text("utf-8")}
+    importers |= {path for path in root.rglob("*.py") if "from huggingface_hub" in path.read_text("utf-8")}
+    assert {path.parent for path in importers} == {root / "hub"}

@@ -129,7 +129,7 @@ def harvest(
     report = _report(run, rows, dict(joint_failures) | dict(failures), clock, workers)
     data = json.dumps(report.to_dict(), indent=1).encode() + b"\n"
     write_bytes(out / "dataset" / "harvest.json", data, force=True)
-    write_cards(Zoo(out, out.absolute().name))
+    write_cards(Zoo.from_pretrained(out.absolute()))
     run.packing.unlink()
     return report
 

@@ -141,13 +141,11 @@ def make_api(settings: HubSettings) -> Any:
     """The Hub's client, which says that it serves initzoo."""
     from huggingface_hub import HfApi
 
-    from initzoo import __version__
-
     return HfApi(
         endpoint=settings.endpoint,
         token=settings.token,
         library_name="initzoo",
-        library_version=__version__,
+        library_version=_version(),
     )
 
 
@@ -400,7 +398,7 @@ def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: 
                 path,
                 repo_type=kind,
                 revision=revision,
-                cache_dir=settings.cache_dir,
+                cache_dir=None if settings.cache_dir is None else Path(settings.cache_dir),
                 endpoint=settings.endpoint,
                 token=settings.token,
                 library_name="initzoo",
@@ -420,10 +418,8 @@ def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: 
 def _headers(settings: HubSettings) -> dict[str, str]:
     from huggingface_hub.utils import build_hf_headers
 
-    from initzoo import __version__
-
     headers: dict[str, str] = build_hf_headers(
-        token=settings.token, library_name="initzoo", library_version=__version__
+        token=settings.token, library_name="initzoo", library_version=_version()
     )
     return headers
 
@@ -439,3 +435,13 @@ def _reason(error: BaseException) -> str:
     """The first line of an error, without a full stop."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200].rstrip(". ")
+
+
+def _version() -> str:
+    """The version of initzoo that is installed, which the Hub is told."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("initzoo")
+    except PackageNotFoundError:
+        return "unknown"

@@ -229,23 +229,19 @@ class IndexTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        source: Any
         footer, size = _read_footer(Path(path))
-        if size > whole_up_to and _FOOTER_MARK in footer:
-            source = _Checked(Path(path), footer, size)
-            digest = source.digest
-        else:
-            data = read_file(path, max_bytes=_MAX_WHOLE_BYTES)
-            check_seal(data)
-            source, digest = pa.BufferReader(data), hashlib.sha256(data).hexdigest()
         try:
-            parquet = pq.ParquetFile(
-                source if isinstance(source, pa.BufferReader) else pa.PythonFile(source, mode="r")
-            )
+            if size > whole_up_to and _FOOTER_MARK in footer:
+                checked = _Checked(Path(path), footer, size)
+                parquet = pq.ParquetFile(pa.PythonFile(checked, mode="r"), metadata=checked.metadata)
+                digest = hashlib.sha256(footer).hexdigest()
+            else:
+                data = read_file(path, max_bytes=_MAX_WHOLE_BYTES)
+                check_seal(data)
+                parquet = pq.ParquetFile(pa.BufferReader(data))
+                digest = hashlib.sha256(data).hexdigest()
             version = (parquet.metadata.metadata or {}).get(_VERSION_KEY.encode())
             found = {field.name: str(field.type) for field in parquet.schema_arrow}
-            if isinstance(source, _Checked):
-                source.take_groups(parquet.metadata)
         except DamagedFile:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -335,35 +331,29 @@ class _Checked(io.RawIOBase):
     """A large index file as arrow reads it: the footer from memory, the rest piece by piece."""
 
     def __init__(self, path: Path, footer: bytes, size: int) -> None:
-        self._path, self._footer, self._size = path, footer, size
-        self._footer_start = size - len(footer)
-        self._pieces: PieceFile | None = None
-        self._place = 0
-        check_footer(footer)
-        self.digest = hashlib.sha256(footer).hexdigest()
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    def take_groups(self, metadata: Any) -> None:
-        """Learn where row groups lie and what their digests are, from the checked footer."""
-        digits = (metadata.metadata or {}).get(_GROUPS_KEY.encode(), b"").decode("ascii", "replace")
-        bounds = _group_bounds(metadata, self._footer_start)
+        check_footer(footer)
+        self._footer, self._size, self._place = footer, size, 0
+        # To arrow a footer is a file without row groups.
+        self.metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
+        digits = (self.metadata.metadata or {}).get(_GROUPS_KEY.encode(), b"").decode("ascii", "replace")
+        bounds = _group_bounds(self.metadata, size - len(footer))
         if len(digits) != _N_DIGITS * (len(bounds) - 1) or not re.fullmatch(r"[0-9a-f]*", digits):
             raise DamagedFile("has no digest for each of its row groups")
-        digests = [
-            bytes.fromhex(digits[place : place + _N_DIGITS]) for place in range(0, len(digits), _N_DIGITS)
-        ]
-        self._pieces = PieceFile(self._path, bounds, digests)
+        starts = range(0, len(digits), _N_DIGITS)
+        self._pieces = PieceFile(path, bounds, [bytes.fromhex(digits[i : i + _N_DIGITS]) for i in starts])
 
     def read(self, size: int = -1) -> bytes:
         """Read checked bytes from the current place on."""
         start = self._place
         end = self._size if size < 0 else min(start + size, self._size)
         self._place = max(end, start)
-        first = self._footer_start
+        first = self._size - len(self._footer)
         part = b"" if end <= first else self._footer[max(start - first, 0) : end - first]
         if start >= min(end, first):
             return part
-        if self._pieces is None:
-            raise DamagedFile("its footer does not say what it is said to")
         return self._pieces.read(start, min(end, first)) + part
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -178,6 +178,7 @@ class KeySorter:
     """Sorts keys, of which few are in memory at a time, and drops repeated ones.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     sorter = KeySorter(Path(folder))
         ...     sorter.add(np.array([7, 2, 7], np.uint64))
