@@ -6,7 +6,6 @@ Each failure of the Hub's client becomes one line that names the zoo and the nex
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from initzoo.errors import (
 )
 from initzoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, repo_folder
 from initzoo.hub_addresses import HubSettings, is_revision
-from initzoo.manifests import FileDigest
+from initzoo.manifests import MANIFEST_FILE, FileDigest
 from initzoo.outputs import write_bytes
 from initzoo.seals import DamagedFile
 
@@ -357,17 +356,15 @@ def _append_range(
 
 
 def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: str) -> str:
-    from urllib.parse import quote
-
+    """Ask for the head of a file: the answer says the commit, and has no body however large the repo is."""
     import httpx2
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
-    endpoint = (settings.endpoint or constants.ENDPOINT).rstrip("/")
-    url = f"{endpoint}/api/{kind}s/{repo}/revision/{quote(name, safe='')}"
+    url = hf_hub_url(repo, MANIFEST_FILE, repo_type=kind, revision=name, endpoint=settings.endpoint)
     with hub_call(what):
         response = http_backoff(
-            "GET",
+            "HEAD",
             url,
             headers=_headers(settings),
             timeout=constants.HF_HUB_ETAG_TIMEOUT,
@@ -376,14 +373,15 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
             retry_on_exceptions=(httpx2.ReadError, httpx2.RemoteProtocolError),
             retry_on_status_codes=_RETRIED,
         )
-        hf_raise_for_status(response)
-        try:
-            revision = json.loads(response.content)["sha"]
-        except (ValueError, KeyError, TypeError):
-            revision = None
-    if not isinstance(revision, str) or not is_revision(revision):
+        # The answer to the first request has it: one that was redirected to may be another host's.
+        answers = [*response.history, response]
+        revisions = [answer.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT, "") for answer in answers]
+        revision = next(filter(is_revision, revisions), None)
+        if revision is None:
+            hf_raise_for_status(response)
+    if revision is None:
         raise HubUnavailable(f"{what}: the Hub did not say what commit it is. Check HF_ENDPOINT")
-    return revision
+    return str(revision)
 
 
 def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: str, what: str) -> Path:

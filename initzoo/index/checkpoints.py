@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -117,9 +117,9 @@ class Index:
         ranges = self._id_ranges
         group = bisect_right([first for first, _ in ranges], concept_id) - 1
         if group >= 0 and concept_id <= ranges[group][1]:
-            ids = self._table.ids(group)
-            place = ids.index(concept_id).as_py()
-            if place >= 0:
+            ids = self._table.ids(group).to_pylist()
+            place = bisect_left(ids, concept_id)
+            if place < len(ids) and ids[place] == concept_id:
                 return self._row(self._starts[group] + place)
         raise KeyError(concept_id)
 

@@ -27,7 +27,7 @@ from initzoo.index.sections import (
     distinct,
     read_sections,
 )
-from initzoo.index.word_hashes import HashedTexts, hash_texts, letter_groups
+from initzoo.index.word_hashes import HashedTexts, hash_text, hash_texts, letter_groups
 from initzoo.outputs import new_file
 from initzoo.seals import DamagedFile
 
@@ -103,7 +103,7 @@ class Lookup:
 
     def rows_called(self, words: str) -> list[int]:
         """Rows that may have this id, then those that may have it as a wording."""
-        key = _hashed(words).texts[0] << _VALUE_BITS
+        key = hash_text(words).texts[0] << _VALUE_BITS
         first = int(self._wordings.searchsorted(key))
         found = self._wordings[first : first + _MAX_SAME]
         found = found[(found & ~_VALUES) == key]
@@ -163,7 +163,7 @@ class Lookup:
         for place, shared in zip(places[nearest].tolist(), n_shared[nearest].tolist(), strict=True):
             start, end = (int(value) for value in self._text_starts[place : place + 2])
             likeness[place] = min(2 * shared / (len(asked) + max(end - start, 1)), 1.0)
-        exact = int(self._words.searchsorted(key := _hashed(token.decode()).words[0]))
+        exact = int(self._words.searchsorted(key := hash_text(token.decode()).words[0]))
         if exact < len(self._words) and self._words[exact : exact + 1][0] == key:
             likeness[exact] = 1.01
         best = sorted(likeness.items(), key=lambda item: (-item[1], item[0]))[:_MAX_VARIANTS]
@@ -190,8 +190,8 @@ def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
                     words.add((hashed.words << _VALUE_BITS) | rows[hashed.owners])
                     vocabulary.add(hashed)
                     letters |= hashed.code_points()
-            counts = [table.column(group, name).value_lengths() for name in ("prompts", "test_prompts")]
-            sizes.append(sum(count.to_numpy(zero_copy_only=False) for count in counts))
+            lists = [table.column(group, name) for name in ("prompts", "test_prompts")]
+            sizes.append(sum(map(_lengths, lists)))
             row += len(ids)
         sections.add("wordings", wordings.sorted_parts(), np.uint64)
         hashes, starts = _write_rows(sections, words)
@@ -211,8 +211,8 @@ def _write_rows(sections: Sections, words: KeySorter) -> tuple[NDArray[np.uint64
         nonlocal n_rows
         for part in words.sorted_parts():
             # A part ends between two words, since it ends between two ranges of their upper bits.
-            own, firsts = distinct(part >> _VALUE_BITS, places=True)
-            hashes.append(own)
+            firsts = np.flatnonzero(np.diff(part >> _VALUE_BITS, prepend=_VALUES << _GROUP_BITS))
+            hashes.append(part[firsts] >> _VALUE_BITS)
             starts.append(firsts.astype(np.uint64) + np.uint64(n_rows))
             n_rows += len(part)
             yield part & _VALUES
@@ -270,15 +270,15 @@ def _gather(letters: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDAr
 
 def _flat(array: Any) -> tuple[Any, NDArray[np.int64]]:
     """The texts of a column, and which row each is of."""
-    if not hasattr(array, "flatten") or array.type.num_fields == 0:
+    if array.type.num_fields == 0:
         return array, np.arange(len(array))
-    return array.flatten(), array.value_parent_indices().to_numpy().astype(np.int64)
+    return array.flatten(), np.repeat(np.arange(len(array)), _lengths(array))
 
 
-def _hashed(words: str) -> HashedTexts:
-    import pyarrow as pa
-
-    return hash_texts(pa.array([normalise_words(words)], pa.string()))
+def _lengths(lists: Any) -> NDArray[np.int32]:
+    """How many texts each row has; `to_numpy` would do, and import pandas where it is installed."""
+    offsets = np.frombuffer(lists.buffers()[1], np.int32)
+    return np.diff(offsets[lists.offset : lists.offset + len(lists) + 1])
 
 
 def _tokens(words: str) -> list[bytes]:

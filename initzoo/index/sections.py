@@ -23,7 +23,7 @@ __all__ = ["FileSections", "KeySorter", "MemorySections", "Sections", "distinct"
 
 _PIECE = 2**16
 _MAX_TRAILER = 2**28
-_N_BUCKETS = 64
+_N_BUCKETS = 256
 _MAX_BUFFERED = 2**21
 _VERSION = 1
 
@@ -210,7 +210,9 @@ class KeySorter:
         for number in range(_N_BUCKETS):
             path = self._folder / f"{number}.keys"
             if path.exists():
-                yield distinct(np.fromfile(path, np.uint64))[0]
+                keys = np.fromfile(path, np.uint64)
+                keys.sort()
+                yield keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
                 path.unlink()
 
     def _taken(self) -> NDArray[np.uint64]:
@@ -222,7 +224,7 @@ class KeySorter:
         """Append what is in memory to files, each for keys of one range."""
         keys = self._taken()
         self._folder.mkdir(exist_ok=True)
-        limits = np.arange(_N_BUCKETS, dtype=np.uint64) << np.uint64(64 - _N_BUCKETS.bit_length() + 1)
+        limits = np.arange(_N_BUCKETS, dtype=np.uint64) << np.uint64(64 - (_N_BUCKETS - 1).bit_length())
         bounds = [*keys.searchsorted(limits), len(keys)]
         for number, (first, last) in enumerate(pairwise(bounds)):
             if first < last:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from initzoo.concepts import normalise_words
 
-__all__ = ["HASH_BITS", "HashedTexts", "hash_texts", "letter_groups"]
+__all__ = ["HASH_BITS", "HashedTexts", "hash_text", "hash_texts", "letter_groups"]
 
 HASH_BITS = 40
 _BYTE_BASE = 0x9E3779B97F4A7C15
@@ -73,6 +73,21 @@ def hash_texts(array: Any) -> HashedTexts:
         data, offsets = _bytes_of(
             pa.array([normalise_words(text) for text in array.to_pylist()], pa.string())
         )
+    return _hash(data, offsets)
+
+
+def hash_text(text: str) -> HashedTexts:
+    """Hash one text, as `hash_texts` does it among others; no arrow is needed.
+
+    Example:
+        >>> hash_text("a b").texts[0] == hash_text("b a").texts[0]
+        np.False_
+    """
+    data = np.frombuffer(normalise_words(text).encode(), np.uint8)
+    return _hash(data, np.array([0, len(data)]))
+
+
+def _hash(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> HashedTexts:
     letters = _byte_table()[data]
     is_letter = letters != _SPACE
     is_first = np.zeros(len(letters) + 1, bool)
