@@ -49,7 +49,8 @@ class Manifest:
 
     Example:
         >>> digest = FileDigest(3, "0" * 64)
-        >>> manifest = Manifest("me/zoo", "1" * 40, "base/a", None, {"index.parquet": digest}, {})
+        >>> files = {"index.parquet": digest}, {"base/a/config.json": digest}
+        >>> manifest = Manifest("me/zoo", "1" * 40, "base/a", None, *files)
         >>> Manifest.from_bytes(manifest.to_bytes()) == manifest
         True
     """

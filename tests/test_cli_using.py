@@ -23,6 +23,7 @@ __all__ = ["kept_zoo", "tiny_zoo"]
 
 HEAVY = (
     "torch",
+    "pandas",
     "tokenizers",
     "gradio",
     "datasets",
