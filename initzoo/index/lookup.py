@@ -42,7 +42,9 @@ _MAX_SAME = 16
 _MAX_TOKENS = 32
 _MAX_VARIANTS = 8
 _LEAST_LIKE = 0.45
-_MAX_GROUP_WORDS = 200_000
+_MAX_GROUP_WORDS = 50_000
+_MAX_POSTINGS = 200_000
+_WORDS_AT_ONCE = 2**15
 
 
 def open_lookup(
@@ -117,7 +119,7 @@ class Lookup:
         found = sorted((self._variants(token) for token in _tokens(words)), key=lambda one: one[0])
         n_read = 0
         for n_postings, n_letters, variants in found:
-            if n_read and n_read + n_postings > max(n_rows // 2, _MAX_GROUP_WORDS):
+            if n_read and n_read + n_postings > max(n_rows // 2, _MAX_POSTINGS):
                 break
             n_read += n_postings
             own = np.zeros(n_rows, np.float32)
@@ -152,8 +154,8 @@ class Lookup:
         lists.sort()
         found = [
             (self._groups[first:last] & np.uint64(2**40 - 1)).astype(np.int64)
-            for n, first, last in lists
-            if n <= _MAX_GROUP_WORDS
+            for place, (n, first, last) in enumerate(lists)
+            if n <= _MAX_GROUP_WORDS or (not place and n <= _MAX_POSTINGS)
         ]
         shared = np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
         firsts = np.flatnonzero(np.diff(shared, prepend=-1))
@@ -249,16 +251,19 @@ class _Vocabulary:
         letters = np.concatenate([np.zeros(0, np.uint8), *self._letters])
         order = np.argsort(hashes)
         starts = np.cumsum(lengths) - lengths
-        letters = _gather(letters, starts[order], lengths[order])
+
+        def texts() -> Iterator[NDArray[np.uint8]]:
+            for first in range(0, len(order), _WORDS_AT_ONCE):
+                own = order[first : first + _WORDS_AT_ONCE]
+                text = _gather(letters, starts[own], lengths[own])
+                ends = np.cumsum(lengths[own])
+                codes, words = letter_groups(text, ends - lengths[own], ends)
+                groups.add((codes << _GROUP_BITS) | (words + first).astype(np.uint64))
+                yield text
+
+        sections.add("text", texts(), np.uint8)
         bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths[order])))
-        sections.add("text", [letters], np.uint8)
         sections.add("text_starts", [bounds], np.uint32)
-        step = 2**16
-        for first in range(0, len(order), step):
-            codes, words = letter_groups(
-                letters, bounds[:-1][first : first + step], bounds[1:][first : first + step]
-            )
-            groups.add((codes << _GROUP_BITS) | (words + first).astype(np.uint64))
         sections.add("groups", groups.sorted_parts(), np.uint64)
 
 
