@@ -234,7 +234,7 @@ class _Vocabulary:
 
     def add(self, hashed: HashedTexts) -> None:
         """Take the words that are new."""
-        found, firsts = distinct(hashed.words, places=True)
+        found, firsts = distinct(hashed.words)
         places = self._seen.searchsorted(found)
         is_new = np.append(self._seen, np.uint64(0))[places] != found
         firsts = firsts[is_new]

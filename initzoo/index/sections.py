@@ -24,7 +24,7 @@ __all__ = ["FileSections", "KeySorter", "MemorySections", "Sections", "distinct"
 _PIECE = 2**16
 _MAX_TRAILER = 2**28
 _N_BUCKETS = 256
-_MAX_BUFFERED = 2**21
+_MAX_BUFFERED = 2**20
 _VERSION = 1
 
 
@@ -160,18 +160,24 @@ class _StoredArray:
         return low + int(self[low:high].searchsorted(key))
 
 
-def distinct(keys: NDArray[np.uint64], *, places: bool = False) -> tuple[NDArray[np.uint64], NDArray[Any]]:
-    """Keys in order, each once, and if wanted a place where each is; `np.unique` hashes, which is slower.
+def distinct(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[Any]]:
+    """Keys in order, each once, and a place where each is; `np.unique` hashes, which is slower.
 
     Example:
-        >>> distinct(np.array([7, 2, 7], np.uint64), places=True)
+        >>> distinct(np.array([7, 2, 7], np.uint64))
         (array([2, 7], dtype=uint64), array([1, 0]))
     """
-    order = np.argsort(keys, kind="stable") if places else np.zeros(0, np.int64)
-    ordered = keys[order] if places else np.sort(keys)
-    is_first = np.ones(len(keys), bool)
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    is_first = _are_first(ordered)
+    return ordered[is_first], order[is_first]
+
+
+def _are_first(ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which keys differ from the one before."""
+    is_first = np.ones(len(ordered), bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
-    return ordered[is_first], order[is_first] if places else order
+    return is_first
 
 
 class KeySorter:
@@ -212,13 +218,14 @@ class KeySorter:
             if path.exists():
                 keys = np.fromfile(path, np.uint64)
                 keys.sort()
-                yield keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
+                yield keys[_are_first(keys)]
                 path.unlink()
 
     def _taken(self) -> NDArray[np.uint64]:
-        keys = distinct(np.concatenate([np.zeros(0, np.uint64), *self._buffered]))[0]
+        keys = np.concatenate([np.zeros(0, np.uint64), *self._buffered])
         self._buffered, self._n_buffered = [], 0
-        return keys
+        keys.sort()
+        return keys[_are_first(keys)]
 
     def _spill(self) -> None:
         """Append what is in memory to files, each for keys of one range."""
