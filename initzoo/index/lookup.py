@@ -193,7 +193,7 @@ def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
                     vocabulary.add(hashed)
                     letters |= hashed.code_points()
             lists = [table.column(group, name) for name in ("prompts", "test_prompts")]
-            sizes.append(sum(map(_lengths, lists)))
+            sizes.append(_lengths(lists[0]) + _lengths(lists[1]))
             row += len(ids)
         sections.add("wordings", wordings.sorted_parts(), np.uint64)
         hashes, starts = _write_rows(sections, words)
