@@ -15,7 +15,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABL
 
 from hub_server import TOKEN, Hub, running_hub
 from large_index import make_large_zoo, name_of, write_large_index
-from test_index_scale import MEASURED
+from test_index_scale import A_MILLION_ASKED, MEASURED
 from times import processor, report
 
 from initzoo.publishing import push_zoo
@@ -87,7 +87,7 @@ def report_a_million_rows(folder: Path) -> None:
     """Open an index of a million rows, look a wording up and search, each in a new process."""
     path = folder / "million.parquet"
     write_large_index(path, 1_000_000)
-    arguments = [str(path), str(folder / "lookups"), str(Path(__file__).parent), "1000000"]
+    arguments = [str(path), str(folder / "lookups"), *A_MILLION_ASKED]
 
     def measured() -> tuple[float, ...]:
         command = [sys.executable, "-c", MEASURED, *arguments]
