@@ -54,7 +54,7 @@ def evaluate(
     **chosen: Any,
 ) -> None:
     """Measure a weight generator on words that it never saw, beside the mean, retrieval and regressions."""
-    from initzoo.generator_evaluation import check_plotting
+    from initzoo.plots import check_plotting
     from initzoo.zoo import Zoo
 
     if out:
@@ -85,11 +85,11 @@ def _evaluate(
     from initzoo.concepts import load_concepts
     from initzoo.generator_evaluation import (
         EvaluationSettings,
-        PhotoSource,
         ask_about_concepts,
         ask_about_zoo,
         evaluate_generator,
     )
+    from initzoo.photos import PhotoSource
 
     if chosen["concepts"]:
         questions = ask_about_concepts(load_concepts(chosen["concepts"]), limit=chosen["limit"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,11 +22,12 @@ from initzoo.harvest.joint import run_joint_stage
 from initzoo.harvest.pack import check_free, pack_zoo
 from initzoo.harvest.settings import HarvestPlan, RunFolder, StageClock
 from initzoo.index import IndexRow
+from initzoo.machines import describe_machine
 from initzoo.outputs import write_bytes
 from initzoo.recipes import Recipe
 from initzoo.zoo import Zoo
 
-__all__ = ["HarvestPlan", "HarvestReport", "describe_machine", "harvest", "quick_recipe"]
+__all__ = ["HarvestPlan", "HarvestReport", "harvest", "quick_recipe"]
 
 
 @dataclass(frozen=True)
@@ -156,22 +156,3 @@ def _report(
         float16_cost=float(np.mean(costs)) if costs else None,
         machine=describe_machine(),
     )
-
-
-def describe_machine() -> dict[str, str]:
-    """Processor and versions, as far as they are known."""
-    import torch
-
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    return {
-        "processor": processor,
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
