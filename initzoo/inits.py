@@ -43,7 +43,8 @@ class InitMetadata:
     Args:
         concept: concept id.
         wording: the words that were asked for.
-        origin: `exact` when the zoo holds the checkpoint, `generated` when words made it.
+        origin: `exact` when the zoo holds the checkpoint, `generated` when words made it,
+            `fine-tuned` when it was trained on since.
         zoo: name of the zoo.
         revision: revision of the zoo, 40 hex digits.
         recipe: the recipe that the weights belong to.
@@ -95,8 +96,10 @@ class Init:
 
     def __post_init__(self) -> None:
         """Check the weights against the recipe."""
-        if self.metadata.origin not in ("exact", "generated"):
-            raise InvalidInit(f"init: origin is {self.metadata.origin[:40]!r}, expected exact or generated.")
+        if self.metadata.origin not in ("exact", "generated", "fine-tuned"):
+            raise InvalidInit(
+                f"init: origin is {self.metadata.origin[:40]!r}, expected exact, generated or fine-tuned."
+            )
         if self.kind not in ("merged", "adapter"):
             raise InvalidInit(f"init: kind is {self.kind[:40]!r}, expected merged or adapter.")
         is_merged = self.kind == "merged"

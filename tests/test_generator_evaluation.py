@@ -19,7 +19,7 @@ from initzoo.errors import (
     MissingExtra,
     OutputError,
 )
-from initzoo.evaluation import network_of, score_concept
+from initzoo.evaluation import score_concept
 from initzoo.generator_evaluation import (
     EvaluationSettings,
     ask_about_zoo,
@@ -28,6 +28,7 @@ from initzoo.generator_evaluation import (
 from initzoo.generator_evaluation.measuring import Job, measure, wrong_overlap
 from initzoo.generator_evaluation.memorisation import DistanceScale, distance_report
 from initzoo.generator_evaluation.statistics import gap_closed, summarise
+from initzoo.networks.pix2pix import network_of
 from initzoo.photos import PhotoSource, load_photos
 from initzoo.resampling import Resampling, bootstrap_means, interval
 from initzoo.weight_generator import GeneratorConfig, WeightGenerator, build_denoiser

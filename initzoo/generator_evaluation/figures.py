@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.calibration import PsnrRanges
-from initzoo.evaluation import network_of
+from initzoo.networks.pix2pix import network_of
 from initzoo.photos import TEACHING_SIDE, PhotoSource, fit_short_side
 from initzoo.pictures import GridRow, draw_grid
 from initzoo.plots import BAND, INK, QUIET, dress_axes, encode_figure, new_figure

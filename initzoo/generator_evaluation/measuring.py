@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from initzoo.blocks import split_blocks
 from initzoo.errors import TrainingError
-from initzoo.evaluation import network_of
 from initzoo.networks.adapted import AdaptedPix2Pix, adapter_to_arrays
+from initzoo.networks.pix2pix import network_of
 from initzoo.pairs import make_pairs, varied_photos
 from initzoo.photos import TEACHING_SIDE, PhotoSource, fit_short_side, load_photos
 from initzoo.questions import Question

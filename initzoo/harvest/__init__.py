@@ -20,11 +20,12 @@ from initzoo.cards import write_cards
 from initzoo.harvest.fits import run_fits, run_mean_scores
 from initzoo.harvest.joint import run_joint_stage
 from initzoo.harvest.pack import check_free, pack_zoo
-from initzoo.harvest.settings import HarvestPlan, RunFolder, StageClock
+from initzoo.harvest.settings import HarvestPlan, RunFolder
 from initzoo.index import IndexRow
 from initzoo.machines import describe_machine
 from initzoo.outputs import write_bytes
 from initzoo.recipes import Recipe
+from initzoo.run_folders import StageClock
 from initzoo.zoo import Zoo
 
 __all__ = ["HarvestPlan", "HarvestReport", "harvest", "quick_recipe"]
@@ -110,7 +111,7 @@ def harvest(
     for split in ("train", "score"):  # missing photos are to show now, not after the joint stage
         plan.load_photos(split)
     run.claim(plan)
-    clock = StageClock(run, workers)
+    clock = StageClock(run.path, workers)
 
     def counting(stage: str) -> Callable[[int, int], None]:
         def on_progress(n_done: int, n_all: int) -> None:
