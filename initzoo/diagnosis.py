@@ -18,7 +18,7 @@ __all__ = ["VERDICTS", "Diagnosis", "LayerReport", "diagnose", "draw_diagnosis",
 VERDICTS = ("symmetric", "exploding", "vanishing", "dead", "saturated", "healthy")
 """What can be said of a layer or a network, the worst first."""
 
-LARGEST = 30.0
+LARGEST = 300.0
 """Scales up to this, and down to one over this, are healthy."""
 
 _MOST = 0.5
