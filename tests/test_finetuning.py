@@ -206,20 +206,24 @@ def test_stopped_fine_tuning_goes_on_to_the_same_bytes(zoo, pairs, tmp_path, mon
 
 
 def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
-    def command(out):
-        words = ["finetune", "pencil sketch", "--pairs", str(tmp_path / "pairs"), "--zoo", str(kept_zoo)]
-        words += ["--steps", "600", "--gan", "off", "--crop", "32", "--validations", "300"]
-        return [sys.executable, "-m", "initzoo", *words, "-o", str(tmp_path / out)]
+    def words(name):
+        given = ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 120, "--gan", "off"]
+        given += ["--crop", 32, "--validations", 12, "-o", tmp_path / name]
+        return ["pencil sketch", *map(str, given)]
 
-    subprocess.run(command("whole.safetensors"), check=True, capture_output=True)
-    with subprocess.Popen(command("killed.safetensors"), stderr=subprocess.DEVNULL) as process:
-        best = tmp_path / "killed.safetensors.run" / "best.safetensors"
-        while not best.exists() and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(0.3)
+    assert invoke(*words("whole.safetensors")).exit_code == 0
+    code = (
+        "import initzoo.finetuning, sys; initzoo.finetuning.SNAPSHOT_SECONDS = 0.0;"
+        "from initzoo.cli.main import main; main(['finetune', *sys.argv[1:]])"
+    )
+    command = [sys.executable, "-c", code, *words("killed.safetensors")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        snapshot = tmp_path / "killed.safetensors.run" / "snapshot.safetensors"
+        while not snapshot.exists() and process.poll() is None:
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
     assert not (tmp_path / "killed.safetensors").exists()
-    subprocess.run(command("killed.safetensors"), check=True, capture_output=True)
+    assert invoke(*words("killed.safetensors")).exit_code == 0
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     assert not (tmp_path / "killed.safetensors.run").exists()
 
