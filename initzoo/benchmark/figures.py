@@ -48,13 +48,13 @@ def draw_curves(report: Mapping[str, Any]) -> bytes:
         label = f"{method} ({found['start']})" if method == "scratch_best" else method
         axes.plot(places, [psnr for _, psnr, _ in points], "o-", color=colour, ms=3.5, lw=1.5, label=label)
     first = report["lengths"][1]
-    axes.set_xscale("symlog", linthresh=first)
+    axes.set_xscale("symlog", linthresh=first, linscale=0.35)
     axes.set_xticks(report["lengths"], [str(length) for length in report["lengths"]])
     axes.minorticks_off()
     axes.set_xlabel("steps of the schedule; the learning rate is zero at its end", color=INK)
     axes.set_ylabel(f"PSNR, dB, mean over {report['n_concepts']} concepts", color=INK)
     dress_axes(axes)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
     return encode_figure(figure)
 
 
@@ -138,7 +138,10 @@ def _times(report: Mapping[str, Any]) -> list[str]:
                 low, high = ratio["interval"]
                 sign = ">=" if ratio["n_at_least"] else ""
                 cell = f"{sign}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
-            line += f" {found['time'][target]['seconds']:10.2f} {cell:>22}"
+            time = found["time"][target]
+            sign = ">=" if time["n_reached"] < report["n_concepts"] else ""
+            seconds = f"{sign}{time['seconds']:.2f}"
+            line += f" {seconds:>10} {cell:>22}"
         final = report["final"]["psnr"][method]
         lines.append(line + f" {_cell(final, '.2f'):>9}")
     return lines

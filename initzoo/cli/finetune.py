@@ -133,8 +133,9 @@ def finetune(
             force=force,
             callback=show,
         )
-    write_bytes(sheet, encode_image(sheet, result.sheet), force=force)
+    picture = encode_image(sheet, result.sheet)
     result.init.save(out, force=force)
+    write_bytes(sheet, picture, force=force)
     _remove(folder)
     if as_json:
         echo_json(_to_json(result, pairs, out, sheet) | {"device": str(device)})

@@ -39,9 +39,9 @@ class FinetuneSettings:
 
     The learning rate was chosen by measuring. From starts three quarters of the way from the zoo's mean to
     the trained adapter, 23.0 dB on average over three held-out concepts, 20 steps (80 steps) without a
-    discriminator led to 26.0 (27.5) at 5e-4, 26.3 (27.5) at 1e-3, 26.0 (27.0) at 2e-3, 25.9 (27.6) at 4e-3 and
-    20.7 (26.9) dB at 8e-3, which destroys what it is given. With a discriminator, after 40 steps on one of
-    them, 1e-3 was ahead of 4e-3 by 1.4 dB.
+    discriminator led to 26.0 (27.5) at 5e-4, 26.3 (27.5) at 1e-3, 26.0 (27.0) at 2e-3, 25.9 (27.6) at 4e-3
+    and 20.7 (26.9) dB at 8e-3, which destroys what it is given. With a discriminator, after 40 steps on one
+    of them, 1e-3 was ahead of 4e-3 by 1.4 dB.
 
     Raises:
         FinetuneError: a number is out of range.

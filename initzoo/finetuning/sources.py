@@ -330,4 +330,6 @@ def _load_dataset(datasets: Any, source: str, split: str) -> Any:
         return datasets.load_dataset(source, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InvalidPairs(f"dataset {source} cannot be loaded: {reason}. Check its name") from error
+        raise InvalidPairs(
+            f"dataset {source} cannot be loaded: {reason}. Check name and connection"
+        ) from error
