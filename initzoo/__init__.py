@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from initzoo.inits import Init
     from initzoo.networks.pix2pix import Pix2Pix
     from initzoo.recipes import Layout, Recipe
+    from initzoo.weight_generator import WeightGenerator
     from initzoo.zoo import Zoo
 
 __version__ = "0.1.0"
 
-__all__ = ["Init", "InitzooError", "Layout", "Pix2Pix", "Recipe", "Zoo", "__version__"]
+__all__ = ["Init", "InitzooError", "Layout", "Pix2Pix", "Recipe", "WeightGenerator", "Zoo", "__version__"]
 
 _PLACES = {
     "Init": "initzoo.inits",
@@ -27,6 +28,7 @@ _PLACES = {
     "Layout": "initzoo.recipes",
     "Pix2Pix": "initzoo.networks.pix2pix",
     "Recipe": "initzoo.recipes",
+    "WeightGenerator": "initzoo.weight_generator",
     "Zoo": "initzoo.zoo",
 }
 

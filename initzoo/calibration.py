@@ -93,11 +93,13 @@ class Calibration:
         taught: what distances are measured to.
         ranges: what distances mean.
         text_sha256: digest of the token vectors that it was made with.
+        generator_sha256: digest of the weight generator's `config.json`.
     """
 
     taught: TaughtWords
     ranges: PsnrRanges
     text_sha256: str
+    generator_sha256: str
 
     def expect(self, vectors: TokenVectors, words: str) -> Expectation:
         """Say what to expect of words.
@@ -127,8 +129,10 @@ class Calibration:
         values = {
             "format_version": _FORMAT_VERSION,
             "text_sha256": self.text_sha256,
+            "generator_sha256": self.generator_sha256,
             "ranges": ranges,
             "taught_tokens": self.taught.tokens.tolist(),
+            "taught_shares": [round(share, 4) for share in self.taught.shares.tolist()],
             "n_values": int(self.taught.wordings.shape[1]),
             "least": self.taught.least,
             "taught_wordings": base64.b64encode(self.taught.wordings.tobytes()).decode(),
@@ -137,15 +141,18 @@ class Calibration:
         return seal(json.dumps(values, sort_keys=True, allow_nan=False).encode() + b"\n")
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], vectors: TokenVectors) -> Calibration:
+    def load(
+        cls, folder: str | os.PathLike[str], vectors: TokenVectors, *, generator_sha256: str
+    ) -> Calibration:
         """Read `calibration.json` of a weight generator's folder, and check every byte of it.
 
         Args:
             folder: of the weight generator.
             vectors: its token vectors.
+            generator_sha256: digest of its `config.json`.
 
         Raises:
-            InvalidGenerator: the file is missing, damaged, or was made with other token vectors.
+            InvalidGenerator: the file is missing, damaged, or was made for another weight generator.
         """
         path = Path(folder) / CALIBRATION_FILE
         with reported_as(InvalidGenerator, f"calibration '{path}'", _ADVICE):
@@ -157,6 +164,8 @@ class Calibration:
                 raise DamagedFile(f"is no calibration of this version of initzoo ({error})") from error
             if calibration.text_sha256 != vectors.digest:
                 raise DamagedFile("was made with other token vectors")
+            if calibration.generator_sha256 != generator_sha256:
+                raise DamagedFile("was made for another weight generator")
             return calibration
 
 
@@ -170,10 +179,13 @@ def _parse(values: dict[str, Any]) -> Calibration:
         raise ValueError("ranges with other than three finite places")
     wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
     tokens = np.array(values["taught_tokens"], np.int64)
-    taught = TaughtWords(tokens, wordings.reshape(-1, int(values["n_values"])), float(values["least"]))
-    if not len(tokens) or not len(taught.wordings) or not taught.least > 0:
+    wordings = wordings.reshape(-1, int(values["n_values"]))
+    shares = np.array(values["taught_shares"], np.float32)
+    taught = TaughtWords(tokens, shares, wordings, float(values["least"]))
+    if not len(tokens) or shares.shape != tokens.shape or not len(wordings) or not taught.least > 0:
         raise ValueError("no taught words")
-    return Calibration(taught, ranges, str(values["text_sha256"]))
+    digests = {name: str(values[name]) for name in ("text_sha256", "generator_sha256")}
+    return Calibration(taught, ranges, **digests)
 
 
 def calibrate(

@@ -18,13 +18,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from initzoo.concepts import normalise_words
+from initzoo.concepts import alphabets_of, normalise_words
 from initzoo.errors import InvalidZoo
 from initzoo.outputs import write_bytes
 from initzoo.seals import BLANK_SEAL, DamagedFile, check_seal, read_file, reported_as, seal
 from initzoo.shards import CONCEPT_ID
 
-__all__ = ["SPLITS", "Index", "IndexRow", "Match", "write_index"]
+__all__ = ["SCORES", "SPLITS", "Index", "IndexRow", "Match", "write_index"]
 
 SPLITS = ("train", "heldout-composed", "heldout-new")
 _FORMAT_VERSION = "1"
@@ -101,7 +101,7 @@ class IndexRow:
     @property
     def scores(self) -> dict[str, float | None]:
         """The scores by name; None where there is none."""
-        return {name: getattr(self, name) for name in _SCORES}
+        return {name: getattr(self, name) for name in SCORES}
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class Match:
     similarity: float
 
 
-_SCORES = ("psnr", "ssim", "psnr_untouched", "ssim_untouched", "psnr_mean", "ssim_mean")
+SCORES = ("psnr", "ssim", "psnr_untouched", "ssim_untouched", "psnr_mean", "ssim_mean")
 _TYPES = {
     **{field.name: "string" for field in fields(IndexRow)},
     **dict.fromkeys(("prompts", "test_prompts"), "list<string>"),
     **dict.fromkeys(("byte_start", "byte_end"), "int64"),
     **dict.fromkeys(("n_blocks", "block_size"), "int32"),
-    **dict.fromkeys(_SCORES, "float"),
+    **dict.fromkeys(SCORES, "float"),
 }
 
 
@@ -247,6 +247,11 @@ class Index:
             if split in (None, splits[place]) and family in (None, families[place])
         ]
 
+    @cached_property
+    def alphabets(self) -> frozenset[str]:
+        """The alphabets that the wordings are written in, as `alphabets_of` names them."""
+        return alphabets_of("".join(set().union(*self._texts)))
+
     def nearest(self, words: str, n: int = 3) -> list[Match]:
         """The `n` concepts whose prompts look most like `words`, nearest first.
 
@@ -302,7 +307,7 @@ class Index:
         values = {name: self._column(name)[place] for name in _TYPES}
         for name in ("prompts", "test_prompts"):
             values[name] = tuple(values[name])
-        for name in _SCORES:
+        for name in SCORES:
             values[name] = None if values[name] is None else round(values[name], 4)
         row = IndexRow(**values)
         if problem := _problem_of(row):
@@ -322,7 +327,7 @@ class Index:
                 n_rows = self._parquet.metadata.num_rows
                 if len(values) != n_rows:
                     raise DamagedFile(f"has {len(values)} values for {n_rows} rows")
-                if name not in _SCORES and any(value is None for value in values):
+                if name not in SCORES and any(value is None for value in values):
                     raise DamagedFile("has a row without a value")
                 if _TYPES[name] == "list<string>" and any(None in prompts for prompts in values):
                     raise DamagedFile("has an empty prompt")

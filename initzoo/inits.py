@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,16 +18,30 @@ import numpy as np
 
 from initzoo.bases import MAX_MODEL_BYTES, Base, check_weights, read_recipe, weight_shapes
 from initzoo.blocks import check_adapter
+from initzoo.concepts import normalise_words
 from initzoo.errors import ChecksumMismatch, InvalidInit, LayoutMismatch
 from initzoo.outputs import write_bytes
 from initzoo.recipes import Layout, Recipe
 from initzoo.seals import DamagedFile, read_file, reported_as
 from initzoo.tensor_files import decode_tensors, encode_tensors
 
-__all__ = ["Init", "InitMetadata", "merge_adapter"]
+__all__ = [
+    "MAX_SEED",
+    "Generation",
+    "Init",
+    "InitMetadata",
+    "check_draw",
+    "merge_adapter",
+    "name_words",
+]
+
+MAX_SEED = 2**63 - 1
+MAX_TIMESTEPS = 1000
 
 _FORMAT_VERSION = "1"
-_ADVICE = "Pull it again: initzoo pull CONCEPT --force"
+_MAX_NAME = 60
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
 _KEYS = {*_TEXTS, "format_version", "kind", "recipe", "layout", "scores"}
 
@@ -36,12 +53,98 @@ class TakesWeights(Protocol):
         """Load every weight and bias; fail when one is missing, unexpected or misshapen."""
 
 
+def check_draw(*, seed: int, n_timesteps: int) -> None:
+    """Check what an init is drawn with.
+
+    Raises:
+        ValueError: seed or timesteps are out of range.
+
+    Example:
+        >>> check_draw(seed=0, n_timesteps=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: n_timesteps must be from 1 to 1000, found 0
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must be from 0 to {MAX_SEED}, found {seed}")
+    if not 1 <= n_timesteps <= MAX_TIMESTEPS:
+        raise ValueError(f"n_timesteps must be from 1 to {MAX_TIMESTEPS}, found {n_timesteps}")
+
+
+def name_words(words: str) -> str:
+    """A short name for words that any file can have: small letters, digits and hyphens.
+
+    Example:
+        >>> name_words("Déjà-vu, faded TEAL!"), name_words("../..")
+        ('deja-vu-faded-teal', 'words')
+    """
+    plain = unicodedata.normalize("NFKD", normalise_words(words)).encode("ascii", "ignore").decode()
+    name = "-".join(re.findall("[a-z0-9]+", plain.lower()))
+    return name[:_MAX_NAME].rstrip("-") or "words"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How an init was made from words, and what was expected of it: enough to make it again.
+
+    The words are the `wording` of `InitMetadata`.
+
+    Args:
+        seed: what the noise was drawn from.
+        n_timesteps: denoising steps.
+        generator_sha256: digest of the weight generator's `config.json`.
+        distance: how far the words are from those that the zoo was taught, 0 to 1; None where the
+            generator is not calibrated, as for what follows.
+        expected_psnr: range that the PSNR was expected in, dB, measured with one denoising step.
+        is_far: the words are farther than nearly all unseen words for what the zoo was taught.
+
+    Raises:
+        ValueError: a number is out of range, or only a part of what is expected is known.
+    """
+
+    seed: int
+    n_timesteps: int
+    generator_sha256: str
+    distance: float | None = None
+    expected_psnr: tuple[float, float] | None = None
+    is_far: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_draw(seed=self.seed, n_timesteps=self.n_timesteps)
+        expected = (self.distance, self.expected_psnr, self.is_far)
+        if len({value is None for value in expected}) != 1:
+            raise ValueError("distance, expected_psnr and is_far are known together or not at all")
+        if self.distance is not None and not 0 <= self.distance <= 1:
+            raise ValueError(f"distance must be from 0 to 1, found {self.distance}")
+        if self.expected_psnr is not None and not all(map(math.isfinite, self.expected_psnr)):
+            raise ValueError(f"expected_psnr must be finite, found {self.expected_psnr}")
+
+    @property
+    def prospect(self) -> str:
+        """How far the words are and what to expect, in plain words.
+
+        Example:
+            >>> Generation(0, 1, "a" * 64, distance=0.1, expected_psnr=(21.3, 28.9), is_far=False).prospect
+            'near what the zoo knows, expected 21 to 29 dB'
+        """
+        if self.expected_psnr is None:
+            return "not calibrated: nobody knows what to expect"
+        low, high = self.expected_psnr
+        how_far = "far from everything" if self.is_far else "near what"
+        return f"{how_far} the zoo knows, expected {low:.0f} to {high:.0f} dB"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values as plain JSON values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return values | {"expected_psnr": self.expected_psnr and list(self.expected_psnr)}
+
+
 @dataclass(frozen=True)
 class InitMetadata:
     """Where an init comes from.
 
     Args:
-        concept: concept id.
+        concept: concept id; for a generated init a short name made from its words.
         wording: the words that were asked for.
         origin: `exact` when the zoo holds the checkpoint, `generated` when words made it,
             `fine-tuned` when it was trained on since.
@@ -52,6 +155,7 @@ class InitMetadata:
         scores: PSNR (dB) and SSIM on scoring photos, by name; None where there is none.
         licence: licence of the weights.
         source: where the concept comes from.
+        generation: how a generated init, or the one that was fine-tuned, was made; None for an exact one.
     """
 
     concept: str
@@ -64,6 +168,7 @@ class InitMetadata:
     scores: dict[str, float | None]
     licence: str
     source: str
+    generation: Generation | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -82,7 +187,8 @@ class Init:
         metadata: where the weights come from.
 
     Raises:
-        InvalidInit: unknown kind or origin, a NaN or an infinite value.
+        InvalidInit: unknown kind or origin, a NaN or an infinite value, or a generated init that does not
+            say how it was generated.
         LayoutMismatch: a tensor is missing, unexpected, or of another shape or dtype.
 
     Example:
@@ -100,6 +206,9 @@ class Init:
             raise InvalidInit(
                 f"init: origin is {self.metadata.origin[:40]!r}, expected exact, generated or fine-tuned."
             )
+        is_generated, is_told = self.metadata.origin == "generated", self.metadata.generation is not None
+        if is_generated != is_told and self.metadata.origin != "fine-tuned":
+            raise InvalidInit("init: a generated one, and no exact one, says how it was generated.")
         if self.kind not in ("merged", "adapter"):
             raise InvalidInit(f"init: kind is {self.kind[:40]!r}, expected merged or adapter.")
         is_merged = self.kind == "merged"
@@ -124,6 +233,8 @@ class Init:
             "scores": _to_json(self.metadata.scores),
         }
         metadata |= {"layout": self.metadata.layout.to_json()}
+        if self.metadata.generation is not None:
+            metadata |= {"generation": _to_json(self.metadata.generation.to_dict())}
         return encode_tensors(self.weights, metadata)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -151,8 +262,11 @@ class Init:
                     f"has format version {metadata.get('format_version', '')[:20]!r}, this initzoo reads "
                     f"{_FORMAT_VERSION!r}; upgrade: pip install -U initzoo"
                 )
-            if set(metadata) != _KEYS:
-                odd = sorted(set(metadata) ^ _KEYS)[0]
+            keys = _KEYS | {"generation"} if metadata.get("origin") == "generated" else _KEYS
+            if metadata.get("origin") == "fine-tuned":  # from a generated one, or from any other
+                keys |= set(metadata) & {"generation"}
+            if set(metadata) != keys:
+                odd = sorted(set(metadata) ^ keys)[0]
                 raise DamagedFile(f"its metadata has or lacks {odd[:80]!r} against expectation")
             parsed = _parse_metadata(metadata)
         try:
@@ -253,7 +367,35 @@ def _parse_metadata(metadata: dict[str, str]) -> InitMetadata:
     ):
         raise DamagedFile("its scores are not numbers by name")
     texts = {name: metadata[name] for name in _TEXTS}
-    return InitMetadata(**texts, recipe=read_recipe(recipe, layout), scores=scores)
+    return InitMetadata(
+        **texts,
+        recipe=read_recipe(recipe, layout),
+        scores=scores,
+        generation=_parse_generation(metadata["generation"]) if "generation" in metadata else None,
+    )
+
+
+def _parse_generation(text: str) -> Generation:
+    kinds = {
+        "seed": (int,),
+        "n_timesteps": (int,),
+        "generator_sha256": (str,),
+        "distance": (int, float, type(None)),
+        "expected_psnr": (list, type(None)),
+        "is_far": (bool, type(None)),
+    }
+    try:
+        values = json.loads(text)
+        if set(values) != set(kinds) or any(type(values[name]) not in kinds[name] for name in kinds):
+            raise ValueError("other values than expected")
+        if not _DIGEST.fullmatch(values["generator_sha256"]):
+            raise ValueError("generator_sha256 is no digest")
+        if values["expected_psnr"] is not None:
+            low, high = values["expected_psnr"]
+            values["expected_psnr"] = (float(low), float(high))
+        return Generation(**values)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DamagedFile(f"does not say how it was generated ({str(error)[:100]})") from error
 
 
 def _to_json(values: dict[str, Any]) -> str:

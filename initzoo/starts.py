@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from initzoo.bases import check_weights, weight_shapes
-from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch
+from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
 from initzoo.initializations import INITIALIZATIONS, Initializer
 from initzoo.inits import Init, InitMetadata, merge_adapter
 from initzoo.networks.adapted import AdaptedPix2Pix, adapter_from_arrays, adapter_to_arrays
@@ -100,14 +101,15 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
 
     Args:
         target: path of an init, or of a safetensors file with the weights of the zoo's network; the name
-            of an initialization; or words that name a concept of the zoo.
+            of an initialization; or words for an edit.
         zoo: where words are looked up, and whose network it is.
         words: what the edit should look like, for the initializations `nearest` and `generated`.
         adapter_only: train the adapter alone; the target must have one.
         seed: draws the weights of an initialization.
 
     Raises:
-        UnknownConcept: no concept has these words.
+        UnknownConcept: no concept has these words and the zoo has no weight generator, or they are almost
+            the name of an initialization.
         InvalidInit: the file is damaged, or no init.
         LayoutMismatch: it holds weights of another network.
         ChecksumMismatch: it holds an adapter for another base.
@@ -127,6 +129,7 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
         licence, source = zoo.config.licence, INITIALIZATIONS[target]
         init = _init_of(zoo, target, wording, state, licence=licence, source=source)
     else:
+        _check_words(target, zoo)
         init = zoo.pull(target, adapter_only=adapter_only)
     name = init.metadata.concept
     if not adapter_only:
@@ -142,6 +145,15 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
     adapted = AdaptedPix2Pix.from_arrays(zoo.recipe.network, base)
     adapter = adapter_from_arrays(init.weights, init.metadata.layout)
     return Start(name, AdapterOnly(adapted, adapter), init.metadata, base)
+
+
+def _check_words(target: str, zoo: Zoo) -> None:
+    """A slip in a name like he_normal should not make weights from the word."""
+    close = get_close_matches(target, INITIALIZATIONS, n=1, cutoff=0.8)
+    if close and zoo.index.find(target) is None:
+        raise UnknownConcept(
+            f"no initialization and no concept '{target}' in zoo '{zoo.name}'. Did you mean {close[0]}?"
+        )
 
 
 def read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Finding damage: every byte that an index, a shard, a base or an init promises, read and checked."""
+"""Finding damage: every byte that an index, shard, base, generator or init promises, read and checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initzoo.bases import BaseConfig, read_base, read_base_config
+from initzoo.calibration import CALIBRATION_FILE, Calibration
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, InvalidZoo, LayoutMismatch
+from initzoo.generator_files import is_generator_config, read_generator_files
 from initzoo.index import Index, IndexRow
 from initzoo.inits import Init
 from initzoo.seals import check_seal, is_file, read_file, reported_as
@@ -26,7 +28,7 @@ class VerifyReport:
 
     Args:
         target: what was looked at, as the user named it.
-        kind: `zoo`, `index`, `shard`, `base` or `init`.
+        kind: `zoo`, `index`, `shard`, `base`, `generator` or `init`.
         n_checkpoints: checkpoints whose weights were read.
         n_files: files that were read.
         n_bytes: bytes in these files.
@@ -83,13 +85,16 @@ def read_payload(folder: Path, row: IndexRow) -> bytes:
     return data
 
 
-def verify_zoo(folder: Path, base_folder: Path, target: str) -> VerifyReport:
-    """Check every file of a zoo against every promise that its index and config make.
+def verify_zoo(
+    folder: Path, base_folder: Path, target: str, generator_folder: Path | None = None
+) -> VerifyReport:
+    """Check every file of a zoo against every promise that its index and configs make.
 
     Args:
         folder: the zoo's dataset folder, with the index and the shards.
         base_folder: the folder of its base.
         target: what to call the zoo in the report.
+        generator_folder: the folder of its weight generator; None when it has none.
     """
     problems: list[str] = []
     files = [folder / "index.parquet", base_folder / "config.json", base_folder / "model.safetensors"]
@@ -118,12 +123,20 @@ def verify_zoo(folder: Path, base_folder: Path, target: str) -> VerifyReport:
         problems += [
             f"'{folder / name}': no row of the index names it." for name in sorted(on_disk - set(by_shard))
         ]
+    if generator_folder is not None:
+        try:
+            files += _check_generator(generator_folder, config)
+        except InitzooError as error:
+            problems.append(str(error))
     sizes = [path.stat().st_size for path in files if is_file(path)]
     return VerifyReport(target, "zoo", n_checkpoints, len(sizes), sum(sizes), tuple(problems))
 
 
 def verify_file(path: str | os.PathLike[str]) -> VerifyReport:
-    """Check one file: an init, a shard, an index, or the config or weights of a base."""
+    """Check one file: an init, a shard, an index, or the config or weights of a base or weight generator.
+
+    With a file of a base or of a weight generator, all of it is checked.
+    """
     kind, n_checkpoints, problems = "file", 0, []
     try:
         kind, n_checkpoints = _check_file(Path(path))
@@ -137,6 +150,9 @@ def _check_file(path: Path) -> tuple[str, int]:
     """The kind of a sound file, and how many checkpoints it has; any problem is raised."""
     if path.suffix == ".parquet":
         return "index", len(Index.open(path).rows())
+    if path.name == CALIBRATION_FILE or (path.name == "config.json" and is_generator_config(path)):
+        _check_generator(path.parent, None)
+        return "generator", 0
     if path.name == "config.json":
         read_base_config(path.parent)
         return "base", 0
@@ -147,8 +163,24 @@ def _check_file(path: Path) -> tuple[str, int]:
     if kind == "base":
         read_base(path.parent)
         return "base", 0
+    if kind == "weight_generator":
+        _check_generator(path.parent, None)
+        return "generator", 0
     Init.load(path)
     return "init", 1
+
+
+def _check_generator(folder: Path, config: BaseConfig | None) -> list[Path]:
+    """The files of a sound weight generator, which is made for that base; any problem is raised."""
+    found = read_generator_files(folder)
+    if config is not None:
+        found.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
+    files = [folder / name for name in ("config.json", "model.safetensors")]
+    files += [folder / "text" / name for name in ("tokenizer.json", "vectors.safetensors")]
+    if is_file(folder / CALIBRATION_FILE):
+        Calibration.load(folder, found.words, generator_sha256=found.digest)
+        files.append(folder / CALIBRATION_FILE)
+    return files
 
 
 def _check_shard(path: Path) -> int:

@@ -23,22 +23,18 @@ from torch import Tensor, nn
 
 from initzoo.blocks import join_blocks, split_blocks, value_mask
 from initzoo.diffusion import DENOISERS, DenoiserShape, WordBatch, sample
-from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch, OutputError
+from initzoo.errors import InvalidGenerator, LayoutMismatch, OutputError
+from initzoo.generator_files import FORMAT_VERSION, GeneratorFiles, check_same_base, read_generator_files
+from initzoo.inits import check_draw
 from initzoo.outputs import replace_folder, write_bytes
 from initzoo.recipes import Layout
-from initzoo.seals import BLANK_SEAL, DamagedFile, check_seal, read_file, reported_as, seal
-from initzoo.tensor_files import decode_tensors, encode_tensors
+from initzoo.seals import BLANK_SEAL, DamagedFile, reported_as, seal
+from initzoo.tensor_files import encode_tensors
 from initzoo.words import TokenVectors
 
 __all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser", "word_batch"]
 
-MAX_SEED = 2**63 - 1
-MAX_TIMESTEPS = 1000
-
-_FORMAT_VERSION = 1
 _BATCH = 64
-_MAX_CONFIG_BYTES = 2**20
-_MAX_MODEL_BYTES = 2**30
 _ADVICE = "Get the weight generator again."
 _NORMALISATION = ("mean", "scale")
 
@@ -57,6 +53,7 @@ class GeneratorConfig:
         is_regressor: it was trained without noise and is given none.
         licence: licence of the weights.
         text: where the token vectors come from, and their licence.
+        learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
         training: settings and figures of its training, plain JSON values.
     """
 
@@ -69,6 +66,7 @@ class GeneratorConfig:
     is_regressor: bool = False
     licence: str = "Apache-2.0"
     text: Mapping[str, str] = field(default_factory=dict)
+    learned_tokens: tuple[int, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -80,6 +78,7 @@ class GeneratorConfig:
         """The config as plain JSON values."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         values |= {"shape": asdict(self.shape), "layout": self.layout.to_dict()}
+        values["learned_tokens"] = list(self.learned_tokens)
         return values | {"text": dict(self.text), "training": dict(self.training)}
 
     @classmethod
@@ -93,11 +92,16 @@ class GeneratorConfig:
             parts = {entry.name: values[entry.name] for entry in fields(cls)}
             shape = DenoiserShape(**parts["shape"])
             parts |= {"shape": shape, "layout": Layout.from_dict(parts["layout"])}
+            parts["learned_tokens"] = tuple(parts["learned_tokens"])
             config = cls(**parts)
             sizes = [value for value in asdict(shape).values() if type(value) is int]
-            is_sound = len(sizes) == 8 and all(0 < size <= 2**14 for size in sizes)
+            is_sound = len(sizes) == 9 and all(0 <= size <= 2**16 for size in sizes)
+            is_sound = is_sound and sizes.count(0) == (0 if shape.n_learned else 1)
             if not is_sound or shape.width % shape.n_heads or shape.n_blocks != config.own_layout.n_blocks:
                 raise ValueError("sizes that no denoiser has")
+            are_tokens = all(type(token) is int and token >= 0 for token in config.learned_tokens)
+            if not are_tokens or len(set(config.learned_tokens)) != shape.n_learned:
+                raise ValueError("learned tokens that are not those of its denoiser")
         except (KeyError, TypeError, ValueError, LayoutMismatch) as error:
             raise DamagedFile(f"is not of a weight generator of this version of initzoo ({error})") from error
         if config.kind not in DENOISERS:
@@ -112,19 +116,26 @@ def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
         return DENOISERS[kind](shape)
 
 
-def word_batch(sequences: Sequence[NDArray[np.float32]]) -> WordBatch:
-    """Token vectors of several wordings as one batch.
+def word_batch(
+    words: TokenVectors, sequences: Sequence[Sequence[int]], learned: Mapping[int, int] | None = None
+) -> WordBatch:
+    """Several wordings as one batch.
 
     Args:
-        sequences: each of shape `(n_tokens, n_values)`.
+        words: token vectors.
+        sequences: tokens of each wording.
+        learned: place of a token's learned vector, from 1; tokens that are not in it have none.
     """
+    rows = learned or {}
     longest = max(len(sequence) for sequence in sequences)
-    vectors = np.zeros((len(sequences), longest, sequences[0].shape[1]), np.float32)
+    vectors = np.zeros((len(sequences), longest, words.n_values), np.float32)
     known = np.zeros((len(sequences), longest), bool)
+    places = np.zeros((len(sequences), longest), np.int64)
     for row, sequence in enumerate(sequences):
-        vectors[row, : len(sequence)] = sequence
+        vectors[row, : len(sequence)] = words.vectors_of(sequence)
         known[row, : len(sequence)] = True
-    return WordBatch(torch.from_numpy(vectors), torch.from_numpy(known))
+        places[row, : len(sequence)] = [rows.get(token, 0) for token in sequence]
+    return WordBatch(torch.from_numpy(vectors), torch.from_numpy(known), torch.from_numpy(places))
 
 
 class WeightGenerator:
@@ -158,6 +169,7 @@ class WeightGenerator:
         self.words = words
         self.mean, self.scale = mean, scale
         self._mask = value_mask(config.own_layout)
+        self._learned = {token: place + 1 for place, token in enumerate(config.learned_tokens)}
         for name, array in zip(_NORMALISATION, (mean, scale), strict=True):
             if array.shape != self._mask.shape or array.dtype != np.float32 or not np.isfinite(array).all():
                 raise LayoutMismatch(
@@ -185,16 +197,9 @@ class WeightGenerator:
             LayoutMismatch: they have another layout.
             ChecksumMismatch: they belong to another base.
         """
-        if layout.id != self.layout.id:
-            raise LayoutMismatch(
-                f"weight generator: the zoo has layout {layout.id}, it was made for {self.layout.id}. "
-                "Take the weight generator of this zoo."
-            )
-        if base_sha256 != self.config.base_sha256:
-            raise ChecksumMismatch(
-                f"weight generator: the zoo's base has sha256 {base_sha256}, it was made for "
-                f"{self.config.base_sha256}. Take the weight generator of this zoo."
-            )
+        check_same_base(
+            own_base=self.config.base_sha256, own_layout=self.layout, base_sha256=base_sha256, layout=layout
+        )
 
     def generate(self, words: str, *, seed: int = 0, n_timesteps: int = 1) -> NDArray[np.float32]:
         """Denoise the weight blocks of an adapter for some words.
@@ -226,18 +231,15 @@ class WeightGenerator:
         Raises:
             InvalidWords, ValueError: as for `generate`.
         """
-        if not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"seed must be from 0 to {MAX_SEED}, found {seed}")
-        if not 1 <= n_timesteps <= MAX_TIMESTEPS:
-            raise ValueError(f"n_timesteps must be from 1 to {MAX_TIMESTEPS}, found {n_timesteps}")
-        sequences = [self.words.encode_as_sequence(wording) for wording in words]
+        check_draw(seed=seed, n_timesteps=n_timesteps)
+        sequences = [self.words.tokenise(wording) for wording in words]
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn((1, *self._mask.shape), generator=generator)
         if self.config.is_regressor:
             noise, n_timesteps = torch.zeros_like(noise), 1
         parts = []
         for first in range(0, len(sequences), _BATCH):
-            batch = word_batch(sequences[first : first + _BATCH])
+            batch = word_batch(self.words, sequences[first : first + _BATCH], self._learned)
             parts.append(self._denoise(batch, noise, n_timesteps))
         if not parts:
             return np.zeros((0, self.layout.n_blocks, self.layout.block_size), np.float32)
@@ -257,6 +259,10 @@ class WeightGenerator:
         own, wanted = self.config.own_layout, self.layout
         return np.stack([split_blocks(join_blocks(one, own), wanted) for one in blocks])
 
+    def flat_weights(self) -> Tensor:
+        """All parameters of the denoiser one after the other, float32, shape `(n_parameters,)`: a copy."""
+        return torch.cat([parameter.detach().flatten() for parameter in self._denoiser.parameters()])
+
     def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write it as a folder, whole or not at all: the same bytes every time.
 
@@ -266,10 +272,10 @@ class WeightGenerator:
         state = {
             f"denoiser.{name}": value.half().numpy() for name, value in self._denoiser.state_dict().items()
         }
-        metadata = {"format_version": str(_FORMAT_VERSION), "kind": "weight_generator"}
+        metadata = {"format_version": str(FORMAT_VERSION), "kind": "weight_generator"}
         data = encode_tensors(state | {"mean": self.mean, "scale": self.scale}, metadata)
         config = self.config.to_dict() | {
-            "format_version": _FORMAT_VERSION,
+            "format_version": FORMAT_VERSION,
             "weights_sha256": hashlib.sha256(data).hexdigest(),
             "text_sha256": self.words.digest,
             "seal": BLANK_SEAL,
@@ -296,51 +302,34 @@ class WeightGenerator:
             InvalidGenerator: a file is missing, damaged, or made by another version of initzoo.
             ChecksumMismatch: the weights are not those that the config promises.
         """
-        folder = Path(folder)
-        values, config = _read_config(folder / "config.json")
-        path = folder / "model.safetensors"
-        with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
-            data = read_file(path, max_bytes=_MAX_MODEL_BYTES)
-            found = hashlib.sha256(data).hexdigest()
-            if found != values["weights_sha256"]:
-                raise ChecksumMismatch(
-                    f"weight generator '{path}': expected sha256 {values['weights_sha256']}, "
-                    f"found {found}. {_ADVICE}"
-                )
-            tensors = decode_tensors(data)[1]
+        return cls.from_files(read_generator_files(folder))
+
+    @classmethod
+    def from_files(cls, files: GeneratorFiles) -> WeightGenerator:
+        """Make sense of files that were read already.
+
+        Raises:
+            InvalidGenerator: they are whole, but not those of a weight generator of this version.
+        """
+        with reported_as(InvalidGenerator, f"weight generator '{files.folder / 'config.json'}'", _ADVICE):
+            config = GeneratorConfig.from_dict(files.config)
+        with reported_as(
+            InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
+        ):
             denoiser = build_denoiser(config.kind, config.shape, seed=0)
-            _load_strictly(denoiser, tensors, config)
-        words = TokenVectors.from_folder(folder / "text", digest=values["text_sha256"])
-        with reported_as(InvalidGenerator, f"token vectors '{folder / 'text'}'", _ADVICE):
-            if words.n_values != config.shape.n_word_values:
+            _load_strictly(denoiser, files.tensors, config)
+        with reported_as(InvalidGenerator, f"token vectors '{files.folder / 'text'}'", _ADVICE):
+            if files.words.n_values != config.shape.n_word_values:
                 raise DamagedFile(
-                    f"have {words.n_values} values a token, the denoiser expects {config.shape.n_word_values}"
+                    f"have {files.words.n_values} values a token, "
+                    f"the denoiser expects {config.shape.n_word_values}"
                 )
-        return cls(config, denoiser, words, mean=tensors["mean"], scale=tensors["scale"])
-
-
-def _read_config(path: Path) -> tuple[dict[str, Any], GeneratorConfig]:
-    with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
-        data = read_file(path, max_bytes=_MAX_CONFIG_BYTES)
-        check_seal(data)
-        try:
-            values = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise DamagedFile("is not JSON") from error
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version != _FORMAT_VERSION:
-            raise DamagedFile(
-                f"has format version {str(version)[:20]}, this initzoo reads {_FORMAT_VERSION}; "
-                "upgrade: pip install -U initzoo"
-            )
-        for name in ("weights_sha256", "text_sha256"):
-            if not isinstance(values.get(name), str):
-                raise DamagedFile(f"lacks {name}")
-        return values, GeneratorConfig.from_dict(values)
+        mean, scale = (files.tensors[name] for name in _NORMALISATION)
+        return cls(config, denoiser, files.words, mean=mean, scale=scale)
 
 
 def _load_strictly(denoiser: nn.Module, tensors: Mapping[str, np.ndarray], config: GeneratorConfig) -> None:
-    """Put tensors into a denoiser: exactly its names and shapes, finite values, and a sound scale."""
+    """Put tensors into a denoiser: exactly its names and shapes, and a sound scale."""
     own = denoiser.state_dict()
     blocks = (config.shape.n_blocks, config.shape.block_size)
     expected: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -358,9 +347,6 @@ def _load_strictly(denoiser: nn.Module, tensors: Mapping[str, np.ndarray], confi
             raise DamagedFile(
                 f"tensor '{name}': expected {np.dtype(dtype)} {shape}, found {tensor.dtype} {tensor.shape}"
             )
-        n_bad = tensor.size - int(np.isfinite(tensor).sum())
-        if n_bad:
-            raise DamagedFile(f"tensor '{name}': {n_bad} of {tensor.size} values are NaN or infinite")
     if tensors["scale"].min() <= 0:
         raise DamagedFile("tensor 'scale': expected values above zero")
     denoiser.load_state_dict(

@@ -12,6 +12,7 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,23 @@ class TokenVectors:
         """The vectors of tokens, float32, shape `(n_tokens, n_values)`."""
         places = np.asarray(tokens, dtype=np.int64)
         return self.values[places].astype(np.float32) * self.scales[places].astype(np.float32)[:, None]
+
+    def frequent_tokens(self, n_tokens: int, *, without: Sequence[int] = ()) -> list[int]:
+        """Whole words of Latin letters in the order of their frequency, the most frequent first.
+
+        The shorter a token's vector, the more frequent it is: distilling shortens vectors so.
+
+        Args:
+            n_tokens: at most so many.
+            without: tokens that are left out.
+        """
+        tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
+        lengths = np.linalg.norm(self.vectors_of(range(len(self.values))), axis=1)
+        left_out = {*without, self._unknown}  # type: ignore[attr-defined]
+        words = (int(token) for token in np.argsort(lengths, kind="stable") if int(token) not in left_out)
+        named = ((token, tokenizer.id_to_token(token)) for token in words)
+        whole = (token for token, name in named if _is_word(name))
+        return list(islice(whole, n_tokens))
 
     def to_files(self) -> dict[str, bytes]:
         """The files of the folder, by name: the same bytes every time."""
@@ -267,6 +285,10 @@ def distil_words(
     for name, data in vectors.to_files().items():
         write_bytes(folder / name, data, force=False)
     return len(matrix)
+
+
+def _is_word(name: str) -> bool:
+    return name.isascii() and name.isalpha() and (len(name) > 1 or name in ("a", "i"))
 
 
 def _read(path: Path) -> bytes:

@@ -1,24 +1,31 @@
-"""A zoo: trained checkpoints, found by words and pulled as inits."""
+"""A zoo: trained checkpoints, found by words and pulled as inits, and new inits made from words."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from initzoo.bases import Base, BaseConfig, read_base, read_base_config
 from initzoo.blocks import join_blocks
-from initzoo.concepts import catalog_folder
-from initzoo.errors import InvalidZoo, UnknownConcept, UnknownZoo
-from initzoo.index import Index, IndexRow
-from initzoo.inits import Init, InitMetadata, merge_adapter
+from initzoo.concepts import alphabets_of, catalog_folder
+from initzoo.errors import InvalidGenerator, InvalidWords, InvalidZoo, UnknownConcept, UnknownZoo
+from initzoo.index import SCORES, Index, IndexRow
+from initzoo.inits import Generation, Init, InitMetadata, check_draw, merge_adapter, name_words
 from initzoo.recipes import Layout, Recipe
 from initzoo.seals import is_file
 from initzoo.shards import decode_blocks
 from initzoo.verification import VerifyReport, check_row, read_payload, verify_zoo
+
+if TYPE_CHECKING:
+    from initzoo.calibration import Calibration, Expectation
+    from initzoo.generator_files import GeneratorFiles
+    from initzoo.weight_generator import WeightGenerator
 
 __all__ = ["BUNDLED_ZOO", "Zoo"]
 
@@ -27,9 +34,10 @@ _MAX_WORDING = 200
 
 
 class Zoo:
-    """Index, shards and base at one revision. Open one with `Zoo.from_pretrained`.
+    """Index, shards, base and weight generator. Open one with `Zoo.from_pretrained`.
 
-    Files are read when they are needed and checked whenever they are read.
+    Files are read when they are needed and checked whenever they are read. Not every zoo has a weight
+    generator.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")  # doctest: +SKIP
@@ -96,10 +104,10 @@ class Zoo:
 
     @cached_property
     def revision(self) -> str:
-        """Forty hex digits that change when anything of the zoo changes.
+        """Forty hex digits that change when a checkpoint, a wording or the base changes.
 
         They are a digest of the index and the base's config, which hold the digests of
-        all the rest.
+        all the rest. The weight generator has a digest of its own, which generated inits name.
         """
         both = f"{self.index.sha256} {self.config.config_sha256}"
         return hashlib.sha256(both.encode()).hexdigest()[:40]
@@ -120,26 +128,54 @@ class Zoo:
                 if self.name == BUNDLED_ZOO
                 else f"Look for others: initzoo search WORDS --zoo {self.folder}"
             )
+            if self.has_generator:
+                more += ". Or generate weights from the words: initzoo pull WORDS"
             raise UnknownConcept(f"no concept {asked!r} in zoo '{self.name}'{hint}. {more}")
         return row
 
-    def pull(self, words: str, *, adapter_only: bool = False) -> Init:
-        """The init of the concept that `words` name.
+    def pull(
+        self,
+        words: str,
+        *,
+        adapter_only: bool = False,
+        origin: str | None = None,
+        seed: int = 0,
+        n_timesteps: int = 1,
+    ) -> Init:
+        """The init that `words` name, or one that the weight generator makes from them.
 
         Args:
-            words: concept id or any wording of it.
+            words: concept id, any wording of a concept, or any other words for an edit.
             adapter_only: leave the adapter alone instead of merging it with the base.
+            origin: `exact` for a checkpoint of the zoo or nothing, `generated` to generate even when there
+                is one; None takes the checkpoint where there is one.
+            seed: of a generated init, 0 to 2**63 - 1; another one gives a variation of it.
+            n_timesteps: denoising steps of a generated init, 1 to 1000.
 
         Raises:
-            UnknownConcept: no concept has these words.
-            ChecksumMismatch: the weights are not those that the index promises.
+            UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
+            InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
+            ChecksumMismatch: weights are not those that index or config promise, or the weight generator
+                was made for another base.
+            InvalidGenerator: the weight generator is asked for and missing, or damaged.
             InvalidZoo: a file of the zoo is missing or damaged.
-            LayoutMismatch: the checkpoint was made for another base or layout.
+            LayoutMismatch: checkpoint or weight generator was made for another base or layout.
+            ValueError: origin, seed or timesteps are out of range.
+
+        Example:
+            >>> zoo = Zoo.from_pretrained("starter")
+            >>> zoo.pull("a graphite drawing", origin="exact").metadata.concept
+            'pencil-sketch'
+            >>> zoo.pull("faded teal charcoal at dusk", seed=3).metadata.origin  # doctest: +SKIP
+            'generated'
         """
-        row = self.find(words)
-        weights = join_blocks(self._blocks_of(row), self.layout)
-        if not adapter_only:
-            weights = merge_adapter(self._base.weights, weights, self.layout)
+        if origin not in (None, "exact", "generated"):
+            raise ValueError(f"origin must be exact, generated or None, found {origin!r}")
+        check_draw(seed=seed, n_timesteps=n_timesteps)
+        row = None if origin == "generated" else self.index.find(words)
+        if row is None and (origin == "generated" or (origin is None and self.has_generator)):
+            return self._generate(words, adapter_only, seed, n_timesteps)
+        row = row or self.find(words)
         metadata = InitMetadata(
             concept=row.concept_id,
             wording=_plain(words)[:_MAX_WORDING],
@@ -152,7 +188,45 @@ class Zoo:
             licence=row.licence,
             source=row.source,
         )
-        return Init(weights=weights, kind="adapter" if adapter_only else "merged", metadata=metadata)
+        return self._init(self._blocks_of(row), metadata, adapter_only)
+
+    @property
+    def has_generator(self) -> bool:
+        """Whether there is a weight generator, sound or not."""
+        names = ("config.json", "model.safetensors")
+        return any(is_file(self.generator_folder / name) for name in names)
+
+    @property
+    def generator_folder(self) -> Path:
+        """Where the zoo's weight generator is, if it has one."""
+        return self.folder / "model" / "weight_generator"
+
+    @cached_property
+    def generator(self) -> WeightGenerator:
+        """The weight generator, checked to be made for the zoo's base. The first use loads torch.
+
+        Raises:
+            InvalidGenerator: there is none, or it is damaged.
+            ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
+        """
+        files = self._generator_files  # what is wrong with them shows before torch is loaded
+        from initzoo.weight_generator import WeightGenerator
+
+        return WeightGenerator.from_files(files)
+
+    def expect(self, words: str) -> Expectation | None:
+        """Say how far words are from what the zoo knows, and what PSNR to expect of a generated init.
+
+        Returns:
+            Distance and range; None when the weight generator is not calibrated.
+
+        Raises:
+            InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
+            InvalidGenerator: there is no weight generator, or it or its calibration is damaged.
+            ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
+        """
+        vectors = self._generator_files.words
+        return self._calibration.expect(vectors, words) if self._calibration else None
 
     def blocks(self, concept_id: str) -> np.ndarray:
         """The weight blocks of a checkpoint, float32, shape `(n_blocks, block_size)`.
@@ -214,7 +288,79 @@ class Zoo:
         Raises:
             InvalidZoo: there is not exactly one base.
         """
-        return verify_zoo(self.folder / "dataset", self._base_folder, self.name)
+        generator = self.generator_folder if self.has_generator else None
+        return verify_zoo(self.folder / "dataset", self._base_folder, self.name, generator)
+
+    def _generate(self, words: str, adapter_only: bool, seed: int, n_timesteps: int) -> Init:
+        """An init from words. All that can be wrong with them shows before torch is loaded."""
+        from initzoo.words import check_words
+
+        plain = check_words(words)
+        self._check_alphabet(plain)
+        files, expected = self._generator_files, self.expect(plain)
+        files.words.tokenise(plain)
+        blocks = self.generator.generate(plain, seed=seed, n_timesteps=n_timesteps)
+        generation = Generation(seed, n_timesteps, files.digest)
+        if expected is not None:
+            generation = replace(
+                generation,
+                distance=round(expected.distance, 4),
+                expected_psnr=(round(expected.low, 2), round(expected.high, 2)),
+                is_far=expected.is_far,
+            )
+        metadata = InitMetadata(
+            concept=name_words(plain),
+            wording=plain,
+            origin="generated",
+            zoo=self.name,
+            revision=self.revision,
+            recipe=self.recipe,
+            base_sha256=self.config.base_sha256,
+            scores=dict.fromkeys(SCORES),
+            licence=self.generator.config.licence,
+            source=f"made from the words by the weight generator of zoo '{self.name}'",
+            generation=generation,
+        )
+        return self._init(blocks, metadata, adapter_only)
+
+    def _check_alphabet(self, words: str) -> None:
+        """Token vectors know the letters of many alphabets, and nothing of what is written with them."""
+        taught = self.index.alphabets
+        odd = next((letter for letter in words if alphabets_of(letter) - taught), None)
+        if odd is not None:
+            raise InvalidWords(
+                f"the letter {odd!r} is of an alphabet that no wording in zoo '{self.name}' is written in. "
+                "Say it in plain words of the zoo's language."
+            )
+
+    def _init(self, blocks: np.ndarray, metadata: InitMetadata, adapter_only: bool) -> Init:
+        weights = join_blocks(blocks, self.layout)
+        if not adapter_only:
+            weights = merge_adapter(self._base.weights, weights, self.layout)
+        return Init(weights=weights, kind="adapter" if adapter_only else "merged", metadata=metadata)
+
+    @cached_property
+    def _generator_files(self) -> GeneratorFiles:
+        if not self.has_generator:
+            raise InvalidGenerator(
+                f"zoo '{self.name}' has no weight generator: found no model/weight_generator/config.json in "
+                f"'{self.folder}'. Train one: initzoo generator train --help"
+            )
+        from initzoo.generator_files import read_generator_files
+
+        files = read_generator_files(self.generator_folder)
+        files.check_made_for(base_sha256=self.config.base_sha256, layout=self.layout)
+        return files
+
+    @cached_property
+    def _calibration(self) -> Calibration | None:
+        """None when there is no file: a zoo with few held-out concepts has nothing to calibrate on."""
+        from initzoo.calibration import CALIBRATION_FILE, Calibration
+
+        if not is_file(self.generator_folder / CALIBRATION_FILE):
+            return None
+        files = self._generator_files
+        return Calibration.load(files.folder, files.words, generator_sha256=files.digest)
 
     def _blocks_of(self, row: IndexRow) -> np.ndarray:
         check_row(row, self.config)

@@ -200,3 +200,10 @@ def test_distance_is_large_for_words_that_say_next_to_nothing(vectors):
     taught = TaughtWords.from_wordings(quiet, [["red and fog"], ["navy and night"]])
     assert taught.distance(quiet, "and") > 0.9
     assert taught.distance(quiet, "red and") < 0.5
+
+
+def test_words_that_all_concepts_share_say_next_to_nothing(vectors):
+    taught = TaughtWords.from_wordings(vectors, [[f"{word} and night"] for word in ("red", "navy", "fog")])
+    assert taught.distance(vectors, "and night") > 0.7
+    for words in ("red", "red and fog", "and navy"):
+        assert taught.distance(vectors, words) < 0.4

@@ -11,6 +11,8 @@ from initzoo.errors import InitzooError, InvalidGenerator, OutputError
 from initzoo.text_space import TaughtWords
 from initzoo.words import TokenVectors
 
+GENERATOR = "a" * 64
+
 
 def drawn(n_concepts, seed, *, n_wordings=2, slope=-20.0, noise=2.0):
     rng = np.random.default_rng(seed)
@@ -28,7 +30,7 @@ def ranges_of(distances, psnr, concepts, **changes):
 def calibration():
     vectors = TokenVectors.tiny(["navy", "gold", "fog", "asdf"], n_values=8)
     taught = TaughtWords.from_wordings(vectors, [["navy fog"], ["gold"]])
-    return vectors, Calibration(taught, ranges_of(*drawn(40, 0)), vectors.digest)
+    return vectors, Calibration(taught, ranges_of(*drawn(40, 0)), vectors.digest, GENERATOR)
 
 
 def test_ranges_hold_what_they_promise_on_fresh_concepts():
@@ -77,7 +79,7 @@ def test_calibration_says_what_to_expect(calibration):
 def test_calibration_comes_back_from_disk(calibration, tmp_path):
     vectors, made = calibration
     made.save(tmp_path)
-    found = Calibration.load(tmp_path, vectors)
+    found = Calibration.load(tmp_path, vectors, generator_sha256=GENERATOR)
     assert found.ranges == made.ranges
     assert found.expect(vectors, "navy") == made.expect(vectors, "navy")
     assert found.to_bytes() == made.to_bytes()
@@ -89,16 +91,27 @@ def test_calibration_of_other_token_vectors_is_refused(calibration, tmp_path):
     _, made = calibration
     made.save(tmp_path)
     with pytest.raises(InvalidGenerator, match="made with other token vectors"):
-        Calibration.load(tmp_path, TokenVectors.tiny(["navy"], n_values=8))
+        Calibration.load(tmp_path, TokenVectors.tiny(["navy"], n_values=8), generator_sha256=GENERATOR)
+
+
+def test_calibration_of_another_generator_is_refused(calibration, tmp_path):
+    vectors, made = calibration
+    made.save(tmp_path)
+    with pytest.raises(InvalidGenerator, match="made for another weight generator"):
+        Calibration.load(tmp_path, vectors, generator_sha256="b" * 64)
 
 
 def test_damage_to_a_calibration_is_found(calibration, tmp_path):
     vectors, made = calibration
     path = tmp_path / "calibration.json"
     data = made.to_bytes()
+
+    def load():
+        return Calibration.load(tmp_path, vectors, generator_sha256=GENERATOR)
+
     for damaged in [*flipped(data, 40, seed=0), *cut_off(data, 10), b"{}", json.dumps([]).encode()]:
         path.write_bytes(damaged)
-        assert outcome(lambda: Calibration.load(tmp_path, vectors)) is InvalidGenerator
+        assert outcome(load) is InvalidGenerator
     path.unlink()
     with pytest.raises(InitzooError, match="cannot be read"):
-        Calibration.load(tmp_path, vectors)
+        load()

@@ -21,7 +21,18 @@ from initzoo.zoo import Zoo
 
 __all__ = ["kept_zoo", "tiny_zoo"]
 
-HEAVY = ("torch", "gradio", "datasets", "cv2", "PIL", "scipy", "skimage", "huggingface_hub", "transformers")
+HEAVY = (
+    "torch",
+    "tokenizers",
+    "gradio",
+    "datasets",
+    "cv2",
+    "PIL",
+    "scipy",
+    "skimage",
+    "huggingface_hub",
+    "transformers",
+)
 
 
 @pytest.fixture(autouse=True)

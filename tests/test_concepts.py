@@ -19,6 +19,7 @@ from initzoo.concepts import (
     family_of,
     find_concept,
     load_concepts,
+    load_practice,
     normalise_words,
 )
 from initzoo.concepts.files import catalog_presets
@@ -259,3 +260,30 @@ def test_shared_wording_is_refused() -> None:
     for first, second in combinations([concept("a"), concept("b")], 2):
         with pytest.raises(InvalidConcepts, match="'One Word' names both 'a' and 'b'"):
             check_concepts([first, second])
+
+
+def test_practice_has_no_held_out_words_teachers_or_listed_compositions(catalog):
+    more = load_practice()
+    listed = {concept.id: concept for concept in catalog}
+    held_out = [concept for concept in catalog if concept.split != "train"]
+    kept = {normalise_words(wording) for concept in catalog for wording in concept.test_prompts}
+    kept |= {normalise_words(wording) for concept in held_out for wording in concept.prompts}
+    assert not kept & {normalise_words(wording) for concept in more for wording in concept.prompts}
+    assert not {concept.teacher for concept in held_out} & {concept.teacher for concept in more}
+    known = [concept for concept in more if concept.id in listed]
+    assert {concept.id for concept in known} == {
+        concept.id for concept in catalog if concept.split == "train"
+    }
+    assert all(concept.prompts[:12] == listed[concept.id].prompts[:12] for concept in known)
+    assert len(more) - len(known) > 2000
+    owners = Counter(normalise_words(wording) for concept in more for wording in concept.prompts)
+    assert max(owners.values()) == 1
+    assert load_practice(n_compositions=10, n_wordings=13) == load_practice(n_compositions=10, n_wordings=13)
+
+
+def test_a_plain_list_of_concepts_gives_no_practice(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[[concept]]\nid = "mine"\nprompts = ["mine"]\nteacher = [{operator = "sepia", strength = 0.8}]\n'
+    )
+    assert load_practice(path) == []

@@ -276,6 +276,11 @@ def test_evaluation_has_every_split_method_and_figure(zoo, generators, settings)
         assert "gap_closed" in section
     assert set(report["heldout-composed"]["families"]) == {"light"}
     assert report["heldout-new"]["novelty"]["word"]["n_concepts"] == 2
+    composed = report["heldout-composed"]
+    for method in ("generated", "mean"):
+        halves = [composed["wording"][name]["psnr"][method] for name in ("plain", "test")]
+        assert composed["psnr"][method] == pytest.approx(np.mean(halves), abs=1e-3)
+    assert report["train-unseen-wordings"]["wording"] == {}
     memory = report["memorisation"]
     assert memory["n_generated"] == 5
     assert memory["wrong_pixels"]["n_concepts"] == 3
@@ -365,6 +370,40 @@ def test_command_writes_figures_pictures_and_calibration(zoo, generators, photo_
     again = run_command(*words, "--out", out)
     assert isinstance(again.exception, OutputError)
     assert "evaluation.json exists already" in str(again.exception)
+
+
+def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
+    asked = Zoo.from_pretrained(make_zoo(tmp_path / "asked", concepts=CONCEPTS, change=teachable))
+    generator = make_generator(asked, 1)
+    generator.config = replace(
+        generator.config,
+        text={"encoder": "an-encoder", "licence": "Apache-2.0"},
+        training={
+            "n_wordings": 12345,
+            "weights": {"n_steps": 0},
+            "behaviour": {"n_steps": 8},
+            "start": {"weights": {"n_steps": 7}, "behaviour": {"n_steps": 1000}},
+        },
+    )
+    model = asked.folder / "model"
+    generator.save_pretrained(model / "weight_generator")
+    other = tmp_path / "other"
+    make_generator(asked, 2).save_pretrained(other)
+    done = run_command(
+        "--zoo", asked.folder, "--photos", photo_folder, "--out", model, "--also", f"regressor={other}",
+        "--workers", 1, "--calibrate",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    card, report = (model / "README.md").read_text(), json.loads((model / "evaluation.json").read_text())
+    assert "12,345 wordings" in card
+    assert "an-encoder (Apache-2.0)" in card
+    assert "(7 steps)" in card
+    assert "(1,008 steps)" in card
+    for method in ("kernel_ridge", "regressor", "generated"):
+        assert f"{report['heldout-composed']['psnr'][method]:.2f} [" in card
+    share = report["heldout-composed"]["gap_closed"]
+    assert (f"| {share:.3f} [" if share is not None else "| - |") in card
+    assert "| new word |" in card
 
 
 def test_command_asks_for_concepts_of_ones_own(zoo, generators, photo_folder, tmp_path):

@@ -11,6 +11,7 @@ from zoo_fixtures import make_zoo
 
 import initzoo.generator_training.loop as loop
 from initzoo.cli.generator import generator as generator_group
+from initzoo.concepts import Concept
 from initzoo.errors import TrainingError
 from initzoo.generator_training import (
     CropPlan,
@@ -66,6 +67,8 @@ def quick(**changes):
         block_size=16,
         width=48,
         n_lanes=2,
+        word_noise=0.0,
+        n_fillers=0,
     )
     return replace(settings, **changes)
 
@@ -119,6 +122,40 @@ def test_word_table_draws_wordings_of_the_right_concepts(data, words):
     assert thinned.known.any(dim=1).all()
     assert thinned.known.sum() < batch.known.sum()
     assert not table.draw(concepts, rng, quick(words_dropout=1.0)).known.any()
+
+
+def test_half_of_the_wordings_are_filled_with_frequent_words_that_none_holds(data):
+    words = TokenVectors.tiny([*VOCABULARY.split(), "could", "you", "please"], n_values=8)
+    table = WordTable.make(data.prompts, words)
+    taught = {token for prompts in data.prompts for prompt in prompts for token in words.tokenise(prompt)}
+    fillers = words.frequent_tokens(100, without=sorted(taught))
+    assert {"could", "you", "please"} <= {words._tokenizer.id_to_token(token) for token in fillers}
+    concepts = np.array([0, 1, 2, 3] * 25)
+    settings = quick(token_dropout=0.0, learned_dropout=0.0, n_fillers=3)
+    batch = table.draw(concepts, np.random.default_rng(0), settings)
+    added = 0
+    for row, concept in enumerate(concepts):
+        is_taught = batch.learned[row].numpy() > 0
+        known = batch.known[row].numpy()
+        sequences = [words.encode_as_sequence(prompt) for prompt in data.prompts[concept]]
+        assert any(np.array_equal(batch.vectors[row].numpy()[is_taught], one) for one in sequences)
+        assert 0 <= known.sum() - is_taught.sum() <= 3
+        added += known.sum() > is_taught.sum()
+    assert 30 < added < 70
+
+
+def test_training_goes_on_from_a_generator_with_the_second_stage(data, words, photo_folder, tmp_path):
+    first = train(data, words, quick(), tmp_path / "run", photo_folder)
+    first.save_pretrained(tmp_path / "first")
+    start = WeightGenerator.from_pretrained(tmp_path / "first")
+    still = quick(behaviour=replace(quick().behaviour, n_steps=0))
+    same = train(data, words, still, tmp_path / "run", photo_folder, start=start)
+    assert bytes_of(same, tmp_path / "a") == bytes_of(first, tmp_path / "b")
+    further = train(data, words, quick(), tmp_path / "run", photo_folder, start=start)
+    assert bytes_of(further, tmp_path / "c") != bytes_of(first, tmp_path / "b")
+    assert further.config.training["start"] == first.config.training
+    with pytest.raises(TrainingError, match="go on from has another base"):
+        train(data, words, quick(width=96), tmp_path / "run", photo_folder, start=start)
 
 
 def test_lanes_share_out_a_batch(data, words):
@@ -222,6 +259,23 @@ def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, p
     assert objective._base.values.grad is None
 
 
+def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, photo_folder, tmp_path):
+    plan = plan_for(photo_folder)
+    make_crops(data.teachers, tmp_path, plan, n_workers=1)
+    settings = quick(crop_size=plan.crop_size // 2, behaviour=replace(quick().behaviour, n_steps=10))
+    table = WordTable.make(data.prompts, words)
+    objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
+    denoiser = build_denoiser("joint", settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8), seed=0)
+    sides, run = [], objective._base.forward
+    objective._base.forward = lambda images, adapters: (
+        sides.append(images.shape[-1]),
+        run(images, adapters),
+    )[1]
+    for step in (0, 8, 9):
+        objective.loss(denoiser, step, 0)
+    assert sides == [plan.crop_size // 2, plan.crop_size // 2, plan.crop_size]
+
+
 def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_path):
     from initzoo.blocks import join_blocks
     from initzoo.networks.adapted import adapter_from_arrays
@@ -255,7 +309,12 @@ def test_a_damaged_snapshot_is_named(data, words, photo_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"kind": "other"}, "kind must be"), ({"train_share": 0.0}, "train_share"), ({"n_lanes": 3}, "3 lanes")],
+    [
+        ({"kind": "other"}, "kind must be"),
+        ({"train_share": 0.0}, "train_share"),
+        ({"n_lanes": 3}, "3 lanes"),
+        ({"crop_size": 30}, "multiple of 4"),
+    ],
 )
 def test_wrong_settings_are_refused(changes, said):
     with pytest.raises(ValueError, match=said):
@@ -281,7 +340,7 @@ def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, 
     result = CliRunner().invoke(generator_group, [*command, "--out", str(tmp_path / "new"), "--json"])
     assert result.exit_code == 0, result.output
     config = json.loads(result.stdout)["config"]
-    assert config["n_train_concepts"] == 4
+    assert config["n_train_concepts"] == 2  # --quick learns from a tenth, but two at least
     loaded = WeightGenerator.from_pretrained(tmp_path / "new")
     assert (
         loaded.generate("navy to gold").shape == Zoo.from_pretrained(zoo_folder).blocks("navy-to-gold").shape
@@ -311,3 +370,26 @@ def test_training_may_weigh_errors_by_sensitivity(data, words, photo_folder, tmp
     one = bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a")
     assert next((tmp_path / "run").glob("weights-*/sensitivity.npy")).stat().st_size > 0
     assert bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a") == one
+
+
+def test_practice_gives_half_of_the_second_stage_and_no_target_of_weights(
+    data, words, photo_folder, tmp_path
+):
+    more = Concept("fade", "tone", "train", "", data.teachers[0], ("make it a gold drawing",), (), "", "")
+    known = Concept(data.concept_ids[0], "tone", "train", "", data.teachers[0], ("paint",), (), "", "")
+    widened = data.with_practice([more, known])
+    assert [concept.id for concept in widened.practice] == ["fade"]
+    assert widened.prompts[0] == (*data.prompts[0], "paint")
+    assert widened.digest != data.digest
+    plan, settings = plan_for(photo_folder), quick()
+    make_crops(widened.all_teachers, tmp_path, plan, n_workers=1)
+    table = WordTable.make(widened.all_prompts, words)
+    objective = BehaviourObjective(widened, settings, table, crops=tmp_path, crop_plan=plan)
+    seen = [objective._draws.draw(step, lane) for step in range(20) for lane in (0, 1)]
+    practised = [part.concepts == len(data.concept_ids) for part in seen]
+    assert sum(map(sum, practised)) == 20  # one of the two concepts of each step
+    for part, mask in zip(seen, practised, strict=True):
+        assert (part.timesteps.numpy()[mask] == 1).all()
+        assert not part.clean.numpy()[mask].any()
+    first = WeightObjective(widened, settings, table)
+    assert max(first._draws.draw(step, 0).concepts.max() for step in range(20)) < len(data.concept_ids)

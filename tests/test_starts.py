@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from zoo_fixtures import TINY_RECIPE, kept_zoo, make_zoo, random_base
+from zoo_fixtures import TINY_RECIPE, generating_zoo, kept_generating_zoo, kept_zoo, make_zoo, random_base
 
 from initzoo.bases import write_base
 from initzoo.errors import ChecksumMismatch, FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
@@ -15,7 +15,7 @@ from initzoo.scores import Score
 from initzoo.starts import open_start
 from initzoo.zoo import Zoo
 
-__all__ = ["kept_zoo"]
+__all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo"]
 
 
 @pytest.fixture
@@ -50,14 +50,17 @@ def test_an_adapter_alone_computes_what_the_merged_network_computes(zoo, images)
 
 
 @pytest.mark.parametrize("adapter_only", [False, True])
-def test_a_start_becomes_an_init_that_loads(zoo, tmp_path, adapter_only):
-    start = open_start("pencil sketch", zoo, adapter_only=adapter_only)
+@pytest.mark.parametrize("words", ["pencil sketch", "faded teal charcoal at dusk"])
+def test_a_start_becomes_an_init_that_loads(kept_generating_zoo, tmp_path, adapter_only, words):
+    zoo = Zoo.from_pretrained(kept_generating_zoo)
+    start = open_start(words, zoo, adapter_only=adapter_only)
     init = start.to_init(start.weights_of(start.network), score=Score(25.0, 0.5), source="a test")
     init.save(tmp_path / "made.safetensors")
     again = Init.load(tmp_path / "made.safetensors")
     assert (again.metadata.origin, again.metadata.source) == ("fine-tuned", "a test")
     assert again.metadata.scores == {"psnr": 25.0, "ssim": 0.5}
     assert again.kind == ("adapter" if adapter_only else "merged")
+    assert again.metadata.generation == zoo.pull(words).metadata.generation
     Pix2Pix.from_pretrained(tmp_path / "made.safetensors", zoo=zoo)
 
 

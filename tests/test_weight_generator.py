@@ -18,7 +18,7 @@ from initzoo.errors import (
     LayoutMismatch,
     OutputError,
 )
-from initzoo.seals import BLANK_SEAL, seal
+from initzoo.seals import BLANK_SEAL, DamagedFile, seal
 from initzoo.tensor_files import decode_tensors, encode_tensors
 from initzoo.weight_generator import GeneratorConfig, WeightGenerator, build_denoiser
 from initzoo.words import TokenVectors
@@ -219,3 +219,42 @@ def test_other_word_vectors_are_noticed(folder):
     with pytest.raises(InvalidGenerator, match="have 4 values a token, the denoiser expects 8"):
         WeightGenerator.from_pretrained(folder)
     assert issubclass(InvalidGenerator, InitzooError)
+
+
+def with_learned_words():
+    """A generator in which `navy` and `gold`, tokens 1 and 3, have learned vectors of their own."""
+    plain = make_generator().config
+    shape = replace(plain.shape, n_learned=2)
+    learned = make_generator(shape=shape, learned_tokens=(1, 3))
+    denoiser = build_denoiser("joint", shape, seed=0)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
+    return WeightGenerator(
+        learned.config, denoiser, learned.words, mean=learned.mean, scale=learned.scale
+    ), denoiser
+
+
+def test_learned_words_are_kept_and_belong_to_their_token(tmp_path):
+    generator, denoiser = with_learned_words()
+    generator.save_pretrained(tmp_path / "generator")
+    again = WeightGenerator.from_pretrained(tmp_path / "generator")
+    assert again.config.learned_tokens == (1, 3)
+    before = {words: again.generate(words) for words in ("navy", "gold", "sketch")}
+    assert all(np.array_equal(generator.generate(words), blocks) for words, blocks in before.items())
+    with torch.no_grad():
+        denoiser.words.learned[1] += 1  # the second row: "gold"
+    changed = WeightGenerator(
+        generator.config, denoiser, generator.words, mean=generator.mean, scale=generator.scale
+    )
+    assert np.array_equal(changed.generate("navy"), before["navy"])
+    assert np.array_equal(changed.generate("sketch"), before["sketch"])
+    assert not np.array_equal(changed.generate("gold"), before["gold"])
+
+
+@pytest.mark.parametrize("tokens", [[1], [1, 1], [1, -3], [1, "3"]])
+def test_learned_words_that_are_not_the_denoisers_are_refused(tmp_path, tokens):
+    generator, _ = with_learned_words()
+    values = generator.config.to_dict() | {"learned_tokens": tokens}
+    with pytest.raises(DamagedFile, match="learned tokens"):
+        GeneratorConfig.from_dict(values)

@@ -37,6 +37,7 @@ def main() -> None:
             ["--help"],
             ["pull", "pencil sketch", "--force"],
             ["pull", "pencil sketch", "--force", "--json"],
+            ["pull", "faded teal charcoal at dusk", "--force"],
             ["show", "pencil sketch"],
             ["search", "watercolour"],
             ["verify"],

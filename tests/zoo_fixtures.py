@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from initzoo.bases import weight_shapes, write_base
-from initzoo.blocks import split_blocks
+from initzoo.blocks import split_blocks, value_mask
 from initzoo.errors import InitzooError
 from initzoo.index import IndexRow, write_index
 from initzoo.recipes import NetworkShape, Recipe
@@ -47,6 +51,13 @@ TINY_CONCEPTS = (
         "remove-haze", ("remove haze", "clear the mist away"), family="restoration", split="heldout-new"
     ),
 )
+
+_PROMPTS = " ".join(prompt for concept in TINY_CONCEPTS for prompt in concept.prompts)
+GENERATOR_WORDS = (
+    *sorted(set(re.findall("[a-z]+", _PROMPTS.lower()))),
+    *("faded", "teal", "at", "dusk", "asdf", "qwer"),
+)
+"""The words that the tiny weight generator knows."""
 
 
 def random_adapter(recipe: Recipe, seed: int) -> dict[str, np.ndarray]:
@@ -127,6 +138,54 @@ def make_zoo(
     return folder
 
 
+def add_generator(zoo_folder: Path, *, seed: int = 0, is_calibrated: bool = True, **changes: Any) -> Path:
+    """Put a weight generator into a tiny zoo, whole in all but the training; gives its folder.
+
+    Another seed gives other weights and token vectors; `changes` alter its config, e.g. the base that it is
+    made for.
+    """
+    import torch
+
+    from initzoo.bases import read_base_config
+    from initzoo.calibration import Calibration, PsnrRanges
+    from initzoo.diffusion import DenoiserShape
+    from initzoo.text_space import TaughtWords
+    from initzoo.weight_generator import GeneratorConfig, WeightGenerator, build_denoiser
+    from initzoo.words import TokenVectors
+
+    base = read_base_config(zoo_folder / "model" / "base" / "tiny")
+    layout = changes.get("layout", base.layout)
+    shape = DenoiserShape(
+        n_blocks=layout.n_blocks, block_size=layout.block_size, n_word_values=8, width=48, n_layers=1
+    )
+    config = GeneratorConfig("joint", shape, layout, base.recipe.name, base.base_sha256, n_train_concepts=4)
+    denoiser = build_denoiser("joint", shape, seed=seed)
+    with torch.no_grad():
+        for number, parameter in enumerate(denoiser.parameters()):
+            draw = torch.Generator().manual_seed(number)
+            parameter += 0.02 * torch.randn(parameter.shape, generator=draw)
+    vectors = TokenVectors.tiny(GENERATOR_WORDS[seed:], n_values=8)
+    rng = np.random.default_rng(0)
+    mask = value_mask(layout)
+    mean, scale = rng.normal(size=mask.shape) * mask, np.where(mask, 0.5, 1)
+    generator = WeightGenerator(
+        replace(config, **changes),
+        denoiser,
+        vectors,
+        mean=mean.astype(np.float32),
+        scale=scale.astype(np.float32),
+    )
+    folder = zoo_folder / "model" / "weight_generator"
+    generator.save_pretrained(folder)
+    if is_calibrated:
+        taught = [concept.prompts for concept in TINY_CONCEPTS if concept.split == "train"]
+        ranges = PsnrRanges((0.0, 0.5, 1.0), (20.0, 18.0, 10.0), (30.0, 26.0, 14.0), 0.4, 0.9, 0.85, 9, 9)
+        words = TaughtWords.from_wordings(vectors, taught)
+        digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+        Calibration(words, ranges, vectors.digest, digest).save(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def kept_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny zoo that tests only read."""
@@ -137,6 +196,20 @@ def kept_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_zoo(tmp_path: Path) -> Path:
     """A tiny zoo that a test may damage."""
     return make_zoo(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def kept_generating_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny zoo with a weight generator that tests only read."""
+    folder = make_zoo(tmp_path_factory.mktemp("zoos") / "generating")
+    add_generator(folder)
+    return folder
+
+
+@pytest.fixture
+def generating_zoo(kept_generating_zoo: Path, tmp_path: Path) -> Path:
+    """A tiny zoo with a weight generator that a test may damage."""
+    return shutil.copytree(kept_generating_zoo, tmp_path / "generating")
 
 
 def flipped(data: bytes, n_times: int, seed: int) -> Iterator[bytes]:

@@ -9,12 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from initzoo.cards.generator import generator_section
+from initzoo.cards.tables import markdown_table
 from initzoo.errors import InvalidZoo
 from initzoo.index import IndexRow
 from initzoo.outputs import write_bytes
 from initzoo.zoo import Zoo
 
-__all__ = ["dataset_card", "model_card", "write_cards"]
+__all__ = ["dataset_card", "model_card", "write_cards", "write_model_card"]
 
 _SPLITS = {
     "train": "what the base, the shared A and everything else that is tuned may see",
@@ -30,10 +32,21 @@ def write_cards(zoo: Zoo) -> list[Path]:
         InvalidZoo: the zoo is damaged, or its `dataset/harvest.json` is missing.
         OutputError: a card cannot be written.
     """
-    paths = [zoo.folder / "dataset" / "README.md", zoo.folder / "model" / "README.md"]
-    for path, text in zip(paths, (dataset_card(zoo), model_card(zoo)), strict=True):
-        write_bytes(path, text.encode(), force=True)
-    return paths
+    path = zoo.folder / "dataset" / "README.md"
+    write_bytes(path, dataset_card(zoo).encode(), force=True)
+    return [path, write_model_card(zoo)]
+
+
+def write_model_card(zoo: Zoo) -> Path:
+    """Write `model/README.md` of a zoo in a folder, replacing an older one.
+
+    Raises:
+        InvalidZoo: the zoo is damaged, or has a weight generator without an `evaluation.json`.
+        OutputError: the card cannot be written.
+    """
+    path = zoo.folder / "model" / "README.md"
+    write_bytes(path, model_card(zoo).encode(), force=True)
+    return path
 
 
 def dataset_card(zoo: Zoo) -> str:
@@ -58,7 +71,7 @@ def dataset_card(zoo: Zoo) -> str:
         n_blocks=layout.n_blocks,
         block_size=layout.block_size,
         payload_size=f"{sum(row.byte_end - row.byte_start for row in rows) / 1e6:.1f} MB",
-        splits=_table(("split", "concepts", "what it is"), _split_lines(rows)),
+        splits=markdown_table(("split", "concepts", "what it is"), _split_lines(rows)),
         novelties=_counted(row.novelty for row in rows if row.split == "heldout-new"),
         photo_size=recipe.photo_size,
         scores_train=_score_table(rows, "train"),
@@ -82,10 +95,10 @@ def dataset_card(zoo: Zoo) -> str:
 
 
 def model_card(zoo: Zoo) -> str:
-    """The card of a zoo's model: the base that its checkpoints share.
+    """The card of a zoo's model: the base that its checkpoints share, and the weight generator if it has one.
 
     Raises:
-        InvalidZoo: the zoo is damaged.
+        InvalidZoo: the zoo is damaged, or has a weight generator without an `evaluation.json`.
     """
     recipe, layout, base = zoo.recipe, zoo.layout, zoo.base()
     layers = [
@@ -100,7 +113,8 @@ def model_card(zoo: Zoo) -> str:
         n_values=f"{layout.n_values:,}",
         n_blocks=layout.n_blocks,
         block_size=layout.block_size,
-        layers=_table(("layer", "channels", "kernel", "stride", "rank"), layers),
+        weight_generator=generator_section(zoo.folder / "model"),
+        layers=markdown_table(("layer", "channels", "kernel", "stride", "rank"), layers),
     )
 
 
@@ -115,11 +129,6 @@ def _read_report(zoo: Zoo) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InvalidZoo(f"cannot read '{path}', which a harvest leaves: {error}. Harvest again.") from error
     return report
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _split_lines(rows: Sequence[IndexRow]) -> list[tuple[str, str, str]]:
@@ -141,7 +150,7 @@ def _score_table(rows: Sequence[IndexRow], split: str) -> str:
             for kind in ("_untouched", "_mean", "")
         ]
         lines.append((family, str(len(group)), *cells))
-    return _table(("family", "concepts", "untouched photo", "mean of the zoo", "checkpoint"), lines)
+    return markdown_table(("family", "concepts", "untouched photo", "mean of the zoo", "checkpoint"), lines)
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -43,8 +43,8 @@ def diagnose(
 ) -> None:
     """Look at every layer of INIT: do signals and gradients pass, do units differ, are any dead?
 
-    INIT is a pulled file, any safetensors file with weights of the same network, words that name a concept
-    of the zoo, or the name of an initialization, such as zeros, he_normal, base or generated.
+    INIT is a pulled file, any safetensors file with weights of the same network, words for an edit, or
+    the name of an initialization, such as zeros, he_normal, base or generated.
     """
     from initzoo.diagnosis import diagnose as run_diagnosis
     from initzoo.diagnosis import draw_diagnosis, sample_images

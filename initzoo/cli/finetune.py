@@ -91,8 +91,8 @@ def finetune(
 ) -> None:
     """Train INIT further on pairs, and keep the weights that do best on pairs it does not learn from.
 
-    INIT is a pulled file, words that name a concept of the zoo, or the name of an initialization. Without
-    --adapter-only all weights are trained. It may be stopped, or killed, at any moment; the same command
+    INIT is a pulled file, words for an edit, or the name of an initialization. Without --adapter-only all
+    weights are trained. It may be stopped, or killed, at any moment; the same command
     goes on.
     """
     from tqdm import tqdm

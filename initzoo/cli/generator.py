@@ -30,8 +30,15 @@ generator.add_command(evaluate)
     "--text", type=_PATH, help="Folder of token vectors; those of the bundled generator by default."
 )
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new weight generator.")
+@click.option("--start", type=_PATH, help="Go on from this weight generator, with the second stage alone.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
+@click.option(
+    "--practice",
+    type=_PATH,
+    help="Catalog whose train looks are composed further; the bundled zoo has its own.",
+)
+@click.option("--no-practice", is_flag=True, help="Learn from the zoo's concepts and wordings alone.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
 @click.option("--quick", is_flag=True, help="Train hardly at all: to see that everything works.")
 @click.option(
@@ -43,6 +50,7 @@ generator.add_command(evaluate)
 )
 @click.option("--regressor", is_flag=True, help="No noise and no timestep: words in, weights out.")
 @click.option("--pooled-words", is_flag=True, help="One mean vector in place of the words' sequence.")
+@click.option("--static-words", is_flag=True, help="No learned vectors for the words of train wordings.")
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
 @click.option(
     "--train-share",
@@ -65,8 +73,13 @@ generator.add_command(evaluate)
 @click.option("--behaviour-batch", type=click.IntRange(2), help="Concepts in a step of the second stage.")
 @click.option("--behaviour-rate", type=click.FloatRange(0, min_open=True), help="Its learning rate.")
 @click.option("--crops", "n_crops", type=click.IntRange(1, 48), help="Crops of a concept in such a step.")
+@click.option("--crop-size", type=click.IntRange(8, 64), help="Side of the parts of crops that it sees.")
 @click.option("--sharpness", type=click.FloatRange(0), help="How much more small image errors count.")
-@click.option("--by-sensitivity", is_flag=True, help="Weigh each weight's error by what it does to images.")
+@click.option(
+    "--by-sensitivity/--by-variance",
+    default=None,
+    help="Weigh each weight's error by what it does to images, too, or by how much it varies only.",
+)
 @click.option(
     "--token-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often a token is left out."
 )
@@ -80,6 +93,7 @@ def train(
     zoo: str,
     text: Path | None,
     out: Path,
+    start: Path | None,
     run_folder: Path | None,
     photos: Path | None,
     workers: int | None,
@@ -92,24 +106,33 @@ def train(
     It may be stopped, or killed, at any moment; the same command goes on, and ends with the same bytes.
     """
     import time
+    from dataclasses import replace
 
-    from initzoo.generator_training import CropPlan, TrainingData, train_generator
+    from initzoo.concepts import load_practice
+    from initzoo.generator_training import CropPlan, TrainingData, quick_crops, train_generator
+    from initzoo.weight_generator import WeightGenerator
     from initzoo.words import TokenVectors
-    from initzoo.zoo import Zoo
+    from initzoo.zoo import BUNDLED_ZOO, Zoo
 
+    practice, no_practice = chosen.pop("practice"), chosen.pop("no_practice") or chosen["quick"]
+    crops = quick_crops() if chosen["quick"] else CropPlan()
     settings = _settings(chosen)
     opened = Zoo.from_pretrained(zoo)
+    data = TrainingData.from_zoo(opened)
+    if not no_practice and (practice or opened.name == BUNDLED_ZOO):
+        data = data.with_practice(load_practice(practice))
     words = TokenVectors.from_folder(text or opened.folder / "model" / "weight_generator" / "text")
     _check_free(out, force)
     begin = time.perf_counter()
     with _Bars() as bars:
         result = train_generator(
-            TrainingData.from_zoo(opened),
+            data,
             words,
             settings,
             run_folder or out.with_name(out.name + ".run"),
             n_workers=workers,
-            crop_plan=CropPlan(photos=photos, crop_size=opened.recipe.crop_size),
+            crop_plan=replace(crops, photos=photos, crop_size=opened.recipe.crop_size),
+            start=WeightGenerator.from_pretrained(start) if start else None,
             callback=bars.show,
         )
     result.save_pretrained(out, force=force)
@@ -164,6 +187,7 @@ def _settings(chosen: dict[str, Any]) -> Any:
         stages["behaviour"] = replace(stages["behaviour"], n_steps=0)
     quick = chosen.pop("quick")
     chosen["block_size"] = int(chosen["block_size"])
+    chosen["learned_words"] = not chosen.pop("static_words")
     given = {name: value for name, value in chosen.items() if value is not None}
     try:
         settings = replace(default, **stages, **given)

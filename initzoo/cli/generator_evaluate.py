@@ -53,7 +53,11 @@ def evaluate(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Measure a weight generator on words that it never saw, beside the mean, retrieval and regressions."""
+    """Measure a weight generator on words that it never saw, beside the mean, retrieval and regressions.
+
+    With the zoo's own folder model/ as --out, the model's card is written anew, too.
+    """
+    from initzoo.cards import write_model_card
     from initzoo.plots import check_plotting
     from initzoo.zoo import Zoo
 
@@ -68,6 +72,8 @@ def evaluate(
         _write(found, out, force=force)
     if calibrate:
         _calibration_of(found).save(generator, force=force)
+    if out and out.resolve() == (zoo.folder / "model").resolve():
+        write_model_card(zoo)
     if as_json:
         echo_json(found.report)
         return
@@ -216,7 +222,7 @@ def _split_lines(split: str, section: Mapping[str, Any]) -> list[str]:
             more = section["difference"][method]
             line += f"  {more['psnr']:+6.2f} [{more['interval'][0]:+6.2f}, {more['interval'][1]:+6.2f}]"
         lines.append(line)
-    for key in ("families", "novelty"):
+    for key in ("families", "novelty", "wording"):
         if section[key]:
             lines.append(
                 f"  {key:14} {'n':>6} {'mean':>7} {'ridge':>7} {'generated':>9} {'trained':>7} {'gap':>6}"

@@ -14,7 +14,7 @@ from initzoo.errors import InitzooError
 __all__ = ["COMMANDS", "LazyGroup", "main"]
 
 COMMANDS = {
-    "pull": "initzoo.cli.using:pull",
+    "pull": "initzoo.cli.pulling:pull",
     "search": "initzoo.cli.using:search",
     "show": "initzoo.cli.using:show",
     "apply": "initzoo.cli.using:apply",

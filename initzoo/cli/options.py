@@ -1,14 +1,17 @@
-"""What several commands share: options as decorators, the example that ends a help text, JSON out."""
+"""What several commands share: options as decorators, the example that ends a help text, results out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["echo_json", "example", "force_option", "json_option"]
+if TYPE_CHECKING:
+    from initzoo.index import Match
+
+__all__ = ["echo_json", "example", "force_option", "json_option", "match_to_json", "readable_size"]
 
 
 def example(command: str) -> str:
@@ -36,3 +39,21 @@ def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def echo_json(result: object) -> None:
     """Print a result of plain lists, dicts, texts and numbers on standard output."""
     click.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def match_to_json(match: Match) -> dict[str, Any]:
+    """A concept that is near to some words, as plain JSON values."""
+    return {"concept": match.concept_id, "prompt": match.prompt, "similarity": match.similarity}
+
+
+def readable_size(n_bytes: int) -> str:
+    """Bytes for people, in steps of 1000.
+
+    Example:
+        >>> readable_size(315_080)
+        '315.1 KB'
+    """
+    for unit, size in (("MB", 1e6), ("KB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes} bytes"

@@ -1,11 +1,8 @@
-"""`initzoo pull`, `search`, `show`, `apply` and `verify`: what a user does with a zoo."""
+"""`initzoo search`, `show`, `apply` and `verify`: what a user does with a zoo, beside `pull`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.cli.options import echo_json, example, force_option, json_option, match_to_json, readable_size
 
 if TYPE_CHECKING:
-    from initzoo.index import IndexRow, Match
     from initzoo.inits import Init
 
-__all__ = ["apply", "pull", "search", "show", "verify", "zoo_option"]
+__all__ = ["DEFAULT_ZOO", "apply", "search", "show", "verify", "zoo_option"]
 
-_DEFAULT_ZOO = "starter"
+DEFAULT_ZOO = "starter"
 
 
 def zoo_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,56 +26,12 @@ def zoo_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--zoo",
         "zoo_name",
         envvar="INITZOO_ZOO",
-        default=_DEFAULT_ZOO,
+        default=DEFAULT_ZOO,
         show_default=True,
         show_envvar=True,
         metavar="ZOO",
         help="Name or folder of the zoo.",
     )(function)
-
-
-@click.command(epilog=example('initzoo pull "pencil sketch"'))
-@click.argument("concept", nargs=-1, required=True)
-@zoo_option
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), help="File to write; without it, the concept's id here."
-)
-@click.option("--adapter-only", is_flag=True, help="Write the adapter alone, not merged with the base.")
-@click.option("--dry-run", is_flag=True, help="Do everything except writing the file.")
-@force_option
-@json_option
-def pull(
-    concept: tuple[str, ...],
-    zoo_name: str,
-    out: Path | None,
-    adapter_only: bool,
-    dry_run: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Write the init of CONCEPT, which is an id or any wording of a concept of the zoo."""
-    from initzoo.zoo import Zoo
-
-    words = " ".join(concept)
-    zoo = Zoo.from_pretrained(zoo_name)
-    init = zoo.pull(words, adapter_only=adapter_only)
-    row = zoo.find(words)
-    out = out or Path(f"{row.concept_id}.safetensors")
-    data = init.to_bytes()
-    state = _write(out, data, force=force, dry_run=dry_run)
-    if as_json:
-        nearest = [_match_to_json(match) for match in zoo.index.nearest(words)]
-        result = _init_to_json(init, row) | {"path": str(out), "state": state, "bytes": len(data)}
-        echo_json(result | {"sha256": hashlib.sha256(data).hexdigest(), "nearest": nearest})
-        return
-    revision, size = zoo.revision[:7], _readable_size(len(data))
-    note = "" if state == "written" else f" ({state})"
-    click.echo(
-        f"{row.concept_id}  {zoo.name}  revision {revision}  {init.metadata.origin}  {row.n_blocks} blocks  "
-        f"{size}  sha256 ok  -> {out}{note}"
-    )
-    zoo_part = f" --zoo {shlex.quote(zoo_name)}" if adapter_only and zoo_name != _DEFAULT_ZOO else ""
-    click.echo(f"next: initzoo apply {shlex.quote(str(out))} PHOTO.jpg -o OUT.png{zoo_part}", err=True)
 
 
 @click.command(epilog=example("initzoo search watercolour"))
@@ -99,7 +51,7 @@ def search(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None
     rows = {match.concept_id: zoo.index.row(match.concept_id) for match in matches}
     if as_json:
         results = [
-            _match_to_json(match) | {"family": row.family, "split": row.split}
+            match_to_json(match) | {"family": row.family, "split": row.split}
             for match, row in zip(matches, rows.values(), strict=True)
         ]
         echo_json({"words": text, "zoo": zoo.name, "revision": zoo.revision, "results": results})
@@ -129,7 +81,7 @@ def show(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
         echo_json(values)
         return
     steps = teacher if isinstance(teacher, str) else json.dumps(teacher, ensure_ascii=False)
-    size = _readable_size(row.byte_end - row.byte_start)
+    size = readable_size(row.byte_end - row.byte_start)
     lines = {
         "concept": row.concept_id,
         "family": row.family,
@@ -157,7 +109,7 @@ def show(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
 @zoo_option
 @force_option
 def apply(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> None:
-    """Edit IMAGE with INIT, which is a pulled file, or words that name a concept of the zoo."""
+    """Edit IMAGE with INIT, which is a pulled file, or words as `initzoo pull` takes them."""
     from initzoo.errors import OutputError
     from initzoo.images import read_image, write_image
     from initzoo.seals import is_file
@@ -171,6 +123,9 @@ def apply(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> None
 
     write_image(out, Pix2Pix.from_init(ready).edit(pixels), force=force)
     height, width = pixels.shape[:2]
+    generation = ready.metadata.generation
+    if generation is not None and not is_file(init):
+        click.echo(f"no concept of the zoo: generated, {generation.prospect}", err=True)
     click.echo(f"{ready.metadata.concept}  {image}  {width}x{height}  -> {out}")
 
 
@@ -193,7 +148,7 @@ def verify(target: str | None, zoo_name: str, as_json: bool) -> None:
         echo_json(asdict(report) | {"ok": not report.problems})
     elif not report.problems:
         counts = f"{_count(report.n_checkpoints, 'checkpoint')}  {_count(report.n_files, 'file')}"
-        click.echo(f"{report.target}  {report.kind}  {counts}  {_readable_size(report.n_bytes)}  all ok")
+        click.echo(f"{report.target}  {report.kind}  {counts}  {readable_size(report.n_bytes)}  all ok")
     else:
         for problem in report.problems:
             click.echo(problem, err=True)
@@ -211,51 +166,6 @@ def _find_init(target: str, zoo_name: str) -> Init:
         return Zoo.from_pretrained(zoo_name).pull(target)
     init = Init.load(target)
     return init if init.kind == "merged" else Zoo.from_pretrained(zoo_name).merge(init)
-
-
-def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
-    """Write a file unless it holds these bytes already; what was done, in words."""
-    from initzoo.errors import OutputError
-    from initzoo.outputs import write_bytes
-    from initzoo.seals import DamagedFile, is_file, read_file
-
-    try:
-        if is_file(path) and read_file(path, max_bytes=len(data)) == data:
-            return "up to date"
-    except DamagedFile:
-        pass  # another file, or one that cannot be read: write_bytes decides
-    if dry_run:
-        if os.path.lexists(path) and not force:
-            raise OutputError(f"{path} exists already. Choose another name, or add --force to replace it")
-        return "dry run"
-    write_bytes(path, data, force=force)
-    return "written"
-
-
-def _init_to_json(init: Init, row: IndexRow) -> dict[str, Any]:
-    metadata = init.metadata
-    return {
-        "concept": metadata.concept,
-        "wording": metadata.wording,
-        "origin": metadata.origin,
-        "zoo": metadata.zoo,
-        "revision": metadata.revision,
-        "kind": init.kind,
-        "family": row.family,
-        "split": row.split,
-        "recipe": metadata.recipe.name,
-        "layout": metadata.layout.id,
-        "base_sha256": metadata.base_sha256,
-        "n_blocks": row.n_blocks,
-        "block_size": row.block_size,
-        **metadata.scores,
-        "licence": metadata.licence,
-        "source": metadata.source,
-    }
-
-
-def _match_to_json(match: Match) -> dict[str, Any]:
-    return {"concept": match.concept_id, "prompt": match.prompt, "similarity": match.similarity}
 
 
 def _parse_teacher(text: str) -> Any:
@@ -276,11 +186,3 @@ def _readable_score(score: float | None, untouched: float | None, mean: float | 
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _readable_size(n_bytes: int) -> str:
-    """Bytes for people, in steps of 1000."""
-    for unit, size in (("MB", 1e6), ("KB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.1f} {unit}"
-    return f"{n_bytes} bytes"

@@ -4,23 +4,26 @@ from initzoo.concepts.concept import (
     NOVELTIES,
     SPLITS,
     Concept,
+    alphabets_of,
     check_concepts,
     closest_concepts,
     family_of,
     find_concept,
     normalise_words,
 )
-from initzoo.concepts.files import catalog_folder, load_concepts
+from initzoo.concepts.files import catalog_folder, load_concepts, load_practice
 
 __all__ = [
     "NOVELTIES",
     "SPLITS",
     "Concept",
+    "alphabets_of",
     "catalog_folder",
     "check_concepts",
     "closest_concepts",
     "family_of",
     "find_concept",
     "load_concepts",
+    "load_practice",
     "normalise_words",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -60,6 +61,17 @@ def normalise_words(text: str) -> str:
         'teal and orange please'
     """
     return " ".join(text.casefold().translate(_LETTERS).split())
+
+
+def alphabets_of(text: str) -> frozenset[str]:
+    """The alphabets of the letters in a text, by the names that Unicode has for them.
+
+    Example:
+        >>> sorted(alphabets_of("2 crèmes, карандаш"))
+        ['CYRILLIC', 'LATIN']
+    """
+    letters = {letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha()}
+    return frozenset(unicodedata.name(letter, "?").split()[0] for letter in letters)
 
 
 def family_of(steps: Sequence[Step]) -> str:

@@ -54,6 +54,39 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
         raise InvalidConcepts(f"{path}: {error}") from error
 
 
+def load_practice(
+    path: Path | None = None, *, n_compositions: int = 3000, n_wordings: int = 40
+) -> list[Concept]:
+    """What else can be learnt from the looks of a catalog that expands, without any checkpoint.
+
+    These are its train concepts with more wordings, and further compositions of the same train looks:
+    none that the catalog lists, in whatever split, none that it drops, and no wording that is kept for tests.
+
+    Args:
+        path: of the catalog; None for the bundled one.
+        n_compositions: further compositions, about; spread over the rules as the train concepts are.
+        n_wordings: of each, at most.
+
+    Returns:
+        Concepts of split `train` without test wordings; none for a plain list of concepts.
+
+    Raises:
+        InvalidConcepts: as for `load_concepts`.
+
+    Example:
+        >>> more = load_practice(n_compositions=20, n_wordings=5)
+        >>> {concept.split for concept in more}
+        {'train'}
+    """
+    path = catalog_folder() / "concepts.toml" if path is None else path
+    try:
+        tables = _read_toml(path)
+        concepts = _concepts(tables)
+        return _practice(tables, concepts, n_compositions, n_wordings) if tables.get("look") else []
+    except InvalidConcepts as error:
+        raise InvalidConcepts(f"{path}: {error}") from error
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -145,20 +178,9 @@ def _expanded(
 ) -> list[Concept]:
     """The concepts of all looks, then those of all compositions."""
     presets = catalog_presets(tables, colours)
-    seed = int(tables.get("seed", 0))
-    templates = {
-        _N_PARTS[name]: Templates(tuple(lists["train"]), tuple(lists["test"]))
-        for name, lists in tables.get("templates", {}).items()
-    }
-    wordings = Wordings(seed, templates)
-    joined: list[tuple[tuple[Preset, ...], str, str]] = [
-        ((preset,), preset.split, preset.novelty) for preset in presets
-    ]
-    seen: set[str] = set(tables.get("drop", ()))
-    for rule in _tables(tables, "composition"):
-        joined += [(parts, split, "") for parts, split in _compose(rule, presets, seed, seen)]
+    wordings = _wordings(tables)
     concepts = []
-    for parts, split, novelty in joined:
+    for parts, split, novelty in _joined(tables, presets):
         name = _joined_id(parts)
         prompts, tests = wordings.choose(
             name, taught=[part.taught for part in parts], kept=[part.kept for part in parts]
@@ -168,6 +190,57 @@ def _expanded(
             Concept(name, family_of(steps), split, novelty, steps, prompts, tests, licence, source)
         )
     return concepts
+
+
+def _wordings(tables: Mapping[str, Any]) -> Wordings:
+    templates = {
+        _N_PARTS[name]: Templates(tuple(lists["train"]), tuple(lists["test"]))
+        for name, lists in tables.get("templates", {}).items()
+    }
+    return Wordings(int(tables.get("seed", 0)), templates)
+
+
+def _joined(
+    tables: Mapping[str, Any], presets: Sequence[Preset]
+) -> list[tuple[tuple[Preset, ...], str, str]]:
+    """The parts, split and novelty of every concept: each preset alone, then what the rules compose."""
+    joined: list[tuple[tuple[Preset, ...], str, str]] = [
+        ((preset,), preset.split, preset.novelty) for preset in presets
+    ]
+    seen: set[str] = set(tables.get("drop", ()))
+    for rule in _tables(tables, "composition"):
+        composed = _compose(rule, presets, int(tables.get("seed", 0)), seen)
+        joined += [(parts, split, "") for parts, split in composed]
+    return joined
+
+
+def _practice(
+    tables: Mapping[str, Any], concepts: Sequence[Concept], n_compositions: int, n_wordings: int
+) -> list[Concept]:
+    """Train concepts with more wordings, then further compositions, in the order of their rules."""
+    presets = catalog_presets(tables, tables.get("colours", {}))
+    seed, rules = int(tables.get("seed", 0)), _tables(tables, "composition")
+    listed = {concept.id: concept for concept in concepts}
+    joined = [parts for parts, split, _ in _joined(tables, presets) if split == "train"]
+    n_listed = sum(rule["train"] for rule in rules)
+    seen = {*listed, *tables.get("drop", ())}
+    for rule in rules:
+        count = round(n_compositions * rule["train"] / n_listed)
+        for name, parts in _candidates(rule, presets, seed, seen)[:count]:
+            seen.add(name)
+            joined.append(parts)
+    wordings = _wordings(tables)
+    wordings.take(wording for concept in concepts for wording in (*concept.prompts, *concept.test_prompts))
+    found = []
+    for parts in joined:
+        name = _joined_id(parts)
+        known = listed[name].prompts if name in listed else ()
+        more = wordings.more(name, [part.taught for part in parts], n_wordings - len(known))
+        steps = tuple(step for part in parts for step in part.steps)
+        if known or more:
+            family = family_of(steps)
+            found.append(Concept(name, family, "train", "", steps, (*known, *more), (), "", ""))
+    return found
 
 
 def catalog_presets(tables: Mapping[str, Any], colours: Mapping[str, str]) -> list[Preset]:
@@ -189,22 +262,30 @@ def _compose(
 ) -> Iterator[tuple[tuple[Preset, ...], str]]:
     """A rule's combinations: as many as it asks for, chosen by hash, the last of them held out."""
     _check_keys("a [[composition]]", rule, _COMPOSITION_KEYS)
+    candidates = _candidates(rule, presets, seed, seen)
+    wanted = rule["train"] + rule["heldout"]
+    if len(candidates) < wanted:
+        raise InvalidConcepts(f"the composition {rule['join']} has {len(candidates)} members, not {wanted}")
+    for place, (name, parts) in enumerate(candidates[:wanted]):
+        seen.add(name)
+        yield parts, "train" if place < rule["train"] else "heldout-composed"
+
+
+def _candidates(
+    rule: Mapping[str, Any], presets: Sequence[Preset], seed: int, seen: set[str]
+) -> list[tuple[str, tuple[Preset, ...]]]:
+    """All combinations of a rule that were not seen yet, with their ids, in the order of a hash."""
     members = [[preset for preset in presets if group in preset.groups] for group in rule["join"]]
     for group, found in zip(rule["join"], members, strict=True):
         if not found:
             raise InvalidConcepts(f"a composition joins group '{group}', which no look is in")
     named = ((_joined_id(parts), parts) for parts in product(*members) if _fit(parts))
-    candidates = sorted(
+    ordered = sorted(
         (blake2b(f"{seed}|{name}".encode()).digest(), name, parts)
         for name, parts in named
         if name not in seen and len(name) <= _MAX_ID
     )
-    wanted = rule["train"] + rule["heldout"]
-    if len(candidates) < wanted:
-        raise InvalidConcepts(f"the composition {rule['join']} has {len(candidates)} members, not {wanted}")
-    for place, (_, name, parts) in enumerate(candidates[:wanted]):
-        seen.add(name)
-        yield parts, "train" if place < rule["train"] else "heldout-composed"
+    return [(name, parts) for _, name, parts in ordered]
 
 
 def _fit(parts: Sequence[Preset]) -> bool:

@@ -7,7 +7,7 @@ the same wordings, and a new concept does not change the others'.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -97,6 +97,17 @@ class Wordings:
                 f"uses; it needs {MIN_PROMPTS} and {MIN_TEST_PROMPTS}: give it more phrases"
             )
         return chosen, kept_back
+
+    def take(self, wordings: Iterable[str]) -> None:
+        """Keep these wordings from being given to any concept."""
+        self._taken.update(normalise_words(wording) for wording in wordings)
+
+    def more(self, key: str, taught: Sequence[Phrases], limit: int) -> tuple[str, ...]:
+        """Further wordings that training may use, from the same phrases and sentences: so many at most."""
+        draw = draws(self._seed, key, "more")
+        sentences = self._templates[len(taught)].train
+        found = _one(draw, sentences, taught[0]) if len(taught) == 1 else _joined(draw, sentences, taught)
+        return self._take(found, limit, avoid=()) if limit > 0 else ()
 
     def _take(self, candidates: Iterator[str], limit: int, avoid: Sequence[str]) -> tuple[str, ...]:
         """The first free candidates; none that has just the same words as one to avoid."""

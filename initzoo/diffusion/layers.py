@@ -26,17 +26,19 @@ class DenoiserShape:
         n_heads: heads of each attention.
         pooled_words: give the mean of the token vectors instead of the sequence.
         max_tokens: places for tokens.
+        n_learned: tokens that have a learned vector too, which is added to the static one's projection.
     """
 
     n_blocks: int
     block_size: int
     n_word_values: int
     width: int = 192
-    n_word_layers: int = 2
+    n_word_layers: int = 1
     n_layers: int = 3
     n_heads: int = 6
     pooled_words: bool = False
     max_tokens: int = 64
+    n_learned: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,19 @@ class WordBatch:
     Args:
         vectors: shape `(batch, n_tokens, n_word_values)`; anything where there is no token.
         known: bool, shape `(batch, n_tokens)`: where there is a token. A row without one has no words.
+        learned: int64, shape `(batch, n_tokens)`: the token's learned vector, from 1, or 0 for none; None
+            for none anywhere.
     """
 
     vectors: Tensor
     known: Tensor
+    learned: Tensor | None = None
 
     def repeat(self, n_times: int) -> WordBatch:
         """Each wording `n_times`, one after the other."""
+        parts = (self.vectors, self.known, self.learned)
         return WordBatch(
-            self.vectors.repeat_interleave(n_times, dim=0), self.known.repeat_interleave(n_times, dim=0)
+            *(None if part is None else part.repeat_interleave(n_times, dim=0) for part in parts)  # type: ignore[arg-type]
         )
 
 
@@ -119,12 +125,17 @@ class TimeEmbedding(nn.Module):
 
 
 class WordEncoder(nn.Module):
-    """Gives static token vectors order and context: a small transformer over a wording."""
+    """Gives static token vectors order and context: a small transformer over a wording.
+
+    Static vectors know every word, but words that mean other edits can lie close together. So a token
+    of the training's wordings has a learned vector too, in the encoder's own width.
+    """
 
     def __init__(self, shape: DenoiserShape) -> None:
         super().__init__()
         self.pooled = shape.pooled_words
         self.project = nn.Linear(shape.n_word_values, shape.width)
+        self.learned = nn.Parameter(torch.zeros(shape.n_learned, shape.width)) if shape.n_learned else None
         self.places = nn.Parameter(0.3 * torch.randn(shape.max_tokens + 1, shape.width))
         self.attentions = nn.ModuleList(
             Attention(shape.width, shape.n_heads) for _ in range(shape.n_word_layers)
@@ -141,19 +152,23 @@ class WordEncoder(nn.Module):
             Tokens, shape `(batch, 1 + n_tokens, width)`, and what to add to attention scores for them,
             shape `(batch, 1, 1, 1 + n_tokens)`.
         """
-        given = _pool(words) if self.pooled else words
-        batch, n_tokens = given.known.shape
+        tokens, known = self.project(words.vectors), words.known
+        if self.learned is not None and words.learned is not None:
+            tokens = tokens + F.embedding(words.learned, F.pad(self.learned, (0, 0, 1, 0)))
+        if self.pooled:
+            tokens, known = _pool(tokens, known)
+        batch, n_tokens = known.shape
         bias = torch.zeros(batch, 1, 1, 1 + n_tokens)
-        bias[:, 0, 0, 1:].masked_fill_(~given.known, -1e4)
-        tokens = F.pad(self.project(given.vectors), (0, 0, 1, 0)) + self.places[: 1 + n_tokens]
+        bias[:, 0, 0, 1:].masked_fill_(~known, -1e4)
+        tokens = F.pad(tokens, (0, 0, 1, 0)) + self.places[: 1 + n_tokens]
         for attention, forward in zip(self.attentions, self.forwards, strict=True):
             tokens = tokens + attention(tokens, bias=bias)
             tokens = tokens + forward(tokens)
         return self.norm(tokens), bias
 
 
-def _pool(words: WordBatch) -> WordBatch:
-    """Each wording as one token, the mean of its own."""
-    weights = words.known[:, :, None].to(words.vectors.dtype)
-    mean = (words.vectors * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
-    return WordBatch(mean, words.known.any(dim=1, keepdim=True))
+def _pool(tokens: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Each wording as one token, the mean of its own, and where there is one."""
+    weights = known[:, :, None].to(tokens.dtype)
+    mean = (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
+    return mean, known.any(dim=1, keepdim=True)

@@ -186,7 +186,9 @@ def evaluate_generator(
     memorisation = _memorisation(zoo, taught, questions, answers, settings, report)
     words = TaughtWords.from_wordings(generator.words, [row.prompts for row in zoo.index.rows(split="train")])
     points = _points(measured, questions, generator, words)
-    calibration = _calibrated(measured, questions, points, words, generator, settings.seed)
+    ranges = _calibrated(measured, questions, points, settings.seed)
+    digests = generator.words.digest, _digest_of(folder)
+    calibration = None if ranges is None else Calibration(words, ranges, *digests)
     return GeneratorEvaluation(
         report={
             **sections,
@@ -298,12 +300,23 @@ def _section(
             )
             for name in names
         }
+    n_wordings = {len(question.words) for question in asked}
+    section["wording"] = (
+        {name: _summary(measured, settings, rank=rank) for rank, name in enumerate(("plain", "test"))}
+        if n_wordings == {2}
+        else {}
+    )
     return section
 
 
-def _summary(measured: Sequence[Measured], settings: EvaluationSettings) -> dict[str, Any]:
+def _summary(
+    measured: Sequence[Measured], settings: EvaluationSettings, *, rank: int | None = None
+) -> dict[str, Any]:
+    """Figures of a group of concepts: means over the wordings of each, or those of one of its wordings."""
     methods = [name for name in measured[0].scores if all(name in one.scores for one in measured)]
-    means = [{name: one.mean(name) for name in methods} for one in measured]
+    means = [
+        {name: one.mean(name) if rank is None else one.of(name, rank) for name in methods} for one in measured
+    ]
     return summarise(
         {name: [scores[name].psnr for scores in means] for name in methods},
         {name: [scores[name].ssim for scores in means] for name in methods},
@@ -364,10 +377,8 @@ def _calibrated(
     measured: Sequence[Measured],
     questions: Sequence[Question],
     points: Sequence[Point],
-    words: TaughtWords,
-    generator: WeightGenerator,
     seed: int,
-) -> Calibration | None:
+) -> PsnrRanges | None:
     """Ranges from the held-out concepts; None when there are too few to halve, or nothing to compare with."""
     concepts = [questions[one.question].concept_id for one in measured for _ in one.scores["generated"]]
     held_out = [number for number, point in enumerate(points) if point.split in SPLITS[:2]]
@@ -375,7 +386,7 @@ def _calibrated(
     shuffled = [score.psnr for one in measured for score in one.scores.get("shuffled", [])]
     if len({concepts[number] for number in held_out}) < 4 or not near or not shuffled:
         return None
-    ranges = calibrate(
+    return calibrate(
         [points[number].distance for number in held_out],
         [points[number].psnr for number in held_out],
         [concepts[number] for number in held_out],
@@ -383,7 +394,6 @@ def _calibrated(
         meaningless=shuffled,
         seed=seed,
     )
-    return Calibration(words, ranges, generator.words.digest)
 
 
 def _calibration_report(calibration: Calibration | None) -> dict[str, Any] | None:

@@ -76,6 +76,11 @@ class Measured:
         """The mean over the wordings."""
         return mean_score(self.scores[method])
 
+    def of(self, method: str, rank: int) -> Score:
+        """The score in one of the wordings; the same in all for a method that does not look at words."""
+        scores = self.scores[method]
+        return scores[min(rank, len(scores) - 1)]
+
 
 def measure(
     zoo: Zoo,

@@ -6,9 +6,10 @@ it then ends with the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initzoo.generator_training.crops import CropPlan, make_crops
+from initzoo.diffusion import DenoiserShape
+from initzoo.errors import TrainingError
+from initzoo.generator_training.crops import CropPlan, make_crops, quick_crops
 from initzoo.generator_training.loop import ProgressLog, StageJob, bind_parameters, run_stage
 from initzoo.generator_training.objectives import BehaviourObjective, WeightObjective, WordTable
 from initzoo.generator_training.sensitivity import measure_sensitivity
@@ -44,6 +47,7 @@ __all__ = [
     "Stage",
     "TrainingData",
     "make_crops",
+    "quick_crops",
     "quick_settings",
     "train_generator",
 ]
@@ -89,6 +93,7 @@ def train_generator(
     *,
     n_workers: int | None = None,
     crop_plan: CropPlan | None = None,
+    start: WeightGenerator | None = None,
     callback: Progress | None = None,
 ) -> WeightGenerator:
     """Train a weight generator, or go on with a training that was interrupted.
@@ -102,13 +107,15 @@ def train_generator(
         n_workers: processes, one a core, at most one a lane; None for as many as there are cores. It
             changes no byte.
         crop_plan: which crops the second stage sees; None for the bundled photos.
+        start: a weight generator to go on from with the second stage alone; None to begin with the first.
         callback: called with stage, things done, things in all, and loss.
 
     Returns:
         The weight generator.
 
     Raises:
-        TrainingError: the run folder cannot be used, a process died, or the loss is no number.
+        TrainingError: the run folder cannot be used, a process died, the loss is no number, or `start` has
+            other sizes, words or concepts than this training.
         InvalidWords: a wording of a concept holds no known token.
     """
     run_folder = Path(run_folder)
@@ -123,15 +130,34 @@ def train_generator(
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback or (lambda *_: None),
     )
-    table = WordTable.make(kept.prompts, words)
+    table = WordTable.make(kept.all_prompts, words)
     shape = settings.shape(
-        n_blocks=len(mask_of(data.recipe, settings.block_size)), n_word_values=words.n_values
+        n_blocks=len(mask_of(data.recipe, settings.block_size)),
+        n_word_values=words.n_values,
+        n_learned=len(table.known_tokens),
     )
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
-    weights = _train_on_weights(plan, table, make_denoiser)
+    if start is None:
+        weights = _train_on_weights(plan, table, make_denoiser)
+    else:
+        _check_start(start, plan, shape, table)
+        weights = start.flat_weights()
     if settings.behaviour.n_steps:
         weights = _train_on_behaviour(plan, table, make_denoiser, weights)
-    return _finish(plan, make_denoiser(), weights)
+    config = _config(plan, shape, table, start)
+    return _finish(plan, config, make_denoiser(), weights)
+
+
+def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, table: WordTable) -> None:
+    """A denoiser goes on only with what it began with: sizes, base, token vectors and taught words."""
+    known = table.known_tokens if shape.n_learned else ()
+    found = (start.config.kind, start.config.shape, start.config.learned_tokens, start.config.base_sha256)
+    wanted = (plan.settings.kind, shape, known, plan.data.base_sha256)
+    if found != wanted or start.words.digest != plan.words.digest:
+        raise TrainingError(
+            "the weight generator to go on from has another base, other sizes or other words than this "
+            "training. Train from the beginning, without --start."
+        )
 
 
 def _train_on_weights(plan: _Plan, table: WordTable, make_denoiser: Callable[[], Any]) -> Tensor:
@@ -182,9 +208,12 @@ def _train_on_behaviour(
     def on_crops(n_done: int, n_all: int) -> None:
         plan.report("crops", n_all)(n_done, 0.0)
 
-    make_crops(plan.data.teachers, crops, plan.crop_plan, n_workers=plan.n_workers, callback=on_crops)
-    names = [plan.crop_plan.name_of(steps) for steps in plan.data.teachers]
-    folder = stage_folder(plan.run, "behaviour", settings.to_dict(), *_what_decides_weights(plan), names)
+    make_crops(plan.data.all_teachers, crops, plan.crop_plan, n_workers=plan.n_workers, callback=on_crops)
+    names = [plan.crop_plan.name_of(steps) for steps in plan.data.all_teachers]
+    begun = hashlib.sha256(start.numpy().tobytes()).hexdigest()
+    folder = stage_folder(
+        plan.run, "behaviour", settings.to_dict(), *_what_decides_weights(plan), names, begun
+    )
     job = StageJob(
         settings=settings,
         stage=settings.behaviour,
@@ -202,33 +231,46 @@ def _train_on_behaviour(
 def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
     """All that the first stage depends on: settings of the second stage do not belong to it."""
     settings = plan.settings.to_dict()
-    for name in ("behaviour", "n_crops", "sharpness"):
+    for name in ("behaviour", "n_crops", "crop_size", "sharpness"):
         del settings[name]
     return settings, plan.data.digest, plan.words.digest
 
 
-def _finish(plan: _Plan, denoiser: torch.nn.Module, weights: Tensor) -> WeightGenerator:
+def _config(
+    plan: _Plan, shape: DenoiserShape, table: WordTable, start: WeightGenerator | None
+) -> GeneratorConfig:
     settings, data = plan.settings, plan.data
-    bind_parameters(denoiser, weights.clone())
-    mean, scale = normalisation(
-        data.cut_blocks(settings.block_size),
-        mask_of(data.recipe, settings.block_size),
-        floor=settings.scale_floor,
-    )
-    training: Mapping[str, Any] = settings.to_dict() | {
-        "n_wordings": sum(len(prompts) for prompts in data.prompts),
+    training: dict[str, Any] = settings.to_dict() | {
+        "n_wordings": sum(len(prompts) for prompts in data.all_prompts),
+        "n_practice": len(data.practice),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    config = GeneratorConfig(
+    if start is not None:  # the first stage was the other training's
+        training["weights"]["n_steps"] = 0
+        training["start"] = dict(start.config.training)
+    return GeneratorConfig(
         kind=settings.kind,
-        shape=settings.shape(n_blocks=len(mean), n_word_values=plan.words.n_values),
+        shape=shape,
         layout=data.recipe.layout,
         recipe=data.recipe.name,
         base_sha256=data.base_sha256,
         n_train_concepts=len(data.concept_ids),
         is_regressor=settings.regressor,
         text=TEXT_SOURCE,
+        learned_tokens=table.known_tokens if shape.n_learned else (),
         training=training,
+    )
+
+
+def _finish(
+    plan: _Plan, config: GeneratorConfig, denoiser: torch.nn.Module, weights: Tensor
+) -> WeightGenerator:
+    settings, data = plan.settings, plan.data
+    bind_parameters(denoiser, weights.clone())
+    mean, scale = normalisation(
+        data.cut_blocks(settings.block_size),
+        mask_of(data.recipe, settings.block_size),
+        floor=settings.scale_floor,
     )
     return WeightGenerator(config, denoiser, plan.words, mean=mean, scale=scale)

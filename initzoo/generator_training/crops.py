@@ -21,7 +21,7 @@ from initzoo.photos import load_photos
 from initzoo.teachers import Step, teach
 from initzoo.workers import WORKER_CONTEXT, use_one_core
 
-__all__ = ["CropPlan", "make_crops", "open_crops"]
+__all__ = ["CropPlan", "make_crops", "open_crops", "quick_crops"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class CropPlan:
         ]
         text = json.dumps([what, [asdict(step) for step in teacher]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npy"
+
+
+def quick_crops() -> CropPlan:
+    """Hardly any crops: to see that a training works."""
+    return CropPlan(n_varied=4, n_photos=2, crops_per_photo=1)
 
 
 def make_crops(

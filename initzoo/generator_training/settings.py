@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.blocks import join_blocks, split_blocks, value_mask
+from initzoo.concepts import Concept
 from initzoo.diffusion import DENOISERS, DenoiserShape
 from initzoo.errors import TrainingError
 from initzoo.evaluation import parse_teacher
@@ -60,7 +61,13 @@ class GeneratorSettings:
         token_dropout: how often a token of a wording is left out.
         words_dropout: how often a whole wording is left out.
         word_noise: noise on token vectors, as a share of their length.
+        n_fillers: at most so many frequent words that no wording teaches are put into half of the
+            wordings, so that "could you please" is known to mean nothing.
+        learned_words: tokens of the train wordings get learned vectors, besides their static ones.
+        learned_dropout: how often a token goes without its learned vector.
         n_crops: crops of a concept in a behaviour step.
+        crop_size: side of the part of a crop that such a step looks at, a multiple of 4 pixels; small
+            parts leave time for more concepts. The last tenth of the steps looks at whole crops.
         sharpness: of `behaviour_error`.
         weight_decay: AdamW's.
         max_gradient: gradients of greater norm are scaled down to it.
@@ -74,19 +81,23 @@ class GeneratorSettings:
     """
 
     kind: str = "joint"
-    weights: Stage = field(default_factory=lambda: Stage(2500, 64, 1e-3))
-    behaviour: Stage = field(default_factory=lambda: Stage(12000, 16, 3e-4, pure_share=0.875))
+    weights: Stage = field(default_factory=lambda: Stage(2000, 64, 1e-3))
+    behaviour: Stage = field(default_factory=lambda: Stage(9000, 64, 8e-4, pure_share=0.875))
     regressor: bool = False
     pooled_words: bool = False
     train_share: float = 1.0
     block_size: int = 256
     width: int = 192
     scale_floor: float = 0.05
-    by_sensitivity: bool = False
-    token_dropout: float = 0.1
+    by_sensitivity: bool = True
+    token_dropout: float = 0.15
     words_dropout: float = 0.0
-    word_noise: float = 0.0
-    n_crops: int = 2
+    word_noise: float = 0.3
+    n_fillers: int = 5
+    learned_words: bool = True
+    learned_dropout: float = 0.25
+    n_crops: int = 1
+    crop_size: int = 32
     sharpness: float = 0.0
     weight_decay: float = 0.01
     max_gradient: float = 1.0
@@ -99,6 +110,8 @@ class GeneratorSettings:
             raise ValueError(f"kind must be one of {', '.join(DENOISERS)}, found {self.kind!r}")
         if any(stage.batch_size % self.n_lanes for stage in (self.weights, self.behaviour)):
             raise ValueError(f"batch sizes must be multiples of the {self.n_lanes} lanes")
+        if self.crop_size % 4 or self.crop_size <= 0:
+            raise ValueError(f"crop_size must be a multiple of 4, found {self.crop_size}")
         if not 0 < self.train_share <= 1:
             raise ValueError(f"train_share must be above 0 and at most 1, found {self.train_share}")
 
@@ -107,14 +120,15 @@ class GeneratorSettings:
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
-    def shape(self, *, n_blocks: int, n_word_values: int) -> DenoiserShape:
-        """Sizes of the denoiser to train."""
+    def shape(self, *, n_blocks: int, n_word_values: int, n_learned: int = 0) -> DenoiserShape:
+        """Sizes of the denoiser to train, where `n_learned` tokens are known."""
         return DenoiserShape(
             n_blocks=n_blocks,
             block_size=self.block_size,
             n_word_values=n_word_values,
             width=self.width,
             pooled_words=self.pooled_words,
+            n_learned=n_learned if self.learned_words else 0,
         )
 
 
@@ -123,6 +137,7 @@ def quick_settings(settings: GeneratorSettings) -> GeneratorSettings:
     return replace(
         settings,
         width=48,
+        train_share=min(0.1, settings.train_share),
         weights=replace(settings.weights, n_steps=min(20, settings.weights.n_steps)),
         behaviour=replace(settings.behaviour, n_steps=min(4, settings.behaviour.n_steps)),
     )
@@ -140,6 +155,7 @@ class TrainingData:
         recipe: of the zoo.
         base: weights by name, float32: weight, bias and A of each layer.
         base_sha256: digest of the base on disk.
+        practice: concepts without an adapter, which the second stage learns from too: it needs none.
     """
 
     concept_ids: tuple[str, ...]
@@ -149,6 +165,7 @@ class TrainingData:
     recipe: Recipe
     base: Mapping[str, NDArray[np.float32]]
     base_sha256: str
+    practice: tuple[Concept, ...] = ()
 
     @classmethod
     def from_zoo(cls, zoo: Zoo) -> TrainingData:
@@ -171,6 +188,22 @@ class TrainingData:
             base_sha256=zoo.config.base_sha256,
         )
 
+    def with_practice(self, concepts: Sequence[Concept]) -> TrainingData:
+        """The same with more to learn from.
+
+        Args:
+            concepts: of split `train`. Where an adapter is known, its concept gets their wordings; others
+                become practice.
+        """
+        more = {concept.id: concept.prompts for concept in concepts}
+        prompts = zip(self.concept_ids, self.prompts, strict=True)
+        known = set(self.concept_ids)
+        return replace(
+            self,
+            prompts=tuple(tuple(dict.fromkeys((*own, *more.get(name, ())))) for name, own in prompts),
+            practice=tuple(concept for concept in concepts if concept.id not in known),
+        )
+
     def take(self, share: float, *, seed: int) -> tuple[TrainingData, TrainingData]:
         """A share of the concepts, and the others; a smaller share is part of a larger one.
 
@@ -189,6 +222,16 @@ class TrainingData:
             blocks=self.blocks[places],
         )
 
+    @property
+    def all_teachers(self) -> tuple[tuple[Step, ...], ...]:
+        """Steps of each concept, then of each one of practice."""
+        return (*self.teachers, *(concept.teacher for concept in self.practice))
+
+    @property
+    def all_prompts(self) -> tuple[tuple[str, ...], ...]:
+        """Wordings of each concept, then of each one of practice."""
+        return (*self.prompts, *(concept.prompts for concept in self.practice))
+
     def cut_blocks(self, block_size: int) -> NDArray[np.float32]:
         """The blocks, cut anew if `block_size` is not the recipe's.
 
@@ -206,6 +249,8 @@ class TrainingData:
         """Sixty-four hex digits that change when anything that is learnt from does."""
         digest = hashlib.sha256(json.dumps([self.concept_ids, self.prompts, self.base_sha256]).encode())
         digest.update(json.dumps([[asdict(step) for step in steps] for steps in self.teachers]).encode())
+        if self.practice:
+            digest.update(json.dumps([asdict(concept) for concept in self.practice]).encode())
         digest.update(json.dumps(self.recipe.to_dict(), sort_keys=True).encode())
         digest.update(np.ascontiguousarray(self.blocks).tobytes())
         return digest.hexdigest()

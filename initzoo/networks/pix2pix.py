@@ -70,14 +70,17 @@ class Pix2Pix(nn.Module):
 
     @classmethod
     def from_pretrained(cls, words: str | Path, *, zoo: str | Path | Zoo = "starter") -> Pix2Pix:
-        """Get the network with the weights of a concept, ready to use or to fine-tune.
+        """Get the network with the weights of a concept or of words, ready to use or to fine-tune.
 
         Args:
-            words: a concept's id or one of its wordings, or the path of an init file (`.safetensors`).
+            words: a concept's id or one of its wordings; other words, from which the zoo's weight generator
+                makes the weights; or the path of an init file (`.safetensors`).
             zoo: the zoo to look in: a name, a folder, or an open zoo.
 
         Raises:
-            UnknownConcept: the zoo holds no such concept.
+            UnknownConcept: the zoo holds no such concept, and has no weight generator.
+            InvalidWords: the weight generator can make nothing of the words.
+            InvalidGenerator: the weight generator is damaged.
             InvalidInit: the file is no init, or is damaged.
             ChecksumMismatch: the file holds an adapter for another base than the zoo's.
 
