@@ -80,5 +80,25 @@ class WorkerDied(InitzooError):
     """A process that shared the work ended without a result."""
 
 
+class UnknownInitialization(InitzooError):
+    """No initialization has that name, or none of that name fits the network."""
+
+
+class InvalidPairs(InitzooError):
+    """Pairs do not match, are too few or too small, or cannot be read."""
+
+
+class DeviceUnavailable(InitzooError):
+    """The device that was asked for is not there."""
+
+
+class FinetuneError(InitzooError):
+    """A fine-tune cannot start or go on, e.g. because it diverged."""
+
+
+class BenchmarkError(InitzooError):
+    """A benchmark cannot start or go on."""
+
+
 class MissingExtra(InitzooError):
     """A feature needs a package that is not installed."""

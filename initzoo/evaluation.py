@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.blocks import join_blocks
 from initzoo.errors import InvalidZoo, WorkerDied
 from initzoo.images import read_image
-from initzoo.inits import merge_adapter
-from initzoo.networks.pix2pix import Pix2Pix
+from initzoo.networks.pix2pix import Pix2Pix, network_of
 from initzoo.photos import TEACHING_SIDE, Photo, fit_short_side, load_photos
 from initzoo.pictures import GridRow, draw_grid
 from initzoo.scores import Score, mean_score, score_images
@@ -73,13 +71,6 @@ def parse_teacher(text: str) -> tuple[Step, ...]:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidZoo(f"a teacher of the index is not a list of steps: {text[:80]!r}.") from error
-
-
-def network_of(zoo: Zoo, blocks: NDArray[np.float32]) -> Pix2Pix:
-    """The zoo's network with the adapter of some blocks, shape `(n_blocks, block_size)`, merged into it."""
-    model = Pix2Pix(zoo.recipe.network)
-    model.load_merged(merge_adapter(zoo.base(), join_blocks(blocks, zoo.layout), zoo.layout))
-    return model
 
 
 def score_concept(zoo: Zoo, concept_id: str, mean: Pix2Pix, photos: Sequence[Photo]) -> ConceptScores:

@@ -18,7 +18,7 @@ from initzoo.outputs import write_bytes
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "MIN_SIDE", "encode_image", "read_image", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "MIN_SIDE", "encode_image", "read_image", "to_rgb", "write_image"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 """Endings of the files that count as images in a folder."""
@@ -74,7 +74,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, image.width, image.height)
                 image.load()
-                return _to_rgb(path, ImageOps.exif_transpose(image))
+                return to_rgb(path, ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise _too_large(path, "far more") from error
     except UnidentifiedImageError as error:
@@ -162,10 +162,27 @@ def _too_large(path: Path, found: str) -> InvalidImage:
     )
 
 
-def _to_rgb(path: Path, image: Image) -> NDArray[np.uint8]:
+def to_rgb(name: str | Path, image: Image) -> NDArray[np.uint8]:
+    """A decoded image as 8-bit RGB, in the way of `read_image`.
+
+    Args:
+        name: what an error calls it.
+        image: of Pillow, in any mode.
+
+    Returns:
+        Pixels, uint8, shape `(height, width, 3)`.
+
+    Raises:
+        InvalidImage: its pixels are floating-point numbers.
+
+    Example:
+        >>> from PIL import Image
+        >>> to_rgb("grey", Image.new("L", (16, 8), 200))[0, 0].tolist()
+        [200, 200, 200]
+    """
     if image.mode == "F":
         raise InvalidImage(
-            f"cannot read {path}: its pixels are floating-point numbers. Save it as an 8-bit PNG"
+            f"cannot read {name}: its pixels are floating-point numbers. Save it as an 8-bit PNG"
         )
     if image.mode.startswith("I"):
         return _grey_16_to_rgb(np.asarray(image))

@@ -146,7 +146,8 @@ class InitMetadata:
     Args:
         concept: concept id; for a generated init a short name made from its words.
         wording: the words that were asked for.
-        origin: `exact` when the zoo holds the checkpoint, `generated` when words made it.
+        origin: `exact` when the zoo holds the checkpoint, `generated` when words made it,
+            `fine-tuned` when it was trained on since.
         zoo: name of the zoo.
         revision: revision of the zoo, 40 hex digits.
         recipe: the recipe that the weights belong to.
@@ -154,7 +155,7 @@ class InitMetadata:
         scores: PSNR (dB) and SSIM on scoring photos, by name; None where there is none.
         licence: licence of the weights.
         source: where the concept comes from.
-        generation: how a generated init was made; None for an exact one.
+        generation: how a generated init, or the one that was fine-tuned, was made; None for an exact one.
     """
 
     concept: str
@@ -201,10 +202,13 @@ class Init:
 
     def __post_init__(self) -> None:
         """Check the weights against the recipe."""
-        if self.metadata.origin not in ("exact", "generated"):
-            raise InvalidInit(f"init: origin is {self.metadata.origin[:40]!r}, expected exact or generated.")
-        if (self.metadata.origin == "generated") != (self.metadata.generation is not None):
-            raise InvalidInit("init: a generated one, and no other, says how it was generated.")
+        if self.metadata.origin not in ("exact", "generated", "fine-tuned"):
+            raise InvalidInit(
+                f"init: origin is {self.metadata.origin[:40]!r}, expected exact, generated or fine-tuned."
+            )
+        is_generated, is_told = self.metadata.origin == "generated", self.metadata.generation is not None
+        if is_generated != is_told and self.metadata.origin != "fine-tuned":
+            raise InvalidInit("init: a generated one, and no exact one, says how it was generated.")
         if self.kind not in ("merged", "adapter"):
             raise InvalidInit(f"init: kind is {self.kind[:40]!r}, expected merged or adapter.")
         is_merged = self.kind == "merged"
@@ -259,6 +263,8 @@ class Init:
                     f"{_FORMAT_VERSION!r}; upgrade: pip install -U initzoo"
                 )
             keys = _KEYS | {"generation"} if metadata.get("origin") == "generated" else _KEYS
+            if metadata.get("origin") == "fine-tuned":  # from a generated one, or from any other
+                keys |= set(metadata) & {"generation"}
             if set(metadata) != keys:
                 odd = sorted(set(metadata) ^ keys)[0]
                 raise DamagedFile(f"its metadata has or lacks {odd[:80]!r} against expectation")

@@ -16,7 +16,15 @@ from initzoo.errors import InvalidImage
 from initzoo.images import IMAGE_SUFFIXES, read_image
 from initzoo.teachers.filters import opencv
 
-__all__ = ["PHOTO_SIDE", "TEACHING_SIDE", "Photo", "fit_short_side", "load_photos", "vary_photo"]
+__all__ = [
+    "PHOTO_SIDE",
+    "TEACHING_SIDE",
+    "Photo",
+    "PhotoSource",
+    "fit_short_side",
+    "load_photos",
+    "vary_photo",
+]
 
 Pixels = NDArray[np.uint8]
 
@@ -87,6 +95,27 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
         raise InvalidImage(f"no {wanted} in {folder}. Add images ({' '.join(IMAGE_SUFFIXES)})")
     entries.sort(key=lambda entry: entry["name"])
     return [_load(folder, entry) for entry in entries]
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """Where photos come from.
+
+    Args:
+        folder: of photos; None for the bundled ones.
+        split: those that are scored on; None for all of them.
+    """
+
+    folder: Path | None = None
+    split: str | None = "score"
+
+    def load(self) -> list[Photo]:
+        """The photos, as `load_photos` gives them.
+
+        Raises:
+            InvalidImage: as for `load_photos`.
+        """
+        return load_photos(self.folder, split=self.split)
 
 
 def fit_short_side(pixels: Pixels, size: int) -> Pixels:

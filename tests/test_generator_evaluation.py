@@ -19,23 +19,18 @@ from initzoo.errors import (
     MissingExtra,
     OutputError,
 )
-from initzoo.evaluation import network_of, score_concept
+from initzoo.evaluation import score_concept
 from initzoo.generator_evaluation import (
     EvaluationSettings,
-    PhotoSource,
     ask_about_zoo,
     evaluate_generator,
 )
 from initzoo.generator_evaluation.measuring import Job, measure, wrong_overlap
 from initzoo.generator_evaluation.memorisation import DistanceScale, distance_report
-from initzoo.generator_evaluation.statistics import (
-    Resampling,
-    bootstrap_means,
-    gap_closed,
-    interval,
-    summarise,
-)
-from initzoo.photos import load_photos
+from initzoo.generator_evaluation.statistics import gap_closed, summarise
+from initzoo.networks.pix2pix import network_of
+from initzoo.photos import PhotoSource, load_photos
+from initzoo.resampling import Resampling, bootstrap_means, interval
 from initzoo.weight_generator import GeneratorConfig, WeightGenerator, build_denoiser
 from initzoo.words import TokenVectors
 from initzoo.zoo import Zoo
@@ -350,7 +345,7 @@ def test_adapters_are_fitted_for_concepts_that_have_none(tmp_path, photo_folder)
 
 
 def test_plots_say_early_that_they_need_matplotlib(zoo, monkeypatch, tmp_path):
-    monkeypatch.setattr("initzoo.generator_evaluation.figures.find_spec", lambda name: None)
+    monkeypatch.setattr("initzoo.plots.find_spec", lambda name: None)
     result = run_command("--zoo", zoo.folder, "--out", tmp_path / "out")
     assert isinstance(result.exception, MissingExtra)
     assert "initzoo[bench]" in str(result.exception)

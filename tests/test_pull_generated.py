@@ -348,7 +348,7 @@ def test_origin_and_generation_belong_together(zoo: Zoo) -> None:
     exact, generated = zoo.pull("night"), zoo.pull(WORDS)
     generation = Generation(seed=0, n_timesteps=1, generator_sha256="a" * 64)
     for init, changes in ((exact, {"generation": generation}), (generated, {"generation": None})):
-        with pytest.raises(InvalidInit, match="a generated one, and no other, says how"):
+        with pytest.raises(InvalidInit, match="a generated one, and no exact one, says how"):
             replace(init, metadata=replace(init.metadata, **changes))
     for init, key in ((exact, "generation"), (generated, None)):
         metadata, weights = decode_tensors(init.to_bytes())

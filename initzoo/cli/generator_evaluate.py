@@ -58,7 +58,7 @@ def evaluate(
     With the zoo's own folder model/ as --out, the model's card is written anew, too.
     """
     from initzoo.cards import write_model_card
-    from initzoo.generator_evaluation import check_plotting
+    from initzoo.plots import check_plotting
     from initzoo.zoo import Zoo
 
     if out:
@@ -91,11 +91,11 @@ def _evaluate(
     from initzoo.concepts import load_concepts
     from initzoo.generator_evaluation import (
         EvaluationSettings,
-        PhotoSource,
         ask_about_concepts,
         ask_about_zoo,
         evaluate_generator,
     )
+    from initzoo.photos import PhotoSource
 
     if chosen["concepts"]:
         questions = ask_about_concepts(load_concepts(chosen["concepts"]), limit=chosen["limit"])

@@ -18,6 +18,8 @@ COMMANDS = {
     "search": "initzoo.cli.using:search",
     "show": "initzoo.cli.using:show",
     "apply": "initzoo.cli.using:apply",
+    "finetune": "initzoo.cli.finetune:finetune",
+    "diagnose": "initzoo.cli.diagnose:diagnose",
     "verify": "initzoo.cli.using:verify",
     "list": "initzoo.cli.pairs:list_concepts",
     "pairs": "initzoo.cli.pairs:pairs",
@@ -27,6 +29,7 @@ COMMANDS = {
     "zoos": "initzoo.cli.publishing:zoos",
     "evaluate": "initzoo.cli.evaluate:evaluate",
     "grid": "initzoo.cli.evaluate:grid",
+    "bench": "initzoo.cli.bench:bench",
 }
 """Where each command is: name -> "module:attribute", in the order of `initzoo --help`."""
 

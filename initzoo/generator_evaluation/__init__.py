@@ -35,15 +35,18 @@ from initzoo.baselines import (
 )
 from initzoo.calibration import Calibration, PsnrRanges, calibrate
 from initzoo.errors import InvalidGenerator
-from initzoo.generator_evaluation.figures import Point, check_plotting, draw_questions, draw_scatter
-from initzoo.generator_evaluation.measuring import Job, Measured, PhotoSource, measure
+from initzoo.generator_evaluation.figures import Point, draw_questions, draw_scatter
+from initzoo.generator_evaluation.measuring import Job, Measured, measure
 from initzoo.generator_evaluation.memorisation import (
     DistanceScale,
     distance_report,
     overlap_jobs,
     overlap_report,
 )
-from initzoo.generator_evaluation.questions import (
+from initzoo.generator_evaluation.statistics import summarise
+from initzoo.machines import describe_machine
+from initzoo.photos import PhotoSource
+from initzoo.questions import (
     OWN_CONCEPTS,
     SPLITS,
     UNSEEN_WORDINGS,
@@ -51,8 +54,7 @@ from initzoo.generator_evaluation.questions import (
     ask_about_concepts,
     ask_about_zoo,
 )
-from initzoo.generator_evaluation.statistics import Resampling, summarise
-from initzoo.harvest import describe_machine
+from initzoo.resampling import Resampling
 from initzoo.text_space import TaughtWords
 from initzoo.weight_generator import WeightGenerator
 from initzoo.zoo import Zoo
@@ -60,11 +62,9 @@ from initzoo.zoo import Zoo
 __all__ = [
     "EvaluationSettings",
     "GeneratorEvaluation",
-    "PhotoSource",
     "Question",
     "ask_about_concepts",
     "ask_about_zoo",
-    "check_plotting",
     "evaluate_generator",
 ]
 

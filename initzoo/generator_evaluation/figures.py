@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.calibration import PsnrRanges
-from initzoo.errors import MissingExtra
-from initzoo.evaluation import network_of
-from initzoo.generator_evaluation.measuring import PhotoSource
-from initzoo.generator_evaluation.questions import Question
-from initzoo.photos import TEACHING_SIDE, fit_short_side, load_photos
+from initzoo.networks.pix2pix import network_of
+from initzoo.photos import TEACHING_SIDE, PhotoSource, fit_short_side
 from initzoo.pictures import GridRow, draw_grid
+from initzoo.plots import BAND, INK, QUIET, dress_axes, encode_figure, new_figure
+from initzoo.questions import Question
 from initzoo.scores import score_images
 from initzoo.teachers import teach
 from initzoo.zoo import Zoo
 
-__all__ = ["Point", "check_plotting", "draw_questions", "draw_scatter"]
+__all__ = ["Point", "draw_questions", "draw_scatter"]
 
-_INK, _QUIET, _BAND = "#1e1e22", "#6e6e76", "#e9e9ee"
 _COLOURS = {
     "heldout-composed": "#2f6db3",
     "heldout-new": "#d1495b",
@@ -69,7 +65,7 @@ def draw_questions(
     Returns:
         The picture, uint8 RGB. Columns for trained adapters are left out where a question has none.
     """
-    photos = [photo.pixels for photo in load_photos(source.folder, split=source.split)]
+    photos = [photo.pixels for photo in source.load()]
     has_trained = all(question.trained is not None for question in questions)
     rows = []
     for number, question in enumerate(questions):
@@ -87,16 +83,6 @@ def draw_questions(
     return draw_grid(rows, headings[: 4 if has_trained else 3], n_columns=n_columns, side=side)
 
 
-def check_plotting() -> None:
-    """Make sure that plots can be drawn: minutes of measuring should not end without them.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise MissingExtra('the scatter plot needs matplotlib. Install it with: pip install "initzoo[bench]"')
-
-
 def draw_scatter(points: Sequence[Point], ranges: PsnrRanges | None) -> bytes:
     """Draw quality against distance, with the expected range behind it.
 
@@ -110,12 +96,7 @@ def draw_scatter(points: Sequence[Point], ranges: PsnrRanges | None) -> bytes:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    check_plotting()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.2, 4.6)
     axes = figure.add_subplot()
     if ranges is not None:
         # Where nothing was asked, nothing is to be seen: the band ends a little after the last point.
@@ -123,11 +104,11 @@ def draw_scatter(points: Sequence[Point], ranges: PsnrRanges | None) -> bytes:
         where = np.linspace(0, last, 200)
         ends = np.array([ranges.at(float(distance)) for distance in where])
         label = f"expected range ({ranges.coverage:.0%} of {ranges.n_tested} test wordings inside)"
-        axes.fill_between(where, ends[:, 0], ends[:, 1], color=_BAND, lw=0, label=label, zorder=0)
-        axes.axvline(ranges.far_from, color=_QUIET, lw=0.8, ls=(0, (4, 3)), zorder=1)
+        axes.fill_between(where, ends[:, 0], ends[:, 1], color=BAND, lw=0, label=label, zorder=0)
+        axes.axvline(ranges.far_from, color=QUIET, lw=0.8, ls=(0, (4, 3)), zorder=1)
         top = axes.get_xaxis_transform()
         axes.text(
-            ranges.far_from, 1.01, "far from the zoo →", transform=top, fontsize=8, color=_QUIET, va="bottom"
+            ranges.far_from, 1.01, "far from the zoo →", transform=top, fontsize=8, color=QUIET, va="bottom"
         )
     for split in ("train-unseen-wordings", "heldout-composed", "heldout-new", "own-concepts"):
         chosen = [point for point in points if point.split == split]
@@ -142,15 +123,9 @@ def draw_scatter(points: Sequence[Point], ranges: PsnrRanges | None) -> bytes:
                 label=_LABELS[split],
                 zorder=2 if split == "train-unseen-wordings" else 3,
             )
-    axes.set_xlabel("distance of the words from the zoo's", color=_INK)
-    axes.set_ylabel("PSNR of the generated init, dB", color=_INK)
+    axes.set_xlabel("distance of the words from the zoo's", color=INK)
+    axes.set_ylabel("PSNR of the generated init, dB", color=INK)
     axes.set_xlim(left=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_QUIET)
-    axes.tick_params(colors=_QUIET, labelsize=9)
-    axes.grid(axis="y", color="#f1f1f4", lw=0.8, zorder=0)
-    axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=8, labelcolor=_INK, loc="upper right", scatterpoints=1)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    dress_axes(axes)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper right", scatterpoints=1)
+    return encode_figure(figure)

@@ -13,20 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.blocks import split_blocks
-from initzoo.concepts import Concept
 from initzoo.errors import TrainingError
-from initzoo.evaluation import network_of
-from initzoo.generator_evaluation.questions import Question
 from initzoo.networks.adapted import AdaptedPix2Pix, adapter_to_arrays
+from initzoo.networks.pix2pix import network_of
 from initzoo.pairs import make_pairs, varied_photos
-from initzoo.photos import TEACHING_SIDE, fit_short_side, load_photos
+from initzoo.photos import TEACHING_SIDE, PhotoSource, fit_short_side, load_photos
+from initzoo.questions import Question
 from initzoo.scores import Score, mean_score, score_images
 from initzoo.teachers import teach
 from initzoo.training import TrainingDiverged, fit_adapter
 from initzoo.workers import WORKER_CONTEXT, use_one_core
 from initzoo.zoo import Zoo
 
-__all__ = ["Job", "Measured", "PhotoSource", "measure", "wrong_overlap"]
+__all__ = ["Job", "Measured", "measure", "wrong_overlap"]
 
 Pixels = NDArray[np.uint8]
 Blocks = NDArray[np.float32]
@@ -36,19 +35,6 @@ WRONG_BY = 0.1
 
 _PATCH_SIZE = 192
 _KEPT_EDITS = 256
-
-
-@dataclass(frozen=True)
-class PhotoSource:
-    """Where photos come from.
-
-    Args:
-        folder: of photos; None for the bundled ones.
-        split: those that are scored on; None for all of them.
-    """
-
-    folder: Path | None = None
-    split: str | None = "score"
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +148,7 @@ class _Worker:
     def __init__(self, zoo: Zoo, source: PhotoSource) -> None:
         self.zoo = zoo
         self.source = source
-        self.photos = [
-            fit_short_side(photo.pixels, TEACHING_SIDE)
-            for photo in load_photos(source.folder, split=source.split)
-        ]
+        self.photos = [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in source.load()]
         self._edits: dict[bytes, list[Pixels]] = {}
 
     def work(self, number: int, job: Job) -> Measured:
@@ -209,7 +192,7 @@ class _Worker:
         base.values.requires_grad_(False)
         photos = load_photos(self.source.folder, split="train")
         pairs = make_pairs(
-            _concept_of(question),
+            question.concept,
             varied_photos(photos, recipe.fit.n_photos, seed=recipe.seed),
             n_pairs=recipe.fit.n_photos,
             patch_size=_PATCH_SIZE,
@@ -241,20 +224,6 @@ def _start_worker(zoo: Zoo, photos: PhotoSource) -> None:
 
 def _work(number: int, job: Job) -> Measured:
     return _worker[0].work(number, job)
-
-
-def _concept_of(question: Question) -> Concept:
-    return Concept(
-        id=question.concept_id,
-        family=question.family,
-        split="train",
-        novelty="",
-        teacher=question.teacher,
-        prompts=question.words,
-        test_prompts=(),
-        licence="",
-        source="",
-    )
 
 
 def wrong_overlap(

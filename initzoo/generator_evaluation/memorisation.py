@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.generator_evaluation.measuring import Job, Measured
-from initzoo.generator_evaluation.questions import Question
+from initzoo.questions import Question
 
 __all__ = ["DistanceScale", "distance_report", "overlap_jobs", "overlap_report"]
 

@@ -1,65 +1,20 @@
-"""Means, bootstrap intervals and the share of the gap that is closed."""
+"""Means, their intervals and the share of the gap that is closed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Resampling", "bootstrap_means", "gap_closed", "interval", "summarise"]
+from initzoo.resampling import Resampling, bootstrap_means, interval
+
+__all__ = ["gap_closed", "summarise"]
 
 Values = NDArray[np.float64]
 
 FLOOR, CEILING, OURS = "mean", "trained", "generated"
 """The methods that a gap lies between, and the one that closes it."""
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How bootstrap intervals are made.
-
-    Args:
-        n_resamples: how often the concepts are drawn anew.
-        level: share of the resampled means inside an interval.
-        seed: draws them.
-    """
-
-    n_resamples: int = 2000
-    level: float = 0.95
-    seed: int = 0
-
-
-def bootstrap_means(values: Values, *, n_resamples: int, seed: int) -> Values:
-    """Means over concepts drawn anew with replacement; all rows are drawn alike.
-
-    Args:
-        values: shape `(n_rows, n_concepts)`.
-        n_resamples: draws.
-        seed: of the draws.
-
-    Returns:
-        Shape `(n_rows, n_resamples)`.
-
-    Source:
-        Efron (1979), doi:10.1214/aos/1176344552.
-
-    Example:
-        >>> bootstrap_means(np.array([[1.0, 1.0], [5.0, 5.0]]), n_resamples=3, seed=0)
-        array([[1., 1., 1.],
-               [5., 5., 5.]])
-    """
-    n_concepts = values.shape[1]
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(n_concepts, np.full(n_concepts, 1 / n_concepts), size=n_resamples)
-    return np.asarray(values @ counts.T / n_concepts)
-
-
-def interval(samples: Values, level: float) -> list[float]:
-    """The middle share of samples: its lower and upper end, rounded to four places."""
-    ends = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
-    return [round(float(end), 4) for end in ends]
 
 
 def gap_closed(generated: Values, mean: Values, trained: Values) -> Values:

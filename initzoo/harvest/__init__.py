@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,13 +20,15 @@ from initzoo.cards import write_cards
 from initzoo.harvest.fits import run_fits, run_mean_scores
 from initzoo.harvest.joint import run_joint_stage
 from initzoo.harvest.pack import check_free, pack_zoo
-from initzoo.harvest.settings import HarvestPlan, RunFolder, StageClock
+from initzoo.harvest.settings import HarvestPlan, RunFolder
 from initzoo.index import IndexRow
+from initzoo.machines import describe_machine
 from initzoo.outputs import write_bytes
 from initzoo.recipes import Recipe
+from initzoo.run_folders import StageClock
 from initzoo.zoo import Zoo
 
-__all__ = ["HarvestPlan", "HarvestReport", "describe_machine", "harvest", "quick_recipe"]
+__all__ = ["HarvestPlan", "HarvestReport", "harvest", "quick_recipe"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def harvest(
     for split in ("train", "score"):  # missing photos are to show now, not after the joint stage
         plan.load_photos(split)
     run.claim(plan)
-    clock = StageClock(run, workers)
+    clock = StageClock(run.path, workers)
 
     def counting(stage: str) -> Callable[[int, int], None]:
         def on_progress(n_done: int, n_all: int) -> None:
@@ -156,22 +157,3 @@ def _report(
         float16_cost=float(np.mean(costs)) if costs else None,
         machine=describe_machine(),
     )
-
-
-def describe_machine() -> dict[str, str]:
-    """Processor and versions, as far as they are known."""
-    import torch
-
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    return {
-        "processor": processor,
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }

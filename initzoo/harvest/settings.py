@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from initzoo.outputs import write_bytes
 from initzoo.photos import TEACHING_SIDE, Photo, load_photos
 from initzoo.recipes import Recipe
 
-__all__ = ["HarvestPlan", "RunFolder", "StageClock"]
+__all__ = ["HarvestPlan", "RunFolder"]
 
 
 @dataclass(frozen=True)
@@ -141,31 +140,3 @@ class RunFolder:
                 f"{self.path} holds a harvest of another recipe, concepts or photos. "
                 "Name another folder with --run, or delete it."
             )
-
-
-class StageClock:
-    """Time spent on each stage, kept in the run folder so that it adds up over interruptions.
-
-    Args:
-        run: where `seconds.json` is kept.
-        n_workers: processes at work from now on.
-    """
-
-    def __init__(self, run: RunFolder, n_workers: int) -> None:
-        self._path = run.path / "seconds.json"
-        kept = json.loads(self._path.read_bytes()) if self._path.exists() else {}
-        self.seconds: dict[str, float] = kept.get("seconds", {})
-        self.core_seconds: float = kept.get("core_seconds", 0.0)
-        self._n_workers = n_workers
-        self._last = self._saved = time.perf_counter()
-
-    def add(self, stage: str, *, save: bool = False) -> None:
-        """Count the time since the last call for a stage; saved every few seconds."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self.core_seconds += (now - self._last) * self._n_workers
-        self._last = now
-        if save or now - self._saved > 5:
-            kept = {"seconds": self.seconds, "core_seconds": self.core_seconds}
-            write_bytes(self._path, json.dumps(kept).encode(), force=True)
-            self._saved = now

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from initzoo.blocks import join_blocks
 from initzoo.errors import LayoutMismatch
-from initzoo.inits import Init
+from initzoo.inits import Init, merge_adapter
 from initzoo.recipes import NetworkShape
 from initzoo.zoo import Zoo
 
-__all__ = ["Pix2Pix", "forward_layers"]
+__all__ = ["Pix2Pix", "forward_layers", "network_of"]
 
 _TILE = 1024
 """Larger images are edited in squares of this side, so that memory does not grow with the image."""
@@ -175,3 +176,20 @@ class Pix2Pix(nn.Module):
         edited = (self(images)[0].clamp(-1, 1) + 1) * 127.5
         rounded = edited.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         return np.ascontiguousarray(rounded[:height, :width])
+
+
+def network_of(zoo: Zoo, blocks: np.ndarray) -> Pix2Pix:
+    """The zoo's network with an adapter merged into it.
+
+    Args:
+        zoo: has recipe and base.
+        blocks: of the adapter, float32, shape `(n_blocks, block_size)`.
+
+    Raises:
+        LayoutMismatch: the blocks are not of the zoo's layout.
+        InvalidInit: a value is NaN or infinite.
+        ChecksumMismatch, InvalidZoo: the zoo is damaged.
+    """
+    model = Pix2Pix(zoo.recipe.network)
+    model.load_merged(merge_adapter(zoo.base(), join_blocks(blocks, zoo.layout), zoo.layout))
+    return model

@@ -1,4 +1,4 @@
-"""What is asked of a weight generator: concepts, their words, and the adapter that would be right."""
+"""Questions of an evaluation: concepts, their words, and the adapter that would be right."""
 
 from __future__ import annotations
 
@@ -48,6 +48,21 @@ class Question:
     teacher: tuple[Step, ...]
     words: tuple[str, ...]
     trained: NDArray[np.float32] | None
+
+    @property
+    def concept(self) -> Concept:
+        """What its teacher is applied as."""
+        return Concept(
+            id=self.concept_id,
+            family=self.family,
+            split="train",
+            novelty="",
+            teacher=self.teacher,
+            prompts=self.words,
+            test_prompts=(),
+            licence="",
+            source="",
+        )
 
 
 def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None = None) -> list[Question]:

@@ -1,0 +1,159 @@
+"""What a benchmark compares and how: methods, schedules, and the grids that are fixed beforehand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from initzoo.errors import BenchmarkError
+from initzoo.finetuning import FinetuneSettings
+from initzoo.initializations import CLASSICAL
+from initzoo.photos import PhotoSource
+from initzoo.resampling import Resampling
+
+__all__ = ["BOOK", "METHODS", "OURS", "SCRATCH", "BenchmarkSettings", "quick_benchmark"]
+
+BOOK, SCRATCH, OURS = "pix2pix_book", "scratch_best", "generated"
+
+METHODS = {
+    BOOK: "pix2pix by the book: U-Net, PatchGAN + 100 L1, Adam (0.5, 0.999), batch 1, its own schedule",
+    "unet_l1": "the same U-Net without the discriminator",
+    SCRATCH: "the zoo's network from the best classical initialization",
+    "base": "the zoo's network from its base with an adapter of zeros",
+    "mean": "the zoo's network from the mean of its train checkpoints",
+    "nearest": "the zoo's network from the train checkpoint with the nearest wording",
+    OURS: "the zoo's network from what the weight generator makes of the words",
+}
+"""What is compared, by name."""
+
+_BY_DEFAULT = tuple(name for name in METHODS if name != "unet_l1")
+_ON_UNET = (BOOK, "unet_l1")
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """How a benchmark is done.
+
+    Every schedule is a run of its own whose learning rate is zero at its end. The rate of a method at a
+    length is the one of the grid that does best, on average, on the tuning concepts, which are others than
+    those that are measured.
+
+    Args:
+        methods: names of `METHODS`.
+        lengths: steps of the schedules, ascending, 0 first.
+        rates: learning rates to choose from for the zoo's network.
+        unet_rates: the same for the U-Net; the book's own is 2e-4.
+        classical: initializations that compete to be `scratch_best`.
+        classical_lengths: schedules that they compete on, of `lengths`.
+        n_concepts: held-out concepts that are measured.
+        n_tuning: held-out concepts that rates are chosen on.
+        photos: teachers see those of split `train`, varied; scores are of split `score`.
+        n_photos: varied photos to learn from.
+        crop_size: side of crops and of the tiles that are scored, pixels.
+        batch_size: crops in a step of the zoo's network; the U-Net's is 1.
+        unet_width: filters of the U-Net's first layer; 64 by the book.
+        discriminator_width: filters of the discriminator's first layer; 64 by the book.
+        n_workers: processes, one core each; 1 on a GPU.
+        device: where to compute: `cpu` or `cuda`.
+        seed: of weights, photos and crops.
+        resampling: of the intervals.
+
+    Raises:
+        BenchmarkError: a setting is out of range.
+
+    Example:
+        >>> BenchmarkSettings(crop_size=48)
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.BenchmarkError: crop_size must be 32, 64, 128 or 256, found 48.
+    """
+
+    methods: tuple[str, ...] = _BY_DEFAULT
+    lengths: tuple[int, ...] = (0, 5, 10, 20, 40, 80, 160, 320, 640)
+    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
+    unet_rates: tuple[float, ...] = (2e-4, 6e-4, 2e-3)
+    classical: tuple[str, ...] = CLASSICAL
+    classical_lengths: tuple[int, ...] = (20, 80, 320)
+    n_concepts: int = 24
+    n_tuning: int = 6
+    photos: PhotoSource = field(default_factory=PhotoSource)
+    n_photos: int = 24
+    crop_size: int = 64
+    batch_size: int = 4
+    unet_width: int = 32
+    discriminator_width: int = 64
+    n_workers: int = 1
+    device: str = "cpu"
+    seed: int = 0
+    resampling: Resampling = field(default_factory=Resampling)
+
+    def __post_init__(self) -> None:
+        if self.crop_size not in (32, 64, 128, 256):
+            raise BenchmarkError(f"crop_size must be 32, 64, 128 or 256, found {self.crop_size}.")
+        if self.lengths[:1] != (0,) or list(self.lengths) != sorted({*self.lengths}) or len(self.lengths) < 2:
+            raise BenchmarkError(f"lengths must ascend from 0, found {', '.join(map(str, self.lengths))}.")
+        for name, known in (
+            ("methods", METHODS),
+            ("classical", CLASSICAL),
+            ("classical_lengths", self.lengths),
+        ):
+            odd = [one for one in getattr(self, name) if one not in known]
+            if odd or not getattr(self, name):
+                told = ", ".join(map(str, known))
+                raise BenchmarkError(f"{name}: {odd[0] if odd else 'none'} given. Take some of: {told}")
+        if min(self.n_concepts, self.n_tuning, self.n_photos, self.batch_size, self.n_workers) < 1:
+            raise BenchmarkError("counts must be at least 1.")
+
+    @property
+    def n_halvings(self) -> int:
+        """Of the U-Net: as deep as a crop allows, 8 at 256 pixels."""
+        return self.crop_size.bit_length() - 1
+
+    def is_unet(self, method: str) -> bool:
+        """Whether a method trains the U-Net and not the zoo's network."""
+        return method in _ON_UNET
+
+    def grid(self, method: str) -> tuple[float, ...]:
+        """The learning rates that a method may choose from."""
+        return self.unet_rates if self.is_unet(method) else self.rates
+
+    def schedule(self, method: str, n_steps: int, rate: float) -> FinetuneSettings:
+        """Objective and schedule of one run."""
+        shared = FinetuneSettings(
+            n_steps=n_steps, crop_size=self.crop_size, learning_rate=rate, gan="off", seed=self.seed
+        )
+        if not self.is_unet(method):
+            return replace(shared, batch_size=self.batch_size)
+        return replace(
+            shared,
+            batch_size=1,
+            betas=(0.5, 0.999),
+            n_warmup=0,
+            constant_share=0.5,
+            gan="non-saturating" if method == BOOK else "off",
+            discriminator_rate=rate,
+            discriminator_width=self.discriminator_width,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values, without the number of processes: it changes nothing."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        values.pop("n_workers")
+        return values
+
+
+def quick_benchmark(settings: BenchmarkSettings) -> BenchmarkSettings:
+    """The same with hardly any work: to see that everything runs. Its figures say nothing."""
+    return replace(
+        settings,
+        lengths=(0, 5, 10, 20),
+        rates=(1e-3, 4e-3),
+        unet_rates=(2e-4,),
+        classical_lengths=(10,),
+        n_concepts=min(2, settings.n_concepts),
+        n_tuning=1,
+        n_photos=4,
+        unet_width=8,
+        discriminator_width=8,
+    )

@@ -1,0 +1,170 @@
+"""`initzoo bench`: how long each start takes to good quality, one beside the other."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.cli.using import zoo_option
+
+if TYPE_CHECKING:
+    from initzoo.benchmark import Benchmark, BenchmarkSettings
+
+__all__ = ["bench"]
+
+_PATH = click.Path(path_type=Path)
+_OUTPUTS = ("bench.json", "curves.png", "ratios.png")
+
+
+class _Numbers(click.ParamType):
+    """Numbers with commas between them."""
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+        self.name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return tuple(self.kind(part) for part in str(value).split(",") if part.strip())
+        except ValueError:
+            self.fail(f"expected numbers with commas between them, found {value!r}", param, ctx)
+
+
+@click.command(epilog=example("initzoo bench --quick --methods pix2pix_book,scratch_best,base --out bench"))
+@zoo_option
+@click.option("--out", "-o", type=_PATH, required=True, help=f"Folder for {', '.join(_OUTPUTS)}.")
+@click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
+@click.option("--quick", is_flag=True, help="Hardly any work: to see that everything runs.")
+@click.option("--methods", help="Some of the methods, with commas between them; all by default.")
+@click.option("--n-concepts", type=click.IntRange(1), help="Held-out concepts to measure on.")
+@click.option("--n-tuning", type=click.IntRange(1), help="Held-out concepts to choose learning rates on.")
+@click.option("--lengths", type=_Numbers(int), help="Steps of the schedules, from 0.")
+@click.option("--classical-lengths", type=_Numbers(int), help="Of these, where classical starts compete.")
+@click.option("--rates", type=_Numbers(float), help="Learning rates to choose from.")
+@click.option("--unet-rates", type=_Numbers(float), help="The same for the U-Net.")
+@click.option("--crop", "crop_size", type=click.Choice(["32", "64", "128", "256"]),
+              help="Side of a crop, pixels: 64 on a CPU, 256 on a GPU.")  # fmt: skip
+@click.option("--batch", "batch_size", type=click.IntRange(1), help="Crops in a step of the zoo's network.")
+@click.option("--unet-width", type=click.IntRange(1), help="Filters of the U-Net: 32 on a CPU, 64 on a GPU.")
+@click.option("--concepts", type=_PATH, help="Concepts of your own (TOML) to measure on.")
+@click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+              help="cuda runs the 256-pixel tier by the book.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
+              help="Of weights, photos and crops.")  # fmt: skip
+@force_option
+@json_option
+def bench(
+    zoo_name: str, out: Path, run_folder: Path | None, force: bool, as_json: bool, **chosen: Any
+) -> None:
+    """Measure how long each start takes to the quality that the best of all reaches.
+
+    Each method runs every length of schedule at its own best learning rate, on held-out concepts. It may be
+    stopped, or killed, at any moment; the same command goes on.
+    """
+    from tqdm import tqdm
+
+    from initzoo.benchmark import run_benchmark
+    from initzoo.concepts import load_concepts
+    from initzoo.plots import check_plotting
+    from initzoo.questions import ask_about_concepts
+    from initzoo.zoo import Zoo
+
+    check_plotting()
+    _check_free(out, force)
+    settings = _settings(chosen)
+    concepts = None
+    if chosen["concepts"] is not None:
+        concepts = ask_about_concepts(load_concepts(chosen["concepts"]), limit=chosen["n_concepts"])
+    shown = ""
+    with tqdm(unit="step", file=sys.stderr, disable=None, smoothing=0.02) as bar:
+
+        def show(stage: str, n_done: int, n_all: int) -> None:
+            nonlocal shown
+            if stage != shown:
+                shown = stage
+                bar.reset(n_all)
+                bar.set_description(stage)
+            bar.update(n_done - bar.n)
+
+        found = run_benchmark(
+            Zoo.from_pretrained(zoo_name),
+            settings,
+            run_folder or out.with_name(out.name + ".run"),
+            concepts=concepts,
+            force=force,
+            callback=show,
+        )
+    _write(found, out, force=force)
+    if as_json:
+        echo_json(found.report)
+        return
+    from initzoo.benchmark.figures import tables
+
+    for line in tables(found.report):
+        click.echo(line)
+    click.echo(f"-> {out}")
+
+
+def _settings(chosen: dict[str, Any]) -> BenchmarkSettings:
+    from initzoo.benchmark import BenchmarkSettings, quick_benchmark
+    from initzoo.photos import PhotoSource
+
+    is_gpu = chosen["device"] == "cuda"
+    given = {
+        "methods": chosen["methods"] and tuple(part.strip() for part in chosen["methods"].split(",")),
+        "crop_size": int(chosen["crop_size"] or (256 if is_gpu else 64)),
+        "unet_width": chosen["unet_width"] or (64 if is_gpu else 32),
+        "photos": PhotoSource(chosen["photos"]),
+        "n_workers": 1 if is_gpu else chosen["workers"] or os.cpu_count() or 1,
+        "device": chosen["device"],
+        "seed": chosen["seed"],
+    }
+    for name in (
+        "n_concepts",
+        "n_tuning",
+        "lengths",
+        "classical_lengths",
+        "rates",
+        "unet_rates",
+        "batch_size",
+    ):
+        given[name] = chosen[name]
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = BenchmarkSettings(**given)
+    return quick_benchmark(settings) if chosen["quick"] else settings
+
+
+def _check_free(out: Path, force: bool) -> None:
+    """Hours of running should not end at a file that is there already."""
+    from initzoo.errors import OutputError
+
+    for path in (out / name for name in _OUTPUTS):
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists already. Choose another folder, or add --force to replace it")
+    if not out.absolute().parent.is_dir():
+        raise OutputError(f"cannot make {out}: there is no folder {out.parent}. Make it first")
+
+
+def _write(found: Benchmark, out: Path, *, force: bool) -> None:
+    import json
+
+    from initzoo.benchmark.figures import draw_curves, draw_ratios
+    from initzoo.errors import OutputError
+    from initzoo.outputs import write_bytes
+
+    try:
+        out.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {out}: {error.strerror}. Name another one") from error
+    data = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    write_bytes(out / "bench.json", data, force=force)
+    write_bytes(out / "curves.png", draw_curves(found.report), force=force)
+    if found.report["ratio"]:
+        write_bytes(out / "ratios.png", draw_ratios(found.report), force=force)

@@ -1,0 +1,116 @@
+"""`initzoo diagnose`: whether a start can be trained, before it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.cli.using import zoo_option
+
+if TYPE_CHECKING:
+    from initzoo.diagnosis import Diagnosis
+
+__all__ = ["diagnose"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(epilog=example("initzoo diagnose zeros he_normal base"))
+@click.argument("inits", nargs=-1, metavar="INIT...")
+@click.option("--all", "all_of_them", is_flag=True, help="Every classical initialization, base and mean.")
+@zoo_option
+@click.option("--words", default="", help="What the edit should look like, for nearest and generated.")
+@click.option("--photos", type=_PATH, help="Folder of photos to show; the bundled ones by default.")
+@click.option("--plot", type=_PATH, help="PNG file to write, for a single INIT.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
+              help="Draws the weights of an initialization, and the gradient.")  # fmt: skip
+@force_option
+@json_option
+def diagnose(
+    inits: tuple[str, ...],
+    all_of_them: bool,
+    zoo_name: str,
+    words: str,
+    photos: Path | None,
+    plot: Path | None,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Look at every layer of INIT: do signals and gradients pass, do units differ, are any dead?
+
+    INIT is a pulled file, any safetensors file with weights of the same network, words for an edit, or
+    the name of an initialization, such as zeros, he_normal, base or generated.
+    """
+    from initzoo.diagnosis import diagnose as run_diagnosis
+    from initzoo.diagnosis import draw_diagnosis, sample_images
+    from initzoo.initializations import CLASSICAL
+    from initzoo.outputs import write_bytes
+    from initzoo.photos import load_photos
+    from initzoo.plots import check_plotting
+    from initzoo.starts import AdapterOnly, open_start
+    from initzoo.zoo import Zoo
+
+    names = (*inits, *((*CLASSICAL, "base", "mean") if all_of_them else ()))
+    if not names:
+        raise click.UsageError("name an init, e.g. he_normal, or give --all")
+    if plot is not None:
+        if len(names) > 1:
+            raise click.UsageError("--plot goes with a single INIT")
+        check_plotting()
+        _check_free(plot, force)
+    zoo = Zoo.from_pretrained(zoo_name)
+    images = sample_images(load_photos(photos, split="score"))
+    found: dict[str, Diagnosis] = {}
+    for name in names:
+        network = open_start(name, zoo, words=words, seed=seed).network
+        assert not isinstance(network, AdapterOnly)
+        found[name] = run_diagnosis(network, images, seed=seed)
+    if plot is not None:
+        write_bytes(plot, draw_diagnosis(found[names[0]], names[0]), force=force)
+    if as_json:
+        echo_json({name: _finite(asdict(one)) for name, one in found.items()})
+        return
+    for line in _lines(found):
+        click.echo(line)
+    if plot is not None:
+        click.echo(f"-> {plot}")
+
+
+def _check_free(path: Path, force: bool) -> None:
+    from initzoo.errors import OutputError
+
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"cannot write {path}: plots are PNG files. Use .png")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already. Choose another name, or add --force to replace it")
+
+
+def _lines(found: dict[str, Diagnosis]) -> list[str]:
+    """A table of the layers of one, or a line for each of several."""
+    width = max(len(name) for name in found)
+    verdicts = [f"{name:{width}}  {one.verdict:9}  {one.reason}" for name, one in found.items()]
+    if len(found) > 1:
+        return verdicts
+    (only,) = found.values()
+    lines = [f"{'layer':14} {'forward':>9} {'backward':>9} {'dead':>6} {'flat':>6} {'twins':>6}  verdict"]
+    lines += [
+        f"{layer.name:14} {layer.forward:9.3g} {layer.backward:9.3g} {layer.dead:6.0%} "
+        f"{layer.saturated:6.0%} {layer.duplicated:6.0%}  {layer.verdict}"
+        for layer in only.layers
+    ]
+    return [*lines, *verdicts]
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what is no finite number, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    is_odd = isinstance(value, float) and not -float("inf") < value < float("inf")
+    return None if is_odd else value

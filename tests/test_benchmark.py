@@ -1,0 +1,291 @@
+"""The benchmark: ladders with known answers, tuning, resuming, and all of it end to end on a tiny zoo."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from test_generator_evaluation import CONCEPTS, make_generator, teachable
+from torch import nn
+from zoo_fixtures import make_zoo
+
+import initzoo.benchmark.jobs as jobs_module
+from initzoo.benchmark import BenchmarkSettings, choose_concepts, quick_benchmark, run_benchmark
+from initzoo.benchmark.figures import draw_curves, draw_ratios, tables
+from initzoo.benchmark.jobs import Job, Outcome, edit_in_tiles
+from initzoo.benchmark.ladder import Reached, Rung, compare, median_seconds, time_to
+from initzoo.benchmark.tuning import tune
+from initzoo.cli.main import main
+from initzoo.diagnosis import VERDICTS
+from initzoo.errors import BenchmarkError, InvalidGenerator, InvalidZoo, OutputError
+from initzoo.photos import PhotoSource
+from initzoo.questions import ask_about_concepts
+from initzoo.resampling import Resampling
+from initzoo.zoo import Zoo
+
+HOW = Resampling(n_resamples=50)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A zoo with a weight generator of its own."""
+    folder = make_zoo(tmp_path_factory.mktemp("zoos") / "benched", concepts=CONCEPTS, change=teachable)
+    zoo = Zoo.from_pretrained(folder)
+    make_generator(zoo, 1).save_pretrained(folder / "model" / "weight_generator")
+    return zoo
+
+
+@pytest.fixture
+def settings(photo_folder):
+    quick = quick_benchmark(BenchmarkSettings(photos=PhotoSource(photo_folder), resampling=HOW, crop_size=32))
+    return replace(
+        quick,
+        lengths=(0, 2, 4),
+        classical_lengths=(2,),
+        classical=("zeros", "he_normal"),
+        n_photos=2,
+        unet_width=2,
+        batch_size=1,
+        discriminator_width=2,
+    )
+
+
+# Ladders.
+
+
+def curve(*psnrs, seconds=1.0):
+    lengths = (0, 5, 10, 20)
+    return [Rung(n, psnr, 0.1 + n * seconds) for n, psnr in zip(lengths, psnrs, strict=False)]
+
+
+def test_time_to_quality_is_the_shortest_schedule_that_reaches_it():
+    ladder = curve(10.0, 20.0, 19.0, 30.0)
+    assert time_to(ladder, 19.5) == Reached(5, 5.1, True)
+    assert time_to(ladder, 25.0) == Reached(20, 20.1, True)
+    assert time_to(ladder, 31.0) == Reached(20, 20.1, False)
+    assert time_to(curve(10.0, None, 30.0), 20.0) == Reached(10, 10.1, True)
+
+
+def test_a_start_that_is_there_counts_as_the_shortest_schedule():
+    assert time_to(curve(30.0, 31.0), 25.0) == Reached(5, 5.1, True)
+
+
+def test_ratios_are_geometric_means_over_concepts():
+    ours = [curve(30.0, 31.0, 32.0, 33.0)] * 2
+    other = [curve(0.0, 31.0, 32.0, 33.0, seconds=2.0), curve(0.0, 0.0, 0.0, 33.0, seconds=2.0)]
+    found = compare(ours, other, [25.0, 25.0], HOW)
+    assert found["ratio_steps"] == pytest.approx(np.sqrt(1 * 4))
+    assert found["ratio"] == pytest.approx(np.sqrt((10.1 / 5.1) * (40.1 / 5.1)), abs=1e-4)
+    assert found["interval"][0] <= found["ratio"] <= found["interval"][1]
+    assert (found["n_at_least"], found["n_not_reached"]) == (0, 0)
+
+
+def test_what_is_never_reached_is_counted_against_ours():
+    good, bad = curve(30.0, 31.0), curve(0.0, 1.0)
+    behind = compare([good], [bad], [25.0], HOW)
+    assert (behind["ratio_steps"], behind["n_at_least"]) == (1.0, 1)
+    ahead = compare([bad], [good], [25.0], HOW)
+    assert (ahead["ratio_steps"], ahead["n_not_reached"]) == (0.5, 1)
+    with pytest.raises(ValueError, match="no concepts"):
+        compare([], [], [], HOW)
+
+
+def test_seconds_of_a_step_are_those_of_the_middle_run():
+    assert median_seconds({0: [5.0], 10: [1.0, 2.0, 60.0]}) == pytest.approx(0.2)
+
+
+# Settings, concepts and tuning.
+
+
+def test_the_book_is_kept():
+    settings = BenchmarkSettings(crop_size=256, unet_width=64)
+    book = settings.schedule("pix2pix_book", 200, 2e-4)
+    assert (settings.n_halvings, book.batch_size, book.betas) == (8, 1, (0.5, 0.999))
+    assert (book.gan, book.l1_weight, book.constant_share, book.n_warmup) == ("non-saturating", 100, 0.5, 0)
+    assert book.discriminator_rate == book.learning_rate == 2e-4
+    assert 2e-4 in settings.unet_rates
+    assert settings.schedule("unet_l1", 200, 2e-4).gan == "off"
+    assert settings.schedule("base", 200, 1e-3).gan == "off"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lengths": (5, 10)}, "lengths must ascend from 0"),
+        ({"methods": ("other",)}, "methods: other given. Take some of: pix2pix_book"),
+        ({"classical": ()}, "classical: none given"),
+        ({"n_tuning": 0}, "at least 1"),
+    ],
+)
+def test_wrong_settings_are_refused(changes, said):
+    with pytest.raises(BenchmarkError, match=said):
+        BenchmarkSettings(**changes)
+
+
+def test_concepts_are_of_all_families_and_tuning_ones_are_others():
+    zoo = Zoo.from_pretrained("starter")
+    tuning, measured = choose_concepts(zoo, n_tuning=6, n_measured=24)
+    assert {question.family for question in tuning} == {question.family for question in measured}
+    assert len({question.family for question in measured}) == 6
+    assert {question.split for question in measured} == {"heldout-composed", "heldout-new"}
+    ids = [question.concept_id for question in (*tuning, *measured)]
+    assert len(set(ids)) == len(ids) == 30
+    everything = choose_concepts(zoo, n_tuning=6, n_measured=10_000)[1]
+    assert len(everything) == 210 - 6
+
+
+def test_too_few_held_out_concepts_are_told(zoo):
+    with pytest.raises(InvalidZoo, match="has 5 held-out concepts"):
+        choose_concepts(zoo, n_tuning=5, n_measured=2)
+
+
+def test_rates_are_the_best_on_average_and_no_diverging_one(zoo, settings):
+    tuning, _ = choose_concepts(zoo, n_tuning=2, n_measured=1)
+    settings = replace(settings, methods=("scratch_best", "base"), rates=(1.0, 2.0, 3.0))
+    quality = {1.0: (20.0, 21.0), 2.0: (30.0, 10.0), 3.0: (40.0, None)}
+
+    def outcome(job):
+        psnr = quality[job.rate][job.question]
+        return Outcome(None if psnr is None else psnr + (job.start == "he_normal"), 0.5, 1.0, 0.0)
+
+    def run(stage, jobs):
+        return {job: outcome(job) for job in jobs}
+
+    tuned = tune(settings, tuning, run)
+    assert tuned.best == "he_normal"
+    assert tuned.classical["zeros"] == {2: (1.0, 20.5)}
+    assert tuned.rates == {"scratch_best": {2: 1.0, 4: 1.0}, "base": {2: 1.0, 4: 1.0}}
+    assert (tuned.start_of("scratch_best"), tuned.start_of("pix2pix_book")) == ("he_normal", "")
+    with pytest.raises(BenchmarkError, match="diverged at every rate"):
+        tune(replace(settings, rates=(3.0,)), tuning, run)
+
+
+def test_tiles_are_edited_alike_and_put_back():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    assert np.array_equal(edit_in_tiles(nn.Identity(), pixels, tile=32), pixels)
+
+    class Mean(nn.Module):
+        def forward(self, images):
+            return images.mean(dim=(0, 2, 3), keepdim=True).expand(images.shape)
+
+    apart = edit_in_tiles(Mean(), pixels, tile=32, one_by_one=True)
+    assert not np.array_equal(apart[0, 0], apart[0, 40])
+    together = edit_in_tiles(Mean(), pixels, tile=32)
+    assert np.array_equal(together[0, 0], together[0, 40])
+
+
+# All of it.
+
+
+def without_times(report):
+    """What does not depend on the clock."""
+    return {
+        "psnr": [row["psnr"] for row in report["concepts"]],
+        "classical": report["classical"],
+        "rates": {name: found["rates"] for name, found in report["methods"].items()},
+        "steps": [row["steps"] for row in report["concepts"]],
+    }
+
+
+def test_a_benchmark_goes_on_where_it_was_stopped(zoo, settings, tmp_path, monkeypatch):
+    whole = run_benchmark(zoo, settings, tmp_path / "whole").report
+
+    class Stopped(Exception):
+        pass
+
+    for stage in ("classical", "tune", "measure"):
+
+        def stop(at, n_done, n_all, stage=stage):
+            if at == stage and n_done > n_all / 2:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            run_benchmark(zoo, settings, tmp_path / "parts", callback=stop)
+    n_before = len(list((tmp_path / "parts" / "runs").rglob("*.json")))
+    parts = run_benchmark(zoo, settings, tmp_path / "parts").report
+    assert without_times(parts) == without_times(whole)
+    assert 0 < n_before < len(list((tmp_path / "parts" / "runs").rglob("*.json")))
+
+    def nothing_to_do(*_):
+        raise AssertionError("all runs are done")
+
+    monkeypatch.setattr(jobs_module._Worker, "work", nothing_to_do)
+    assert without_times(run_benchmark(zoo, settings, tmp_path / "parts").report) == without_times(whole)
+
+
+def test_the_report_has_what_is_promised(zoo, settings, tmp_path):
+    pytest.importorskip("matplotlib")
+    report = run_benchmark(zoo, settings, tmp_path / "run").report
+    json.dumps(report, allow_nan=False)
+    assert report["n_concepts"] == 2
+    assert set(report["ratio"]) == {"pix2pix_book", "scratch_best", "base", "mean", "nearest"}
+    for found in report["ratio"].values():
+        for target in ("within_3db", "within_1db"):
+            low, high = found[target]["interval"]
+            assert 0 < low <= found[target]["ratio"] <= high
+    assert set(report["methods"]["generated"]["psnr"]) == {"0", "2", "4"}
+    assert report["methods"]["pix2pix_book"]["step_seconds"] > 0
+    assert {row["verdict"] for row in report["classical"]} <= set(VERDICTS)
+    assert [row["name"] for row in report["classical"] if row["name"] == "zeros"]
+    assert report["methods"]["scratch_best"]["start"] == report["classical"][0]["name"]
+    assert {"machine", "versions", "seeds", "settings", "rules", "paper", "final"} <= set(report)
+    lines = tables(report)
+    assert any(line.startswith("pix2pix_book      659.8   15.2") for line in lines)
+    assert any(line.startswith("lost within 3 dB") for line in lines)
+    assert draw_curves(report)[1:4] == draw_ratios(report)[1:4] == b"PNG"
+
+
+def test_other_settings_do_not_mix(zoo, settings, tmp_path):
+    few = replace(settings, methods=("base",))
+    run_benchmark(zoo, few, tmp_path / "run")
+    with pytest.raises(OutputError, match="unfinished benchmark with other settings"):
+        run_benchmark(zoo, replace(few, seed=1), tmp_path / "run")
+
+
+def test_a_diverging_run_is_no_figure(zoo, settings, tmp_path):
+    _, measured = choose_concepts(zoo, n_tuning=1, n_measured=1)
+    job = Job(0, measured[0].concept_id, "base", "base", 3, 1e30)
+    found = jobs_module.run_jobs(zoo, measured, [job], settings, tmp_path)
+    assert found[job].psnr is None
+
+
+def test_own_concepts_are_measured_on(zoo, settings, tmp_path):
+    from initzoo.concepts import find_concept, load_concepts
+
+    own = ask_about_concepts([find_concept(load_concepts(), "sepia")])
+    few = replace(settings, methods=("base", "scratch_best"))
+    report = run_benchmark(zoo, few, tmp_path / "run", concepts=own).report
+    assert [row["concept"] for row in report["concepts"]] == [own[0].concept_id]
+    assert report["ratio"] == {}
+    assert tables(report)
+    with pytest.raises(ValueError, match="no ratios"):
+        draw_ratios(report)
+
+
+def test_a_missing_generator_is_told_before_any_run(settings, tmp_path):
+    folder = make_zoo(tmp_path / "bare", concepts=CONCEPTS, change=teachable)
+    with pytest.raises(InvalidGenerator, match="'nearest' needs the weight generator"):
+        run_benchmark(Zoo.from_pretrained(folder), settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_command_writes_report_and_plots(zoo, photo_folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    words = ["bench", "--quick", "--zoo", str(zoo.folder), "--photos", str(photo_folder), "--crop", "32"]
+    words += ["--methods", "base,generated", "--workers", "1", "--out", str(tmp_path / "bench")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "base" in result.stdout
+    report = json.loads((tmp_path / "bench" / "bench.json").read_bytes())
+    assert report["lengths"] == [0, 5, 10, 20]
+    assert {path.name for path in (tmp_path / "bench").iterdir()} == {
+        "bench.json",
+        "curves.png",
+        "ratios.png",
+    }
+    again = CliRunner().invoke(main, words)
+    assert (again.exit_code, again.stderr.count("\n")) == (1, 1)
+    wrong = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "b"), "--methods", "best"])
+    assert wrong.exit_code == 1
+    assert "methods: best given" in wrong.stderr

@@ -1,0 +1,376 @@
+"""Fine-tuning: the objective by its formulas, schedules, resuming to the same bytes, and what goes wrong."""
+
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from test_pair_sources import write_folders
+from zoo_fixtures import kept_zoo
+
+import initzoo.finetuning as finetuning
+from initzoo.cli.main import main
+from initzoo.errors import FinetuneError, InvalidPairs, OutputError
+from initzoo.finetuning import FinetuneSettings, Trainer, draw_batch, finetune, open_pairs
+from initzoo.finetuning.objective import discriminator_loss, network_loss
+from initzoo.finetuning.settings import rate_at
+from initzoo.inits import Init
+from initzoo.networks.pix2pix import Pix2Pix
+from initzoo.starts import open_start
+from initzoo.zoo import Zoo
+
+__all__ = ["kept_zoo"]
+
+CPU = torch.device("cpu")
+QUICK = FinetuneSettings(n_steps=8, batch_size=2, crop_size=32, discriminator_width=4)
+
+
+@pytest.fixture
+def zoo(kept_zoo):
+    return Zoo.from_pretrained(kept_zoo)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return open_pairs(write_folders(tmp_path / "pairs"))
+
+
+def run(zoo, pairs, folder, settings=QUICK, *, start="pencil sketch", adapter_only=False, **options):
+    begin = open_start(start, zoo, adapter_only=adapter_only)
+    return finetune(begin, pairs, settings, folder, device=CPU, n_validations=4, **options)
+
+
+# The objective and the schedule.
+
+
+def test_losses_are_those_of_the_papers():
+    generator = torch.Generator().manual_seed(0)
+    real, made = torch.randn(2, 2, 1, 6, 6, generator=generator)
+    said = [torch.sigmoid(real), torch.sigmoid(made)]
+    by_hand = -0.5 * (said[0].log().mean() + (1 - said[1]).log().mean())
+    torch.testing.assert_close(discriminator_loss("non-saturating", real, made), by_hand)
+    squares = 0.5 * (((real - 1) ** 2).mean() + (made**2).mean())
+    torch.testing.assert_close(discriminator_loss("lsgan", real, made), squares)
+    error = torch.tensor(0.2)
+    total = network_loss("non-saturating", made, error, l1_weight=100.0)
+    torch.testing.assert_close(total, -said[1].log().mean() + 20)
+
+
+def test_rates_end_at_zero_and_follow_the_book():
+    book = FinetuneSettings(n_steps=200, n_warmup=0, constant_share=0.5)
+    rates = [rate_at(step, book) for step in range(201)]
+    assert rates[:101] == [1.0] * 101
+    assert rates[150] == pytest.approx(0.5)
+    assert rates[200] == 0
+    short = FinetuneSettings(n_steps=5)
+    assert [rate_at(step, short) for step in range(5)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
+
+
+@pytest.mark.parametrize("gan", ["non-saturating", "lsgan", "off"])
+def test_training_lowers_the_error_with_every_objective(zoo, pairs, gan):
+    settings = replace(QUICK, n_steps=60, gan=gan, learning_rate=2e-2)
+    trainer = Trainer(open_start("he_residual", zoo).network, settings, CPU)
+    material = [(pair.given, pair.wanted) for pair in pairs.train]
+    losses = [trainer.step(*draw_batch(material, settings, step)) for step in range(settings.n_steps)]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_one_step_is_adam_on_l1_when_there_is_no_discriminator(zoo):
+    settings = replace(QUICK, gan="off", n_steps=1, n_warmup=0)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    ours, theirs = (open_start("pencil sketch", zoo).network for _ in range(2))
+    Trainer(ours, settings, CPU).step(images, -images)
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=settings.learning_rate, betas=settings.betas)
+    (theirs(images) + images).abs().mean().backward()
+    optimizer.step()
+    for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_a_running_mean_of_weights_is_kept(zoo):
+    settings = replace(QUICK, gan="off", ema=0.5, n_steps=4)
+    network = open_start("pencil sketch", zoo).network
+    trainer = Trainer(network, settings, CPU)
+    expected = network.head.bias.detach().clone()
+    images = torch.zeros(1, 3, 32, 32)
+    for step in range(3):
+        trainer.step(images, images + 0.5)
+        expected = expected.lerp(network.head.bias.detach(), 1 - min(0.5, (1 + step) / (10 + step)))
+    torch.testing.assert_close(trainer.kept.head.bias, expected)
+    assert not torch.equal(trainer.kept.head.bias, network.head.bias)
+
+
+def test_bfloat16_trains(zoo, pairs, tmp_path):
+    result = run(zoo, pairs, tmp_path / "run", replace(QUICK, bfloat16=True))
+    assert math.isfinite(result.end.psnr)
+
+
+def test_crops_depend_on_seed_and_step_alone(pairs):
+    material = [(pair.given, pair.wanted) for pair in pairs.train]
+    settings = replace(QUICK, flip=True)
+    one, again = draw_batch(material, settings, 3), draw_batch(material, settings, 3)
+    assert torch.equal(one[0], again[0])
+    torch.testing.assert_close(one[1], -one[0])
+    assert not torch.equal(one[0], draw_batch(material, settings, 4)[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gan": "wgan"}, "gan must be one of"),
+        ({"crop_size": 30}, "multiple of 4 from 32"),
+        ({"learning_rate": math.nan}, "numbers above 0"),
+        ({"ema": 1.0}, "below 1"),
+        ({"batch_size": 0}, "at least"),
+    ],
+)
+def test_wrong_settings_are_refused(changes, said):
+    with pytest.raises(FinetuneError, match=said):
+        replace(QUICK, **changes)
+
+
+# What comes of it.
+
+
+def test_the_best_weights_are_kept(zoo, pairs, tmp_path):
+    result = run(zoo, pairs, tmp_path / "run")
+    assert [step for step, _, _ in result.history] == [0, 2, 4, 6, 8]
+    assert result.end.psnr == max(psnr for _, psnr, _ in result.history)
+    model = Pix2Pix.from_init(result.init)
+    edited = model.edit(pairs.validation[0].given)
+    from initzoo.scores import score_images
+
+    assert score_images([edited], [pairs.validation[0].wanted]).psnr == pytest.approx(result.end.psnr)
+    assert result.init.metadata.scores["psnr"] == pytest.approx(result.end.psnr, abs=1e-3)
+    assert "fine-tuned from pencil-sketch" in result.init.metadata.source
+
+
+def test_a_start_that_nothing_improves_is_kept(zoo, pairs, tmp_path):
+    perfect = open_start("zeros", zoo)
+    same = replace(pairs, train=tuple(replace(p, wanted=p.given) for p in pairs.train),
+                   validation=tuple(replace(p, wanted=p.given) for p in pairs.validation))  # fmt: skip
+    before = perfect.weights_of(perfect.network)["head.bias"].copy()
+    settings = replace(QUICK, learning_rate=0.5)
+    result = finetune(perfect, same, settings, tmp_path / "run", device=CPU)
+    assert result.best_step == 0
+    assert np.array_equal(result.init.weights["head.bias"], before)
+
+
+def test_adapter_only_leaves_the_base_alone(zoo, pairs, tmp_path):
+    result = run(zoo, pairs, tmp_path / "run", adapter_only=True, settings=replace(QUICK, learning_rate=1e-2))
+    assert result.init.kind == "adapter"
+    assert set(result.init.weights) == {name for name, _ in zoo.layout.tensors}
+    merged = Pix2Pix.from_init(zoo.merge(result.init))
+    edited = merged.edit(pairs.validation[0].given)
+    assert edited.shape == pairs.validation[0].given.shape
+
+
+def test_no_steps_give_the_start(zoo, pairs, tmp_path):
+    result = run(zoo, pairs, tmp_path / "run", replace(QUICK, n_steps=0))
+    assert result.best_step == 0
+    expected = zoo.pull("pencil sketch").weights
+    assert all(np.array_equal(result.init.weights[name], expected[name]) for name in expected)
+
+
+# Stopped and taken up again.
+
+
+class Stopped(Exception):
+    """What a test stops a fine-tune with."""
+
+
+@pytest.mark.parametrize("settings", [QUICK, replace(QUICK, gan="off", ema=0.9)], ids=["gan", "ema"])
+def test_stopped_fine_tuning_goes_on_to_the_same_bytes(zoo, pairs, tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(finetuning, "SNAPSHOT_SECONDS", 0.0)
+    whole = run(zoo, pairs, tmp_path / "whole", settings)
+    for place in (1, 4, 5, 8):
+
+        def stop(n_done, loss, psnr, place=place):
+            if n_done == place:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            run(zoo, pairs, tmp_path / "parts", settings, callback=stop)
+    parts = run(zoo, pairs, tmp_path / "parts", settings)
+    assert parts.init.to_bytes() == whole.init.to_bytes()
+    assert parts.history == whole.history
+
+
+def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
+    def words(name):
+        given = ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 120, "--gan", "off"]
+        given += ["--crop", 32, "--validations", 12, "-o", tmp_path / name]
+        return ["pencil sketch", *map(str, given)]
+
+    assert invoke(*words("whole.safetensors")).exit_code == 0
+    code = (
+        "import initzoo.finetuning, sys; initzoo.finetuning.SNAPSHOT_SECONDS = 0.0;"
+        "from initzoo.cli.main import main; main(['finetune', *sys.argv[1:]])"
+    )
+    command = [sys.executable, "-c", code, *words("killed.safetensors")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        snapshot = tmp_path / "killed.safetensors.run" / "snapshot.safetensors"
+        while not snapshot.exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "killed.safetensors").exists()
+    assert invoke(*words("killed.safetensors")).exit_code == 0
+    assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert not (tmp_path / "killed.safetensors.run").exists()
+
+
+def test_other_settings_do_not_go_on_where_these_stopped(zoo, pairs, tmp_path):
+    run(zoo, pairs, tmp_path / "run")
+    other = replace(QUICK, seed=1)
+    with pytest.raises(OutputError, match=r"unfinished fine-tune with other settings \(seed 0\).*--force"):
+        run(zoo, pairs, tmp_path / "run", other)
+    run(zoo, pairs, tmp_path / "run", other, force=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("keep me")
+    with pytest.raises(OutputError, match="holds no fine-tune"):
+        run(zoo, pairs, tmp_path / "mine", force=True)
+    assert (tmp_path / "mine" / "letter.txt").exists()
+
+
+def test_a_damaged_snapshot_is_named(zoo, pairs, tmp_path):
+    run(zoo, pairs, tmp_path / "run")
+    (tmp_path / "run" / "snapshot.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(FinetuneError, match="snapshot .* is damaged. Delete it"):
+        run(zoo, pairs, tmp_path / "run")
+
+
+# What goes wrong.
+
+
+def test_a_diverging_run_stops_with_the_step_and_the_last_good_weights(zoo, pairs, tmp_path):
+    settings = replace(QUICK, n_steps=40, gan="off", learning_rate=1e18, n_warmup=0)
+    with pytest.raises(FinetuneError, match=r"diverged: .* step \d+.*of step 0 .* are kept in .*best\.saf"):
+        run(zoo, pairs, tmp_path / "run", settings)
+    kept = Init.load(tmp_path / "run" / "best.safetensors")
+    expected = zoo.pull("pencil sketch").weights
+    assert all(np.array_equal(kept.weights[name], expected[name]) for name in expected)
+
+
+def test_a_full_disk_leaves_the_snapshot_before(zoo, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetuning, "SNAPSHOT_SECONDS", 0.0)
+    whole = run(zoo, pairs, tmp_path / "whole")
+    real = os.replace
+
+    def full(source, target):
+        if str(target).endswith("snapshot.safetensors") and full.n_left == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        full.n_left -= str(target).endswith("snapshot.safetensors")
+        real(source, target)
+
+    full.n_left = 3
+    monkeypatch.setattr("initzoo.outputs.os.replace", full)
+    with pytest.raises(OutputError, match="snapshot.safetensors: No space left on device"):
+        run(zoo, pairs, tmp_path / "run")
+    monkeypatch.setattr("initzoo.outputs.os.replace", real)
+    assert not list((tmp_path / "run").glob(".*.part"))
+    assert run(zoo, pairs, tmp_path / "run").init.to_bytes() == whole.init.to_bytes()
+
+
+def test_small_images_are_refused_before_anything_is_written(zoo, pairs, tmp_path):
+    with pytest.raises(InvalidPairs, match="smaller than the crop of 64"):
+        run(zoo, pairs, tmp_path / "run", replace(QUICK, crop_size=64))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_5000_steps(zoo, pairs):
+    import resource
+
+    settings = replace(QUICK, n_steps=5000)
+    trainer = Trainer(open_start("pencil sketch", zoo).network, settings, CPU)
+    material = [(pair.given, pair.wanted) for pair in pairs.train]
+    for step in range(5000):
+        trainer.step(*draw_batch(material, settings, step))
+        if step == 500:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1.02 * before + 4096
+
+
+# The command.
+
+
+def invoke(*words):
+    return CliRunner().invoke(main, ["finetune", *map(str, words)])
+
+
+@pytest.fixture
+def options(kept_zoo, pairs, tmp_path):
+    return ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 4, "--crop", 32, "--gan", "off"]
+
+
+def test_command_writes_an_init_that_apply_takes(options, kept_zoo, photo_folder, tmp_path):
+    out = tmp_path / "mine.safetensors"
+    result = invoke("pencil sketch", *options, "-o", out, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["n_train"], told["n_validation"]) == (5, 1)
+    assert told["history"][0]["step"] == 0
+    assert (tmp_path / "mine.png").read_bytes()[1:4] == b"PNG"
+    assert not (tmp_path / "mine.safetensors.run").exists()
+    applied = CliRunner().invoke(
+        main, ["apply", str(out), str(photo_folder / "cat.png"), "-o", str(tmp_path / "cat.png")]
+    )
+    assert applied.exit_code == 0, applied.output
+    assert Pix2Pix.from_pretrained(out, zoo=kept_zoo).shape == Zoo.from_pretrained(kept_zoo).recipe.network
+    again = invoke(out, *options, "-o", tmp_path / "further.safetensors")
+    assert again.exit_code == 0, again.output
+
+
+def test_command_teaches_and_trains_adapters(kept_zoo, photo_folder, tmp_path):
+    words = ["--teacher", "negative", "--photos", photo_folder, "--varied", 2, "--zoo", kept_zoo]
+    result = invoke("watercolour", *words, "--steps", 2, "--gan", "off", "--adapter-only", "-o",
+                    tmp_path / "a.safetensors")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("watercolour  2 + 1 pairs  2 steps")
+    assert Init.load(tmp_path / "a.safetensors").kind == "adapter"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["nonsense"], 1, "no concept 'nonsense'"),
+        (["pencil sketch", "--crop", "64"], 1, "smaller than the crop"),
+        (["pencil sketch", "--learning-rate", "1e30"], 1, "diverged"),
+        (["pencil sketch", "--device", "cuda"], 1, "no device 'cuda'"),
+        (["pencil sketch", "--teacher", "negative"], 2, "give --pairs SOURCE, or --teacher"),
+        (["generated"], 1, "needs words"),
+        (["he_normal", "--adapter-only"], 1, "without an adapter"),
+    ],
+)
+def test_failures_are_one_line_and_leave_nothing(options, tmp_path, words, code, said):
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    out = tmp_path / "mine.safetensors"
+    result = invoke(*words[:1], *options, *words[1:], "-o", out)
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    assert code == 2 or result.stderr.count("\n") == 1
+    assert not out.exists()
+    assert not out.with_suffix(".png").exists()
+
+
+def test_outputs_are_checked_before_the_work(options, tmp_path):
+    (tmp_path / "mine.png").write_bytes(b"taken")
+    for name, said in (
+        ("mine.safetensors", "mine.png exists already"),
+        ("mine.pt", "ends with .safetensors"),
+        ("missing/mine.safetensors", "there is no folder"),
+    ):
+        result = invoke("pencil sketch", *options, "-o", tmp_path / name)
+        assert result.exit_code == 1
+        assert said in result.stderr
+    assert invoke("pencil sketch", *options, "-o", tmp_path / "mine.safetensors", "--force").exit_code == 0

@@ -1,0 +1,208 @@
+"""Pair sources: each layout gives the same pairs, and what does not match is named."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from initzoo.concepts import find_concept, load_concepts
+from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
+from initzoo.finetuning import open_pairs, split_pairs, teach_pairs
+from initzoo.finetuning.sources import Pair
+from initzoo.images import write_image
+
+NAMES = [f"photo-{number}" for number in range(6)]
+
+
+def picture(seed, height=48, width=64):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def wanted_of(image):
+    return 255 - image
+
+
+def write_folders(folder, names=NAMES):
+    for side in ("A", "B"):
+        (folder / side).mkdir(parents=True)
+    for number, name in enumerate(names):
+        write_image(folder / "A" / f"{name}.png", picture(number), force=False)
+        write_image(folder / "B" / f"{name}.bmp", wanted_of(picture(number)), force=False)
+    return folder
+
+
+def write_aligned(folder, names=NAMES):
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        both = np.concatenate([picture(number), wanted_of(picture(number))], axis=1)
+        write_image(folder / f"{name}.png", both, force=False)
+    return folder
+
+
+def all_pairs(found):
+    return {pair.name: (pair.given, pair.wanted) for pair in (*found.train, *found.validation)}
+
+
+def test_folders_and_aligned_images_hold_the_same_pairs(tmp_path):
+    folders = open_pairs(write_folders(tmp_path / "folders"))
+    aligned = open_pairs(write_aligned(tmp_path / "aligned"))
+    for found in (folders, aligned):
+        pairs = all_pairs(found)
+        assert sorted(pairs) == NAMES
+        for number, name in enumerate(NAMES):
+            assert np.array_equal(pairs[name][0], picture(number))
+            assert np.array_equal(pairs[name][1], wanted_of(picture(number)))
+    assert len(folders.validation) == 1
+    assert folders.digest == aligned.digest
+
+
+def test_direction_turns_pairs_round(tmp_path):
+    folder = write_aligned(tmp_path / "aligned")
+    forth, back = all_pairs(open_pairs(folder)), all_pairs(open_pairs(folder, direction="BtoA"))
+    assert all(np.array_equal(forth[name][0], back[name][1]) for name in NAMES)
+    with pytest.raises(ValueError, match="direction must be one of AtoB, BtoA"):
+        open_pairs(folder, direction="both")
+
+
+@pytest.mark.parametrize("held", ["val", "test"])
+def test_pairs_of_their_own_are_validated_on(tmp_path, held):
+    write_aligned(tmp_path / "facades" / "train", NAMES[:4])
+    write_aligned(tmp_path / "facades" / held, NAMES[4:])
+    found = open_pairs(tmp_path / "facades")
+    assert [pair.name for pair in found.train] == NAMES[:4]
+    assert [pair.name for pair in found.validation] == NAMES[4:]
+
+
+def test_the_same_pairs_are_kept_whatever_their_order():
+    image = picture(0)
+    pairs = [Pair(f"{number}", image, image) for number in range(30)]
+    kept = {pair.name for pair in split_pairs("here", pairs).validation}
+    assert len(kept) == 6
+    assert {pair.name for pair in split_pairs("here", pairs[::-1]).validation} == kept
+    many = [Pair(f"{number}", image, image) for number in range(200)]
+    assert len(split_pairs("here", many).validation) == 16
+
+
+def test_large_images_are_shrunk_and_small_ones_left(tmp_path):
+    for side in ("A", "B"):
+        (tmp_path / side).mkdir()
+        write_image(tmp_path / side / "large.png", picture(0, 200, 300), force=False)
+        write_image(tmp_path / side / "small.png", picture(1, 40, 40), force=False)
+    pairs = all_pairs(open_pairs(tmp_path, size=100))
+    assert pairs["large"][0].shape == (100, 150, 3)
+    assert pairs["small"][0].shape == (40, 40, 3)
+
+
+def test_grey_targets_become_rgb(tmp_path):
+    from PIL import Image
+
+    write_folders(tmp_path, NAMES[:2])
+    for path in (tmp_path / "B").iterdir():
+        Image.open(path).convert("L").save(path.with_suffix(".png"))
+        path.unlink()
+    given, wanted = all_pairs(open_pairs(tmp_path))[NAMES[0]]
+    assert wanted.shape == given.shape
+    assert (wanted[..., 0] == wanted[..., 1]).all()
+
+
+def test_what_does_not_match_is_named(tmp_path):
+    write_folders(tmp_path, NAMES[:3])
+    (tmp_path / "B" / f"{NAMES[1]}.bmp").rename(tmp_path / "B" / "other.bmp")
+    with pytest.raises(InvalidPairs, match=r"photo-1\.png of A has no partner in B \(1 without; A has 3"):
+        open_pairs(tmp_path)
+    (tmp_path / "A" / f"{NAMES[1]}.png").unlink()
+    with pytest.raises(InvalidPairs, match=r"other\.bmp of B has no partner in A"):
+        open_pairs(tmp_path)
+    (tmp_path / "B" / "other.bmp").unlink()
+    write_image(tmp_path / "B" / f"{NAMES[2]}.bmp", picture(2, 48, 60), force=True)
+    with pytest.raises(InvalidPairs, match="pair 'photo-2': A is 64 x 48 pixels, B is 60 x 48"):
+        open_pairs(tmp_path)
+    write_image(tmp_path / "A" / f"{NAMES[2]}.jpg", picture(2), force=True)
+    with pytest.raises(InvalidPairs, match="have one name"):
+        open_pairs(tmp_path)
+
+
+def test_too_few_pairs_are_refused(tmp_path):
+    write_folders(tmp_path / "none", [])
+    write_folders(tmp_path / "one", NAMES[:1])
+    with pytest.raises(InvalidPairs, match="found no pairs at .*at least two"):
+        open_pairs(tmp_path / "none")
+    with pytest.raises(InvalidPairs, match="found one pair at .*at least two"):
+        open_pairs(tmp_path / "one")
+
+
+def test_images_smaller_than_a_crop_are_named(tmp_path):
+    found = open_pairs(write_folders(tmp_path))
+    found.check_crops(48)
+    with pytest.raises(InvalidPairs, match=r"is 64 x 48 pixels, smaller than the crop of 64\..*--crop 48"):
+        found.check_crops(64)
+
+
+def test_places_without_pairs_are_told_what_pairs_look_like(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "half" / "A").mkdir(parents=True)
+    write_image(tmp_path / "odd.png", picture(0, 16, 33), force=False)
+    for place, said in (
+        (tmp_path / "missing", "there is no such folder"),
+        (tmp_path / "empty", "holds no images"),
+        (tmp_path / "odd.png", "it is a file"),
+        (tmp_path / "half", "has no folder B"),
+        (tmp_path, "33 pixels wide and cannot be halved"),
+    ):
+        with pytest.raises(InvalidPairs, match=f"{said}.*Name a folder with A and B"):
+            open_pairs(place)
+    write_aligned(tmp_path / "bad", NAMES[:2])
+    (tmp_path / "bad" / "photo-0.png").write_bytes(b"no image")
+    with pytest.raises(InvalidImage, match="photo-0"):
+        open_pairs(tmp_path / "bad")
+
+
+def test_datasets_give_their_two_image_columns(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    from PIL import Image
+
+    columns = {
+        "input": [Image.fromarray(picture(number)) for number in range(3)],
+        "target": [Image.fromarray(wanted_of(picture(number))) for number in range(3)],
+        "words": ["a", "b", "c"],
+    }
+    features = datasets.Features(
+        {"input": datasets.Image(), "target": datasets.Image(), "words": datasets.Value("string")}
+    )
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    rows.save_to_disk(str(tmp_path / "saved"))
+    datasets.DatasetDict({"train": rows}).save_to_disk(str(tmp_path / "splits"))
+    for source in ("saved", "splits"):
+        pairs = all_pairs(open_pairs(tmp_path / source))
+        assert np.array_equal(pairs["000001"][1], wanted_of(picture(1)))
+    turned = all_pairs(open_pairs(tmp_path / "saved", columns=("target", "input")))
+    assert np.array_equal(turned["000001"][0], wanted_of(picture(1)))
+    with pytest.raises(InvalidPairs, match="no image column 'words'. Its image columns: input, target"):
+        open_pairs(tmp_path / "saved", columns=("input", "words"))
+    with pytest.raises(InvalidPairs, match="has no split 'test'. Take one of: train"):
+        open_pairs(tmp_path / "splits", split="test")
+    rows.remove_columns("target").save_to_disk(str(tmp_path / "single"))
+    with pytest.raises(InvalidPairs, match=r"has 1 image columns \(input\), expected two"):
+        open_pairs(tmp_path / "single")
+
+
+def test_datasets_need_their_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtra, match=r'pip install "initzoo\[datasets\]"'):
+        open_pairs("someone/pairs")
+
+
+def test_a_teacher_makes_pairs_of_photos(photo_folder):
+    concept = find_concept(load_concepts(), "negative")
+    found = teach_pairs(concept, photo_folder, n_varied=5)
+    assert len(found.train) == 5
+    assert {pair.name.rpartition("-")[0] for pair in found.train}.isdisjoint(
+        pair.name for pair in found.validation
+    )
+    assert all(min(pair.given.shape[:2]) == 256 for pair in found.train)
+    again = teach_pairs(concept, photo_folder, n_varied=5)
+    assert again.digest == found.digest
+    for path in sorted(photo_folder.glob("*.*"))[1:]:
+        path.unlink()
+    with pytest.raises(InvalidPairs, match="found one photo in"):
+        teach_pairs(concept, photo_folder)
