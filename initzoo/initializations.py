@@ -199,7 +199,7 @@ class Initializer:
         return TaughtAdapters.from_zoo(self.zoo, TokenVectors.from_folder(folder / "text"))
 
     def _generator_folder(self, name: str, needed: str) -> Path:
-        folder = self.zoo.folder / "model" / "weight_generator"
+        folder = self.zoo.generator_folder
         if not is_file(folder / needed):
             raise InvalidGenerator(
                 f"initialization '{name}' needs the weight generator of zoo '{self.zoo.name}', and there is "

@@ -32,6 +32,7 @@ from initzoo.teachers import teach
 from initzoo.training import TrainingDiverged
 from initzoo.workers import WORKER_CONTEXT, use_one_core
 from initzoo.zoo import Zoo
+from initzoo.zoo_files import ZooFiles
 
 __all__ = ["Job", "Outcome", "edit_in_tiles", "run_jobs"]
 
@@ -142,7 +143,7 @@ def run_jobs(
     todo = [job for job in jobs if not (run_folder / job.path).exists()]
     n_all = sum(job.n_steps + 1 for job in jobs)
     n_done = n_all - sum(job.n_steps + 1 for job in todo)
-    with _running(zoo.folder, questions, settings, run_folder, len(todo)) as run:
+    with _running(zoo.files, questions, settings, run_folder, len(todo)) as run:
         for job in run(todo):
             n_done += job.n_steps + 1
             if callback is not None:
@@ -164,12 +165,12 @@ Run = Callable[[Sequence[Job]], Iterator[Job]]
 
 @contextmanager
 def _running(
-    folder: Path, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path, n_jobs: int
+    files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path, n_jobs: int
 ) -> Iterator[Run]:
     """Something that takes jobs and gives them back as they are done."""
     n_workers = min(settings.n_workers, max(n_jobs, 1))
     if n_workers == 1:
-        worker = _Worker(folder, questions, settings, run_folder)
+        worker = _Worker(files, questions, settings, run_folder)
         with repeatable(worker.device):
             yield lambda jobs: map(worker.work, jobs)
         return
@@ -177,7 +178,7 @@ def _running(
         n_workers,
         mp_context=WORKER_CONTEXT,
         initializer=_start_worker,
-        initargs=(folder, tuple(questions), settings, run_folder),
+        initargs=(files, tuple(questions), settings, run_folder),
     ) as pool:
 
         def run(jobs: Sequence[Job]) -> Iterator[Job]:
@@ -199,10 +200,10 @@ _worker: list[_Worker] = []
 
 
 def _start_worker(
-    folder: Path, questions: tuple[Question, ...], settings: BenchmarkSettings, run_folder: Path
+    files: ZooFiles, questions: tuple[Question, ...], settings: BenchmarkSettings, run_folder: Path
 ) -> None:
     use_one_core()
-    _worker.append(_Worker(folder, questions, settings, run_folder))
+    _worker.append(_Worker(files, questions, settings, run_folder))
 
 
 def _work(job: Job) -> Job:
@@ -213,11 +214,11 @@ class _Worker:
     """What a process loads once, and the pairs of the concept that it is at."""
 
     def __init__(
-        self, folder: Path, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path
+        self, files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path
     ) -> None:
         self.questions, self.settings, self.run_folder = questions, settings, run_folder
         self.device = choose_device(settings.device)
-        self.starts = Initializer(Zoo(folder, folder.name))
+        self.starts = Initializer(Zoo(files))
         self._photos = varied_photos(
             load_photos(settings.photos.folder, split="train"), settings.n_photos, settings.seed
         )

@@ -121,7 +121,7 @@ def train(
     data = TrainingData.from_zoo(opened)
     if not no_practice and (practice or opened.name == BUNDLED_ZOO):
         data = data.with_practice(load_practice(practice))
-    words = TokenVectors.from_folder(text or opened.folder / "model" / "weight_generator" / "text")
+    words = TokenVectors.from_folder(text or opened.generator_folder / "text")
     _check_free(out, force)
     begin = time.perf_counter()
     with _Bars() as bars:

@@ -64,7 +64,7 @@ def evaluate(
     if out:
         check_plotting()
     zoo = Zoo.from_pretrained(zoo_name)
-    generator = folder or zoo.folder / "model" / "weight_generator"
+    generator = folder or zoo.generator_folder
     targets = [out / name for name in _OUTPUTS] if out else []
     _check_free([*targets, *([generator / "calibration.json"] if calibrate else [])], force)
     found = _evaluate(zoo, generator, _named_folders(also), chosen)
