@@ -60,10 +60,14 @@ def evaluate(
     from initzoo.cards import write_model_card
     from initzoo.plots import check_plotting
     from initzoo.zoo import Zoo
+    from initzoo.zoo_files import FolderFiles
 
     if out:
         check_plotting()
     zoo = Zoo.from_pretrained(zoo_name)
+    in_folder = zoo.files.folder if isinstance(zoo.files, FolderFiles) else None
+    if calibrate and folder is None and in_folder is None:
+        raise click.UsageError(f"zoo '{zoo.name}' is on the Hub and stays as it is; give --generator FOLDER")
     generator = folder or zoo.generator_folder
     targets = [out / name for name in _OUTPUTS] if out else []
     _check_free([*targets, *([generator / "calibration.json"] if calibrate else [])], force)
@@ -72,7 +76,7 @@ def evaluate(
         _write(found, out, force=force)
     if calibrate:
         _calibration_of(found).save(generator, force=force)
-    if out and out.resolve() == (zoo.folder / "model").resolve():
+    if out and in_folder and out.resolve() == (in_folder / "model").resolve():
         write_model_card(zoo)
     if as_json:
         echo_json(found.report)
