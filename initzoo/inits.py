@@ -43,7 +43,7 @@ _MAX_NAME = 60
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
-_KEYS = {*_TEXTS, "format_version", "kind", "recipe", "layout", "scores"}
+_KEYS = frozenset({*_TEXTS, "format_version", "kind", "recipe", "layout", "scores"})
 
 
 class TakesWeights(Protocol):

@@ -256,12 +256,12 @@ def test_evaluation_has_every_split_method_and_figure(zoo, generators, settings)
         generators / "one",
         ask_about_zoo(zoo),
         settings,
-        also={"unet1d": generators / "two"},
+        also={"unet1d": generators / "two", "reference": generators / "one"},
         callback=lambda stage, n_done, n_all: stages.append((stage, n_done, n_all)),
     )
     report = json.loads(json.dumps(found.report, allow_nan=False))
     methods = {
-        "generated", "kernel_ridge", "nearest", "knn", "mean", "shuffled", "unet1d", "trained",
+        "generated", "kernel_ridge", "nearest", "knn", "mean", "shuffled", "unet1d", "reference", "trained",
     }  # fmt: skip
     for split, n_concepts, n_wordings in (
         ("heldout-composed", 3, 6),
@@ -287,7 +287,14 @@ def test_evaluation_has_every_split_method_and_figure(zoo, generators, settings)
     assert memory["nearest_train"]["generated"] > 0
     assert report["revision"] == zoo.revision
     assert len(report["generator"]) == 64
-    assert set(report["also"]) == {"unet1d"}
+    assert set(report["also"]) == {"unet1d", "reference"}
+    assert (
+        report["also"]["reference"]["generator"]
+        == report["generator"]
+        != report["also"]["unet1d"]["generator"]
+    )
+    assert composed["difference_to_reference"]["unet1d"] == composed["difference"]["unet1d"]
+    assert composed["difference_to_reference"]["generated"]["psnr"] == 0
     assert report["speed"]["init_ms"] > 0
     assert {"processor", "cores"} <= set(report["machine"])
     assert report["calibration"]["n_tested"] > 0
@@ -388,10 +395,20 @@ def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
     model = asked.folder / "model"
     generator.save_pretrained(model / "weight_generator")
     other = tmp_path / "other"
-    make_generator(asked, 2).save_pretrained(other)
+    second = make_generator(asked, 2)
+    second.config = replace(
+        second.config,
+        training={"regressor": True, "weights": {"n_steps": 5}, "behaviour": {"n_steps": 6}, "seed": 0},
+    )
+    second.save_pretrained(other)
+    generator.config = replace(
+        generator.config,
+        training={**second.config.training, "regressor": False, "weights": {"n_steps": 5000}},
+    )
+    generator.save_pretrained(tmp_path / "reference")
     done = run_command(
         "--zoo", asked.folder, "--photos", photo_folder, "--out", model, "--also", f"regressor={other}",
-        "--workers", 1, "--calibrate",
+        "--also", f"reference={tmp_path / 'reference'}", "--workers", 1, "--calibrate",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     card, report = (model / "README.md").read_text(), json.loads((model / "evaluation.json").read_text())
@@ -401,6 +418,10 @@ def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
     assert "(1,008 steps)" in card
     for method in ("kernel_ridge", "regressor", "generated"):
         assert f"{report['heldout-composed']['psnr'][method]:.2f} [" in card
+    assert "| regressor | `regressor` true | 5 + 6 |" in card
+    assert "| reference |  | 5,000 + 6 |" in card
+    lead = report["heldout-composed"]["difference_to_reference"]["regressor"]
+    assert f"\\| {-lead['psnr']:+.2f} [{-lead['interval'][1]:.2f}, {-lead['interval'][0]:.2f}]" in card
     share = report["heldout-composed"]["gap_closed"]
     assert (f"| {share:.3f} [" if share is not None else "| - |") in card
     assert "| new word |" in card

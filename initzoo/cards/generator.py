@@ -60,7 +60,7 @@ def generator_section(folder: Path) -> str:
             encoder_licence=config["text"]["licence"],
             wordings=found["wordings"],
             table=markdown_table(["method", *(_SPLITS[split] for split in splits)], _lines(found, splits)),
-            notes=_further(found),
+            further=_further(found, splits),
             novelty=_novelty(found),
             memory=_memory(found["memorisation"]),
             calibration=_calibration(found["calibration"]),
@@ -79,21 +79,9 @@ def _n_steps(training: Mapping[str, Any], stage: str) -> int:
 
 def _lines(found: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
     """A line a method, and one with the share of the gap."""
-    names = {**{name: name for name in found["also"]}, **_METHODS}
-    order = [name for name in _METHODS if name not in ("generated", "trained")]
-    order += [*found["also"], "generated", "trained"]
-    lines = []
-    for method in order:
-        cells = []
-        for split in splits:
-            section = found[split]
-            if method not in section["psnr"]:
-                cells.append("")
-                continue
-            low, high = section["psnr_interval"][method]
-            lowest = section["psnr_10th"][method]
-            cells.append(f"{section['psnr'][method]:.2f} [{low:.2f}, {high:.2f}] \\| {lowest:.1f}")
-        lines.append([names[method], *cells])
+    lines = [
+        [name, *(_figures(found[split], method) for split in splits)] for method, name in _METHODS.items()
+    ]
     shares = []
     for split in splits:
         share, ends = found[split]["gap_closed"], found[split]["gap_closed_interval"]
@@ -102,10 +90,49 @@ def _lines(found: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
     return [*lines, ["gap closed by generated", *shares], ["concepts / wordings", *counts]]
 
 
-def _further(found: Mapping[str, Any]) -> str:
-    if not found["also"]:
+def _figures(section: Mapping[str, Any], method: str) -> str:
+    """Mean, its interval and the 10th percentile; nothing for a method that was not measured."""
+    if method not in section["psnr"]:
         return ""
-    return " Methods by name are further generators, as `evaluation.json` says."
+    low, high = section["psnr_interval"][method]
+    return f"{section['psnr'][method]:.2f} [{low:.2f}, {high:.2f}] \\| {section['psnr_10th'][method]:.1f}"
+
+
+def _further(found: Mapping[str, Any], splits: Sequence[str]) -> str:
+    """A table of the further generators: what is other in their training, and what they lose by it."""
+    also = found["also"]
+    if not also:
+        return ""
+    reference = also.get("reference", {}).get("training")
+    lines = []
+    for name, told in also.items():
+        training = told["training"]
+        steps = " + ".join(f"{_n_steps(training, stage):,}" for stage in ("weights", "behaviour"))
+        cells = []
+        for split in splits:
+            section = found[split]
+            lead = section.get("difference_to_reference", {}).get(name)
+            cell = _figures(section, name)
+            if lead is not None:
+                cell += f" \\| {-lead['psnr']:+.2f} [{-lead['interval'][1]:.2f}, {-lead['interval'][0]:.2f}]"
+            cells.append(cell)
+        lines.append([name, _changes(reference or training, training), steps, *cells])
+    text = (
+        "\nFurther generators, measured in the same run: what was other in their settings, steps of both "
+        "stages, and after the second bar what they are above `reference`, paired by concept.\n\n"
+    )
+    return (
+        text
+        + markdown_table(["name", "changed", "steps", *(_SPLITS[split] for split in splits)], lines)
+        + "\n"
+    )
+
+
+def _changes(reference: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """The settings that are other than the reference's, stages apart: their steps stand beside."""
+    told = {key: value for key, value in training.items() if key not in ("weights", "behaviour", "start")}
+    odd = {key: value for key, value in told.items() if reference.get(key, value) != value}
+    return ", ".join(f"`{key}` {json.dumps(value)}" for key, value in odd.items())
 
 
 def _novelty(found: Mapping[str, Any]) -> str:

@@ -29,7 +29,8 @@ _OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
     "--also",
     multiple=True,
     metavar="NAME=FOLDER",
-    help="A further generator to compare, e.g. regressor=FOLDER or unet1d=FOLDER; may be given again.",
+    help="A further generator to compare, e.g. unet1d=FOLDER; may be given again. "
+    "Others are compared with one that is called reference, too.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only so many concepts of each split, spread over it.")
 @click.option("--train-limit", type=click.IntRange(1), default=100, show_default=True,

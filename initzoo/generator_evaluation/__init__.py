@@ -147,7 +147,8 @@ def evaluate_generator(
         folder: of the weight generator to be evaluated.
         questions: from `ask_about_zoo` or `ask_about_concepts`.
         settings: how.
-        also: folders of further generators by name, e.g. `regressor` or `unet1d`.
+        also: folders of further generators by name, e.g. `regressor` or `unet1d`. One that is called
+            `reference` is what all others are compared with, besides `folder`.
         callback: called with a stage, things done and things in all.
 
     Raises:
@@ -200,7 +201,11 @@ def evaluate_generator(
                 "knn": {"n_neighbours": neighbours.n_neighbours},
             },
             "generator": _digest_of(folder),
-            "also": {name: _digest_of(other) for name, other in (also or {}).items()},
+            "training": generator.config.training,
+            "also": {
+                name: {"generator": _digest_of(folder), "training": others[name].config.training}
+                for name, folder in (also or {}).items()
+            },
             "n_train_concepts": generator.config.n_train_concepts,
             **_provenance(zoo, settings),
         },

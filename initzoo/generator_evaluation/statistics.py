@@ -16,6 +16,9 @@ Values = NDArray[np.float64]
 FLOOR, CEILING, OURS = "mean", "trained", "generated"
 """The methods that a gap lies between, and the one that closes it."""
 
+COMPARED_WITH = {OURS: "difference", "reference": "difference_to_reference"}
+"""Methods that are compared with each other one, and where that is told."""
+
 
 def gap_closed(generated: Values, mean: Values, trained: Values) -> Values:
     """The share of the way from the mean adapter to the trained one: `(generated - mean) / (trained - mean)`.
@@ -44,7 +47,8 @@ def summarise(
     Returns:
         Counts; `gap_closed` and its interval, None where a method that it needs is absent; `psnr`, `ssim`,
         `psnr_10th` (one concept in ten is below it) and their intervals by method; and `difference`: what
-        `generated` is above each other method, paired by concept.
+        `generated` is above each other method, paired by concept. Where there is a method `reference`,
+        `difference_to_reference` is the same for it.
     """
     methods = list(psnr)
     values = np.array([psnr[method] for method in methods], float)
@@ -61,15 +65,15 @@ def summarise(
         "ssim": _by(methods, likeness.mean(axis=1)),
         "ssim_interval": {method: interval(drawn_ssim[place[method]], how.level) for method in methods},
     }
-    if OURS in place:
-        own = place[OURS]
-        summary["difference"] = {
+    for one in [method for method in COMPARED_WITH if method in place]:
+        own = place[one]
+        summary[COMPARED_WITH[one]] = {
             method: {
                 "psnr": round(float((values[own] - values[place[method]]).mean()), 4),
                 "interval": interval(drawn[own] - drawn[place[method]], how.level),
             }
             for method in methods
-            if method != OURS
+            if method != one
         }
     return summary
 
