@@ -163,7 +163,7 @@ def test_zoo_option_goes_before_the_variable(tmp_path: Path) -> None:
 
 def test_an_unknown_zoo_says_what_to_name() -> None:
     for command in ("pull", "search", "show"):
-        assert fail(command, "night", "--zoo", "org/none").startswith("no zoo 'org/none'")
+        assert fail(command, "night", "--zoo", "./none").startswith("no zoo './none'")
 
 
 def test_adapter_only_writes_the_adapter_and_names_the_zoo_that_completes_it(kept_zoo: Path) -> None:

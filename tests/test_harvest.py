@@ -22,7 +22,7 @@ from initzoo.errors import HarvestError, InvalidImage, OutputError
 from initzoo.evaluation import evaluate_zoo
 from initzoo.harvest import HarvestPlan, harvest, quick_recipe
 from initzoo.harvest.settings import RunFolder
-from initzoo.outputs import write_bytes
+from initzoo.outputs import new_file
 from initzoo.recipes import JointStage, NetworkShape, Recipe
 from initzoo.zoo import Zoo
 
@@ -150,26 +150,28 @@ def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts
 
 def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch):
     """A kill leaves what was written before it: stop after each write in turn, then go on."""
-    from initzoo import bases, cards, index, shards
-    from initzoo import harvest as harvest_module
+    from initzoo import outputs
+    from initzoo.index import files as index_files
 
     class Killed(BaseException):
         pass
 
     run, out = tmp_path / "run", tmp_path / "zoo"
     shutil.copytree(harvested.folder / "run", run)
-    for n_writes in range(1, 9):
+    for n_writes in range(1, 16):
         left = [n_writes]
 
-        def write_and_die(path, data, *, force, left=left):
+        @contextlib.contextmanager
+        def write_and_die(path, *, force, left=left):
             left[0] -= 1
             if left[0] < 0:
                 raise Killed
-            write_bytes(path, data, force=force)
+            with new_file(path, force=force) as file:
+                yield file
 
         with monkeypatch.context() as patch:
-            for module in (bases, index, shards, cards, harvest_module):
-                patch.setattr(module, "write_bytes", write_and_die)
+            for module in (outputs, index_files):
+                patch.setattr(module, "new_file", write_and_die)
             with contextlib.suppress(Killed):
                 harvest(harvested.plan, run, out, n_workers=1)
         if left[0] >= 0:

@@ -450,7 +450,7 @@ def test_a_checkpoint_has_no_candidates() -> None:
         (("--exact",), "no concept 'Faded teal sketch, at dusk' in zoo 'generating'"),
         (("-o", "missing/a.safetensors"), "missing"),
         (("-o", ".", "--candidates", "2"), "."),
-        (("--zoo", "org/none"), "no zoo 'org/none'"),
+        (("--zoo", "./none"), "no zoo './none'"),
     ],
 )
 def test_bad_requests_are_one_line_and_write_nothing(options: tuple[str, ...], said: str) -> None:
