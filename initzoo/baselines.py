@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.concepts import Concept
 from initzoo.text_space import pool_words
 from initzoo.weight_generator import WeightGenerator
 from initzoo.words import TokenVectors
@@ -79,9 +80,18 @@ class TaughtAdapters:
         return cls(vectors, pooled, np.array(owners, np.int64), blocks)
 
     @classmethod
-    def from_zoo(cls, zoo: Zoo, vectors: TokenVectors) -> TaughtAdapters:
-        """The train concepts with all their training wordings, and nothing of the others."""
-        prompts = [row.prompts for row in zoo.index.rows(split="train")]
+    def from_zoo(cls, zoo: Zoo, vectors: TokenVectors, *, practice: Sequence[Concept] = ()) -> TaughtAdapters:
+        """The train concepts with all their training wordings, and nothing of the others.
+
+        Args:
+            zoo: is asked.
+            vectors: of the weight generator's tokens.
+            practice: what the weight generator practised on: concepts of the zoo among it bring further
+                wordings. The others have no adapter, which the simpler ways need.
+        """
+        more = {concept.id: concept.prompts for concept in practice}
+        rows = zoo.index.rows(split="train")
+        prompts = [tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ())))) for row in rows]
         return cls.make(vectors, prompts, zoo.all_blocks(split="train")[1])
 
     def thin(self, n_each: int) -> TaughtAdapters:

@@ -57,7 +57,8 @@ def check_draw(*, seed: int, n_timesteps: int) -> None:
     """Check what an init is drawn with.
 
     Raises:
-        ValueError: seed or timesteps are out of range.
+        TypeError: seed or timesteps are no integers.
+        ValueError: they are out of range.
 
     Example:
         >>> check_draw(seed=0, n_timesteps=0)
@@ -65,6 +66,9 @@ def check_draw(*, seed: int, n_timesteps: int) -> None:
             ...
         ValueError: n_timesteps must be from 1 to 1000, found 0
     """
+    for name, value in (("seed", seed), ("n_timesteps", n_timesteps)):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be an integer, found {value!r}")
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be from 0 to {MAX_SEED}, found {seed}")
     if not 1 <= n_timesteps <= MAX_TIMESTEPS:
@@ -131,7 +135,8 @@ class Generation:
             return "not calibrated: nobody knows what to expect"
         low, high = self.expected_psnr
         how_far = "far from everything" if self.is_far else "near what"
-        return f"{how_far} the zoo knows, expected {low:.0f} to {high:.0f} dB"
+        of_one = "" if self.n_timesteps == 1 else f" of 1 timestep, unknown of {self.n_timesteps}"
+        return f"{how_far} the zoo knows, expected {round(low)} to {round(high)} dB{of_one}"
 
     def to_dict(self) -> dict[str, Any]:
         """The values as plain JSON values."""

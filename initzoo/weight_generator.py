@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -30,13 +31,26 @@ from initzoo.outputs import replace_folder, write_bytes
 from initzoo.recipes import Layout
 from initzoo.seals import BLANK_SEAL, DamagedFile, reported_as, seal
 from initzoo.tensor_files import encode_tensors
-from initzoo.words import TokenVectors
+from initzoo.words import MAX_TOKENS, TokenVectors
 
 __all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser", "word_batch"]
 
 _BATCH = 64
+_MAX_LAYERS = 64
 _ADVICE = "Get the weight generator again."
 _NORMALISATION = ("mean", "scale")
+_SEALING = ("format_version", "weights_sha256", "text_sha256", "seal")
+_TYPES = {
+    "kind": str,
+    "recipe": str,
+    "base_sha256": str,
+    "n_train_concepts": int,
+    "is_regressor": bool,
+    "licence": str,
+    "text": dict,
+    "training": dict,
+}
+"""What the values of a config are, as JSON gives them; the others have checks of their own."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,10 @@ class GeneratorConfig:
         """
         try:
             parts = {entry.name: values[entry.name] for entry in fields(cls)}
+            odd = next((name for name, kind in _TYPES.items() if type(parts[name]) is not kind), None)
+            odd = odd or next((name for name in values if name not in parts and name not in _SEALING), None)
+            if odd is not None or not all(isinstance(told, str) for told in parts["text"].values()):
+                raise ValueError(f"{(odd or 'text')[:40]} is not what it should be")
             shape = DenoiserShape(**parts["shape"])
             parts |= {"shape": shape, "layout": Layout.from_dict(parts["layout"])}
             parts["learned_tokens"] = tuple(parts["learned_tokens"])
@@ -97,7 +115,13 @@ class GeneratorConfig:
             sizes = [value for value in asdict(shape).values() if type(value) is int]
             is_sound = len(sizes) == 9 and all(0 <= size <= 2**16 for size in sizes)
             is_sound = is_sound and sizes.count(0) == (0 if shape.n_learned else 1)
-            if not is_sound or shape.width % shape.n_heads or shape.n_blocks != config.own_layout.n_blocks:
+            is_sound = is_sound and max(shape.n_layers, shape.n_word_layers) <= _MAX_LAYERS
+            if (
+                not is_sound
+                or type(shape.pooled_words) is not bool
+                or shape.width % shape.n_heads
+                or shape.n_blocks != config.own_layout.n_blocks
+            ):
                 raise ValueError("sizes that no denoiser has")
             are_tokens = all(type(token) is int and token >= 0 for token in config.learned_tokens)
             if not are_tokens or len(set(config.learned_tokens)) != shape.n_learned:
@@ -214,7 +238,8 @@ class WeightGenerator:
 
         Raises:
             InvalidWords: the words are empty, too long, or hold nothing that is known.
-            ValueError: seed or timesteps are out of range.
+            TypeError: seed or timesteps are no integers.
+            ValueError: they are out of range.
         """
         blocks: NDArray[np.float32] = self.generate_many([words], seed=seed, n_timesteps=n_timesteps)[0]
         return blocks
@@ -229,10 +254,14 @@ class WeightGenerator:
             Blocks, float32, shape `(n_wordings, n_blocks, block_size)`.
 
         Raises:
-            InvalidWords, ValueError: as for `generate`.
+            InvalidWords, TypeError, ValueError: as for `generate`; `words` must not be a single text.
         """
         check_draw(seed=seed, n_timesteps=n_timesteps)
-        sequences = [self.words.tokenise(wording) for wording in words]
+        seed, n_timesteps = operator.index(seed), operator.index(n_timesteps)  # of any integer type
+        if isinstance(words, str):
+            raise TypeError("words must be several wordings; generate() takes a single one")
+        most = min(MAX_TOKENS, self.config.shape.max_tokens)
+        sequences = [self.words.tokenise(wording, max_tokens=most) for wording in words]
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn((1, *self._mask.shape), generator=generator)
         if self.config.is_regressor:
@@ -316,8 +345,12 @@ class WeightGenerator:
         with reported_as(
             InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
         ):
+            with torch.device("meta"):  # sizes that no memory holds are found out without any
+                expected = DENOISERS[config.kind](config.shape).state_dict()
+            _check_tensors(expected, files.tensors, config)
             denoiser = build_denoiser(config.kind, config.shape, seed=0)
-            _load_strictly(denoiser, files.tensors, config)
+            state = {name: torch.from_numpy(files.tensors[f"denoiser.{name}"]).float() for name in expected}
+            denoiser.load_state_dict(state, strict=True)
         with reported_as(InvalidGenerator, f"token vectors '{files.folder / 'text'}'", _ADVICE):
             if files.words.n_values != config.shape.n_word_values:
                 raise DamagedFile(
@@ -328,9 +361,10 @@ class WeightGenerator:
         return cls(config, denoiser, files.words, mean=mean, scale=scale)
 
 
-def _load_strictly(denoiser: nn.Module, tensors: Mapping[str, np.ndarray], config: GeneratorConfig) -> None:
-    """Put tensors into a denoiser: exactly its names and shapes, and a sound scale."""
-    own = denoiser.state_dict()
+def _check_tensors(
+    own: Mapping[str, Tensor], tensors: Mapping[str, np.ndarray], config: GeneratorConfig
+) -> None:
+    """Check that tensors are exactly those of a denoiser, by name and shape, with a sound scale."""
     blocks = (config.shape.n_blocks, config.shape.block_size)
     expected: dict[str, tuple[tuple[int, ...], Any]] = {
         f"denoiser.{name}": (tuple(value.shape), np.float16) for name, value in own.items()
@@ -349,6 +383,3 @@ def _load_strictly(denoiser: nn.Module, tensors: Mapping[str, np.ndarray], confi
             )
     if tensors["scale"].min() <= 0:
         raise DamagedFile("tensor 'scale': expected values above zero")
-    denoiser.load_state_dict(
-        {name: torch.from_numpy(tensors[f"denoiser.{name}"]).float() for name in own}, strict=True
-    )

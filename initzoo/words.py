@@ -29,32 +29,37 @@ MAX_TOKENS = 64
 """More tokens than this are no wording of an edit, and no training saw so many."""
 
 _MAX_LETTERS = 1000
+_INVISIBLE = ("Cc", "Cf", "Cs")
 _MAX_FILE_BYTES = 2**27
 _FILES = ("tokenizer.json", "vectors.safetensors")
+_MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _ADVICE = "Get the weight generator again."
 
 
 def check_words(words: str) -> str:
     """Strip words of space around them, and check that they can be a wording.
 
+    Letters in another form, such as full-width ones, become plain ones.
+
     Raises:
-        InvalidWords: they are empty, too long, or hold control characters.
+        InvalidWords: they are empty, too long, or hold control or invisible characters.
 
     Example:
-        >>> check_words("  faded teal ")
+        >>> check_words("  faded \N{FULLWIDTH LATIN SMALL LETTER T}eal ")
         'faded teal'
     """
-    plain = words.strip()
+    plain = unicodedata.normalize("NFKC", words).strip()
     if not plain:
         raise InvalidWords('the words are empty. Say what the edit should look like, e.g. "faded teal"')
     if len(plain) > _MAX_LETTERS:
         raise InvalidWords(
             f"the words have {len(plain)} letters, at most {_MAX_LETTERS} are read. Say it in one sentence"
         )
-    odd = next((letter for letter in plain if unicodedata.category(letter) in ("Cc", "Cs")), None)
+    odd = next((letter for letter in plain if unicodedata.category(letter) in _INVISIBLE), None)
     if odd is not None:
         raise InvalidWords(
-            f"the words hold the control character U+{ord(odd):04X}. Write them on one line, as plain text"
+            f"the words hold the control or invisible character U+{ord(odd):04X}. "
+            "Write them on one line, as plain text"
         )
     return plain
 
@@ -82,17 +87,23 @@ class TokenVectors:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_str(self.tokenizer_json.decode("utf-8"))
-        unknown = tokenizer.token_to_id("[UNK]")
+        # Marks such as [UNK] and [MASK] are no words, even when somebody types them.
+        places = (tokenizer.token_to_id(mark) for mark in _MARKS)
+        special = {place for place in places if place is not None}
         object.__setattr__(self, "_tokenizer", tokenizer)
-        object.__setattr__(self, "_unknown", -1 if unknown is None else unknown)
+        object.__setattr__(self, "_marks", frozenset(special))
 
     @property
     def n_values(self) -> int:
         """Values in a token's vector."""
         return int(self.values.shape[1])
 
-    def tokenise(self, words: str) -> list[int]:
+    def tokenise(self, words: str, *, max_tokens: int = MAX_TOKENS) -> list[int]:
         """The known tokens of words, in order; what is no token is left out.
+
+        Args:
+            words: a wording.
+            max_tokens: more are too many.
 
         Raises:
             InvalidWords: the words are empty, too long, hold control characters or no known token.
@@ -100,12 +111,12 @@ class TokenVectors:
         plain = check_words(words)
         tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
         ids = tokenizer.encode(plain, add_special_tokens=False).ids
-        known = [token for token in ids if token != self._unknown]  # type: ignore[attr-defined]
+        known = [token for token in ids if token not in self._marks]  # type: ignore[attr-defined]
         if not known:
             raise InvalidWords(f"no word of {plain[:60]!r} is known. Say it in plain English words")
-        if len(known) > MAX_TOKENS:
+        if len(known) > max_tokens:
             raise InvalidWords(
-                f"the words have {len(known)} tokens, at most {MAX_TOKENS} are read. Say it in one sentence"
+                f"the words have {len(known)} tokens, at most {max_tokens} are read. Say it in one sentence"
             )
         return known
 
@@ -136,7 +147,7 @@ class TokenVectors:
         """
         tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
         lengths = np.linalg.norm(self.vectors_of(range(len(self.values))), axis=1)
-        left_out = {*without, self._unknown}  # type: ignore[attr-defined]
+        left_out = {*without, *self._marks}  # type: ignore[attr-defined]
         words = (int(token) for token in np.argsort(lengths, kind="stable") if int(token) not in left_out)
         named = ((token, tokenizer.id_to_token(token)) for token in words)
         whole = (token for token, name in named if _is_word(name))

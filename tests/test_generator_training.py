@@ -314,11 +314,25 @@ def test_a_damaged_snapshot_is_named(data, words, photo_folder, tmp_path):
         ({"train_share": 0.0}, "train_share"),
         ({"n_lanes": 3}, "3 lanes"),
         ({"crop_size": 30}, "multiple of 4"),
+        ({"width": 50}, "multiple of 48"),
     ],
 )
 def test_wrong_settings_are_refused(changes, said):
     with pytest.raises(ValueError, match=said):
         quick(**changes)
+
+
+def test_more_crops_than_there_are_stop_it_at_once(data, words, photo_folder, tmp_path):
+    with pytest.raises(TrainingError, match="cannot look at 5 crops of a concept: each has 4"):
+        train(data, words, quick(n_crops=5), tmp_path / "run", photo_folder)
+
+
+def test_other_photos_in_the_same_folder_are_other_crops(photo_folder):
+    before = plan_for(photo_folder)
+    teacher = ()
+    assert before.name_of(teacher) == plan_for(photo_folder).name_of(teacher)
+    (photo_folder / "cup.jpg").unlink()
+    assert before.name_of(teacher) != plan_for(photo_folder).name_of(teacher)
 
 
 def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, tmp_path):

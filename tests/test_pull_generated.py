@@ -67,8 +67,10 @@ BAD_WORDS = [
     ("zoom", "no word of 'zoom' is known"),
     ("карандаш", "the letter 'к' is of an alphabet that no wording in zoo 'generating' is written in"),
     ("teal 素描", "the letter '素' is of an alphabet"),
-    ("faded\x07teal", "control character U+0007"),
-    ("faded\nteal", "control character U+000A"),
+    ("faded\x07teal", "control or invisible character U+0007"),
+    ("faded\nteal", "control or invisible character U+000A"),
+    ("faded\u200bteal", "control or invisible character U+200B"),
+    ("[MASK] [PAD]", "no word of '[MASK] [PAD]' is known"),
 ]
 
 
@@ -187,6 +189,12 @@ def test_nonsense_is_said_to_be_far(zoo: Zoo) -> None:
     assert near.expected_psnr > far.expected_psnr
     assert near.prospect.startswith("near what the zoo knows, expected ")
     assert far.prospect.startswith("far from everything the zoo knows, expected ")
+
+
+def test_what_to_expect_is_known_of_one_timestep() -> None:
+    one = Generation(0, 1, "a" * 64, distance=0.5, expected_psnr=(-0.3, 18.2), is_far=True)
+    assert one.prospect == "far from everything the zoo knows, expected 0 to 18 dB"
+    assert replace(one, n_timesteps=8).prospect.endswith("0 to 18 dB of 1 timestep, unknown of 8")
 
 
 def test_a_generator_without_calibration_says_that_nobody_knows(tiny_zoo: Path) -> None:

@@ -112,6 +112,36 @@ def test_numbers_out_of_range_are_refused(generator, options):
         generator.generate(WORDS, **options)
 
 
+@pytest.mark.parametrize("options", [{"seed": 1.5}, {"seed": True}, {"n_timesteps": 2.5}, {"seed": "1"}])
+def test_numbers_that_are_no_integers_are_refused(generator, options):
+    with pytest.raises(TypeError, match="must be an integer"):
+        generator.generate(WORDS, **options)
+    assert np.array_equal(generator.generate(WORDS, seed=np.int64(3)), generator.generate(WORDS, seed=3))
+
+
+def test_a_single_text_is_not_taken_for_many(generator):
+    with pytest.raises(TypeError, match="several wordings"):
+        generator.generate_many(WORDS)
+
+
+def test_words_longer_than_the_denoiser_are_refused(folder):
+    generator = make_generator()
+    short = replace(generator.config, shape=replace(generator.config.shape, max_tokens=2))
+    denoiser = build_denoiser("joint", short.shape, seed=0)
+    small = WeightGenerator(short, denoiser, generator.words, mean=generator.mean, scale=generator.scale)
+    assert small.generate("navy gold").shape == generator.generate("navy gold").shape
+    with pytest.raises(InvalidWords, match="have 3 tokens, at most 2 are read"):
+        small.generate(WORDS)
+
+
+@pytest.mark.parametrize("changes", [{"width": 65532}, {"n_layers": 65536}, {"n_layers": 64}])
+def test_absurd_sizes_are_found_out_before_memory_is_taken(folder, changes):
+    shape = json.loads((folder / "config.json").read_bytes())["shape"] | changes
+    reseal(folder, shape=shape)
+    with pytest.raises(InvalidGenerator, match="sizes that no denoiser has|expected"):
+        WeightGenerator.from_pretrained(folder)
+
+
 def test_bad_words_are_refused(generator):
     with pytest.raises(InvalidWords, match="words are empty"):
         generator.generate("")
@@ -203,6 +233,14 @@ def test_wrong_tensors_are_named(folder, tensors, said):
         ({"shape": {"width": 48}}, "is not of a weight generator of this version"),
         ({"layout": {"block_size": 16, "tensors": []}}, "sizes that no denoiser has"),
         ({"weights_sha256": None}, "lacks weights_sha256"),
+        ({"kind": ["joint"]}, "kind is not what it should be"),
+        ({"base_sha256": 7}, "base_sha256 is not what"),
+        ({"licence": 5}, "licence is not what"),
+        ({"is_regressor": "no"}, "is_regressor is not what"),
+        ({"n_train_concepts": True}, "n_train_concepts is not what"),
+        ({"text": {"encoder": 1}}, "text is not what"),
+        ({"training": [1]}, "training is not what"),
+        ({"colour": "red"}, "colour is not what"),
     ],
 )
 def test_wrong_configs_are_explained(folder, changes, said):

@@ -48,9 +48,11 @@ def test_a_byte_a_value_is_near_enough():
     [
         ("", "words are empty"),
         (" \N{NO-BREAK SPACE} ", "words are empty"),
-        ("navy\x00gold", "control character U\\+0000"),
-        ("navy\ngold", "control character U\\+000A"),
-        ("navy \ud800", "control character U\\+D800"),
+        ("navy\x00gold", "control or invisible character U\\+0000"),
+        ("navy\ngold", "control or invisible character U\\+000A"),
+        ("navy \ud800", "control or invisible character U\\+D800"),
+        ("navy\u202egold", "control or invisible character U\\+202E"),
+        ("[UNK]", "no word of .* is known"),
         ("gold " * 10_000, "at most 1000"),
         ("gold " * (MAX_TOKENS + 1), f"has|have {MAX_TOKENS + 1} tokens"),
         ("\N{GRINNING FACE}", "no word of .* is known"),
@@ -62,6 +64,10 @@ def test_bad_words_are_refused_in_one_line(vectors, words, said):
         vectors.tokenise(words)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_full_width_letters_are_plain_ones(vectors):
+    assert vectors.tokenise("\N{FULLWIDTH LATIN SMALL LETTER N}avy gold") == vectors.tokenise("navy gold")
 
 
 def test_check_words_takes_other_alphabets():

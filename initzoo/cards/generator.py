@@ -53,6 +53,7 @@ def generator_section(folder: Path) -> str:
             kind=config["kind"],
             n_weights=f"{_count_weights(folder / 'weight_generator' / 'model.safetensors'):,}",
             n_train=f"{config['n_train_concepts']:,}",
+            practice=_practice(training),
             n_wordings=f"{training['n_wordings']:,}",
             weight_steps=f"{_n_steps(training, 'weights'):,}",
             behaviour_steps=f"{_n_steps(training, 'behaviour'):,}",
@@ -68,6 +69,13 @@ def generator_section(folder: Path) -> str:
             processor=found["machine"]["processor"],
         )
     )
+
+
+def _practice(training: Mapping[str, Any]) -> str:
+    n_practice = training.get("n_practice", 0)
+    if not n_practice:
+        return ""
+    return f", from {n_practice:,} further compositions of their looks (second stage only: no checkpoints)"
 
 
 def _n_steps(training: Mapping[str, Any], stage: str) -> int:
@@ -156,12 +164,22 @@ def _novelty(found: Mapping[str, Any]) -> str:
 def _memory(memory: Mapping[str, Any] | None) -> str:
     if memory is None or memory["ratio"] is None:
         return ""
-    nearest = memory["nearest_train"]
-    return (
+    nearest, overlap = memory["nearest_train"], memory["wrong_pixels"]["overlap_with_nearest"]
+    text = (
         "Copies? The median distance of a generated adapter to the nearest train adapter is "
         f"{memory['ratio']:.2f} of the leave-one-out median of the train adapters "
-        f"({nearest['generated']:.1f} against {memory['train_leave_one_out']:.1f}).\n"
+        f"({nearest['generated']:.1f} against {memory['train_leave_one_out']:.1f}). Distance alone proves "
+        f"little: held-out trained adapters have {nearest['trained_heldout']:.1f}, Gaussian noise "
+        f"of the zoo's spread {nearest['gaussian']:.1f}, and the second stage moves weights where images "
+        "hardly notice. "
     )
+    if None not in overlap.values():
+        text += (
+            "So images are compared, too: of the pixels that it gets wrong, a generated init shares "
+            f"{overlap['generated']:.2f} with the nearest checkpoint, a copy of that with as much noise "
+            f"{overlap['noisy_copy']:.2f}."
+        )
+    return text.rstrip() + "\n"
 
 
 def _calibration(calibration: Mapping[str, Any] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
 
 if TYPE_CHECKING:
+    from initzoo.concepts import Concept
     from initzoo.generator_evaluation import GeneratorEvaluation
 
 __all__ = ["evaluate"]
@@ -35,6 +36,11 @@ _OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
 @click.option("--limit", type=click.IntRange(1), help="Only so many concepts of each split, spread over it.")
 @click.option("--train-limit", type=click.IntRange(1), default=100, show_default=True,
               help="Only so many train concepts, which are asked for in unseen wordings.")  # fmt: skip
+@click.option(
+    "--practice",
+    type=_PATH,
+    help="Catalog that it practised on: baselines learn its wordings, too. The bundled zoo has its own.",
+)
 @click.option("--concepts", type=_PATH, help="Concepts of your own (TOML) in place of the zoo's.")
 @click.option("--photos", type=_PATH, help="Folder of photos to measure on; the bundled ones by default.")
 @click.option("--fit", is_flag=True, help="Train an adapter on each of your concepts, as the ceiling.")
@@ -125,7 +131,33 @@ def _evaluate(
                 bar.set_description(stage)
             bar.update(n_done - bar.n)
 
-        return evaluate_generator(zoo, folder, questions, settings, also=also, callback=show)
+        return evaluate_generator(
+            zoo,
+            folder,
+            questions,
+            settings,
+            also=also,
+            practice=_practice(zoo, folder, chosen["practice"]),
+            callback=show,
+        )
+
+
+def _practice(zoo: Any, folder: Path, catalog: Path | None) -> Sequence[Concept]:
+    """What a generator practised on; nothing for one that did not."""
+    import json
+
+    from initzoo.concepts import load_practice
+    from initzoo.zoo import BUNDLED_ZOO
+
+    if catalog is None:
+        try:
+            training = json.loads((folder / "config.json").read_bytes())["training"]
+            did_practise = zoo.name == BUNDLED_ZOO and bool(training.get("n_practice"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return ()  # evaluating says what is wrong with it
+        if not did_practise:
+            return ()
+    return load_practice(catalog)
 
 
 def _named_folders(also: tuple[str, ...]) -> dict[str, Path]:

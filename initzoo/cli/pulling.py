@@ -71,9 +71,18 @@ class _Request:
 @click.option("--adapter-only", is_flag=True, help="Write the adapter alone, not merged with the base.")
 @click.option("--exact", is_flag=True, help="Take a checkpoint of the zoo, or fail.")
 @click.option("--generate", is_flag=True, help="Generate even when the zoo holds a checkpoint.")
-@click.option("--seed", type=int, default=0, show_default=True, help="What a generated init is drawn from.")
 @click.option(
-    "--candidates", type=int, metavar="N", help="Generate N inits, with N seeds from --seed on: N files."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="What a generated init is drawn from; others differ slightly.",
+)
+@click.option(
+    "--candidates",
+    type=int,
+    metavar="N",
+    help="Generate N slightly different inits, with N seeds from --seed on: N files.",
 )
 @click.option(
     "--timesteps", type=int, default=1, show_default=True, help="Denoising steps of a generated init."

@@ -34,6 +34,7 @@ from initzoo.baselines import (
     tune_neighbours,
 )
 from initzoo.calibration import Calibration, PsnrRanges, calibrate
+from initzoo.concepts import Concept
 from initzoo.errors import InvalidGenerator
 from initzoo.generator_evaluation.figures import Point, draw_questions, draw_scatter
 from initzoo.generator_evaluation.measuring import Job, Measured, measure
@@ -90,8 +91,8 @@ class EvaluationSettings:
         n_workers: processes, one core each.
         n_overlap: concepts whose wrong pixels are compared.
         n_pictures: concepts in the grid.
-        n_ridge_wordings: wordings of each train concept that kernel ridge is fitted on, at most; the time
-            grows with the cube of them. Three of them serve for tuning.
+        n_ridge_wordings: wordings of each train concept that kernel ridge is fitted on, and the number of
+            neighbours tuned on, at most; the time grows with the cube of them. Three serve for tuning ridge.
         seed: of noise, folds, shuffles and intervals.
         resampling: of the intervals.
     """
@@ -138,6 +139,7 @@ def evaluate_generator(
     settings: EvaluationSettings,
     *,
     also: Mapping[str, Path] | None = None,
+    practice: Sequence[Concept] = (),
     callback: Progress | None = None,
 ) -> GeneratorEvaluation:
     """Ask a weight generator and every baseline, and measure all answers.
@@ -149,6 +151,8 @@ def evaluate_generator(
         settings: how.
         also: folders of further generators by name, e.g. `regressor` or `unet1d`. One that is called
             `reference` is what all others are compared with, besides `folder`.
+        practice: what the generator practised on besides the zoo, so that the simpler ways know its wordings
+            too.
         callback: called with a stage, things done and things in all.
 
     Raises:
@@ -165,7 +169,7 @@ def evaluate_generator(
     _check_names(also or {})
     generator = _open(zoo, folder)
     others = {name: _open(zoo, other) for name, other in (also or {}).items()}
-    taught = TaughtAdapters.from_zoo(zoo, generator.words)
+    taught = TaughtAdapters.from_zoo(zoo, generator.words, practice=practice)
     ridge, neighbours = _tuned(taught, settings, report)
     ours = GeneratorPredictor(generator, settings.seed)
     predictors: dict[str, Predictor] = {
@@ -197,6 +201,7 @@ def evaluate_generator(
             "calibration": _calibration_report(calibration),
             "speed": _speed(generator, questions[0].words[0]),
             "baselines": {
+                "n_wordings": len(taught.owners),
                 "kernel_ridge": {"width": ridge.width, "ridge": ridge.ridge},
                 "knn": {"n_neighbours": neighbours.n_neighbours},
             },
@@ -239,7 +244,7 @@ def _tuned(
         seed=settings.seed,
         callback=lambda n_done, n_all: report("tune kernel ridge", n_done, n_all),
     )
-    n_neighbours = tune_neighbours(taught, seed=settings.seed)
+    n_neighbours = tune_neighbours(taught.thin(settings.n_ridge_wordings), seed=settings.seed)
     fitted = fit_kernel_ridge(taught.thin(settings.n_ridge_wordings), width=width, ridge=ridge)
     return fitted, NeighboursPredictor(taught, n_neighbours)
 

@@ -114,18 +114,26 @@ def train_generator(
         The weight generator.
 
     Raises:
-        TrainingError: the run folder cannot be used, a process died, the loss is no number, or `start` has
-            other sizes, words or concepts than this training.
+        TrainingError: the run folder cannot be used, a process died, the loss is no number, a concept has
+            fewer crops than a step looks at, or `start` has other sizes, words or concepts than this
+            training.
+        InvalidImage: there are no photos.
         InvalidWords: a wording of a concept holds no known token.
     """
     run_folder = Path(run_folder)
+    crop_plan = crop_plan or CropPlan(crop_size=data.recipe.crop_size)
+    if settings.n_crops > crop_plan.n_crops:
+        raise TrainingError(
+            f"a step cannot look at {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
+            "Ask for fewer"
+        )
     kept = data.take(settings.train_share, seed=settings.seed)[0] if settings.train_share < 1 else data
     plan = _Plan(
         data=kept,
         settings=settings,
         words=words,
         run=run_folder,
-        crop_plan=crop_plan or CropPlan(crop_size=data.recipe.crop_size),
+        crop_plan=crop_plan,
         n_workers=min(n_workers or os.cpu_count() or 1, settings.n_lanes),
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback or (lambda *_: None),
@@ -233,7 +241,8 @@ def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
     settings = plan.settings.to_dict()
     for name in ("behaviour", "n_crops", "crop_size", "sharpness"):
         del settings[name]
-    return settings, plan.data.digest, plan.words.digest
+    shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size] if plan.settings.by_sensitivity else []
+    return settings, plan.data.digest, plan.words.digest, shown
 
 
 def _config(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,29 @@ class CropPlan:
     crop_size: int = 64
     seed: int = 7
 
+    @property
+    def n_crops(self) -> int:
+        """Crops of a concept."""
+        return self.n_photos * self.crops_per_photo
+
+    @cached_property
+    def photos_digest(self) -> str:
+        """Sixty-four hex digits that change when a photo does.
+
+        Raises:
+            InvalidImage: the folder holds no photos that can be read.
+        """
+        digest = hashlib.sha256()
+        for photo in load_photos(self.photos, split="train"):
+            digest.update(
+                json.dumps(photo.pixels.shape).encode() + np.ascontiguousarray(photo.pixels).tobytes()
+            )
+        return digest.hexdigest()
+
     def name_of(self, teacher: Sequence[Step]) -> str:
-        """The file of a teacher's crops: it depends on plan, teacher, and nothing else."""
+        """The file of a teacher's crops: it depends on photos, plan and teacher, and nothing else."""
         what = [
-            str(self.photos),
+            self.photos_digest,
             self.n_varied,
             self.n_photos,
             self.crops_per_photo,

@@ -55,7 +55,7 @@ class GeneratorSettings:
         pooled_words: one mean vector in place of the words' sequence.
         train_share: share of the train concepts that is learnt from.
         block_size: values in a block; the zoo's values are cut anew when it differs.
-        width: of the denoiser.
+        width: of the denoiser, a multiple of 48.
         scale_floor: smallest scale of a value, as a share of the median over all values.
         by_sensitivity: weigh the error of each value by how much it changes images, too.
         token_dropout: how often a token of a wording is left out.
@@ -112,6 +112,8 @@ class GeneratorSettings:
             raise ValueError(f"batch sizes must be multiples of the {self.n_lanes} lanes")
         if self.crop_size % 4 or self.crop_size <= 0:
             raise ValueError(f"crop_size must be a multiple of 4, found {self.crop_size}")
+        if self.width % 48 or self.width <= 0:
+            raise ValueError(f"width must be a multiple of 48, found {self.width}")
         if not 0 < self.train_share <= 1:
             raise ValueError(f"train_share must be above 0 and at most 1, found {self.train_share}")
 
@@ -137,6 +139,7 @@ def quick_settings(settings: GeneratorSettings) -> GeneratorSettings:
     return replace(
         settings,
         width=48,
+        n_crops=1,
         train_share=min(0.1, settings.train_share),
         weights=replace(settings.weights, n_steps=min(20, settings.weights.n_steps)),
         behaviour=replace(settings.behaviour, n_steps=min(4, settings.behaviour.n_steps)),
