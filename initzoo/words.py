@@ -8,12 +8,15 @@ A folder of token vectors holds `tokenizer.json`, which the `tokenizers` package
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -284,7 +287,9 @@ def distil_words(
     folder = Path(out)
     if not (Path(encoder) / "config.json").is_file():
         raise InvalidGenerator(f"no sentence encoder at '{encoder}': it has no config.json. Name its folder")
-    model = distill(model_name=str(encoder), vocabulary=list(extra_words) or None, pca_dims=n_values)
+    with TemporaryDirectory() as plain:
+        _copy_without_padding(Path(encoder), Path(plain))
+        model = distill(model_name=plain, vocabulary=list(extra_words) or None, pca_dims=n_values)
     matrix = np.asarray(model.embedding, dtype=np.float32)
     vectors = TokenVectors.from_floats(
         model.tokenizer.to_str().encode("utf-8"), matrix / np.sqrt(np.mean(matrix**2))
@@ -296,6 +301,24 @@ def distil_words(
     for name, data in vectors.to_files().items():
         write_bytes(folder / name, data, force=False)
     return len(matrix)
+
+
+def _copy_without_padding(encoder: Path, out: Path) -> None:
+    """Copy an encoder with a tokenizer that neither pads nor cuts.
+
+    Distilling takes the mean over all that the tokenizer gives for a word of several pieces. Where that is
+    padded to a fixed length, as all-MiniLM-L6-v2 does, padding is nearly all of it, and all such words
+    come out nearly alike.
+    """
+    shutil.copytree(encoder, out, dirs_exist_ok=True)
+    path = out / "tokenizer.json"
+    try:
+        values = json.loads(path.read_bytes()) | {"padding": None, "truncation": None}
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidGenerator(
+            f"'{encoder}' is no sentence encoder: its tokenizer.json cannot be read ({error}). Get it again"
+        ) from error
+    path.write_text(json.dumps(values), "utf-8")
 
 
 def _is_word(name: str) -> bool:
