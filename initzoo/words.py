@@ -156,6 +156,32 @@ class TokenVectors:
         whole = (token for token, name in named if _is_word(name))
         return list(islice(whole, n_tokens))
 
+    def neighbours_of(self, tokens: Sequence[int], *, least_cosine: float, n_most: int) -> list[list[int]]:
+        """Other whole words that are nearer to a token than to any other of `tokens`.
+
+        Args:
+            tokens: some tokens, e.g. all that wordings teach.
+            least_cosine: how near they must be.
+            n_most: at most so many for a token, the nearest ones.
+
+        Returns:
+            For each token the places of such words, the nearest first.
+        """
+        tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
+        vectors = self.vectors_of(range(len(self.values)))
+        units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        cosines = units @ units[list(tokens)].T
+        owners, found = cosines.argmax(axis=1), cosines.max(axis=1)
+        near: list[list[int]] = [[] for _ in tokens]
+        left_out = {*tokens, *self._marks}  # type: ignore[attr-defined]
+        for place in np.argsort(-found, kind="stable").tolist():
+            if found[place] < least_cosine:
+                break
+            own = near[owners[place]]
+            if len(own) < n_most and place not in left_out and _is_word(tokenizer.id_to_token(place)):
+                own.append(place)
+        return near
+
     def to_files(self) -> dict[str, bytes]:
         """The files of the folder, by name: the same bytes every time."""
         from safetensors.numpy import save
