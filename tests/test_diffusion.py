@@ -117,15 +117,10 @@ def test_weight_error_is_about_one_for_the_mean():
     )
 
 
-def test_behaviour_error_is_the_mean_over_concepts_and_sharpness_raises_small_errors():
+def test_behaviour_error_is_the_mean_over_concepts():
     targets = torch.zeros(4, 3, 4, 4)
-    edited = torch.cat([torch.full((2, 3, 4, 4), 0.1), torch.full((2, 3, 4, 4), 0.5)]).requires_grad_()
+    edited = torch.cat([torch.full((2, 3, 4, 4), 0.1), torch.full((2, 3, 4, 4), 0.5)])
     assert behaviour_error(edited, targets, 2).item() == pytest.approx(0.3)
-    expected = (math.log1p(1.0) + math.log1p(5.0)) / 20
-    sharp = behaviour_error(edited, targets, 2, sharpness=10.0)
-    assert sharp.item() == pytest.approx(expected)
-    (gradient,) = torch.autograd.grad(sharp, [edited])
-    assert gradient[0, 0, 0, 0] == pytest.approx(3 * gradient[3, 0, 0, 0])
 
 
 @pytest.mark.parametrize("kind", DENOISERS)

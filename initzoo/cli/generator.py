@@ -74,7 +74,6 @@ generator.add_command(evaluate)
 @click.option("--behaviour-rate", type=click.FloatRange(0, min_open=True), help="Its learning rate.")
 @click.option("--crops", "n_crops", type=click.IntRange(1, 48), help="Crops of a concept in such a step.")
 @click.option("--crop-size", type=click.IntRange(8, 64), help="Side of the parts of crops that it sees.")
-@click.option("--sharpness", type=click.FloatRange(0), help="How much more small image errors count.")
 @click.option(
     "--by-sensitivity/--by-variance",
     default=None,
@@ -84,7 +83,6 @@ generator.add_command(evaluate)
     "--token-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often a token is left out."
 )
 @click.option("--words-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often all words are.")
-@click.option("--synonyms", type=click.FloatRange(0, 1), help="How often a near, untaught word stands in.")
 @click.option("--word-noise", type=click.FloatRange(0), help="Noise on token vectors, as a share of them.")
 @click.option("--width", type=click.IntRange(48), help="Width of the denoiser, a multiple of 48.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)

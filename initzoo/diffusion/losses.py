@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 __all__ = ["behaviour_error", "weight_error"]
@@ -23,6 +22,7 @@ def weight_error(predicted: Tensor, clean: Tensor, importance: Tensor) -> Tensor
         A scalar: about one when zeros are predicted, zero when all is right.
 
     Example:
+        >>> import torch
         >>> clean = torch.tensor([[[1.0, 2.0]]])
         >>> weight_error(torch.zeros(1, 1, 2), clean, torch.tensor([[3.0, 1.0]]))
         tensor(1.7500)
@@ -31,27 +31,21 @@ def weight_error(predicted: Tensor, clean: Tensor, importance: Tensor) -> Tensor
     return squares.sum() / (len(predicted) * importance.sum())
 
 
-def behaviour_error(edited: Tensor, targets: Tensor, n_groups: int, *, sharpness: float = 0.0) -> Tensor:
+def behaviour_error(edited: Tensor, targets: Tensor, n_groups: int) -> Tensor:
     """Mean absolute error of images, the mean over concepts.
-
-    With `sharpness` 0 it is the plain mean. Above 0, each concept's error `e` counts as
-    `log(1 + sharpness * e) / sharpness`, so that a small error made half counts nearly as much as a
-    large one made half, as it does in PSNR.
 
     Args:
         edited: shape `(n, 3, height, width)`; the images of a concept stand together.
         targets: same shape.
         n_groups: concepts, of equally many images.
-        sharpness: 0 or more.
 
     Returns:
         A scalar.
 
     Example:
+        >>> import torch
         >>> behaviour_error(torch.zeros(4, 3, 8, 8), torch.full((4, 3, 8, 8), 0.5), 2)
         tensor(0.5000)
     """
     errors = (edited - targets).abs().reshape(n_groups, -1).mean(dim=1)  # (n_groups,)
-    if sharpness > 0:
-        errors = torch.log1p(sharpness * errors) / sharpness
     return errors.mean()

@@ -239,7 +239,7 @@ def _train_on_behaviour(
 def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
     """All that the first stage depends on: settings of the second stage do not belong to it."""
     settings = plan.settings.to_dict()
-    for name in ("behaviour", "n_crops", "crop_size", "sharpness"):
+    for name in ("behaviour", "n_crops", "crop_size"):
         del settings[name]
     shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size] if plan.settings.by_sensitivity else []
     return settings, plan.data.digest, plan.words.digest, shown
