@@ -41,6 +41,11 @@ def catalog() -> list[Concept]:
 
 
 @pytest.fixture(scope="module")
+def practice() -> list[Concept]:
+    return load_practice()
+
+
+@pytest.fixture(scope="module")
 def tables() -> dict:
     return tomllib.loads((catalog_folder() / "concepts.toml").read_text(encoding="utf-8"))
 
@@ -118,22 +123,27 @@ def test_test_wordings_differ_in_words_and_not_only_in_order(catalog: list[Conce
         assert not taught & kept, concept.id
 
 
-def test_new_words_are_never_taught(catalog: list[Concept], tables: dict) -> None:
+def test_new_words_are_never_taught(catalog: list[Concept], practice: list[Concept], tables: dict) -> None:
     presets = catalog_presets(tables, tables["colours"])
     new = {preset.id: preset.new_words for preset in presets if preset.split == "heldout-new"}
     words = {normalise_words(word) for found in new.values() for word in found}
     assert set(new) == {concept.id for concept in catalog if concept.split == "heldout-new"}
     pattern = re.compile(r"\b(?:" + "|".join(map(re.escape, sorted(words))) + r")\b")
-    for concept in catalog:
+    for concept in [*catalog, *practice]:
         for wording in concept.prompts + concept.test_prompts:
             found = pattern.search(normalise_words(wording))
             assert (found is not None) == (concept.split == "heldout-new"), wording
 
 
-def test_wordings_are_clean_english(catalog: list[Concept]) -> None:
-    wrong = re.compile(r"[{}]|  |\ba [aeio]|\ban [bcdfgjklmnpqrstvwyz]|\b(\w+) \1\b|^ | $")
+def test_wordings_are_clean_english(catalog: list[Concept], practice: list[Concept]) -> None:
+    wrong = re.compile(r"[{}]|  |\ba [aeio]|\ban [bcdfgjklmnpqrstvwyz]|^ | $")
+    doubled = re.compile(r"\b(\w+) \1\b")  # may be in practice: "a coloured coloured pencil drawing"
     for concept in catalog:
         for wording in concept.prompts + concept.test_prompts:
+            assert not wrong.search(wording), wording
+            assert not doubled.search(wording), wording
+    for concept in practice:
+        for wording in concept.prompts:
             assert not wrong.search(wording), wording
 
 
@@ -262,8 +272,8 @@ def test_shared_wording_is_refused() -> None:
             check_concepts([first, second])
 
 
-def test_practice_has_no_held_out_words_teachers_or_listed_compositions(catalog):
-    more = load_practice()
+def test_practice_has_no_held_out_words_teachers_or_listed_compositions(catalog, practice):
+    more = practice
     listed = {concept.id: concept for concept in catalog}
     held_out = [concept for concept in catalog if concept.split != "train"]
     kept = {normalise_words(wording) for concept in catalog for wording in concept.test_prompts}
@@ -287,3 +297,41 @@ def test_a_plain_list_of_concepts_gives_no_practice(tmp_path):
         '[[concept]]\nid = "mine"\nprompts = ["mine"]\nteacher = [{operator = "sepia", strength = 0.8}]\n'
     )
     assert load_practice(path) == []
+
+
+def test_further_phrases_are_taught_in_practice_but_none_that_is_kept(tmp_path, tables):
+    catalog = tmp_path / "concepts.toml"
+    catalog.write_bytes((catalog_folder() / "concepts.toml").read_bytes())
+    look = next(look for look in tables["look"] if look["id"] == "warm")
+    kept = look["nouns"][-1]
+    assert kept == "cosily warm image"  # the last of four, as the catalog's head says
+    (tmp_path / "practice.toml").write_text(
+        '[look.warm]\nnouns = ["sunbaked holiday photo", "warm, cosily lit image"]\nverbs = ["toast it"]'
+    )
+    more = load_practice(catalog, n_compositions=50, n_wordings=80)
+    said = [wording for concept in more for wording in concept.prompts]
+    assert any("sunbaked holiday photo" in wording for wording in said)
+    assert any("toast it, " in wording for wording in said)  # in compositions too
+    assert not any("cosily" in wording for wording in said)
+    of_warm = next(concept for concept in more if concept.id == "warm-faint")
+    assert "toast it, just a little" in of_warm.prompts
+    assert load_concepts(catalog) == load_concepts()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[look.warmth]\nnouns = ['x']", "'warmth' is no look of split train of the catalog"),
+        ("[look.warm]\nnoun = ['x']", "look 'warm': 'noun' is no list of phrases of a look"),
+        ("[look.tint]\nnouns = ['red tint']", "look 'tint': 'red tint' lacks one of {colour}"),
+        ("look = 3", r"write [look.ID] and phrases under it"),
+        ("[looks.warm]\nnouns = ['x']", "the file has an unknown key 'looks'"),
+    ],
+)
+def test_wrong_further_phrases_are_named(tmp_path, text, message):
+    catalog = tmp_path / "concepts.toml"
+    catalog.write_bytes((catalog_folder() / "concepts.toml").read_bytes())
+    (tmp_path / "practice.toml").write_text(text)
+    with pytest.raises(InvalidConcepts, match=re.escape(message)) as caught:
+        load_practice(catalog)
+    assert str(caught.value).startswith(f"{catalog}: practice.toml: ")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.concepts.concept import NOVELTIES, SPLITS, Concept, check_concepts, family_of
-from initzoo.concepts.looks import Preset, Vocabulary, presets_of, read_step
+from initzoo.concepts.looks import Preset, Vocabulary, further_phrases, presets_of, read_step
 from initzoo.concepts.wordings import Templates, Wordings
 from initzoo.errors import InvalidConcepts
 
@@ -55,12 +55,14 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
 
 
 def load_practice(
-    path: Path | None = None, *, n_compositions: int = 3000, n_wordings: int = 40
+    path: Path | None = None, *, n_compositions: int = 3000, n_wordings: int = 64
 ) -> list[Concept]:
     """What else can be learnt from the looks of a catalog that expands, without any checkpoint.
 
     These are its train concepts with more wordings, and further compositions of the same train looks:
     none that the catalog lists, in whatever split, none that it drops, and no wording that is kept for tests.
+    A file `practice.toml` beside the catalog may add phrases to its train looks, as `[look.ID]` with the keys
+    of a look: what people may call it besides.
 
     Args:
         path: of the catalog; None for the bundled one.
@@ -71,7 +73,7 @@ def load_practice(
         Concepts of split `train` without test wordings; none for a plain list of concepts.
 
     Raises:
-        InvalidConcepts: as for `load_concepts`.
+        InvalidConcepts: as for `load_concepts`, of either file.
 
     Example:
         >>> more = load_practice(n_compositions=20, n_wordings=5)
@@ -82,9 +84,31 @@ def load_practice(
     try:
         tables = _read_toml(path)
         concepts = _concepts(tables)
-        return _practice(tables, concepts, n_compositions, n_wordings) if tables.get("look") else []
+        if not tables.get("look"):
+            return []
+        further = _read_further(path.with_name("practice.toml"), tables)
+        return _practice(tables, concepts, further, n_compositions, n_wordings)
     except InvalidConcepts as error:
         raise InvalidConcepts(f"{path}: {error}") from error
+
+
+def _read_further(path: Path, tables: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """Phrases that a file adds to train looks, by look; none if there is no such file."""
+    if not path.is_file():
+        return {}
+    looks = {look["id"]: look for look in _tables(tables, "look") if look.get("split", "train") == "train"}
+    try:
+        found = _read_toml(path)
+        _check_keys("the file", found, {"look"})
+        added = found.get("look", {})
+        if not isinstance(added, dict):
+            raise InvalidConcepts("write [look.ID] and phrases under it")
+        unknown = [name for name in added if name not in looks]
+        if unknown:
+            raise InvalidConcepts(f"'{unknown[0]}' is no look of split train of the catalog")
+        return {name: further_phrases(looks[name], phrases) for name, phrases in added.items()}
+    except InvalidConcepts as error:
+        raise InvalidConcepts(f"{path.name}: {error}") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -215,10 +239,14 @@ def _joined(
 
 
 def _practice(
-    tables: Mapping[str, Any], concepts: Sequence[Concept], n_compositions: int, n_wordings: int
+    tables: Mapping[str, Any],
+    concepts: Sequence[Concept],
+    further: Mapping[str, Mapping[str, Sequence[str]]],
+    n_compositions: int,
+    n_wordings: int,
 ) -> list[Concept]:
     """Train concepts with more wordings, then further compositions, in the order of their rules."""
-    presets = catalog_presets(tables, tables.get("colours", {}))
+    presets = catalog_presets(tables, tables.get("colours", {}), further)
     seed, rules = int(tables.get("seed", 0)), _tables(tables, "composition")
     listed = {concept.id: concept for concept in concepts}
     joined = [parts for parts, split, _ in _joined(tables, presets) if split == "train"]
@@ -243,13 +271,22 @@ def _practice(
     return found
 
 
-def catalog_presets(tables: Mapping[str, Any], colours: Mapping[str, str]) -> list[Preset]:
-    """All presets of a catalog's looks, those of `drop` left out."""
+def catalog_presets(
+    tables: Mapping[str, Any],
+    colours: Mapping[str, str],
+    further: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+) -> list[Preset]:
+    """All presets of a catalog's looks, those of `drop` left out; `further` adds phrases by look."""
     vocabulary = Vocabulary(
         colours, tuple(tables.get("new", {}).get("colours", ())), tables.get("degrees", {})
     )
     dropped = set(tables.get("drop", ()))
-    found = [preset for look in _tables(tables, "look") for preset in presets_of(look, vocabulary)]
+    more = further or {}
+    found = [
+        preset
+        for look in _tables(tables, "look")
+        for preset in presets_of(look, vocabulary, more.get(look.get("id", "")))
+    ]
     return [preset for preset in found if preset.id not in dropped]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from initzoo.concepts.concept import normalise_words
 from initzoo.concepts.wordings import Phrases
 from initzoo.errors import InvalidConcepts
 from initzoo.teachers import OPERATORS, Step, check_step
@@ -15,6 +16,13 @@ _LOOK_KEYS = {
     "id", "operator", "teacher", "parameters", "levels", "each", "sets", "new_levels", "new_each", "new_sets",
     "groups", "split", "novelty", "new", "extras", *_KIND_KEYS.values(),
 }  # fmt: skip
+
+
+_SAY_NOTHING = frozenset({
+    "a", "an", "all", "and", "are", "as", "at", "by", "for", "from", "give", "image",
+    "in", "into", "is", "it", "its", "let", "like", "look", "make", "of", "on", "photo",
+    "picture", "put", "so", "that", "the", "them", "they", "this", "to", "turn", "with",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,15 @@ class _Variant:
     novelty: str
 
 
-def presets_of(look: Mapping[str, Any], vocabulary: Vocabulary) -> Iterator[Preset]:
+def presets_of(
+    look: Mapping[str, Any], vocabulary: Vocabulary, further: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[Preset]:
     """Give a look's presets: for every strength, or for every set of colours.
+
+    Args:
+        look: a table of the catalog.
+        vocabulary: of the catalog.
+        further: phrases to teach besides the look's own, as `further_phrases` checks them.
 
     Raises:
         InvalidConcepts: the look has an unknown key, degree, colour, operator or parameter.
@@ -61,7 +76,50 @@ def presets_of(look: Mapping[str, Any], vocabulary: Vocabulary) -> Iterator[Pres
             f"look '{name}': unknown key '{unknown[0]}'; known are {', '.join(sorted(_LOOK_KEYS))}"
         )
     for variant in _variants(look):
-        yield _preset(name, look, variant, vocabulary)
+        yield _preset(name, look, variant, vocabulary, further or {})
+
+
+def further_phrases(look: Mapping[str, Any], phrases: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Check phrases that somebody adds to a look, and leave out what the look has or keeps for tests.
+
+    A phrase with all words of one that is kept is left out too, be they in another order or among others:
+    it would give the test away.
+
+    Args:
+        look: a table of the catalog, with split `train`.
+        phrases: lists by the keys of a look's phrases.
+
+    Raises:
+        InvalidConcepts: a key is not that of a kind of phrases, or a phrase lacks one of the look's slots.
+
+    Example:
+        >>> look = {"id": "glow", "nouns": ["glow", "shine", "shimmer"]}
+        >>> further_phrases(look, {"nouns": ["gleam", "photo with a shimmer", "shine"]})
+        {'nouns': ['gleam']}
+    """
+    slots = [f"{{{slot}}}" for slot in _slots(look)]
+    kept = [_telling(texts[-1]) for texts in map(look.get, _KIND_KEYS.values()) if texts and len(texts) >= 3]
+    found: dict[str, list[str]] = {}
+    for key, texts in phrases.items():
+        if key not in _KIND_KEYS.values() or not isinstance(texts, list):
+            raise InvalidConcepts(f"look '{look['id']}': '{key}' is no list of phrases of a look")
+        lacking = [text for text in texts if any(slot not in text for slot in slots)]
+        if lacking:
+            raise InvalidConcepts(f"look '{look['id']}': '{lacking[0]}' lacks one of {', '.join(slots)}")
+        found[key] = [
+            text for text in texts
+            if text not in look.get(key, ()) and not any(words <= _telling(text) for words in kept)
+        ]  # fmt: skip
+    return found
+
+
+def _slots(look: Mapping[str, Any]) -> list[str]:
+    return [*look.get("each", ()), *(look["sets"][0] if look.get("sets") else ())]
+
+
+def _telling(text: str) -> frozenset[str]:
+    """The words of a phrase that say something, its slots among them."""
+    return frozenset(normalise_words(text).split()) - _SAY_NOTHING or frozenset([text])
 
 
 def _variants(look: Mapping[str, Any]) -> Iterator[_Variant]:
@@ -77,14 +135,20 @@ def _variants(look: Mapping[str, Any]) -> Iterator[_Variant]:
         yield _Variant("plain", {}, "")
 
 
-def _preset(name: str, look: Mapping[str, Any], variant: _Variant, vocabulary: Vocabulary) -> Preset:
+def _preset(
+    name: str,
+    look: Mapping[str, Any],
+    variant: _Variant,
+    vocabulary: Vocabulary,
+    further: Mapping[str, Sequence[str]],
+) -> Preset:
     words = {slot: value for slot, value in variant.values.items() if isinstance(value, str)}
     suffix = [word.replace(" ", "-") for word in words.values()]
     if variant.degree != "plain":
         suffix.append(variant.degree)
     split = "heldout-new" if variant.novelty else look.get("split", "train")
     degree = _degree(name, variant.degree, vocabulary)
-    taught, kept = _phrases(look, degree, words)
+    taught, kept = _phrases(look, degree, words, further)
     new_words = [word for word in words.values() if word in vocabulary.new_colours]
     return Preset(
         id="-".join([name, *suffix]),
@@ -148,7 +212,10 @@ def read_step(table: Mapping[str, Any], colours: Mapping[str, str]) -> Step:
 
 
 def _phrases(
-    look: Mapping[str, Any], degree: Mapping[str, Sequence[str]], words: Mapping[str, str]
+    look: Mapping[str, Any],
+    degree: Mapping[str, Sequence[str]],
+    words: Mapping[str, str],
+    further: Mapping[str, Sequence[str]],
 ) -> tuple[Phrases, Phrases]:
     """A preset's phrases: those to teach, and those to keep for tests."""
     taught: dict[str, tuple[str, ...]] = {}
@@ -156,8 +223,10 @@ def _phrases(
     for kind, key in _KIND_KEYS.items():
         phrases = list(look.get(key, ()))
         held = [phrases.pop()] if len(phrases) >= 3 else []
+        phrases += further.get(key, ())
         if kind == "noun" and degree and "noun" not in degree:
-            taught[kind] = tuple(_graded_nouns(phrases, look["adjectives"][:2], degree, words))
+            adjectives = [*look["adjectives"][:2], *further.get("adjectives", ())]
+            taught[kind] = tuple(_graded_nouns(phrases, adjectives, degree, words))
             kept[kind] = tuple(_graded_nouns(held, look["adjectives"][2:], degree, words))
         else:
             taught[kind] = tuple(text for phrase in phrases for text in _said(phrase, kind, degree, words))
