@@ -22,7 +22,7 @@ import numpy as np
 from initzoo.errors import ChecksumMismatch, InvalidInit, InvalidZoo, LayoutMismatch, OutputError
 from initzoo.outputs import write_bytes
 from initzoo.recipes import Layout, Recipe
-from initzoo.seals import BLANK_SEAL, DamagedFile, check_seal, is_file, read_file, reported_as, seal
+from initzoo.seals import BLANK_SEAL, DamagedFile, is_file, parse_sealed_json, read_file, reported_as, seal
 from initzoo.tensor_files import decode_tensors, encode_tensors
 
 __all__ = [
@@ -182,16 +182,7 @@ def read_base_config(folder: str | os.PathLike[str]) -> BaseConfig:
     path = Path(folder) / "config.json"
     with reported_as(InvalidZoo, f"base config '{path}'", _ADVICE):
         data = read_file(path, max_bytes=_MAX_CONFIG_BYTES)
-        check_seal(data)
-        try:
-            values = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise DamagedFile("is not JSON") from error
-        if not isinstance(values, dict) or values.get("format_version") != _FORMAT_VERSION:
-            version = values.get("format_version") if isinstance(values, dict) else None
-            raise DamagedFile(
-                f"has format version {str(version)[:20]}, this initzoo reads {_FORMAT_VERSION}; {_UPGRADE}"
-            )
+        values = parse_sealed_json(data, format_version=_FORMAT_VERSION)
         recipe = read_recipe(values.get("recipe"), values.get("layout"))
         digest, licence = values.get("base_sha256"), values.get("licence")
         if values.get("layout_id") != recipe.layout.id:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator
 from initzoo.outputs import write_bytes
-from initzoo.seals import BLANK_SEAL, DamagedFile, check_seal, read_file, reported_as, seal
+from initzoo.seals import BLANK_SEAL, DamagedFile, parse_sealed_json, read_file, reported_as, seal
 from initzoo.text_space import TaughtWords
 from initzoo.words import TokenVectors
 
@@ -157,9 +157,9 @@ class Calibration:
         path = Path(folder) / CALIBRATION_FILE
         with reported_as(InvalidGenerator, f"calibration '{path}'", _ADVICE):
             data = read_file(path, max_bytes=_MAX_BYTES)
-            check_seal(data)
+            values = parse_sealed_json(data, format_version=_FORMAT_VERSION)
             try:
-                calibration = _parse(json.loads(data))
+                calibration = _parse(values)
             except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
                 raise DamagedFile(f"is no calibration of this version of initzoo ({error})") from error
             if calibration.text_sha256 != vectors.digest:
@@ -170,8 +170,6 @@ class Calibration:
 
 
 def _parse(values: dict[str, Any]) -> Calibration:
-    if values["format_version"] != _FORMAT_VERSION:
-        raise ValueError(f"format version {values['format_version']}")
     parts = {name: values["ranges"][name] for name in PsnrRanges.__dataclass_fields__}
     lists = {name: tuple(map(float, parts[name])) for name in ("distances", "lows", "highs")}
     ranges = PsnrRanges(**(parts | lists))

@@ -16,7 +16,7 @@ import numpy as np
 
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
 from initzoo.recipes import Layout
-from initzoo.seals import DamagedFile, check_seal, read_file, reported_as
+from initzoo.seals import DamagedFile, parse_sealed_json, read_file, reported_as
 from initzoo.tensor_files import decode_tensors
 from initzoo.words import TokenVectors
 
@@ -137,17 +137,7 @@ def is_generator_config(path: str | os.PathLike[str]) -> bool:
 def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
         data = read_file(path, max_bytes=_MAX_CONFIG_BYTES)
-        check_seal(data)
-        try:
-            values = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise DamagedFile("is not JSON") from error
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
-            raise DamagedFile(
-                f"has format version {str(version)[:20]}, this initzoo reads {FORMAT_VERSION}; "
-                "upgrade: pip install -U initzoo"
-            )
+        values = parse_sealed_json(data, format_version=FORMAT_VERSION)
         for name in ("weights_sha256", "text_sha256"):
             if not isinstance(values.get(name), str):
                 raise DamagedFile(f"lacks {name}")

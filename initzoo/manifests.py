@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from initzoo.seals import BLANK_SEAL, DamagedFile, check_seal, seal
+from initzoo.seals import BLANK_SEAL, DamagedFile, parse_sealed_json, seal
 
 __all__ = ["MANIFEST_FILE", "MAX_MANIFEST_BYTES", "FileDigest", "Manifest"]
 
@@ -85,17 +85,7 @@ class Manifest:
         Raises:
             DamagedFile: it is damaged, of another format version, or names an unsafe path.
         """
-        check_seal(data)
-        try:
-            values = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise DamagedFile("is not JSON") from error
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version != _FORMAT_VERSION:
-            raise DamagedFile(
-                f"has format version {str(version)[:20]}, this initzoo reads {_FORMAT_VERSION}; "
-                "upgrade: pip install -U initzoo"
-            )
+        values = parse_sealed_json(data, format_version=_FORMAT_VERSION)
         try:
             model = values["model"]
             places = [

@@ -7,10 +7,12 @@ format keeps notes. The digits are the SHA-256 of the same file with zeros in th
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from initzoo.errors import InitzooError
 
@@ -20,6 +22,7 @@ __all__ = [
     "DamagedFile",
     "check_seal",
     "is_file",
+    "parse_sealed_json",
     "read_file",
     "reported_as",
     "seal",
@@ -117,3 +120,30 @@ def check_seal(data: bytes) -> None:
     blank = data[:start] + b"0" * _N_DIGITS + data[start + _N_DIGITS :]
     if hashlib.sha256(blank).hexdigest().encode() != found:
         raise DamagedFile("its bytes do not match the digest in its seal")
+
+
+def parse_sealed_json(data: bytes, *, format_version: int) -> dict[str, Any]:
+    """The values of a sealed JSON file, once its bytes and its `format_version` are what they should be.
+
+    Raises:
+        DamagedFile: the seal does not match, it is no JSON object, or another version of initzoo wrote it.
+
+    Example:
+        >>> text = f'{{"format_version": 2, "seal": "{BLANK_SEAL}"}}'
+        >>> parse_sealed_json(seal(text.encode()), format_version=1)
+        Traceback (most recent call last):
+            ...
+        initzoo.seals.DamagedFile: has format version 2, this initzoo reads 1; upgrade: pip install -U initzoo
+    """
+    check_seal(data)
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile("is not JSON") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != format_version:
+        raise DamagedFile(
+            f"has format version {str(version)[:20]}, this initzoo reads {format_version}; "
+            "upgrade: pip install -U initzoo"
+        )
+    return dict(values)

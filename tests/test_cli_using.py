@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli_running import fail, files, run, succeed
 from zoo_fixtures import TINY_CONCEPTS, TINY_RECIPE, kept_zoo, make_zoo, random_base, tiny_zoo
 
 from initzoo.bases import write_base
-from initzoo.cli.main import main
 from initzoo.images import read_image, write_image
 from initzoo.inits import Init
 from initzoo.zoo import Zoo
@@ -42,30 +41,6 @@ def in_an_empty_folder(tmp_path: Path, kept_zoo: Path, monkeypatch: pytest.Monke
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("INITZOO_ZOO", str(kept_zoo))
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: str | Path) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def fail(*arguments: str | Path) -> str:
-    """The one line that a failing command says."""
-    result = run(*arguments)
-    assert result.exit_code == 1, result.output
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("Error: ")
-    return result.stderr.removeprefix("Error: ").rstrip()
-
-
-def files() -> list[str]:
-    return sorted(path.name for path in Path().iterdir())
 
 
 def test_pull_writes_the_init_and_says_the_next_command(kept_zoo: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli_running import fail, files, run, succeed
 from zoo_fixtures import (
     TINY_RECIPE,
     add_generator,
@@ -29,7 +29,6 @@ from zoo_fixtures import (
 )
 
 from initzoo.blocks import join_blocks
-from initzoo.cli.main import main
 from initzoo.errors import (
     ChecksumMismatch,
     InitzooError,
@@ -85,30 +84,6 @@ def in_an_empty_folder(tmp_path: Path, kept_generating_zoo: Path, monkeypatch: p
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("INITZOO_ZOO", str(kept_generating_zoo))
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: str | Path) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def fail(*arguments: str | Path) -> str:
-    """The one line that a failing command says; it writes nothing."""
-    before = files()
-    result = run(*arguments)
-    assert result.exit_code == 1, result.output
-    assert (result.stdout, result.stderr.count("\n"), files()) == ("", 1, before)
-    assert result.stderr.startswith("Error: ")
-    return result.stderr.removeprefix("Error: ").rstrip()
-
-
-def files() -> list[str]:
-    return sorted(path.name for path in Path().iterdir())
 
 
 def test_unseen_words_give_the_base_merged_with_what_the_generator_makes(zoo: Zoo) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
 
@@ -68,8 +68,6 @@ def bench(
     Each method runs every length of schedule at its own best learning rate, on held-out concepts. It may be
     stopped, or killed, at any moment; the same command goes on.
     """
-    from tqdm import tqdm
-
     from initzoo.benchmark import run_benchmark
     from initzoo.concepts import load_concepts
     from initzoo.plots import check_plotting
@@ -82,24 +80,14 @@ def bench(
     concepts = None
     if chosen["concepts"] is not None:
         concepts = ask_about_concepts(load_concepts(chosen["concepts"]), limit=chosen["n_concepts"])
-    shown = ""
-    with tqdm(unit="step", file=sys.stderr, disable=None, smoothing=0.02) as bar:
-
-        def show(stage: str, n_done: int, n_all: int) -> None:
-            nonlocal shown
-            if stage != shown:
-                shown = stage
-                bar.reset(n_all)
-                bar.set_description(stage)
-            bar.update(n_done - bar.n)
-
+    with StageBars(unit="run", smoothing=0.02) as bars:
         found = run_benchmark(
             Zoo.from_pretrained(zoo_name),
             settings,
             run_folder or out.with_name(out.name + ".run"),
             concepts=concepts,
             force=force,
-            callback=show,
+            callback=bars.show,
         )
     _write(found, out, force=force)
     if as_json:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 
+from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
 
@@ -44,14 +45,14 @@ def evaluate(
     if stored:
         scores = stored_scores(zoo, split=split)
     else:
-        with _ProgressBar() as bar:
+        with StageBars(unit=" concepts") as bars:
             scores = evaluate_zoo(
                 zoo,
                 split=split,
                 photos_folder=photos,
                 limit=limit,
                 n_workers=workers or os.cpu_count() or 1,
-                callback=bar.show,
+                callback=partial(bars.show, "evaluate"),
             )
     table = family_table(scores)
     if as_json:
@@ -69,24 +70,6 @@ def evaluate(
             f"{one.psnr:5.2f} ({one.ssim:.3f})" for one in (row.untouched, row.mean, row.trained)
         )
         click.echo(f"{row.family:12} {row.n_concepts:5d}  {cells}  {row.lowest_tenth:8.2f}")
-
-
-class _ProgressBar:
-    """A bar on standard error; none without a terminal."""
-
-    def __enter__(self) -> _ProgressBar:
-        from tqdm import tqdm
-
-        self._bar = tqdm(desc="evaluate", unit=" concepts", file=sys.stderr, disable=None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, n_done: int, n_all: int) -> None:
-        """Move the bar to where the evaluation is."""
-        self._bar.total = n_all
-        self._bar.update(n_done - self._bar.n)
 
 
 @click.command(epilog=example('initzoo grid "pencil sketch" "sepia" --photo chelsea -o grid.png'))

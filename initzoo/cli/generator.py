@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from initzoo.cli.bars import StageBars
 from initzoo.cli.generator_evaluate import evaluate
 from initzoo.cli.options import echo_json, example, force_option, json_option
 
@@ -123,7 +123,11 @@ def train(
     words = TokenVectors.from_folder(text or opened.generator_folder / "text")
     _check_free(out, force)
     begin = time.perf_counter()
-    with _Bars() as bars:
+    with StageBars(smoothing=0.02) as bars:
+
+        def show(stage: str, n_done: int, n_all: int, loss: float) -> None:
+            bars.show(stage, n_done, n_all, note="" if stage == "crops" else f"loss {loss:.4f}")
+
         result = train_generator(
             data,
             words,
@@ -132,7 +136,7 @@ def train(
             n_workers=workers,
             crop_plan=replace(crops, photos=photos, crop_size=opened.recipe.crop_size),
             start=WeightGenerator.from_pretrained(start) if start else None,
-            callback=bars.show,
+            callback=show,
         )
     result.save_pretrained(out, force=force)
     seconds = time.perf_counter() - begin
@@ -203,33 +207,3 @@ def _check_free(out: Path, force: bool) -> None:
         raise OutputError(f"{out} is there already. Choose another folder, or add --force to replace it")
     if not out.absolute().parent.is_dir():
         raise OutputError(f"cannot write {out}: there is no folder {out.parent}. Make it first")
-
-
-class _Bars:
-    """One bar a stage on standard error, with loss, speed and time left; none when it is no terminal."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._stage = ""
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, stage: str, n_done: int, n_all: int, loss: float) -> None:
-        """Move the stage's bar to where the stage is."""
-        from tqdm import tqdm
-
-        if stage != self._stage:
-            if self._bar is not None:
-                self._bar.close()
-            self._stage = stage
-            self._bar = tqdm(
-                total=n_all, initial=n_done, desc=stage, file=sys.stderr, disable=None, smoothing=0.02
-            )
-        if stage != "crops":
-            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-        self._bar.update(n_done - self._bar.n)

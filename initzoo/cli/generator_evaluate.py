@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
 
@@ -97,8 +97,6 @@ def evaluate(
 def _evaluate(
     zoo: Any, folder: Path, also: Mapping[str, Path], chosen: Mapping[str, Any]
 ) -> GeneratorEvaluation:
-    from tqdm import tqdm
-
     from initzoo.concepts import load_concepts
     from initzoo.generator_evaluation import (
         EvaluationSettings,
@@ -120,17 +118,7 @@ def _evaluate(
         n_workers=chosen["workers"] or os.cpu_count() or 1,
         seed=chosen["seed"],
     )
-    shown = ""
-    with tqdm(file=sys.stderr, disable=None) as bar:
-
-        def show(stage: str, n_done: int, n_all: int) -> None:
-            nonlocal shown
-            if stage != shown:
-                shown = stage
-                bar.reset(n_all)
-                bar.set_description(stage)
-            bar.update(n_done - bar.n)
-
+    with StageBars() as bars:
         return evaluate_generator(
             zoo,
             folder,
@@ -138,7 +126,7 @@ def _evaluate(
             settings,
             also=also,
             practice=_practice(zoo, folder, chosen["practice"]),
-            callback=show,
+            callback=bars.show,
         )
 
 

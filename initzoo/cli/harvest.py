@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
+from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
 
 __all__ = ["harvest"]
@@ -50,14 +49,20 @@ def harvest(
     plan = HarvestPlan.make(
         quick_recipe(recipe) if quick else recipe, concepts_path=concepts, photos=photos, limit=limit
     )
-    with _ProgressBars() as bars:
+    # Concepts a minute, since that is what a harvest is measured by.
+    style = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+    with StageBars(smoothing=0.05, bar_format=style) as bars:
+
+        def show(stage: str, n_done: int, n_all: int) -> None:
+            bars.show(stage, n_done, n_all, rate_unit="updates" if stage == "joint" else "concepts")
+
         report = run_harvest(
             plan,
             run_folder or out.with_name(out.name + ".run"),
             out,
             n_workers=workers,
             force=force,
-            callback=bars.show,
+            callback=show,
         )
     for concept_id, reason in report.failures:
         click.echo(f"failed: {concept_id}: {reason}", err=True)
@@ -72,41 +77,3 @@ def harvest(
         f"float16 costs {'an unknown number of' if cost is None else f'{cost:.5f}'} dB  -> {out}"
     )
     click.echo(f"next: initzoo verify {out}", err=True)
-
-
-class _ProgressBars:
-    """One bar a stage on standard error, with concepts a minute and time left; none without a terminal."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._stage = ""
-
-    def __enter__(self) -> _ProgressBars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, stage: str, n_done: int, n_all: int) -> None:
-        """Move the stage's bar to where the stage is."""
-        from tqdm import tqdm
-
-        unit = "updates" if stage == "joint" else "concepts"
-        if stage != self._stage:
-            if self._bar is not None:
-                self._bar.close()
-            self._stage = stage
-            self._bar = tqdm(
-                total=n_all,
-                initial=n_done,
-                desc=stage,
-                file=sys.stderr,
-                disable=None,
-                smoothing=0.05,
-                bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left",
-            )
-        self._bar.update(n_done - self._bar.n)
-        rate = self._bar.format_dict["rate"]
-        if rate:
-            self._bar.set_postfix_str(f"{60 * rate:.1f} {unit}/min", refresh=False)
