@@ -1,6 +1,7 @@
 """The benchmark: ladders with known answers, tuning, resuming, and all of it end to end on a tiny zoo."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -241,6 +242,26 @@ def test_other_settings_do_not_mix(zoo, settings, tmp_path):
     run_benchmark(zoo, few, tmp_path / "run")
     with pytest.raises(OutputError, match="unfinished benchmark with other settings"):
         run_benchmark(zoo, replace(few, seed=1), tmp_path / "run")
+
+
+def test_runs_serve_other_benchmarks_but_not_another_weight_generator(zoo, settings, tmp_path):
+    folder = shutil.copytree(zoo.files.folder, tmp_path / "zoo")
+    few = replace(settings, methods=("base", "generated"), lengths=(0, 2))
+
+    def kept():
+        return {path: path.read_bytes() for path in (tmp_path / "run" / "runs").rglob("*.json")}
+
+    run_benchmark(Zoo.from_pretrained(folder), few, tmp_path / "run")
+    before = kept()
+    run_benchmark(Zoo.from_pretrained(folder), replace(few, lengths=(0, 2, 4)), tmp_path / "run")
+    assert before.items() < kept().items()
+    before = kept()
+    make_generator(zoo, 2).save_pretrained(folder / "model" / "weight_generator", force=True)
+    report = run_benchmark(Zoo.from_pretrained(folder), few, tmp_path / "run").report
+    more = {path.name for path in kept().keys() - before.keys()}
+    assert before.items() < kept().items()
+    assert {name.split("-")[0] for name in more} == {"generated"}
+    assert {name.split("-")[1] for name in more} == {report["generator_sha256"][:8]}
 
 
 def test_a_diverging_run_is_no_figure(zoo, settings, tmp_path):

@@ -47,7 +47,8 @@ def run_benchmark(
     Args:
         zoo: gives network and starts.
         settings: what is compared, and how.
-        run_folder: keeps every run; may be deleted once the report is written.
+        run_folder: keeps every run, for benchmarks with other methods, lengths or concepts too; may be
+            deleted once the report is written.
         concepts: of one's own, to measure on in place of the zoo's held-out ones; from
             `ask_about_concepts`. Rates are chosen on the zoo's all the same.
         force: throw away the runs of other settings that the folder holds.
@@ -66,14 +67,7 @@ def run_benchmark(
     measured = list(concepts or measured)
     questions = [*tuning, *measured]
     _check_ready(zoo, settings, questions)
-    told = {
-        "zoo": zoo.revision,
-        "tuning": [question.concept_id for question in tuning],
-        "measured": [
-            [question.concept_id, repr(question.teacher), question.words[0]] for question in measured
-        ],
-        **settings.to_dict(),
-    }
+    told = {"zoo": zoo.revision, **settings.decides_a_run()}
     claim_run_folder(run_folder, told, kind="benchmark", force=force)
     clock = StageClock(run_folder, settings.n_workers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from initzoo.benchmark.settings import BenchmarkSettings
 from initzoo.errors import BenchmarkError, WorkerDied
 from initzoo.finetuning import Trainer, draw_batch
+from initzoo.generator_files import read_generator_files
 from initzoo.initializations import Initializer
 from initzoo.machines import choose_device, repeatable
 from initzoo.networks.book import UNet, initialise_by_the_book
@@ -59,11 +62,6 @@ class Job:
     n_steps: int
     rate: float
 
-    @property
-    def path(self) -> str:
-        """The file of its outcome, below the run folder."""
-        return f"runs/{self.concept_id}/{self.start or self.method}-{self.n_steps}-{self.rate:g}.json"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -80,6 +78,31 @@ class Outcome:
     ssim: float | None
     seconds: float
     start_seconds: float
+
+
+class _Places:
+    """Where the outcomes of runs are kept: names tell all that decides a run and not the whole folder."""
+
+    def __init__(self, run_folder: Path, questions: Sequence[Question], files: ZooFiles) -> None:
+        self._folder, self._files = run_folder, files
+        self._asked = [
+            f"{question.concept_id}-{_short_digest(repr(question.teacher), question.words[0])}"
+            for question in questions
+        ]
+
+    def of(self, job: Job) -> Path:
+        """The file of a run's outcome."""
+        kind = f"{job.start}-{self._generator}" if job.start == "generated" else job.start or job.method
+        name = f"{kind}-{job.n_steps}-{job.rate:g}.json"
+        return self._folder / "runs" / self._asked[job.question] / name
+
+    @cached_property
+    def _generator(self) -> str:
+        return read_generator_files(self._files.generator_folder()).digest[:8]
+
+
+def _short_digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 @torch.inference_mode()
@@ -138,9 +161,10 @@ def run_jobs(
         WorkerDied: a process died.
         TeacherError, InvalidGenerator, InvalidWords: a run could not begin.
     """
-    for concept_id in {job.concept_id for job in jobs}:
-        (run_folder / "runs" / concept_id).mkdir(parents=True, exist_ok=True)
-    todo = [job for job in jobs if not (run_folder / job.path).exists()]
+    places = _Places(run_folder, questions, zoo.files)
+    for folder in {places.of(job).parent for job in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    todo = [job for job in jobs if not places.of(job).exists()]
     n_all = sum(job.n_steps + 1 for job in jobs)
     n_done = n_all - sum(job.n_steps + 1 for job in todo)
     with _running(zoo.files, questions, settings, run_folder, len(todo)) as run:
@@ -148,7 +172,7 @@ def run_jobs(
             n_done += job.n_steps + 1
             if callback is not None:
                 callback(n_done, n_all)
-    return {job: _read(run_folder / job.path) for job in jobs}
+    return {job: _read(places.of(job)) for job in jobs}
 
 
 def _read(path: Path) -> Outcome:
@@ -216,7 +240,8 @@ class _Worker:
     def __init__(
         self, files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path
     ) -> None:
-        self.questions, self.settings, self.run_folder = questions, settings, run_folder
+        self.questions, self.settings = questions, settings
+        self.places = _Places(run_folder, questions, files)
         self.device = choose_device(settings.device)
         self.starts = Initializer(Zoo(files))
         self._photos = varied_photos(
@@ -242,7 +267,7 @@ class _Worker:
             score = self._score(network, job, scored)
             outcome = Outcome(score[0], score[1], seconds, start_seconds)
         data = json.dumps(asdict(outcome)).encode()
-        write_bytes(self.run_folder / job.path, data, force=True)
+        write_bytes(self.places.of(job), data, force=True)
         return job
 
     def _pairs_of(self, place: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:

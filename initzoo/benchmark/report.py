@@ -15,6 +15,7 @@ from initzoo.benchmark.ladder import Curve, Rung, compare, median_seconds, time_
 from initzoo.benchmark.settings import BOOK, METHODS, OURS, BenchmarkSettings
 from initzoo.benchmark.tuning import Tuned
 from initzoo.diagnosis import diagnose, sample_images
+from initzoo.generator_files import read_generator_files
 from initzoo.initializations import Initializer
 from initzoo.machines import choose_device, describe_machine
 from initzoo.networks.book import PatchDiscriminator, UNet
@@ -309,10 +310,12 @@ def _concepts(
 def _provenance(zoo: Zoo, settings: BenchmarkSettings) -> dict[str, Any]:
     how = settings.resampling
     told = settings.to_dict()
+    digest = read_generator_files(zoo.generator_folder).digest if OURS in settings.methods else None
     told["photos"] = "bundled" if settings.photos.folder is None else "the user's"
     return {
         "zoo": zoo.name,
         "revision": zoo.revision,
+        "generator_sha256": digest,
         "settings": told,
         "intervals": {"level": how.level, "n_resamples": how.n_resamples, "over": "concepts"},
         "seeds": {"benchmark": settings.seed, "resampling": how.seed},

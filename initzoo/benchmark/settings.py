@@ -29,6 +29,9 @@ METHODS = {
 
 _BY_DEFAULT = tuple(name for name in METHODS if name != "unet_l1")
 _ON_UNET = (BOOK, "unet_l1")
+_DECIDE_A_RUN = (
+    "photos", "n_photos", "crop_size", "batch_size", "unet_width", "discriminator_width", "device", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,11 @@ class BenchmarkSettings:
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         values.pop("n_workers")
         return values
+
+    def decides_a_run(self) -> dict[str, Any]:
+        """Those of them that change what comes of a run whose method, length and rate are given."""
+        values = self.to_dict()
+        return {name: values[name] for name in _DECIDE_A_RUN}
 
 
 def quick_benchmark(settings: BenchmarkSettings) -> BenchmarkSettings:
