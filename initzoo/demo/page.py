@@ -1,0 +1,368 @@
+"""The page: components in their places, and which answer goes where. All else is in `answers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from initzoo.demo.answers import Answers, error_text
+from initzoo.demo.evidence import evidence_html, read_evaluation
+from initzoo.demo.requests import MAX_WORDS
+from initzoo.demo.studio import FORMS, Listing
+from initzoo.errors import InitzooError
+
+__all__ = ["N_AT_ONCE", "build_page"]
+
+N_AT_ONCE = 2
+"""Requests that compute at the same time: one a core of a small machine."""
+
+_SWEEP_SECONDS, _KEEP_SECONDS = 300, 3600
+_TRIES = (
+    "charcoal at dusk",
+    "watercolour",
+    "faded teal film",
+    "pencil sketch",
+    "neon edges at night",
+    "old sepia",
+)
+_N_SUGGESTIONS = 400
+_ALL = "all"
+_INTRO = (
+    "# initzoo\nType a look, see it on your photo, take the weights home: "
+    "they start a small image-to-image network where others start from noise."
+)
+_HOW = Path(__file__).with_name("how.md")
+
+
+def build_page(answers: Answers) -> gr.Blocks:
+    """Lay out the page over an open zoo; launch it with `serve`.
+
+    Args:
+        answers: what the page says.
+    """
+    with gr.Blocks(
+        title="initzoo", analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, _KEEP_SECONDS)
+    ) as page:
+        gr.Markdown(_INTRO)
+        photo = gr.State(None)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Generate", id="generate"):
+                try_words = _generate_tab(answers, photo)
+            with gr.Tab("Browse the zoo", id="browse"):
+                _browse_tab(answers, tabs, try_words)
+            with gr.Tab("Blend", id="blend"):
+                _blend_tab(answers, photo)
+            with gr.Tab("How it works", id="how"):
+                n_concepts = f"{len(answers.studio.zoo.index):,}"
+                gr.Markdown(_HOW.read_text("utf-8").format(n_concepts=n_concepts))
+                gr.HTML(evidence_html(read_evaluation(answers.studio.zoo)))
+        _endpoints(answers)
+    return page
+
+
+Chain = Callable[[Any], Any]
+"""Takes an event that put words into the box, and goes on with what Generate does."""
+
+
+def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]:
+    known = "".join(
+        f"<option value='{escape(words)}'>" for words in answers.studio.suggestions(_N_SUGGESTIONS)
+    )
+    gr.HTML(f"<datalist id='known-words'>{known}</datalist>", padding=False)
+    wish, near_ids, seeds = gr.State(None), gr.State([]), gr.State([])
+    with gr.Row():
+        with gr.Column(scale=5, min_width=300):
+            with gr.Row(equal_height=True):
+                words = gr.Textbox(
+                    label="What should the photo look like?",
+                    placeholder="charcoal at dusk",
+                    max_lines=1,
+                    max_length=MAX_WORDS,
+                    elem_id="words",
+                    scale=4,
+                    min_width=180,
+                    autofocus=True,
+                )
+                go = gr.Button("Generate", variant="primary", elem_id="go", scale=1, min_width=110)
+            tries = gr.Dataset(
+                components=[words], samples=[[words_] for words_ in _TRIES], label="Try", type="values"
+            )
+            picture = gr.ImageSlider(
+                label="Your photo, before and after", interactive=False, elem_id="picture", max_height=420
+            )
+            with gr.Row(equal_height=True):
+                examples = gr.Gallery(
+                    value=_example_pictures(answers),
+                    label="Example photos",
+                    columns=6,
+                    rows=1,
+                    height=110,
+                    allow_preview=False,
+                    buttons=[],
+                    object_fit="cover",
+                    elem_id="examples",
+                    scale=4,
+                    interactive=False,
+                )
+                upload = gr.UploadButton(
+                    "Use my photo", file_types=["image"], type="filepath", elem_id="upload", min_width=130
+                )
+        with gr.Column(scale=4, min_width=300):
+            told = gr.HTML("<p>Type a look and press Generate.</p>", elem_id="told")
+            nearest = gr.Gallery(
+                label="Nearest in the zoo: click one to see it", elem_id="nearest", **_gallery(columns=4)
+            )
+            variations = gr.Gallery(
+                label="Other seeds: click one to take it", elem_id="variations", **_gallery(columns=4)
+            )
+            with gr.Accordion("Seed and origin", open=False):
+                seed = gr.Number(0, label="Seed of a generated init", precision=0, elem_id="seed")
+                anew = gr.Checkbox(
+                    False, label="Generate even where the zoo has a checkpoint", elem_id="anew"
+                )
+            with gr.Row(equal_height=True):
+                form = gr.Radio(list(FORMS), value=FORMS[0], label="File to take home", elem_id="form")
+                file = gr.DownloadButton("Download", interactive=False, elem_id="file", min_width=130)
+            code = gr.Code(
+                label="Get it and fine-tune it", language="shell", elem_id="code", interactive=False
+            )
+
+    show: dict[str, Any] = {
+        "fn": _polite(answers.show),
+        "inputs": [words, seed, anew, photo],
+        "outputs": [picture, told, nearest, near_ids, code, wish],
+        **_COMPUTES,
+    }
+
+    def more(wish: Any, photo: Any, form: Any) -> tuple[Any, ...]:
+        pictures, drawn = answers.variations(wish, photo)
+        return _button(answers.download(**wish, form=form)), pictures, drawn
+
+    def take(wish: Any, form: Any) -> Any:
+        return gr.skip() if wish is None else _button(answers.download(**wish, form=form))
+
+    then: dict[str, Any] = {
+        "fn": _polite(more),
+        "inputs": [wish, photo, form],
+        "outputs": [file, variations, seeds],
+        **_COMPUTES,
+        "show_progress": "hidden",
+    }
+
+    def chain(event: Any) -> Any:
+        return event.success(**show).success(**then)
+
+    gr.on([go.click, words.submit], **show).success(**then)
+    chain(tries.click(lambda sample: sample[0], [tries], [words], **_QUIET))
+    chain(nearest.select(_pick, [near_ids], [words], **_QUIET))
+    chain(variations.select(_pick_seed, [seeds], [seed, anew], **_QUIET))
+    form.change(_polite(take), [wish, form], [file], **_COMPUTES, show_progress="hidden")
+    # A new photo is shown with the words that are there, once some are.
+    for event in (
+        upload.upload(_polite(answers.take_photo), [upload], [photo], **(_COMPUTES | {"preprocess": False})),
+        examples.select(_example_picker(answers), None, [photo], **_QUIET),
+    ):
+        event.success(_first_words, [words], [words], **_QUIET).success(**show).success(**then)
+    return words, chain
+
+
+def _browse_tab(answers: Answers, tabs: gr.Tabs, try_words: tuple[gr.Textbox, Chain]) -> None:
+    words, chain = try_words
+    ids, page = gr.State([]), gr.State(1)
+    with gr.Row(equal_height=True):
+        asked = gr.Textbox(
+            label="Search the zoo", placeholder="sketch", max_length=MAX_WORDS, elem_id="search", scale=3
+        )
+        family = gr.Dropdown([_ALL, *answers.studio.families], value=_ALL, label="Family", elem_id="family")
+        licence = gr.Dropdown(
+            [_ALL, *answers.studio.licences], value=_ALL, label="Licence", elem_id="licence"
+        )
+    gallery = gr.Gallery(
+        label="Concepts: click one to see it on your photo", elem_id="zoo", **_gallery(columns=8)
+    )
+    with gr.Row(equal_height=True):
+        back = gr.Button("Previous page", elem_id="back", min_width=120)
+        count = gr.HTML("", elem_id="count", elem_classes="count")
+        on = gr.Button("Next page", elem_id="next", min_width=120)
+
+    def listing(asked: Any, family: Any, licence: Any, page: Any, step: int) -> tuple[Any, ...]:
+        found = answers.studio.browse(
+            asked,
+            family=None if family == _ALL else family,
+            licence=None if licence == _ALL else licence,
+            page=page + step if step else 1,
+        )
+        names, pictures = answers.pictures_of([concept.concept_id for concept in found.concepts])
+        return pictures, names, found.page, _count_html(found)
+
+    outputs = [gallery, ids, page, count]
+    filters = [asked, family, licence, page]
+    for event, step in ((back.click, -1), (on.click, 1)):
+        event(_polite(lambda *values, step=step: listing(*values, step)), filters, outputs, **_COMPUTES)
+    first = _polite(lambda *values: listing(*values, 0))
+    gr.on([asked.submit, family.change, licence.change], first, filters, outputs, **_COMPUTES)
+    tabs.select(_only_when_empty(first), [*filters, ids], outputs, **_COMPUTES)
+    picked = gallery.select(_pick, [ids], [words], **_QUIET)
+    chain(picked.success(lambda: gr.Tabs(selected="generate"), None, [tabs], **_QUIET))
+
+
+def _blend_tab(answers: Answers, photo: gr.State) -> None:
+    with gr.Row():
+        with gr.Column(scale=5, min_width=300):
+            with gr.Row():
+                box: dict[str, Any] = {"max_length": MAX_WORDS, "max_lines": 1, "min_width": 140}
+                first = gr.Textbox("watercolour", label="One look", elem_id="first", **box)
+                second = gr.Textbox("night", label="Another look", elem_id="second", **box)
+            share = gr.Slider(0, 1, 0.5, step=0.05, label="Share of the other look", elem_id="share")
+            go = gr.Button("Blend", variant="primary", elem_id="mix")
+            picture = gr.ImageSlider(
+                label="Your photo, before and after the blend",
+                interactive=False,
+                elem_id="blended",
+                max_height=420,
+            )
+        with gr.Column(scale=4, min_width=300):
+            told = gr.HTML("<p>Name two looks: the weights between theirs make a look between theirs.</p>")
+            file = gr.DownloadButton("Download the blend", interactive=False, elem_id="blend-file")
+            code = gr.Code(label="Make it and fine-tune it", language="shell", interactive=False)
+
+    def show(*asked: Any) -> tuple[Any, ...]:
+        pictures, text, path, commands = answers.show_blend(*asked)
+        return pictures, text, _button(path), commands
+
+    inputs, outputs = [first, second, share, photo], [picture, told, file, code]
+    gr.on([go.click, first.submit, second.submit, share.release], _polite(show), inputs, outputs, **_COMPUTES)
+
+
+def _endpoints(answers: Answers) -> None:
+    """What programs call. Hidden components give the types; values come as they were sent."""
+    text = gr.Textbox(visible=False)
+    upload = gr.File(visible=False, type="filepath", file_types=["image"], label="photo")
+    number, origin = gr.Number(0, visible=False, precision=0), gr.Textbox("auto", visible=False)
+    form, limit = gr.Textbox(FORMS[0], visible=False), gr.Number(10, visible=False, precision=0)
+    picture = gr.Image(visible=False, format="png", type="filepath")
+    found, file, press = gr.JSON(visible=False), gr.File(visible=False), gr.Button(visible=False)
+    public: dict[str, Any] = {
+        "preprocess": False,
+        "concurrency_limit": N_AT_ONCE,
+        "concurrency_id": "compute",
+    }
+
+    def generate(words: Any, photo: Any = None, seed: Any = 0, origin: Any = "auto") -> tuple[str, Any]:
+        """Edit a photo with the weights that words name or that are made from them."""
+        path, told = answers.generate(words, photo, seed, origin)
+        return str(path), told
+
+    def search(words: Any, limit: Any = 10) -> Any:
+        """Concepts of the zoo with wordings like some words, nearest first."""
+        return answers.search(words, limit)
+
+    def download(words: Any, seed: Any = 0, origin: Any = "auto", form: Any = "merged") -> str:
+        """The weights as a file, as `initzoo pull` writes it."""
+        return str(answers.download(words, seed, origin, form))
+
+    for function, inputs, outputs in (
+        (_on_gpu(generate), [text, upload, number, origin], [picture, found]),
+        (search, [text, limit], [found]),
+        (download, [text, number, origin, form], [file]),
+    ):
+        press.click(_polite(function), inputs, outputs, api_name=function.__name__, **public)
+
+
+_COMPUTES: dict[str, Any] = {
+    "concurrency_limit": N_AT_ONCE,
+    "concurrency_id": "compute",
+    "api_visibility": "private",
+}
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 8}
+
+
+def _gallery(*, columns: int) -> dict[str, Any]:
+    return {
+        "columns": columns,
+        "height": "auto",
+        "allow_preview": False,
+        "buttons": [],
+        "object_fit": "cover",
+        "interactive": False,
+    }
+
+
+def _polite(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn failures that initzoo reports on purpose into messages for the visitor."""
+
+    @wraps(function)
+    def answer(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except InitzooError as error:
+            raise gr.Error(error_text(error), title="That did not work", print_exception=False) from error
+
+    return answer
+
+
+def _on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell Spaces with shared GPUs which function may have one; elsewhere the package is not there."""
+    found = find_spec("spaces")
+    if found is None or found.origin is None:  # any folder of that name counts as a package without one
+        return function
+    from spaces import GPU
+
+    decorated: Callable[..., Any] = GPU(function)
+    return decorated
+
+
+def _button(path: Any) -> Any:
+    return gr.DownloadButton(value=str(path), interactive=True)
+
+
+def _pick(names: list[str], event: gr.SelectData) -> str:
+    place = event.index
+    if not isinstance(place, int) or not 0 <= place < len(names):
+        raise gr.Error("that picture is not there any more. Search again", print_exception=False)
+    return names[place]
+
+
+def _pick_seed(seeds: list[int], event: gr.SelectData) -> tuple[int, bool]:
+    if not isinstance(event.index, int) or not 0 <= event.index < len(seeds):
+        raise gr.Error("that picture is not there any more. Generate again", print_exception=False)
+    return seeds[event.index], True
+
+
+def _example_picker(answers: Answers) -> Callable[[gr.SelectData], Any]:
+    def pick(event: gr.SelectData) -> Any:
+        return answers.take_example(event.index if isinstance(event.index, int) else 0)
+
+    return pick
+
+
+def _first_words(words: Any) -> Any:
+    return words if isinstance(words, str) and words.strip() else _TRIES[0]
+
+
+def _only_when_empty(listing: Callable[..., Any]) -> Callable[..., Any]:
+    """List the zoo when its tab is opened for the first time."""
+
+    def fill(*values: Any) -> Any:
+        *filters, ids = values
+        return tuple(gr.skip() for _ in range(4)) if ids else listing(*filters)
+
+    return fill
+
+
+def _example_pictures(answers: Answers) -> list[tuple[str, str]]:
+    return [
+        (answers.take_example(number)["path"], photo.name)
+        for number, photo in enumerate(answers.studio.examples)
+    ]
+
+
+def _count_html(found: Listing) -> str:
+    noun = "concept" if found.n_found == 1 else "concepts"
+    return f"<span role='status'>{found.n_found:,} {noun}, page {found.page} of {found.n_pages}</span>"
