@@ -210,16 +210,14 @@ class Answers:
         self, first: object, second: object, share: object, photo: object
     ) -> tuple[tuple[str, str], str, str, str]:
         """A blend for the page: before and after, what it is as HTML, its file, and the commands."""
-        wishes = [
-            Wish(read_words(words, name=name)) for words, name in ((first, "first"), (second, "second"))
-        ]
+        one, other = Wish(read_words(first, name="first")), Wish(read_words(second, name="second"))
         part, given = read_share(share), self.photo_of(photo)
-        init = self.studio.blend(*wishes, part)
+        init = self.studio.blend(one, other, part)
         after = self.kept.keep_picture(_picture_name(init), self.studio.edit(init, given.pixels))
         before = self.kept.keep_picture("photo.png", given.pixels)
         file = self.kept.keep(file_name(init), init.to_bytes())
-        ends = [self.studio.init_of(wish) for wish in wishes]
-        commands = blend_commands(self.studio.zoo, ends[0], ends[1], part)
+        ends = self.studio.init_of(one), self.studio.init_of(other)
+        commands = blend_commands(self.studio.zoo, *ends, part)
         return (str(before), str(after)), tell_html(init, shrunk_note(given)), str(file), commands
 
     def _info(self, init: Init, wish: Wish) -> dict[str, Any]:
@@ -246,15 +244,13 @@ class Answers:
 
 def tell_html(init: Init, note: str = "") -> str:
     """What an init is, as HTML; whatever visitors wrote is escaped."""
-    kinds = {"exact": "Exact checkpoint", "generated": "Generated", "blended": "Blended"}
-    kind = kinds.get(init.metadata.origin, init.metadata.origin)
     far = init.metadata.generation is not None and bool(init.metadata.generation.is_far)
     lines = [tell_init(init), tell_prospect(init), *([note] if note else [])]
     texts = "".join(f"<p>{escape(line)}</p>" for line in lines)
     look = " far" if far else ""
     return (
         f'<div class="told{look}" role="status" aria-live="polite">'
-        f'<p class="kind">{escape(kind)}: <b>{escape(init.metadata.wording)}</b></p>{texts}</div>'
+        f'<p class="kind"><b>{escape(init.metadata.wording)}</b></p>{texts}</div>'
     )
 
 

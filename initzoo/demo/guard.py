@@ -21,8 +21,10 @@ MAX_BODY_BYTES = 64_000
 """Bytes of a request that is no upload: words and numbers need a fraction of it."""
 
 _PREFIX = "/gradio_api"
-_UNUSED = ("proxy=", "runs", "run-history", "process_recording", "component_server", "custom_component")
-_UNUSED += ("stream/", "vibe-edit", "vibe-code", "undo-vibe-edit", "dev/", "deep_link")
+_UNUSED = (
+    *("proxy=", "runs", "run-history", "process_recording", "component_server", "custom_component"),
+    *("stream/", "vibe-edit", "vibe-code", "undo-vibe-edit", "dev/", "deep_link"),
+)
 _UNUSED_AT_ROOT = ("/monitoring", "/custom_component")
 _FORM_HEADERS = 8_000
 _MAX_DEPTH = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,7 +74,7 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
     known = "".join(
         f"<option value='{escape(words)}'>" for words in answers.studio.suggestions(_N_SUGGESTIONS)
     )
-    gr.HTML(f"<datalist id='known-words'>{known}</datalist>", padding=False)
+    gr.HTML(f"<datalist id='known-words'>{known}</datalist>", padding=False, elem_id="known")
     wish, near_ids, seeds = gr.State(None), gr.State([]), gr.State([])
     with gr.Row():
         with gr.Column(scale=5, min_width=300):
@@ -113,11 +113,6 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
                 upload = gr.UploadButton(
                     "Use my photo", file_types=["image"], type="filepath", elem_id="upload", min_width=130
                 )
-        with gr.Column(scale=4, min_width=300):
-            told = gr.HTML("<p>Type a look and press Generate.</p>", elem_id="told")
-            nearest = gr.Gallery(
-                label="Nearest in the zoo: click one to see it", elem_id="nearest", **_gallery(columns=4)
-            )
             variations = gr.Gallery(
                 label="Other seeds: click one to take it", elem_id="variations", **_gallery(columns=4)
             )
@@ -126,7 +121,12 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
                 anew = gr.Checkbox(
                     False, label="Generate even where the zoo has a checkpoint", elem_id="anew"
                 )
-            with gr.Row(equal_height=True):
+        with gr.Column(scale=4, min_width=300):
+            told = gr.HTML("<p>Type a look and press Generate.</p>", elem_id="told")
+            nearest = gr.Gallery(
+                label="Nearest in the zoo: click one to see it", elem_id="nearest", **_gallery(columns=4)
+            )
+            with gr.Row(equal_height=True, elem_id="home"):
                 form = gr.Radio(list(FORMS), value=FORMS[0], label="File to take home", elem_id="form")
                 file = gr.DownloadButton("Download", interactive=False, elem_id="file", min_width=130)
             code = gr.Code(
@@ -204,8 +204,8 @@ def _browse_tab(answers: Answers, tabs: gr.Tabs, try_words: tuple[gr.Textbox, Ch
     outputs = [gallery, ids, page, count]
     filters = [asked, family, licence, page]
     for event, step in ((back.click, -1), (on.click, 1)):
-        event(_polite(lambda *values, step=step: listing(*values, step)), filters, outputs, **_COMPUTES)
-    first = _polite(lambda *values: listing(*values, 0))
+        event(_polite(partial(listing, step=step)), filters, outputs, **_COMPUTES)
+    first = _polite(partial(listing, step=0))
     gr.on([asked.submit, family.change, licence.change], first, filters, outputs, **_COMPUTES)
     tabs.select(_only_when_empty(first), [*filters, ids], outputs, **_COMPUTES)
     picked = gallery.select(_pick, [ids], [words], **_QUIET)
@@ -246,8 +246,9 @@ def _endpoints(answers: Answers) -> None:
     upload = gr.File(visible=False, type="filepath", file_types=["image"], label="photo")
     number, origin = gr.Number(0, visible=False, precision=0), gr.Textbox("auto", visible=False)
     form, limit = gr.Textbox(FORMS[0], visible=False), gr.Number(10, visible=False, precision=0)
-    picture = gr.Image(visible=False, format="png", type="filepath")
-    found, file, press = gr.JSON(visible=False), gr.File(visible=False), gr.Button(visible=False)
+    picture = gr.Image(visible=False, format="png", type="filepath", label="picture")
+    told, found = gr.JSON(visible=False, label="told"), gr.JSON(visible=False, label="found")
+    file, press = gr.File(visible=False, label="file"), gr.Button(visible=False)
     public: dict[str, Any] = {
         "preprocess": False,
         "concurrency_limit": N_AT_ONCE,
@@ -268,7 +269,7 @@ def _endpoints(answers: Answers) -> None:
         return str(answers.download(words, seed, origin, form))
 
     for function, inputs, outputs in (
-        (_on_gpu(generate), [text, upload, number, origin], [picture, found]),
+        (_on_gpu(generate), [text, upload, number, origin], [picture, told]),
         (search, [text, limit], [found]),
         (download, [text, number, origin, form], [file]),
     ):
@@ -297,7 +298,7 @@ def _gallery(*, columns: int) -> dict[str, Any]:
 def _polite(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turn failures that initzoo reports on purpose into messages for the visitor."""
 
-    @wraps(function)
+    @wraps(function, updated=())
     def answer(*arguments: Any) -> Any:
         try:
             return function(*arguments)

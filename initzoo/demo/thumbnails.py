@@ -79,7 +79,8 @@ class Thumbnails:
         with reported_as(InvalidZoo, f"thumbnails '{folder}'", _ADVICE):
             try:
                 table = json.loads(read_file(folder / _TABLE, max_bytes=_MAX_BYTES))
-                places, sheets = {}, {}
+                places: dict[str, tuple[str, int]] = {}
+                sheets: dict[str, Pixels] = {}
                 for name, sheet in table["sheets"].items():
                     data = read_file(folder / f"{name_words(name)}.avif", max_bytes=_MAX_BYTES)
                     if hashlib.sha256(data).hexdigest() != sheet["sha256"]:
