@@ -161,7 +161,7 @@ def test_the_health_route_tells_zoo_and_start(demo: DemoServer) -> None:
         (("sketch", None, 0.5, "auto"), "seed must be a whole number"),
         (("sketch", None, 0, "../../etc/passwd"), "origin must be one of auto, exact, generated"),
         (("../../etc/passwd", None, 0, "exact"), "no concept '../../etc/passwd' in zoo 'starter'"),
-        (("sketch", {"path": "../../etc/passwd"}, 0, "auto"), "photo must be an uploaded image file"),
+        (("sketch", {"a": 1}, 0, "auto"), "photo must be an uploaded image file"),
         (("sketch", 5, 0, "auto"), "photo must be an uploaded image file"),
     ],
 )
@@ -312,18 +312,20 @@ def test_nobody_is_sent_or_fetched_elsewhere(demo: DemoServer, elsewhere: str, t
     assert _Counting.hits == []
 
 
-@pytest.mark.parametrize("key", ["path", "nested"])
-def test_files_by_address_are_refused_unfetched(demo: DemoServer, elsewhere: str, key: str) -> None:
+@pytest.mark.parametrize(
+    "named", ["{there}/a.png", "/etc/passwd", "../../etc/passwd", "data:image/png;base64,AA"]
+)
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_files_that_are_no_uploads_are_refused_unread(
+    demo: DemoServer, elsewhere: str, named: str, is_nested: bool
+) -> None:
     _Counting.hits.clear()
-    file = {"path": f"{elsewhere}/a.png", "meta": {"_type": "gradio.FileData"}}
-    photo: Any = (
-        file if key == "path" else {"path": "x", "inner": [file], "meta": {"_type": "gradio.FileData"}}
-    )
-    body = json.dumps({"data": ["sketch", photo, 0, "auto"]}).encode()
+    file: Any = {"path": named.format(there=elsewhere), "meta": {"_type": "gradio.FileData"}}
+    body = json.dumps({"data": ["sketch", {"inner": [file]} if is_nested else file, 0, "auto"]}).encode()
     for path in ("/gradio_api/call/generate", "/gradio_api/run/generate", "/gradio_api/queue/join"):
         status, _, answer = request(demo, "POST", path, body, Content_Type="application/json")
         assert status == 400, answer
-        assert b"upload the file first" in answer
+        assert b"photo must be an uploaded image file" in answer
     time.sleep(0.2)
     assert _Counting.hits == []
 
@@ -387,7 +389,6 @@ def test_oversize_requests_are_refused(demo: DemoServer, path: str) -> None:
         b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}",
         b"\xff\xfe",
         b'{"data": 5}',
-        b'{"data": ["sketch"], "fn_index": 9999, "session_hash": "a"}',
     ],
 )
 def test_garbage_is_refused_and_the_server_goes_on(demo: DemoServer, body: bytes) -> None:
@@ -395,6 +396,16 @@ def test_garbage_is_refused_and_the_server_goes_on(demo: DemoServer, body: bytes
         status, _, answer = request(demo, "POST", path, body, Content_Type="application/json")
         assert 400 <= status < 600, (status, answer)
         assert b"Traceback" not in answer
+    assert demo.health()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "named", ["/gradio_api/call/nothing", "/gradio_api/call/..%2f..%2fetc", "/gradio_api/queue/join"]
+)
+def test_unknown_endpoints_are_refused(demo: DemoServer, named: str) -> None:
+    body = b'{"data": ["sketch"], "fn_index": 9999, "session_hash": "a"}'
+    status, _, answer = request(demo, "POST", named, body, Content_Type="application/json")
+    assert 400 <= status < 600, (status, answer)
     assert demo.health()["status"] == "ok"
 
 

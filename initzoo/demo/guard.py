@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
@@ -34,14 +35,16 @@ class Guard:
     """ASGI middleware that lets through what the page and its endpoints need.
 
     It refuses routes that fetch other addresses for a visitor, files that are named by an address,
-    bodies that are too large, and JSON that names a file by an address or nests without end.
+    bodies that are too large, and JSON that names a file that is no upload or nests without end.
 
     Args:
         app: the application behind it.
+        folder: where uploads are kept.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, folder: str) -> None:
         self.app = app
+        self.folder = folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or hand it on."""
@@ -70,10 +73,8 @@ class Guard:
         if found > MAX_BODY_BYTES:
             await _answer(send, 413, _too_large(found, MAX_BODY_BYTES))
             return
-        if _names_an_address(body):
-            await _answer(
-                send, 400, "a photo is uploaded, not fetched from an address: upload the file first"
-            )
+        if _names_another_file(body, self.folder):
+            await _answer(send, 400, "photo must be an uploaded image file: upload it first")
             return
         await self.app(scope, _replay(body, receive), send)
 
@@ -136,8 +137,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _names_an_address(body: bytes) -> bool:
-    """Whether JSON holds a file whose path is an address: the server would fetch it for the visitor."""
+def _names_another_file(body: bytes, folder: str) -> bool:
+    """Whether JSON holds a file that is no upload: the server would read it, or fetch it from an address."""
     try:
         values = json.loads(body)
     except (ValueError, RecursionError):
@@ -148,7 +149,7 @@ def _names_an_address(body: bytes) -> bool:
         for value in level:
             if isinstance(value, dict):
                 path = value.get("path")
-                if isinstance(path, str) and _is_address(path):
+                if isinstance(path, str) and not _is_inside(path, folder):
                     return True
                 below += value.values()
             elif isinstance(value, list):
@@ -159,9 +160,10 @@ def _names_an_address(body: bytes) -> bool:
     return True  # no request of the page is so deep
 
 
-def _is_address(path: str) -> bool:
-    start = path.strip().lower()
-    return "://" in start or start.startswith(("//", "http:", "https:", "data:"))
+def _is_inside(path: str, folder: str) -> bool:
+    if "\0" in path or not os.path.isabs(path):
+        return False
+    return os.path.realpath(path).startswith(f"{os.path.realpath(folder)}{os.sep}")
 
 
 def _too_large(found: int, most: int) -> str:

@@ -243,7 +243,7 @@ def _blend_tab(answers: Answers, photo: gr.State) -> None:
 def _endpoints(answers: Answers) -> None:
     """What programs call. Hidden components give the types; values come as they were sent."""
     text = gr.Textbox(visible=False)
-    upload = gr.File(visible=False, type="filepath", file_types=["image"], label="photo")
+    upload = _raw_file()
     number, origin = gr.Number(0, visible=False, precision=0), gr.Textbox("auto", visible=False)
     form, limit = gr.Textbox(FORMS[0], visible=False), gr.Number(10, visible=False, precision=0)
     picture = gr.Image(visible=False, format="png", type="filepath", label="picture")
@@ -274,6 +274,14 @@ def _endpoints(answers: Answers) -> None:
         (download, [text, number, origin, form], [file]),
     ):
         press.click(_polite(function), inputs, outputs, api_name=function.__name__, **public)
+
+
+def _raw_file() -> gr.File:
+    """A file as it was sent, typed as one: its model would refuse odd values without saying why."""
+    upload = gr.File(visible=False, type="filepath", label="photo")
+    info, upload.data_model = upload.api_info(), None
+    upload.api_info = lambda: info
+    return upload
 
 
 _COMPUTES: dict[str, Any] = {

@@ -75,7 +75,7 @@ def serve(
     page.queue(max_size=_MAX_WAITING, default_concurrency_limit=N_AT_ONCE, api_open=False)
     health = {"status": "ok", "zoo": studio.zoo.name, "revision": studio.zoo.revision}
     try:
-        _, url, _ = page.launch(**_launch_options(host, port or _free_port(host), health))
+        _, url, _ = page.launch(**_launch_options(host, port or _free_port(host), health, folder.name))
     except OSError as error:
         folder.cleanup()
         raise OutputError(
@@ -98,7 +98,7 @@ def serve(
     return stop
 
 
-def _launch_options(host: str, port: int, health: dict[str, str]) -> dict[str, Any]:
+def _launch_options(host: str, port: int, health: dict[str, str], folder: str) -> dict[str, Any]:
     import gradio as gr
     from starlette.middleware import Middleware
     from starlette.requests import Request
@@ -131,7 +131,10 @@ def _launch_options(host: str, port: int, health: dict[str, str]) -> dict[str, A
         "mcp_server": False,
         "pwa": False,
         "footer_links": ["api", "gradio", "settings"],
-        "app_kwargs": {"routes": [Route("/health", tell_health)], "middleware": [Middleware(Guard)]},
+        "app_kwargs": {
+            "routes": [Route("/health", tell_health)],
+            "middleware": [Middleware(Guard, folder=folder)],
+        },
         # Names of fonts, not of font files: nothing is fetched from another host.
         "theme": gr.themes.Soft(font=system_fonts, font_mono=system_mono),
         "css": (here / "page.css").read_text("utf-8"),
