@@ -54,8 +54,8 @@ def build_page(answers: Answers) -> gr.Blocks:
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
                 try_words = _generate_tab(answers, photo)
-            with gr.Tab("Browse the zoo", id="browse"):
-                _browse_tab(answers, tabs, try_words)
+            with gr.Tab("Browse the zoo", id="browse") as tab:
+                _browse_tab(answers, tabs, tab, try_words)
             with gr.Tab("Blend", id="blend"):
                 _blend_tab(answers, photo)
             with gr.Tab("How it works", id="how"):
@@ -172,7 +172,7 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
     return words, chain
 
 
-def _browse_tab(answers: Answers, tabs: gr.Tabs, try_words: tuple[gr.Textbox, Chain]) -> None:
+def _browse_tab(answers: Answers, tabs: gr.Tabs, tab: gr.Tab, try_words: tuple[gr.Textbox, Chain]) -> None:
     words, chain = try_words
     ids, page = gr.State([]), gr.State(1)
     with gr.Row(equal_height=True):
@@ -193,7 +193,7 @@ def _browse_tab(answers: Answers, tabs: gr.Tabs, try_words: tuple[gr.Textbox, Ch
 
     def listing(asked: Any, family: Any, licence: Any, page: Any, step: int) -> tuple[Any, ...]:
         found = answers.studio.browse(
-            asked,
+            asked or "",  # a box that was never shown sends nothing
             family=None if family == _ALL else family,
             licence=None if licence == _ALL else licence,
             page=page + step if step else 1,
@@ -207,7 +207,7 @@ def _browse_tab(answers: Answers, tabs: gr.Tabs, try_words: tuple[gr.Textbox, Ch
         event(_polite(partial(listing, step=step)), filters, outputs, **_COMPUTES)
     first = _polite(partial(listing, step=0))
     gr.on([asked.submit, family.change, licence.change], first, filters, outputs, **_COMPUTES)
-    tabs.select(_only_when_empty(first), [*filters, ids], outputs, **_COMPUTES)
+    tab.select(_only_when_empty(first), [*filters, ids], outputs, **_COMPUTES)
     picked = gallery.select(_pick, [ids], [words], **_QUIET)
     chain(picked.success(lambda: gr.Tabs(selected="generate"), None, [tabs], **_QUIET))
 
@@ -230,7 +230,9 @@ def _blend_tab(answers: Answers, photo: gr.State) -> None:
         with gr.Column(scale=4, min_width=300):
             told = gr.HTML("<p>Name two looks: the weights between theirs make a look between theirs.</p>")
             file = gr.DownloadButton("Download the blend", interactive=False, elem_id="blend-file")
-            code = gr.Code(label="Make it and fine-tune it", language="shell", interactive=False)
+            code = gr.Code(
+                label="Make it and fine-tune it", language="shell", wrap_lines=True, interactive=False
+            )
 
     def show(*asked: Any) -> tuple[Any, ...]:
         pictures, text, path, commands = answers.show_blend(*asked)
