@@ -100,21 +100,16 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
                 examples = gr.Gallery(
                     value=_example_pictures(answers),
                     label="Example photos",
-                    columns=6,
-                    rows=1,
-                    height=110,
-                    allow_preview=False,
-                    buttons=[],
-                    object_fit="cover",
                     elem_id="examples",
                     scale=4,
-                    interactive=False,
+                    min_width=240,
+                    **_gallery(columns=6),
                 )
                 upload = gr.UploadButton(
                     "Use my photo", file_types=["image"], type="filepath", elem_id="upload", min_width=130
                 )
             variations = gr.Gallery(
-                label="Other seeds: click one to take it", elem_id="variations", **_gallery(columns=4)
+                label="Other seeds: click one", visible=False, elem_id="variations", **_gallery(columns=4)
             )
             with gr.Accordion("Seed and origin", open=False):
                 seed = gr.Number(0, label="Seed of a generated init", precision=0, elem_id="seed")
@@ -124,13 +119,17 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
         with gr.Column(scale=4, min_width=300):
             told = gr.HTML("<p>Type a look and press Generate.</p>", elem_id="told")
             nearest = gr.Gallery(
-                label="Nearest in the zoo: click one to see it", elem_id="nearest", **_gallery(columns=4)
+                label="Nearest in the zoo: click one", elem_id="nearest", **_gallery(columns=4)
             )
             with gr.Row(equal_height=True, elem_id="home"):
                 form = gr.Radio(list(FORMS), value=FORMS[0], label="File to take home", elem_id="form")
                 file = gr.DownloadButton("Download", interactive=False, elem_id="file", min_width=130)
             code = gr.Code(
-                label="Get it and fine-tune it", language="shell", elem_id="code", interactive=False
+                label="Get it and fine-tune it",
+                language="shell",
+                wrap_lines=True,
+                interactive=False,
+                elem_id="code",
             )
 
     show: dict[str, Any] = {
@@ -142,7 +141,8 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
 
     def more(wish: Any, photo: Any, form: Any) -> tuple[Any, ...]:
         pictures, drawn = answers.variations(wish, photo)
-        return _button(answers.download(**wish, form=form)), pictures, drawn
+        shown = gr.Gallery(value=pictures, visible=bool(pictures))  # a checkpoint has no other seeds
+        return _button(answers.download(**wish, form=form)), shown, drawn
 
     def take(wish: Any, form: Any) -> Any:
         return gr.skip() if wish is None else _button(answers.download(**wish, form=form))
