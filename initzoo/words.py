@@ -8,12 +8,15 @@ A folder of token vectors holds `tokenizer.json`, which the `tokenizers` package
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -153,6 +156,32 @@ class TokenVectors:
         whole = (token for token, name in named if _is_word(name))
         return list(islice(whole, n_tokens))
 
+    def neighbours_of(self, tokens: Sequence[int], *, least_cosine: float, n_most: int) -> list[list[int]]:
+        """Other whole words that are nearer to a token than to any other of `tokens`.
+
+        Args:
+            tokens: some tokens, e.g. all that wordings teach.
+            least_cosine: how near they must be.
+            n_most: at most so many for a token, the nearest ones.
+
+        Returns:
+            For each token the places of such words, the nearest first.
+        """
+        tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
+        vectors = self.vectors_of(range(len(self.values)))
+        units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        cosines = units @ units[list(tokens)].T
+        owners, found = cosines.argmax(axis=1), cosines.max(axis=1)
+        near: list[list[int]] = [[] for _ in tokens]
+        left_out = {*tokens, *self._marks}  # type: ignore[attr-defined]
+        for place in np.argsort(-found, kind="stable").tolist():
+            if found[place] < least_cosine:
+                break
+            own = near[owners[place]]
+            if len(own) < n_most and place not in left_out and _is_word(tokenizer.id_to_token(place)):
+                own.append(place)
+        return near
+
     def to_files(self) -> dict[str, bytes]:
         """The files of the folder, by name: the same bytes every time."""
         from safetensors.numpy import save
@@ -284,7 +313,9 @@ def distil_words(
     folder = Path(out)
     if not (Path(encoder) / "config.json").is_file():
         raise InvalidGenerator(f"no sentence encoder at '{encoder}': it has no config.json. Name its folder")
-    model = distill(model_name=str(encoder), vocabulary=list(extra_words) or None, pca_dims=n_values)
+    with TemporaryDirectory() as plain:
+        _copy_without_padding(Path(encoder), Path(plain))
+        model = distill(model_name=plain, vocabulary=list(extra_words) or None, pca_dims=n_values)
     matrix = np.asarray(model.embedding, dtype=np.float32)
     vectors = TokenVectors.from_floats(
         model.tokenizer.to_str().encode("utf-8"), matrix / np.sqrt(np.mean(matrix**2))
@@ -296,6 +327,24 @@ def distil_words(
     for name, data in vectors.to_files().items():
         write_bytes(folder / name, data, force=False)
     return len(matrix)
+
+
+def _copy_without_padding(encoder: Path, out: Path) -> None:
+    """Copy an encoder with a tokenizer that neither pads nor cuts.
+
+    Distilling takes the mean over all that the tokenizer gives for a word of several pieces. Where that is
+    padded to a fixed length, as all-MiniLM-L6-v2 does, padding is nearly all of it, and all such words
+    come out nearly alike.
+    """
+    shutil.copytree(encoder, out, dirs_exist_ok=True)
+    path = out / "tokenizer.json"
+    try:
+        values = json.loads(path.read_bytes()) | {"padding": None, "truncation": None}
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidGenerator(
+            f"'{encoder}' is no sentence encoder: its tokenizer.json cannot be read ({error}). Get it again"
+        ) from error
+    path.write_text(json.dumps(values), "utf-8")
 
 
 def _is_word(name: str) -> bool:

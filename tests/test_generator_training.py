@@ -125,7 +125,7 @@ def test_word_table_draws_wordings_of_the_right_concepts(data, words):
 
 
 def test_half_of_the_wordings_are_filled_with_frequent_words_that_none_holds(data):
-    words = TokenVectors.tiny([*VOCABULARY.split(), "could", "you", "please"], n_values=8)
+    words = TokenVectors.tiny([*VOCABULARY.split(), "could", "you", "please"], n_values=64)
     table = WordTable.make(data.prompts, words)
     taught = {token for prompts in data.prompts for prompt in prompts for token in words.tokenise(prompt)}
     fillers = words.frequent_tokens(100, without=sorted(taught))
@@ -142,6 +142,26 @@ def test_half_of_the_wordings_are_filled_with_frequent_words_that_none_holds(dat
         assert 0 <= known.sum() - is_taught.sum() <= 3
         added += known.sum() > is_taught.sum()
     assert 30 < added < 70
+
+
+def test_untaught_words_stand_in_for_the_nearest_taught_one(data):
+    drawn = TokenVectors.tiny([*VOCABULARY.split(), "almost", "nearly"], n_values=8)
+    floats = drawn.vectors_of(range(len(drawn.values)))
+    ids = {name: drawn._tokenizer.token_to_id(name) for name in ("sketch", "almost", "nearly", "gold")}
+    floats[ids["almost"]] = 1.1 * floats[ids["sketch"]]
+    floats[ids["nearly"]] = 0.9 * floats[ids["gold"]]
+    words = TokenVectors.from_floats(drawn.tokenizer_json, floats)
+    near = words.neighbours_of([ids["sketch"], ids["gold"]], least_cosine=0.95, n_most=3)
+    assert near == [[ids["almost"]], [ids["nearly"]]]
+    table = WordTable.make(data.prompts, words)
+    concepts = np.array([0, 1, 2, 3] * 25)
+    plain = quick(token_dropout=0.0, learned_dropout=0.0)
+    for share in (0.0, 1.0):
+        batch = table.draw(concepts, np.random.default_rng(0), replace(plain, synonyms=share))
+        found = {tuple(vector) for vector in batch.vectors[batch.known].numpy().tolist()}
+        almost = tuple(words.vectors_of([ids["almost"]])[0].tolist())
+        assert (almost in found) == (share > 0)
+        assert (batch.learned[batch.known] > 0).all() == (share == 0)
 
 
 def test_training_goes_on_from_a_generator_with_the_second_stage(data, words, photo_folder, tmp_path):

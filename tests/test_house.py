@@ -1,6 +1,7 @@
 """The house is in order: light imports, examples that work, a README that names real commands."""
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -78,6 +79,34 @@ def test_readme_names_the_set_up_commands_of_the_makefile() -> None:
     assert {"pull", "test"} <= set(targets)
     assert set(re.findall(r"^(?:\$ )?make ([a-z]+)", readme, re.MULTILINE)) >= {"pull", "test"}
     assert (ROOT / ".ci" / "run").read_text("utf-8").rstrip().endswith("exec make test")
+
+
+README_METHODS = {
+    "mean adapter": "mean",
+    "generated, from somebody else's words": "shuffled",
+    "nearest wording's adapter": "nearest",
+    "mean of the nearest neighbours": "knn",
+    "kernel ridge": "kernel_ridge",
+    "**generated**": "generated",
+    "adapter trained on the concept": "trained",
+}
+"""How a line of the README's table begins, and what it tells."""
+
+
+def test_figures_of_the_weight_generator_in_the_readme_were_measured() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    report = json.loads((ROOT / "catalog" / "model" / "evaluation.json").read_bytes())
+    sections = [report[split] for split in ("train-unseen-wordings", "heldout-composed", "heldout-new")]
+    table = readme[readme.index("| PSNR in dB | taught concept") :].split("\n\n")[0].splitlines()
+    for name, method in README_METHODS.items():
+        (line,) = (line for line in table if line.startswith(f"| {name}"))
+        figures = [(one["psnr"][method], *one["psnr_interval"][method]) for one in sections]
+        wanted = [f"{mean:.1f} [{low:.1f}, {high:.1f}]" for mean, low, high in figures]
+        assert [cell.strip() for cell in line.split("|")[2:-1]] == wanted
+    (gaps,) = (line for line in table if line.startswith("| share of the gap"))
+    assert [cell.strip() for cell in gaps.split("|")[2:-1]] == [
+        f"{one['gap_closed']:.2f}" for one in sections
+    ]
 
 
 def test_docstring_examples_are_tested() -> None:

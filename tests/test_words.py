@@ -1,8 +1,12 @@
 """Words: what is accepted and what is not, vectors of tokens, and their folder on disk."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from tokenizers import Tokenizer
 
 from initzoo.errors import InvalidGenerator, InvalidWords, MissingExtra
 from initzoo.words import MAX_TOKENS, TokenVectors, check_words, distil_words, read_extra_words
@@ -140,3 +144,31 @@ def test_distilling_without_its_packages_says_what_to_install(monkeypatch, tmp_p
     monkeypatch.setitem(__import__("sys").modules, "model2vec.distill", None)
     with pytest.raises(MissingExtra, match=r'pip install "initzoo\[distil\]"'):
         distil_words(tmp_path, tmp_path / "text")
+
+
+def test_words_are_distilled_without_padding(monkeypatch, tmp_path):
+    """A tokenizer that pads to a fixed length would make all words of several pieces alike."""
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    (encoder / "config.json").write_text("{}")
+    padded = Tokenizer.from_str(TokenVectors.tiny(TOKENS, n_values=8).tokenizer_json.decode())
+    padded.enable_padding(length=16)
+    padded.enable_truncation(8)
+    (encoder / "tokenizer.json").write_text(padded.to_str())
+    lengths = []
+
+    def distill(*, model_name, vocabulary, pca_dims):
+        tokenizer = Tokenizer.from_file(f"{model_name}/tokenizer.json")
+        lengths.extend(len(tokenizer.encode(words).ids) for words in ("navy gold", "gold " * 12))
+        embedding = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), pca_dims))
+        return SimpleNamespace(embedding=embedding, tokenizer=tokenizer)
+
+    monkeypatch.setitem(sys.modules, "model2vec", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "model2vec.distill", SimpleNamespace(distill=distill))
+    n_tokens = distil_words(encoder, tmp_path / "text", n_values=8)
+    assert lengths == [2, 12]
+    assert TokenVectors.from_folder(tmp_path / "text").values.shape == (n_tokens, 8)
+    (encoder / "tokenizer.json").write_text("[")
+    with pytest.raises(InvalidGenerator, match=r"tokenizer.json cannot be read"):
+        distil_words(encoder, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

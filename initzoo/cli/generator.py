@@ -84,6 +84,7 @@ generator.add_command(evaluate)
     "--token-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often a token is left out."
 )
 @click.option("--words-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often all words are.")
+@click.option("--synonyms", type=click.FloatRange(0, 1), help="How often a near, untaught word stands in.")
 @click.option("--word-noise", type=click.FloatRange(0), help="Noise on token vectors, as a share of them.")
 @click.option("--width", type=click.IntRange(48), help="Width of the denoiser, a multiple of 48.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)

@@ -26,6 +26,9 @@ __all__ = ["BehaviourObjective", "WeightObjective", "WordTable"]
 _N_FILLERS = 600
 """Frequent words that wordings are filled with: most of what people put around what they mean."""
 
+_LEAST_COSINE, _N_NEIGHBOURS = 0.5, 8
+"""How near a word must be to a taught one to stand for it, and how many may."""
+
 _WHOLE_CROPS_FROM = 0.9
 """Share of the second stage after which crops are seen whole: the border of a small one is much of it."""
 
@@ -38,9 +41,12 @@ class WordTable:
         tokens: int64, shape `(n_wordings, longest)`: rows of `vectors`; 0 where there is none.
         lengths: tokens of each wording, int64.
         first: first wording of each concept; one more at the end.
-        vectors: float32, shape `(1 + n_known_tokens + n_fillers, n_word_values)`; row 0 is zero.
-        known_tokens: the tokens of rows 1 and up, as the tokenizer numbers them. The last rows are those
-            of frequent words that no wording holds.
+        vectors: float32, shape `(1 + n_known_tokens + n_neighbours + n_fillers, n_word_values)`; row 0 is
+            zero. The last rows are those of frequent words that no wording holds.
+        known_tokens: the tokens of rows 1 and up, as the tokenizer numbers them.
+        neighbours: int64, shape `(1 + n_known_tokens, 2)`: the first row of a token's neighbours, and how
+            many there are.
+        n_fillers: frequent words.
     """
 
     tokens: NDArray[np.int64]
@@ -48,6 +54,8 @@ class WordTable:
     first: NDArray[np.int64]
     vectors: Tensor
     known_tokens: tuple[int, ...]
+    neighbours: NDArray[np.int64]
+    n_fillers: int
 
     @classmethod
     def make(cls, prompts: Sequence[Sequence[str]], words: TokenVectors) -> WordTable:
@@ -58,17 +66,21 @@ class WordTable:
         """
         sequences = [words.tokenise(prompt) for wordings in prompts for prompt in wordings]
         used = sorted({token for sequence in sequences for token in sequence})
-        fillers = words.frequent_tokens(_N_FILLERS, without=used)
+        near = words.neighbours_of(used, least_cosine=_LEAST_COSINE, n_most=_N_NEIGHBOURS)
+        counts = np.array([0, *map(len, near)])
+        others = [token for own in near for token in own]
+        fillers = words.frequent_tokens(_N_FILLERS, without=[*used, *others])
         row_of = {token: row + 1 for row, token in enumerate(used)}
         lengths = np.array([len(sequence) for sequence in sequences])
         tokens = np.zeros((len(sequences), int(lengths.max())), np.int64)
         for row, sequence in enumerate(sequences):
             tokens[row, : len(sequence)] = [row_of[token] for token in sequence]
         vectors = np.concatenate(
-            [np.zeros((1, words.n_values), np.float32), words.vectors_of([*used, *fillers])]
+            [np.zeros((1, words.n_values), np.float32), words.vectors_of([*used, *others, *fillers])]
         )
         first = np.cumsum([0, *(len(wordings) for wordings in prompts)])
-        return cls(tokens, lengths, first, torch.from_numpy(vectors), tuple(used))
+        neighbours = np.stack([1 + len(used) + np.cumsum(counts) - counts, counts], axis=1)
+        return cls(tokens, lengths, first, torch.from_numpy(vectors), tuple(used), neighbours, len(fillers))
 
     def draw(
         self, concepts: NDArray[np.int64], rng: np.random.Generator, settings: GeneratorSettings
@@ -76,14 +88,16 @@ class WordTable:
         """A random wording of each concept, some tokens or whole wordings left out, with noise on the others.
 
         Half of the wordings get frequent words that mean nothing here, in a row at their start or
-        anywhere: "could you", "please", "somehow". A wording keeps a token at least, unless all of it is
-        left out. Noise is as long as `settings.word_noise` times the token's vector. Some tokens go
-        without their learned vector, so that the static ones keep their meaning for words that have
-        nothing else.
+        anywhere: "could you", "please", "somehow". Some taught words are replaced by a neighbour. A
+        wording keeps a token at least, unless all of it is left out. Noise is as long as
+        `settings.word_noise` times the token's vector. Some tokens go without their learned vector, so
+        that the static ones keep their meaning for words that have nothing else.
         """
         counts = self.first[concepts + 1] - self.first[concepts]
         rows = self.first[concepts] + (rng.random(len(concepts)) * counts).astype(np.int64)
         tokens, lengths = self._filled(rows, rng, settings.n_fillers)
+        if settings.synonyms > 0:
+            tokens = self._replaced(tokens, rng, settings.synonyms)
         present = np.arange(tokens.shape[1]) < lengths[:, None]
         known = present & (rng.random(tokens.shape) >= settings.token_dropout)
         known = np.where(known.any(axis=1, keepdims=True), known, present)
@@ -100,12 +114,22 @@ class WordTable:
         learned = np.where(is_learned, tokens, 0)
         return WordBatch(vectors, torch.from_numpy(known), torch.from_numpy(learned))
 
+    def _replaced(
+        self, tokens: NDArray[np.int64], rng: np.random.Generator, share: float
+    ) -> NDArray[np.int64]:
+        """Tokens with some taught ones replaced by one of their neighbours."""
+        first, counts = np.moveaxis(self.neighbours[np.minimum(tokens, len(self.known_tokens))], -1, 0)
+        is_taught = tokens <= len(self.known_tokens)
+        chosen = is_taught & (counts > 0) & (rng.random(tokens.shape) < share)
+        other = first + (rng.random(tokens.shape) * counts).astype(np.int64)
+        return np.where(chosen, other, tokens)
+
     def _filled(
         self, rows: NDArray[np.int64], rng: np.random.Generator, most: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens of wordings and their lengths, with up to so many fillers put into half of them."""
         lengths = self.lengths[rows]
-        n_fillers = len(self.vectors) - 1 - len(self.known_tokens)
+        n_fillers = self.n_fillers
         if not most or not n_fillers:
             return self.tokens[rows, : int(lengths.max())], lengths
         counts = np.where(rng.random(len(rows)) < 0.5, rng.integers(1, most + 1, size=len(rows)), 0)

@@ -63,6 +63,8 @@ class GeneratorSettings:
         word_noise: noise on token vectors, as a share of their length.
         n_fillers: at most so many frequent words that no wording teaches are put into half of the
             wordings, so that "could you please" is known to mean nothing.
+        synonyms: how often a taught word is replaced by an untaught one to which it is the nearest: what such
+            words mean is learned from their static vectors.
         learned_words: tokens of the train wordings get learned vectors, besides their static ones.
         learned_dropout: how often a token goes without its learned vector.
         n_crops: crops of a concept in a behaviour step.
@@ -94,6 +96,7 @@ class GeneratorSettings:
     words_dropout: float = 0.0
     word_noise: float = 0.3
     n_fillers: int = 5
+    synonyms: float = 0.0
     learned_words: bool = True
     learned_dropout: float = 0.25
     n_crops: int = 1
