@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c 
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help pull test times hub-times demo demo-times clean
+.PHONY: help pull test times hub-times demo demo-times demo-pictures clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
@@ -14,6 +14,7 @@ help:
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
 	@echo 'make demo   set up, then serve the page on this machine'
 	@echo 'make demo-times  set up for tests, then print what the page costs'
+	@echo 'make demo-pictures  set up for tests, then take the pictures of the page (wants chromium)'
 	@echo 'make clean  remove the virtual environment and caches'
 
 pull: $(VENV)/.ready
@@ -37,6 +38,9 @@ demo: $(VENV)/.ready-demo
 
 demo-times: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/demo_times.py
+
+demo-pictures: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/demo_pictures.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

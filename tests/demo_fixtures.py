@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,11 @@ from pathlib import Path
 
 import pytest
 
+CHROMIUM = shutil.which("chromium")
+CHROMIUM_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
 _START_SECONDS = 240  # a busy machine is no failure; `make demo-times` tells how long it takes on a free one
 
 
@@ -34,13 +40,21 @@ class DemoServer:
             told: dict[str, str] = json.load(answer)
         return told
 
+    def memory_mb(self) -> float:
+        """Resident memory of the server, MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) * 1024 / 1e6
+
 
 @contextmanager
-def running_demo(*options: str) -> Iterator[DemoServer]:
-    """Start `initzoo demo` on a free port, and stop it in the end."""
-    command = [sys.executable, "-m", "initzoo", "demo", "--port", "0", *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+def running_demo(*command: str, **variables: str) -> Iterator[DemoServer]:
+    """Start `initzoo demo`, or what Python is to run in its place, on a free port; stop it in the end."""
+    arguments = command or ("-m", "initzoo", "demo", "--port", "0")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
+    with subprocess.Popen(
+        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         assert process.stderr is not None
         log: list[str] = []
         is_ready, url = threading.Event(), []

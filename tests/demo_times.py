@@ -93,13 +93,6 @@ def generate(demo: DemoServer, words: str, photo: str, seed: int) -> str:
         connection.close()
 
 
-def memory_mb(demo: DemoServer) -> float:
-    """Resident memory of the server, MB."""
-    status = Path(f"/proc/{demo.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024 / 1e6
-
-
 def load(
     demo: DemoServer, photo: str, *, n_clients: int, seconds: float
 ) -> tuple[Tally, list[tuple[float, float]]]:
@@ -126,7 +119,7 @@ def load(
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        memory.append((time.perf_counter() - began, memory_mb(demo)))
+        memory.append((time.perf_counter() - began, demo.memory_mb()))
         time.sleep(1)
     return tally, memory
 
@@ -156,7 +149,13 @@ def main() -> None:
     chosen: Any = parser.parse_args()
     machine = describe_machine()
     report(f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}")
+    began = time.perf_counter()
     with running_demo() as demo:
+        seconds = time.perf_counter() - began
+        report(
+            f"start: {demo.health()['started_in_seconds']} s by its log, {seconds:.1f} s from the command to "
+            "the moment that pages are served"
+        )
         measure(demo, chosen)
 
 
@@ -167,7 +166,6 @@ def measure(demo: DemoServer, chosen: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_image(Path(folder) / "photo.png", square, force=False)
         photo = upload(demo, Path(folder) / "photo.png")
-    report(f"start: {demo.health()['started_in_seconds']} s, to the moment that pages are served")
     single = []
     for number in range(chosen.runs):
         began = time.perf_counter()

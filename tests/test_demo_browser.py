@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -14,23 +13,18 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from demo_fixtures import DemoServer, demo, photo_path
+from demo_fixtures import CHROMIUM, CHROMIUM_FLAGS, DemoServer, demo, photo_path
 
 from initzoo.images import read_image
 
 __all__ = ["demo", "photo_path"]  # fixtures
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
-_CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
-    _CHROMIUM is None, reason="the browser tests need Debian's chromium: apt-get install chromium"
+    CHROMIUM is None, reason="the browser tests need Debian's chromium: apt-get install chromium"
 )
 
 ROOT = Path(__file__).parent.parent
-_FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 _PATIENCE = 90_000  # ms; a busy machine is no failure
 _DESK, _PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 
@@ -38,7 +32,7 @@ _DESK, _PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=_CHROMIUM, args=list(_FLAGS))
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
         yield browser
         browser.close()
 

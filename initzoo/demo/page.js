@@ -1,11 +1,30 @@
 () => {
-  // Gradio's text box has no list of suggestions of its own: tie it to the datalist of the page.
-  const tie = () => {
-    const list = document.getElementById("known-words");
-    const boxes = document.querySelectorAll("#words input, #words textarea, #first input, #second input");
-    boxes.forEach((box) => { if (list) box.setAttribute("list", "known-words"); });
-    if (!list || boxes.length === 0) setTimeout(tie, 200);
+  // What the components lack: suggestions for the boxes of words, and names for those who cannot see.
+  const set = (one, name, value) => {
+    if (one.getAttribute(name) !== value) one.setAttribute(name, value);
   };
-  tie();
+  const mend = () => {
+    document.querySelectorAll("#words input, #first input, #second input").forEach((box) => {
+      set(box, "list", "known-words");
+    });
+    document.querySelectorAll("button.thumbnail-item").forEach((picture) => {
+      const caption = picture.querySelector(".caption-label");
+      if (caption) set(picture, "aria-label", caption.textContent.trim());
+    });
+    ["#picture", "#blended"].forEach((slider) => {
+      document.querySelectorAll(`${slider} img`).forEach((picture, place) => {
+        set(picture, "alt", place === 0 ? "the photo before" : "the photo after");
+      });
+    });
+  };
+  // Tabs are drawn when they are first opened, and pictures come and go.
+  let isDue = false;
+  const later = () => {
+    if (isDue) return;
+    isDue = true;
+    requestAnimationFrame(() => { isDue = false; mend(); });
+  };
+  new MutationObserver(later).observe(document.body, { childList: true, subtree: true });
+  mend();
   document.documentElement.lang = "en";
 }

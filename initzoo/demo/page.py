@@ -22,7 +22,6 @@ __all__ = ["N_AT_ONCE", "build_page"]
 N_AT_ONCE = 2
 """Requests that compute at the same time: one a core of a small machine."""
 
-_SWEEP_SECONDS, _KEEP_SECONDS = 300, 3600
 _TRIES = (
     "charcoal at dusk",
     "watercolour",
@@ -32,6 +31,7 @@ _TRIES = (
     "old sepia",
 )
 _N_SUGGESTIONS = 400
+_FORM_NAMES = {"merged": "whole network, ready to use", "adapter": "adapter alone, small"}
 _ALL = "all"
 _INTRO = (
     "# initzoo\nType a look, see it on your photo, take the weights home: "
@@ -40,15 +40,15 @@ _INTRO = (
 _HOW = Path(__file__).with_name("how.md")
 
 
-def build_page(answers: Answers) -> gr.Blocks:
+def build_page(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
     """Lay out the page over an open zoo; launch it with `serve`.
 
     Args:
         answers: what the page says.
+        keep_seconds: how long files that were shown are kept.
     """
-    with gr.Blocks(
-        title="initzoo", analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, _KEEP_SECONDS)
-    ) as page:
+    sweep = (max(1, keep_seconds // 10), keep_seconds)
+    with gr.Blocks(title="initzoo", analytics_enabled=False, delete_cache=sweep) as page:
         gr.Markdown(_INTRO)
         photo = gr.State(None)
         with gr.Tabs() as tabs:
@@ -94,7 +94,7 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
                 components=[words], samples=[[words_] for words_ in _TRIES], label="Try", type="values"
             )
             picture = gr.ImageSlider(
-                label="Your photo, before and after", interactive=False, elem_id="picture", max_height=420
+                label="Before and after", interactive=False, elem_id="picture", max_height=420
             )
             with gr.Row(equal_height=True):
                 examples = gr.Gallery(
@@ -108,9 +108,6 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
                 upload = gr.UploadButton(
                     "Use my photo", file_types=["image"], type="filepath", elem_id="upload", min_width=130
                 )
-            variations = gr.Gallery(
-                label="Other seeds: click one", visible=False, elem_id="variations", **_gallery(columns=4)
-            )
             with gr.Accordion("Seed and origin", open=False):
                 seed = gr.Number(0, label="Seed of a generated init", precision=0, elem_id="seed")
                 anew = gr.Checkbox(
@@ -121,9 +118,20 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
             nearest = gr.Gallery(
                 label="Nearest in the zoo: click one", elem_id="nearest", **_gallery(columns=4)
             )
+            variations = gr.Gallery(
+                label="Other seeds: click one", visible=False, elem_id="variations", **_gallery(columns=4)
+            )
             with gr.Row(equal_height=True, elem_id="home"):
-                form = gr.Radio(list(FORMS), value=FORMS[0], label="File to take home", elem_id="form")
-                file = gr.DownloadButton("Download", interactive=False, elem_id="file", min_width=130)
+                form = gr.Radio(
+                    [(_FORM_NAMES[form], form) for form in FORMS],
+                    value=FORMS[0],
+                    label="File to take home",
+                    elem_id="form",
+                    scale=3,
+                )
+                file = gr.DownloadButton(
+                    "Download", variant="primary", interactive=False, elem_id="file", min_width=120
+                )
             code = gr.Code(
                 label="Get it and fine-tune it",
                 language="shell",
@@ -183,13 +191,11 @@ def _browse_tab(answers: Answers, tabs: gr.Tabs, tab: gr.Tab, try_words: tuple[g
         licence = gr.Dropdown(
             [_ALL, *answers.studio.licences], value=_ALL, label="Licence", elem_id="licence"
         )
-    gallery = gr.Gallery(
-        label="Concepts: click one to see it on your photo", elem_id="zoo", **_gallery(columns=8)
-    )
+    gallery = gr.Gallery(label="Click one to see it on your photo", elem_id="zoo", **_gallery(columns=10))
     with gr.Row(equal_height=True):
-        back = gr.Button("Previous page", elem_id="back", min_width=120)
+        back = gr.Button("Previous", elem_id="back", min_width=90, scale=1)
         count = gr.HTML("", elem_id="count", elem_classes="count")
-        on = gr.Button("Next page", elem_id="next", min_width=120)
+        on = gr.Button("Next", elem_id="next", min_width=90, scale=1)
 
     def listing(asked: Any, family: Any, licence: Any, page: Any, step: int) -> tuple[Any, ...]:
         found = answers.studio.browse(
@@ -222,14 +228,16 @@ def _blend_tab(answers: Answers, photo: gr.State) -> None:
             share = gr.Slider(0, 1, 0.5, step=0.05, label="Share of the other look", elem_id="share")
             go = gr.Button("Blend", variant="primary", elem_id="mix")
             picture = gr.ImageSlider(
-                label="Your photo, before and after the blend",
+                label="Before and after",
                 interactive=False,
                 elem_id="blended",
                 max_height=420,
             )
         with gr.Column(scale=4, min_width=300):
             told = gr.HTML("<p>Name two looks: the weights between theirs make a look between theirs.</p>")
-            file = gr.DownloadButton("Download the blend", interactive=False, elem_id="blend-file")
+            file = gr.DownloadButton(
+                "Download the blend", variant="primary", interactive=False, elem_id="blend-file"
+            )
             code = gr.Code(
                 label="Make it and fine-tune it", language="shell", wrap_lines=True, interactive=False
             )

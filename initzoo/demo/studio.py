@@ -31,7 +31,7 @@ FORMS = ("merged", "adapter")
 
 _EXAMPLES = ("chelsea", "coffee", "flower", "rocket", "astronaut", "china")
 _MAX_LISTED = 20_000
-_PAGE = 24
+_PAGE = 40
 _N_KEPT = 64
 
 
@@ -220,7 +220,7 @@ class Studio:
         """A page of the zoo's concepts.
 
         Args:
-            words: list those with wordings like these, nearest first; empty lists all, by id.
+            words: list those with wordings like these, nearest first; empty lists all, plain names first.
             family: only of this family.
             licence: only with this licence.
             page: from 1; beyond the last one it is the last one.
@@ -231,7 +231,7 @@ class Studio:
         text = read_text(words, name="words")
         found = list(self._listed)
         if text:
-            found = [self.listed(match.concept_id) for match in self._matches(text, 10 * _PAGE)]
+            found = [self.listed(match.concept_id) for match in self._matches(text, 6 * _PAGE)]
         found = [
             concept
             for concept in found
@@ -261,7 +261,9 @@ class Studio:
 
     def _list_all(self) -> tuple[Listed, ...]:
         rows = self.zoo.index.each_row()
-        return tuple(_list(row) for _, row in zip(range(_MAX_LISTED), rows, strict=False))
+        listed = [_list(row) for _, row in zip(range(_MAX_LISTED), rows, strict=False)]
+        # Plain looks first: by id, a list would begin with a dozen shades of the same one.
+        return tuple(sorted(listed, key=lambda one: (len(one.prompt.split()), one.prompt, one.concept_id)))
 
 
 def _list(row: IndexRow) -> Listed:
