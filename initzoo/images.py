@@ -78,7 +78,8 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, image.width, image.height, max_pixels)
                 image.load()
-                return to_rgb(path, ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turning, too
+                return to_rgb(path, image)
     except Image.DecompressionBombError as error:
         raise _too_large(path, "far more", max_pixels) from error
     except UnidentifiedImageError as error:
@@ -201,7 +202,7 @@ def to_rgb(name: str | Path, image: Image) -> NDArray[np.uint8]:
 
 def _grey_16_to_rgb(values: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Grey of 16 bits, as 8-bit RGB: 65535 becomes 255."""
-    clipped = np.clip(values.astype(np.int64), 0, 65535)
+    clipped = np.clip(values, 0, 65535).astype(np.int32)
     grey = ((clipped * 255 + 32767) // 65535).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 

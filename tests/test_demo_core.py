@@ -210,6 +210,18 @@ def test_large_photos_are_shrunk_and_their_size_is_told(answers: Answers, tmp_pa
     assert "Shown at 591 x 443 pixels" in told
 
 
+@pytest.mark.parametrize("size", [5, [1], "ab", [1, "b"], None])
+def test_odd_sizes_sent_with_a_photo_are_ignored(answers: Answers, tmp_path: Path, size: object) -> None:
+    path = shutil.copy(image_file(tmp_path, "plain"), answers.kept.folder / "mine.png")
+    assert not answers.photo_of({"path": str(path), "full_size": size}).is_shrunk
+
+
+def test_a_photo_that_was_swept_away_is_asked_for_again(answers: Answers) -> None:
+    gone = {"path": str(answers.kept.folder / "0" / "photo.png")}
+    with pytest.raises(InvalidRequest, match="photos are kept for an hour. Choose it again"):
+        answers.show("pencil sketch", 0, False, gone)
+
+
 # Answers.
 
 
@@ -488,3 +500,16 @@ def test_kept_files_hold_what_they_should(tmp_path: Path) -> None:
     path.unlink()  # swept away
     assert kept.keep_picture("a.png", np.full((8, 8, 3), 7, np.uint8)) == path
     assert path.exists()
+
+
+def test_a_sweep_deletes_what_is_old_but_not_what_is_spared(tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path)
+    example, shown = kept.keep("example.txt", b"1"), kept.keep("shown.txt", b"2")
+    (tmp_path / "cut-off-upload").write_bytes(b"3")
+    assert kept.sweep(age=60, spared=frozenset([example])) == 0
+    assert kept.sweep(age=-1, spared=frozenset([example])) == 2
+    assert kept.all_files() == {example}
+    kept.sweep(age=-1)
+    assert list(tmp_path.iterdir()) == []
+    assert kept.keep("shown.txt", b"2") == shown
+    assert shown.read_bytes() == b"2"

@@ -154,8 +154,11 @@ class Answers:
             height, width = example.pixels.shape[:2]
             return VisitorPhoto(example.name, example.pixels, (width, height))
         photo = read_photo(path)
-        size = upload.get("full_size") if isinstance(upload, dict) else None
-        return photo if size is None else replace(photo, full_size=(size[0], size[1]))
+        # Only the page sends a size with a photo, and it sends what `take_photo` gave it.
+        match upload:
+            case {"full_size": [int(width), int(height)]}:
+                return replace(photo, full_size=(width, height))
+        return photo
 
     def show(
         self, words: object, seed: object, anew: object, photo: object

@@ -59,12 +59,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         length = _content_length(scope)
-        if path.startswith(f"{_PREFIX}/upload"):
-            # The server itself counts bytes as they come; this spares reading what is announced too large.
-            if length is not None and length > MAX_UPLOAD_BYTES + _FORM_HEADERS:
-                await _answer(send, 413, _too_large(length, MAX_UPLOAD_BYTES))
-                return
-            await self.app(scope, receive, send)
+        if path == f"{_PREFIX}/upload":
+            await self._take_upload(length, scope, receive, send)
             return
         body = b"" if length is not None and length > MAX_BODY_BYTES else await _read(receive)
         if body is None:  # the client left
@@ -73,10 +69,35 @@ class Guard:
         if found > MAX_BODY_BYTES:
             await _answer(send, 413, _too_large(found, MAX_BODY_BYTES))
             return
-        if _names_another_file(body, self.folder):
-            await _answer(send, 400, "photo must be an uploaded image file: upload it first")
+        if refusal := _refused_body(body, self.folder):
+            await _answer(send, *refusal)
             return
         await self.app(scope, _replay(body, receive), send)
+
+    async def _take_upload(self, length: int | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand an upload on, as far as it may go: the server counts each file, but not all of them."""
+        most = MAX_UPLOAD_BYTES + _FORM_HEADERS
+        if length is not None and length > most:  # spares reading what is announced to be too large
+            await _answer(send, 413, _too_large(length, MAX_UPLOAD_BYTES))
+            return
+        n_bytes = 0
+
+        async def counted() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > most:
+                raise _TooMuch
+            return message
+
+        try:
+            await self.app(scope, counted, send)
+        except _TooMuch:
+            await _answer(send, 413, _too_large(n_bytes, MAX_UPLOAD_BYTES))
+
+
+class _TooMuch(Exception):
+    """An upload goes on beyond what is taken."""
 
 
 def _plain_path(scope: Scope) -> str:
@@ -137,12 +158,19 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _names_another_file(body: bytes, folder: str) -> bool:
-    """Whether JSON holds a file that is no upload: the server would read it, or fetch it from an address."""
+def _refused_body(body: bytes, folder: str) -> tuple[int, str] | None:
+    """What is wrong with a body, if anything: it has to be JSON, and to name no files but uploads."""
     try:
-        values = json.loads(body)
+        values = json.loads(body) if body else None
     except (ValueError, RecursionError):
-        return False  # no JSON: the server refuses it by itself
+        return 400, "the request is no JSON that can be read. The README of the Space has examples"
+    if _names_another_file(values, folder):
+        return 400, "photo must be an uploaded image file: upload it first"
+    return None
+
+
+def _names_another_file(values: object, folder: str) -> bool:
+    """Whether JSON holds a file that is no upload: the server would read it, or fetch it from an address."""
     level = [values]
     for _ in range(_MAX_DEPTH):
         below: list[Any] = []

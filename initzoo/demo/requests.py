@@ -174,11 +174,11 @@ def read_upload(value: object, folder: Path) -> Path | None:
     advice = "Upload one first: handle_file(PATH) of gradio_client does"
     if not isinstance(named, str) or not named or "\0" in named or len(named) > 4096:
         raise InvalidRequest(f"photo must be an uploaded image file, found {_shown(named)}. {advice}")
-    path = Path(os.path.realpath(folder / named))
-    if not path.is_relative_to(os.path.realpath(folder)) or not path.is_file():
-        raise InvalidRequest(
-            f"photo must be an uploaded image file, found {_shown(named)}. {advice}; uploads are kept an hour"
-        )
+    path, inside = Path(os.path.realpath(folder / named)), Path(os.path.realpath(folder))
+    if not path.is_relative_to(inside) or path == inside or path.is_dir():
+        raise InvalidRequest(f"photo must be an uploaded image file, found {_shown(named)}. {advice}")
+    if not path.is_file():
+        raise InvalidRequest("the photo is not here any more: photos are kept for an hour. Choose it again")
     return path
 
 

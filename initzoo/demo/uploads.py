@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,13 @@ MAX_UPLOAD_BYTES = 20_000_000
 """Bytes that an uploaded file may have."""
 
 MAX_UPLOAD_PIXELS = 50_000_000
-"""Pixels that an uploaded photo may have: two decoded at a time stay below half a gigabyte."""
+"""Pixels that an uploaded photo may have."""
 
 MAX_PREVIEW_PIXELS = 512 * 512
 """Pixels that a preview has at most; larger photos are shrunk."""
+
+_ONE_AT_A_TIME = Lock()
+"""Held while a photo is decoded: the largest takes a gigabyte for a second or two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,8 @@ def read_photo(path: Path, *, name: str | None = None) -> VisitorPhoto:
             "Make it smaller"
         )
     try:
-        pixels = read_image(path, max_pixels=MAX_UPLOAD_PIXELS)
+        with _ONE_AT_A_TIME:
+            pixels = read_image(path, max_pixels=MAX_UPLOAD_PIXELS)
     except InvalidImage as error:
         # The folder of uploads is the server's own business.
         raise InvalidImage(str(error).replace(str(path), f"'{name}'")) from error
