@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -77,6 +78,22 @@ def running_demo(*command: str, **variables: str) -> Iterator[DemoServer]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+def request(
+    demo: DemoServer, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, str, bytes]:
+    """Status, `Location` and body of a request that is sent as it stands, dots and all."""
+    host = demo.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=60)
+    try:
+        connection.request(
+            method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Location") or "", answer.read(200_000)
+    finally:
+        connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, wraps
 from html import escape
 from importlib.util import find_spec
@@ -70,80 +71,120 @@ Chain = Callable[[Any], Any]
 """Takes an event that put words into the box, and goes on with what Generate does."""
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """The side of the page where visitors say what they want, and see it."""
+
+    words: gr.Textbox
+    go: gr.Button
+    tries: gr.Dataset
+    picture: gr.ImageSlider
+    examples: gr.Gallery
+    upload: gr.UploadButton
+    seed: gr.Number
+    anew: gr.Checkbox
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """The side that says what it is, what is near, and how to take it home."""
+
+    told: gr.HTML
+    nearest: gr.Gallery
+    variations: gr.Gallery
+    form: gr.Radio
+    file: gr.DownloadButton
+    code: gr.Code
+
+
 def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]:
     known = "".join(
         f"<option value='{escape(words)}'>" for words in answers.studio.suggestions(_N_SUGGESTIONS)
     )
     gr.HTML(f"<datalist id='known-words'>{known}</datalist>", padding=False, elem_id="known")
-    wish, near_ids, seeds = gr.State(None), gr.State([]), gr.State([])
     with gr.Row():
         with gr.Column(scale=5, min_width=300):
-            with gr.Row(equal_height=True):
-                words = gr.Textbox(
-                    label="What should the photo look like?",
-                    placeholder="charcoal at dusk",
-                    max_lines=1,
-                    max_length=MAX_WORDS,
-                    elem_id="words",
-                    scale=4,
-                    min_width=180,
-                    autofocus=True,
-                )
-                go = gr.Button("Generate", variant="primary", elem_id="go", scale=1, min_width=110)
-            tries = gr.Dataset(
-                components=[words], samples=[[words_] for words_ in _TRIES], label="Try", type="values"
-            )
-            picture = gr.ImageSlider(
-                label="Before and after", interactive=False, elem_id="picture", max_height=420
-            )
-            with gr.Row(equal_height=True):
-                examples = gr.Gallery(
-                    value=_example_pictures(answers),
-                    label="Example photos",
-                    elem_id="examples",
-                    scale=4,
-                    min_width=240,
-                    **_gallery(columns=6),
-                )
-                upload = gr.UploadButton(
-                    "Use my photo", file_types=["image"], type="filepath", elem_id="upload", min_width=130
-                )
-            with gr.Accordion("Seed and origin", open=False):
-                seed = gr.Number(0, label="Seed of a generated init", precision=0, elem_id="seed")
-                anew = gr.Checkbox(
-                    False, label="Generate even where the zoo has a checkpoint", elem_id="anew"
-                )
+            asking = _asking_side(answers)
         with gr.Column(scale=4, min_width=300):
-            told = gr.HTML("<p>Type a look and press Generate.</p>", elem_id="told")
-            nearest = gr.Gallery(
-                label="Nearest in the zoo: click one", elem_id="nearest", **_gallery(columns=4)
-            )
-            variations = gr.Gallery(
-                label="Other seeds: click one", visible=False, elem_id="variations", **_gallery(columns=4)
-            )
-            with gr.Row(equal_height=True, elem_id="home"):
-                form = gr.Radio(
-                    [(_FORM_NAMES[form], form) for form in FORMS],
-                    value=FORMS[0],
-                    label="File to take home",
-                    elem_id="form",
-                    scale=3,
-                )
-                file = gr.DownloadButton(
-                    "Download", variant="primary", interactive=False, elem_id="file", min_width=120
-                )
-            code = gr.Code(
-                label="Get it and fine-tune it",
-                language="shell",
-                wrap_lines=True,
-                interactive=False,
-                elem_id="code",
-            )
+            telling = _telling_side()
+    return asking.words, _wire(answers, photo, asking, telling)
+
+
+def _asking_side(answers: Answers) -> _Asking:
+    with gr.Row(equal_height=True):
+        words = gr.Textbox(
+            label="What should the photo look like?",
+            placeholder="charcoal at dusk",
+            max_lines=1,
+            max_length=MAX_WORDS,
+            elem_id="words",
+            scale=4,
+            min_width=180,
+            autofocus=True,
+        )
+        go = gr.Button("Generate", variant="primary", elem_id="go", scale=1, min_width=110)
+    tries = gr.Dataset(
+        components=[words], samples=[[words_] for words_ in _TRIES], label="Try", type="values"
+    )
+    picture = gr.ImageSlider(label="Before and after", interactive=False, elem_id="picture", max_height=420)
+    with gr.Row(equal_height=True):
+        examples = gr.Gallery(
+            value=_example_pictures(answers),
+            label="Example photos",
+            elem_id="examples",
+            scale=4,
+            min_width=240,
+            **_gallery(columns=6),
+        )
+        upload = gr.UploadButton(
+            "Use my photo", file_types=["image"], type="filepath", elem_id="upload", min_width=130
+        )
+    with gr.Accordion("Seed and origin", open=False):
+        seed = gr.Number(0, label="Seed of a generated init", precision=0, elem_id="seed")
+        anew = gr.Checkbox(False, label="Generate even where the zoo has a checkpoint", elem_id="anew")
+    return _Asking(words, go, tries, picture, examples, upload, seed, anew)
+
+
+def _telling_side() -> _Telling:
+    told = gr.HTML("<p>Type a look and press Generate.</p>", elem_id="told")
+    nearest = gr.Gallery(label="Nearest in the zoo: click one", elem_id="nearest", **_gallery(columns=4))
+    variations = gr.Gallery(
+        label="Other seeds: click one", visible=False, elem_id="variations", **_gallery(columns=4)
+    )
+    with gr.Row(equal_height=True, elem_id="home"):
+        form = gr.Radio(
+            [(_FORM_NAMES[form], form) for form in FORMS],
+            value=FORMS[0],
+            label="File to take home",
+            elem_id="form",
+            scale=3,
+        )
+        file = gr.DownloadButton(
+            "Download", variant="primary", interactive=False, elem_id="file", min_width=120
+        )
+    code = gr.Code(
+        label="Get it and fine-tune it",
+        language="shell",
+        wrap_lines=True,
+        interactive=False,
+        elem_id="code",
+    )
+    return _Telling(told, nearest, variations, form, file, code)
+
+
+def _wire(answers: Answers, photo: gr.State, asking: _Asking, telling: _Telling) -> Chain:
+    """Say which event asks what; each ends in a preview, and then in its file and other seeds."""
+    wish, near_ids, seeds = gr.State(None), gr.State([]), gr.State([])
+    words, file = asking.words, telling.file
+
+    def preview(*asked: Any) -> tuple[Any, ...]:
+        # The file follows in a moment: until then the button would give the one of the picture before.
+        return (*answers.show(*asked), gr.DownloadButton(interactive=False))
 
     show: dict[str, Any] = {
-        "fn": _polite(answers.show),
-        "inputs": [words, seed, anew, photo],
-        "outputs": [picture, told, nearest, near_ids, code, wish],
+        "fn": _polite(preview),
+        "inputs": [words, asking.seed, asking.anew, photo],
+        "outputs": [asking.picture, telling.told, telling.nearest, near_ids, telling.code, wish, file],
         **_COMPUTES,
     }
 
@@ -157,8 +198,8 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
 
     then: dict[str, Any] = {
         "fn": _polite(more),
-        "inputs": [wish, photo, form],
-        "outputs": [file, variations, seeds],
+        "inputs": [wish, photo, telling.form],
+        "outputs": [file, telling.variations, seeds],
         **_COMPUTES,
         "show_progress": "hidden",
     }
@@ -166,18 +207,19 @@ def _generate_tab(answers: Answers, photo: gr.State) -> tuple[gr.Textbox, Chain]
     def chain(event: Any) -> Any:
         return event.success(**show).success(**then)
 
-    gr.on([go.click, words.submit], **show).success(**then)
-    chain(tries.click(lambda sample: sample[0], [tries], [words], **_QUIET))
-    chain(nearest.select(_pick, [near_ids], [words], **_QUIET))
-    chain(variations.select(_pick_seed, [seeds], [seed, anew], **_QUIET))
-    form.change(_polite(take), [wish, form], [file], **_COMPUTES, show_progress="hidden")
+    gr.on([asking.go.click, words.submit], **show).success(**then)
+    chain(asking.tries.click(lambda sample: sample[0], [asking.tries], [words], **_QUIET))
+    chain(telling.nearest.select(_pick, [near_ids], [words], **_QUIET))
+    chain(telling.variations.select(_pick_seed, [seeds], [asking.seed], **_QUIET))
+    telling.form.change(_polite(take), [wish, telling.form], [file], **_COMPUTES, show_progress="hidden")
     # A new photo is shown with the words that are there, once some are.
+    raw = _COMPUTES | {"preprocess": False}
     for event in (
-        upload.upload(_polite(answers.take_photo), [upload], [photo], **(_COMPUTES | {"preprocess": False})),
-        examples.select(_example_picker(answers), None, [photo], **_QUIET),
+        asking.upload.upload(_polite(answers.take_photo), [asking.upload], [photo], **raw),
+        asking.examples.select(_example_picker(answers), None, [photo], **_QUIET),
     ):
         event.success(_first_words, [words], [words], **_QUIET).success(**show).success(**then)
-    return words, chain
+    return chain
 
 
 def _browse_tab(answers: Answers, tabs: gr.Tabs, tab: gr.Tab, try_words: tuple[gr.Textbox, Chain]) -> None:
@@ -252,10 +294,11 @@ def _blend_tab(answers: Answers, photo: gr.State) -> None:
 
 def _endpoints(answers: Answers) -> None:
     """What programs call. Hidden components give the types; values come as they were sent."""
-    text = gr.Textbox(visible=False)
-    upload = _raw_file()
-    number, origin = gr.Number(0, visible=False, precision=0), gr.Textbox("auto", visible=False)
-    form, limit = gr.Textbox(FORMS[0], visible=False), gr.Number(10, visible=False, precision=0)
+    text, upload = gr.Textbox(visible=False, label="words"), _raw_file()
+    number = gr.Number(0, visible=False, precision=0, label="seed")
+    origin = gr.Textbox("auto", visible=False, label="origin")
+    form = gr.Textbox(FORMS[0], visible=False, label="form")
+    limit = gr.Number(10, visible=False, precision=0, label="limit")
     picture = gr.Image(visible=False, format="png", type="filepath", label="picture")
     told, found = gr.JSON(visible=False, label="told"), gr.JSON(visible=False, label="found")
     file, press = gr.File(visible=False, label="file"), gr.Button(visible=False)
@@ -348,10 +391,10 @@ def _pick(names: list[str], event: gr.SelectData) -> str:
     return names[place]
 
 
-def _pick_seed(seeds: list[int], event: gr.SelectData) -> tuple[int, bool]:
+def _pick_seed(seeds: list[int], event: gr.SelectData) -> int:
     if not isinstance(event.index, int) or not 0 <= event.index < len(seeds):
         raise gr.Error("that picture is not there any more. Generate again", print_exception=False)
-    return seeds[event.index], True
+    return seeds[event.index]
 
 
 def _example_picker(answers: Answers) -> Callable[[gr.SelectData], Any]:
