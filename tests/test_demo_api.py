@@ -247,6 +247,25 @@ def test_memory_comes_back_after_large_photos(demo: DemoServer, client: Any, tmp
     assert demo.memory_mb() - before < 100
 
 
+def test_requests_of_programs_leave_no_sessions_behind(demo: DemoServer) -> None:
+    """A session costs 150 KB, and the server keeps hundreds unless it is told to forget them."""
+
+    def search(n: int) -> None:
+        for _ in range(n):
+            kind = {"Content_Type": "application/json"}
+            _, _, told = request(demo, "POST", "/gradio_api/call/search", b'{"data": ["pencil", 1]}', **kind)
+            event = json.loads(told)["event_id"]
+            assert b"complete" in request(demo, "GET", f"/gradio_api/call/search/{event}")[2]
+
+    search(40)
+    time.sleep(5)  # from here on, what is forgotten has to be enough for what comes
+    before = demo.memory_mb()
+    for _ in range(2):
+        search(60)
+        time.sleep(4)
+    assert demo.memory_mb() - before < 10  # 19 MB for 120 sessions that stay
+
+
 def test_events_of_the_page_refuse_odd_values_too(demo: DemoServer, client: Any) -> None:
     """Events without a name are still at an address: whoever reads the page can send them anything."""
     with urllib.request.urlopen(f"{demo.url}/config", timeout=60) as answer:

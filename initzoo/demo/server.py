@@ -88,6 +88,7 @@ def serve(
     folder = tempfile.TemporaryDirectory(prefix="initzoo-demo-")
     _prepare(Path(folder.name))
     from initzoo.demo.page import N_AT_ONCE, build_page
+    from initzoo.demo.sessions import SessionSweeper
 
     kept = KeptFiles(Path(folder.name))
     page = build_page(Answers(studio, kept), keep_seconds=keep_seconds)
@@ -98,14 +99,15 @@ def serve(
     except OSError as error:  # somebody was faster
         folder.cleanup()
         raise _port_error(host, port, error) from error
-    sweeper = Sweeper(kept, age=keep_seconds)
+    sweepers = Sweeper(kept, age=keep_seconds), SessionSweeper(page.state_holder)
     seconds = time.perf_counter() - began
     health["started_in_seconds"] = str(round(seconds, 2))
     say(f"zoo {studio.zoo.name}  revision {studio.zoo.revision[:7]}  {len(studio.zoo.index):,} concepts")
     say(f"ready in {seconds:.1f} s  {url}  health {url}health")
 
     def stop() -> None:
-        sweeper.stop()
+        for sweeper in sweepers:
+            sweeper.stop()
         page.close(verbose=False)
         folder.cleanup()
 
