@@ -5,13 +5,16 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c 
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: help pull test times hub-times clean
+.PHONY: help pull test times hub-times demo demo-times demo-pictures clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
 	@echo 'make times  set up, then print how long commands take'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
+	@echo 'make demo   set up, then serve the page on this machine'
+	@echo 'make demo-times  set up for tests, then print what the page costs'
+	@echo 'make demo-pictures  set up for tests, then take the pictures of the page (wants chromium)'
 	@echo 'make clean  remove the virtual environment and caches'
 
 pull: $(VENV)/.ready
@@ -30,6 +33,15 @@ times: $(VENV)/.ready
 hub-times: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/hub_times.py
 
+demo: $(VENV)/.ready-demo
+	$(VENV)/bin/initzoo demo
+
+demo-times: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/demo_times.py
+
+demo-pictures: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/demo_pictures.py
+
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
@@ -43,6 +55,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	fi; \
 	[ -x $(VENV)/bin/pip ] || $$found -m venv $(VENV)
 	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.ready-demo: $(VENV)/.ready
+	$(PIP) -e '.[demo]'
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready

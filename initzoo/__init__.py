@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from initzoo.blends import blend_inits
     from initzoo.block_datasets import load_blocks
     from initzoo.errors import InitzooError
     from initzoo.inits import Init
@@ -30,10 +31,12 @@ __all__ = [
     "WeightGenerator",
     "Zoo",
     "__version__",
+    "blend_inits",
     "load_blocks",
 ]
 
 _PLACES = {
+    "blend_inits": "initzoo.blends",
     "load_blocks": "initzoo.block_datasets",
     "Init": "initzoo.inits",
     "InitzooError": "initzoo.errors",

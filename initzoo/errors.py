@@ -102,3 +102,7 @@ class BenchmarkError(InitzooError):
 
 class MissingExtra(InitzooError):
     """A feature needs a package that is not installed."""
+
+
+class InvalidRequest(InitzooError):
+    """A request to the demo holds a value of a wrong type or out of range."""

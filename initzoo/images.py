@@ -43,18 +43,22 @@ _WRITE_OPTIONS: dict[str, tuple[str, dict[str, int]]] = {
 }
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read an image file as 8-bit RGB.
 
     Grey, palette, CMYK and 16-bit files are converted, transparency is laid on
     white, the EXIF rotation is applied, and an animation gives its first frame.
+
+    Args:
+        path: the file.
+        max_pixels: a larger image is refused before anything of it is decoded.
 
     Returns:
         Pixels, uint8, shape `(height, width, 3)`.
 
     Raises:
         InvalidImage: the file is missing, no image, damaged, smaller than
-            `MIN_SIDE` on a side or larger than `MAX_PIXELS`.
+            `MIN_SIDE` on a side or larger than `max_pixels`.
 
     Example:
         >>> import tempfile
@@ -72,11 +76,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             # Pillow warns of sizes that are refused below, and of odd but harmless metadata.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as image:
-                _check_size(path, image.width, image.height)
+                _check_size(path, image.width, image.height, max_pixels)
                 image.load()
-                return to_rgb(path, ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turning, too
+                return to_rgb(path, image)
     except Image.DecompressionBombError as error:
-        raise _too_large(path, "far more") from error
+        raise _too_large(path, "far more", max_pixels) from error
     except UnidentifiedImageError as error:
         raise InvalidImage(
             f"cannot read {path}: it is not an image of a known kind. Give an 8-bit PNG, JPEG or WebP file"
@@ -145,19 +150,19 @@ def encode_image(path: Path, pixels: NDArray[np.uint8]) -> bytes:
     return data.getvalue()
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise InvalidImage(
             f"{path} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. "
             "Give a larger image"
         )
-    if width * height > MAX_PIXELS:
-        raise _too_large(path, f"{width} x {height}")
+    if width * height > max_pixels:
+        raise _too_large(path, f"{width} x {height}", max_pixels)
 
 
-def _too_large(path: Path, found: str) -> InvalidImage:
+def _too_large(path: Path, found: str, max_pixels: int) -> InvalidImage:
     return InvalidImage(
-        f"{path} has too many pixels ({found}); expected at most {MAX_PIXELS // 1_000_000} million. "
+        f"{path} has too many pixels ({found}); expected at most {max_pixels // 1_000_000} million. "
         "Make it smaller"
     )
 
@@ -197,7 +202,7 @@ def to_rgb(name: str | Path, image: Image) -> NDArray[np.uint8]:
 
 def _grey_16_to_rgb(values: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Grey of 16 bits, as 8-bit RGB: 65535 becomes 255."""
-    clipped = np.clip(values.astype(np.int64), 0, 65535)
+    clipped = np.clip(values, 0, 65535).astype(np.int32)
     grey = ((clipped * 255 + 32767) // 65535).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 

@@ -40,6 +40,7 @@ MAX_TIMESTEPS = 1000
 
 _FORMAT_VERSION = "1"
 _MAX_NAME = 60
+_ORIGINS = ("exact", "generated", "fine-tuned", "blended")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
@@ -152,7 +153,7 @@ class InitMetadata:
         concept: concept id; for a generated init a short name made from its words.
         wording: the words that were asked for.
         origin: `exact` when the zoo holds the checkpoint, `generated` when words made it,
-            `fine-tuned` when it was trained on since.
+            `fine-tuned` when it was trained on since, `blended` when it lies between two others.
         zoo: name of the zoo.
         revision: revision of the zoo, 40 hex digits.
         recipe: the recipe that the weights belong to.
@@ -160,7 +161,7 @@ class InitMetadata:
         scores: PSNR (dB) and SSIM on scoring photos, by name; None where there is none.
         licence: licence of the weights.
         source: where the concept comes from.
-        generation: how a generated init, or the one that was fine-tuned, was made; None for an exact one.
+        generation: how a generated init, or the one that was fine-tuned, was made; None for others.
     """
 
     concept: str
@@ -207,9 +208,9 @@ class Init:
 
     def __post_init__(self) -> None:
         """Check the weights against the recipe."""
-        if self.metadata.origin not in ("exact", "generated", "fine-tuned"):
+        if self.metadata.origin not in _ORIGINS:
             raise InvalidInit(
-                f"init: origin is {self.metadata.origin[:40]!r}, expected exact, generated or fine-tuned."
+                f"init: origin is {self.metadata.origin[:40]!r}, expected one of {', '.join(_ORIGINS)}."
             )
         is_generated, is_told = self.metadata.origin == "generated", self.metadata.generation is not None
         if is_generated != is_told and self.metadata.origin != "fine-tuned":

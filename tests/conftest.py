@@ -5,6 +5,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from demo_fixtures import demo, photo_path
+
+__all__ = ["demo", "photo_path"]  # here, and not in two modules, so that one server is enough for both
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
 # Before the Hub's client is imported anywhere: no cache, token or Hub of whoever runs the tests.

@@ -30,6 +30,8 @@ COMMANDS = {
     "evaluate": "initzoo.cli.evaluate:evaluate",
     "grid": "initzoo.cli.evaluate:grid",
     "bench": "initzoo.cli.bench:bench",
+    "demo": "initzoo.cli.demo:demo",
+    "thumbnails": "initzoo.cli.demo:thumbnails",
 }
 """Where each command is: name -> "module:attribute", in the order of `initzoo --help`."""
 

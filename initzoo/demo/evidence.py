@@ -1,0 +1,111 @@
+"""How good the zoo and its weight generator are, as HTML: tables and bars of what was measured."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import InitzooError
+from initzoo.seals import DamagedFile, is_file, read_file
+from initzoo.zoo import Zoo
+
+__all__ = ["evidence_html", "read_evaluation"]
+
+_MAX_BYTES = 2**24
+_METHODS = {
+    "mean": "mean adapter: knows nothing of the words",
+    "shuffled": "generated, from somebody else's words",
+    "nearest": "nearest wording's adapter",
+    "knn": "mean of the nearest neighbours",
+    "kernel_ridge": "kernel ridge from words to adapter",
+    "generated": "generated",
+    "trained": "trained on the concept itself",
+}
+_SPLITS = {
+    "train-unseen-wordings": "Taught concepts in other words",
+    "heldout-composed": "New combinations of known looks",
+    "heldout-new": "Something new: a word, colour, strength or operator",
+}
+_TOP_DB = 40
+"""PSNR that a bar across the whole width stands for."""
+
+
+def read_evaluation(zoo: Zoo) -> dict[str, Any] | None:
+    """What `evaluation.json` of a zoo holds, or None where it has none that can be read."""
+    try:
+        folder = zoo.generator_folder.parent
+        path = Path(folder) / "evaluation.json"
+        if not is_file(path):
+            return None
+        values = json.loads(read_file(path, max_bytes=_MAX_BYTES))
+    except (InitzooError, DamagedFile, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def evidence_html(evaluation: dict[str, Any] | None) -> str:
+    """Tables and bars of an evaluation, or a sentence that there is none.
+
+    Args:
+        evaluation: as `read_evaluation` gives it.
+
+    Example:
+        >>> "no evaluation" in evidence_html(None)
+        True
+        >>> split = {"n_concepts": 9, "psnr": {"mean": 14.0}, "psnr_interval": {"mean": [13.0, 15.0]}}
+        >>> "14.0" in evidence_html({"heldout-new": split})
+        True
+    """
+    parts = []
+    for split, title in _SPLITS.items():
+        figures = (evaluation or {}).get(split)
+        if isinstance(figures, dict) and isinstance(figures.get("psnr"), dict):
+            parts.append(_split_html(title, figures))
+    if not parts:
+        return "<p>This zoo has no evaluation of its weight generator.</p>"
+    legend = (
+        "<p>PSNR in dB on photos that no training saw, with 95% intervals over concepts: how near a picture "
+        "is to what the look's own filter makes of the photo. More is nearer.</p>"
+    )
+    return legend + "".join(parts)
+
+
+def _split_html(title: str, figures: dict[str, Any]) -> str:
+    rows = []
+    for method, name in _METHODS.items():
+        psnr = figures["psnr"].get(method)
+        if not isinstance(psnr, int | float):
+            continue
+        interval = (figures.get("psnr_interval") or {}).get(method)
+        low, high = interval if isinstance(interval, list) and len(interval) == 2 else (psnr, psnr)
+        strong = ("<b>", "</b>") if method == "generated" else ("", "")
+        rows.append(
+            f"<tr><th scope='row'>{strong[0]}{escape(name)}{strong[1]}</th>"
+            f"<td class='figure'>{strong[0]}{psnr:.1f}{strong[1]} <small>[{low:.1f}, {high:.1f}]</small></td>"
+            f"<td class='bar'>{_bar_svg(psnr, low, high, is_own=method == 'generated')}</td></tr>"
+        )
+    n_concepts = figures.get("n_concepts")
+    count = f" <small>({n_concepts} concepts)</small>" if isinstance(n_concepts, int) else ""
+    closed = figures.get("gap_closed")
+    tail = ""
+    if isinstance(closed, int | float):
+        tail = f"<p>Generating closes {closed:.0%} of the gap from the mean adapter to a trained one.</p>"
+    return (
+        f"<h3>{escape(title)}{count}</h3><table class='evidence'><caption class='sr-only'>{escape(title)}: "
+        "PSNR in dB by method</caption><thead><tr><th scope='col'>where the weights come from</th>"
+        "<th scope='col'>PSNR, dB</th><th scope='col'><span class='sr-only'>bar</span></th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>{tail}"
+    )
+
+
+def _bar_svg(psnr: float, low: float, high: float, *, is_own: bool) -> str:
+    """A bar with its interval; drawn with the page's colours, and hidden from screen readers."""
+    wide, left, right = (100 * min(max(value / _TOP_DB, 0), 1) for value in (psnr, low, high))
+    look = "own" if is_own else "other"
+    return (
+        "<svg viewBox='0 0 100 10' preserveAspectRatio='none' aria-hidden='true' focusable='false'>"
+        f"<rect class='{look}' x='0' y='2' width='{wide:.2f}' height='6'/>"
+        f"<line x1='{left:.2f}' x2='{right:.2f}' y1='5' y2='5'/></svg>"
+    )

@@ -1,0 +1,206 @@
+"""A guard before the server: refuses what the page never asks for, before anything is read or fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from initzoo.demo.uploads import MAX_UPLOAD_BYTES
+
+__all__ = ["MAX_BODY_BYTES", "Guard"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY_BYTES = 64_000
+"""Bytes of a request that is no upload: words and numbers need a fraction of it."""
+
+_PREFIX = "/gradio_api"
+_UNUSED = (
+    *("proxy=", "runs", "run-history", "process_recording", "component_server", "custom_component"),
+    *("stream/", "vibe-edit", "vibe-code", "undo-vibe-edit", "dev/", "deep_link"),
+)
+_UNUSED_AT_ROOT = ("/monitoring", "/custom_component")
+_FORM_HEADERS = 8_000
+_MAX_DEPTH = 20
+
+
+class Guard:
+    """ASGI middleware that lets through what the page and its endpoints need.
+
+    It refuses routes that fetch other addresses for a visitor, files that are named by an address,
+    bodies that are too large, and JSON that names a file that is no upload or nests without end.
+
+    Args:
+        app: the application behind it.
+        folder: where uploads are kept.
+    """
+
+    def __init__(self, app: App, folder: str) -> None:
+        self.app = app
+        self.folder = folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, or hand it on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = _plain_path(scope)
+        if refusal := _refused_path(path):
+            await _answer(send, *refusal)
+            return
+        if scope["method"] not in ("POST", "PUT", "PATCH"):
+            await self.app(scope, receive, send)
+            return
+        length = _content_length(scope)
+        if path == f"{_PREFIX}/upload":
+            await self._take_upload(length, scope, receive, send)
+            return
+        body = b"" if length is not None and length > MAX_BODY_BYTES else await _read(receive)
+        if body is None:  # the client left
+            return
+        found = max(length or 0, len(body))
+        if found > MAX_BODY_BYTES:
+            await _answer(send, 413, _too_large(found, MAX_BODY_BYTES))
+            return
+        if refusal := _refused_body(body, self.folder):
+            await _answer(send, *refusal)
+            return
+        await self.app(scope, _replay(body, receive), send)
+
+    async def _take_upload(self, length: int | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand an upload on, as far as it may go: the server counts each file, but not all of them."""
+        most = MAX_UPLOAD_BYTES + _FORM_HEADERS
+        if length is not None and length > most:  # spares reading what is announced to be too large
+            await _answer(send, 413, _too_large(length, MAX_UPLOAD_BYTES))
+            return
+        n_bytes = 0
+
+        async def counted() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > most:
+                raise _TooMuch
+            return message
+
+        try:
+            await self.app(scope, counted, send)
+        except _TooMuch:
+            await _answer(send, 413, _too_large(n_bytes, MAX_UPLOAD_BYTES))
+
+
+class _TooMuch(Exception):
+    """An upload goes on beyond what is taken."""
+
+
+def _plain_path(scope: Scope) -> str:
+    """The path as a router may come to see it: decoded twice, with one kind of slash."""
+    path = unquote(str(scope["path"])).replace("\\", "/")
+    root = str(scope.get("root_path") or "")
+    return path.removeprefix(root) if root else path
+
+
+def _refused_path(path: str) -> tuple[int, str] | None:
+    lower = path.lower()
+    inside = lower.removeprefix(f"{_PREFIX}/")
+    if inside == lower:
+        is_unused = lower.startswith(_UNUSED_AT_ROOT)
+        return (404, "there is nothing at this address") if is_unused else None
+    if inside.startswith(_UNUSED):
+        return 404, "there is nothing at this address"
+    if inside.startswith("file="):
+        named = inside.removeprefix("file=").strip()
+        if "://" in named or named.startswith(("//", "http:", "https:", "data:")) or ".." in named.split("/"):
+            return 403, "only files that this page made are given out"
+    return None
+
+
+def _content_length(scope: Scope) -> int | None:
+    for name, value in scope["headers"]:
+        if name.lower() == b"content-length":
+            text = value.decode("latin-1")
+            return int(text) if text.isdecimal() and len(text) < 20 else None
+    return None
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body, as far as it is allowed to go and a little beyond; None when the client left."""
+    parts, n_bytes = [], 0
+    while n_bytes <= MAX_BODY_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        n_bytes += len(parts[-1])
+        if not message.get("more_body", False):
+            break
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body that was read, then whatever else the server has to tell."""
+    is_given = False
+
+    async def again() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _refused_body(body: bytes, folder: str) -> tuple[int, str] | None:
+    """What is wrong with a body, if anything: it has to be JSON, and to name no files but uploads."""
+    try:
+        values = json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return 400, "the request is no JSON that can be read. The README of the Space has examples"
+    if _names_another_file(values, folder):
+        return 400, "photo must be an uploaded image file: upload it first"
+    return None
+
+
+def _names_another_file(values: object, folder: str) -> bool:
+    """Whether JSON holds a file that is no upload: the server would read it, or fetch it from an address."""
+    level = [values]
+    for _ in range(_MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                path = value.get("path")
+                if isinstance(path, str) and not _is_inside(path, folder):
+                    return True
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+        if not below:
+            return False
+        level = below
+    return True  # no request of the page is so deep
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    if "\0" in path or not os.path.isabs(path):
+        return False
+    return os.path.realpath(path).startswith(f"{os.path.realpath(folder)}{os.sep}")
+
+
+def _too_large(found: int, most: int) -> str:
+    return f"the request has {found:,} bytes, at most {most:,} are taken. Make the photo or the text smaller"
+
+
+async def _answer(send: Send, status: int, detail: str) -> None:
+    body = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers.append((b"connection", b"close"))  # what the client still sends is not read
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,234 @@
+"""Starts the page: opens the zoo, builds it, and serves it within limits until it is stopped."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import MissingExtra, OutputError
+
+__all__ = ["check_gradio", "serve"]
+
+_MAX_WAITING = 40
+_SESSIONS = 500
+_KEEP_SECONDS = 3600
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+# What is around the page's own part is out of reach for page.css, which gradio confines to that part.
+_HEAD = (
+    "<style>@media (max-width: 640px) { .gradio-container .main.fillable { padding: 8px 10px !important } }"
+    "</style>"
+)
+
+
+def check_gradio() -> None:
+    """Make sure that the page can be shown, before a zoo is loaded.
+
+    Raises:
+        MissingExtra: gradio is not installed.
+    """
+    if find_spec("gradio") is None:
+        raise MissingExtra('the demo needs gradio. Install it with: pip install "initzoo[demo]"')
+
+
+def serve(
+    zoo: str = "starter",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    keep_seconds: int = _KEEP_SECONDS,
+    is_waiting: bool = True,
+    say: Callable[[str], None] | None = None,
+) -> Callable[[], None]:
+    """Serve the page of a zoo.
+
+    Visitors wait in one queue, two are computed for at a time, and their files are kept for an hour;
+    nothing of them is left when the server ends. `/health` says that the server is up, as JSON.
+
+    Args:
+        zoo: name, folder or Hub address, as `Zoo.from_pretrained` takes it.
+        host: address to listen at; `0.0.0.0` for all of the machine's.
+        port: to listen at; 0 takes a free one.
+        keep_seconds: how long files of visitors are kept after they were last used.
+        is_waiting: stay until Ctrl-C or a SIGTERM; else serve in the background.
+        say: is told what happens, line by line; standard error by default.
+
+    Returns:
+        What stops the server.
+
+    Raises:
+        MissingExtra: gradio is not installed.
+        OutputError: the port is taken, or the address is none of this machine.
+        UnknownZoo, AccessDenied, HubUnavailable, InvalidZoo, InvalidGenerator: as for `Zoo.pull`.
+    """
+    began = time.perf_counter()
+    say = say or _say
+    check_gradio()
+    port = _check_port(host, port)  # before a zoo is loaded for nothing
+    _use_one_thread()
+    _give_memory_back()
+    from initzoo.demo.answers import Answers
+    from initzoo.demo.keeping import KeptFiles, Sweeper
+    from initzoo.demo.studio import Studio
+
+    studio, note = Studio.open(zoo)
+    if note:
+        say(note)
+    folder = tempfile.TemporaryDirectory(prefix="initzoo-demo-")
+    _prepare(Path(folder.name))
+    from initzoo.demo.page import N_AT_ONCE, build_page
+    from initzoo.demo.sessions import SessionSweeper
+
+    kept = KeptFiles(Path(folder.name))
+    page = build_page(Answers(studio, kept), keep_seconds=keep_seconds)
+    page.queue(max_size=_MAX_WAITING, default_concurrency_limit=N_AT_ONCE, api_open=False)
+    health = {"status": "ok", "zoo": studio.zoo.name, "revision": studio.zoo.revision}
+    try:
+        _, url, _ = page.launch(**_launch_options(host, port, health, folder.name))
+    except OSError as error:  # somebody was faster
+        folder.cleanup()
+        raise _port_error(host, port, error) from error
+    sweepers = Sweeper(kept, age=keep_seconds), SessionSweeper(page.state_holder)
+    seconds = time.perf_counter() - began
+    health["started_in_seconds"] = str(round(seconds, 2))
+    say(f"zoo {studio.zoo.name}  revision {studio.zoo.revision[:7]}  {len(studio.zoo.index):,} concepts")
+    say(f"ready in {seconds:.1f} s  {url}  health {url}health")
+
+    def stop() -> None:
+        for sweeper in sweepers:
+            sweeper.stop()
+        page.close(verbose=False)
+        folder.cleanup()
+
+    if is_waiting:
+        try:
+            _wait()
+        finally:
+            stop()
+            say("stopped; files of visitors are deleted")
+    return stop
+
+
+def _wait() -> None:
+    """Stay until Ctrl-C or SIGTERM, and leave the same way: what visitors uploaded has to go."""
+
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, leave) if is_main else None
+    try:
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _launch_options(host: str, port: int, health: dict[str, str], folder: str) -> dict[str, Any]:
+    import gradio as gr
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    from initzoo.demo.guard import Guard
+    from initzoo.demo.uploads import MAX_UPLOAD_BYTES
+
+    async def tell_health(_: Request) -> JSONResponse:
+        return JSONResponse(health)
+
+    here = Path(__file__).parent
+    system_fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    system_mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return {
+        "server_name": host,
+        "server_port": port,
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "share": False,
+        "show_error": False,  # what is not said on purpose stays in the log
+        "ssr_mode": False,
+        "allowed_paths": [],
+        "max_file_size": MAX_UPLOAD_BYTES,
+        "max_threads": 16,
+        "state_session_capacity": _SESSIONS,
+        "enable_monitoring": False,
+        "run_history": False,
+        "mcp_server": False,
+        "pwa": False,
+        "footer_links": ["api", "gradio", "settings"],
+        "app_kwargs": {
+            "routes": [Route("/health", tell_health)],
+            "middleware": [Middleware(Guard, folder=folder)],
+        },
+        # Names of fonts, not of font files: nothing is fetched from another host.
+        "theme": gr.themes.Soft(font=system_fonts, font_mono=system_mono),
+        "css": (here / "page.css").read_text("utf-8"),
+        "js": (here / "page.js").read_text("utf-8"),
+        "head": _HEAD,
+    }
+
+
+def _use_one_thread() -> None:
+    """A thread a request: on small convolutions more are slower, and two requests share two cores."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _give_memory_back() -> None:
+    """Have glibc map large pieces of memory one by one, and unmap them when they are freed.
+
+    By itself it moves the limit up with the first large piece that is freed; from then on photos lie in
+    heaps of threads, and half a gigabyte stays with the server after each thread's first large photo.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with suppress(OSError, AttributeError):  # of another libc
+        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
+
+
+def _prepare(folder: Path) -> None:
+    """Settings that gradio reads when it is imported: no telemetry, and its own folder for files."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(folder.resolve())
+    os.environ.pop("GRADIO_ALLOWED_PATHS", None)
+
+
+def _check_port(host: str, port: int) -> int:
+    """A port that can be listened at: the one that was asked for, or a free one for 0."""
+    try:
+        with socket.create_server((host, port)) as probe:
+            free: int = probe.getsockname()[1]
+            return free
+    except OSError as error:
+        raise _port_error(host, port, error) from error
+
+
+def _port_error(host: str, port: int, error: OSError) -> OutputError:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return OutputError(
+            f"cannot listen at {host[:200]!r}: it is no IPv4 address of this machine. "
+            "Name one that is: --host 127.0.0.1, or 0.0.0.0 for all"
+        )
+    why = "it needs more rights" if isinstance(error, PermissionError) else "it is taken"
+    return OutputError(f"cannot listen at {host}, port {port}: {why}. Name another: --port 7861")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

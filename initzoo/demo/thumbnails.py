@@ -1,0 +1,195 @@
+"""Thumbnails of a zoo's checkpoints, made beforehand: a sheet of small pictures for each family.
+
+A folder of thumbnails holds `thumbnails.json`, which names the zoo's revision, the concepts in the order of
+their pictures and the digest of each sheet, and `<family>.avif`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidConcepts, InvalidZoo, TeacherError
+from initzoo.evaluation import parse_teacher
+from initzoo.index import IndexRow
+from initzoo.inits import name_words
+from initzoo.networks.pix2pix import network_of
+from initzoo.outputs import replace_folder, write_bytes
+from initzoo.photos import TEACHING_SIDE, fit_short_side, load_photos
+from initzoo.seals import DamagedFile, read_file, reported_as
+from initzoo.teachers import teach
+from initzoo.zoo import Zoo
+
+__all__ = ["THUMBNAIL_SIDE", "Thumbnails", "draw_thumbnail", "make_thumbnails", "thumbnail_folder"]
+
+Pixels = NDArray[np.uint8]
+
+THUMBNAIL_SIDE = 64
+"""Pixels of a thumbnail's side."""
+
+_TABLE = "thumbnails.json"
+_N_COLUMNS = 16
+_QUALITY = 34
+_MAX_BYTES = 2**25
+_MAX_SHEET_ROWS = 512
+_PHOTO = "chelsea"
+_ADVICE = "Make them again: initzoo thumbnails --force"
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnails:
+    """Small pictures of checkpoints, by concept id.
+
+    Args:
+        revision: of the zoo that they were made of.
+        places: sheet and number of each concept's picture.
+        sheets: uint8 RGB, `_N_COLUMNS` pictures a row, by family.
+    """
+
+    revision: str
+    places: dict[str, tuple[str, int]]
+    sheets: dict[str, Pixels]
+
+    def get(self, concept_id: str) -> Pixels | None:
+        """A concept's picture, uint8, shape `(64, 64, 3)`; None where there is none."""
+        if concept_id not in self.places:
+            return None
+        sheet, number = self.places[concept_id]
+        top, left = (place * THUMBNAIL_SIDE for place in divmod(number, _N_COLUMNS))
+        return self.sheets[sheet][top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE]
+
+    @classmethod
+    def load(cls, folder: Path) -> Thumbnails:
+        """Read a folder of thumbnails, and check every byte of it.
+
+        Raises:
+            InvalidZoo: a file is missing, damaged, or not what the table promises.
+        """
+        from PIL import Image
+
+        with reported_as(InvalidZoo, f"thumbnails '{folder}'", _ADVICE):
+            try:
+                table = json.loads(read_file(folder / _TABLE, max_bytes=_MAX_BYTES))
+                places: dict[str, tuple[str, int]] = {}
+                sheets: dict[str, Pixels] = {}
+                for name, sheet in table["sheets"].items():
+                    data = read_file(folder / f"{name_words(name)}.avif", max_bytes=_MAX_BYTES)
+                    if hashlib.sha256(data).hexdigest() != sheet["sha256"]:
+                        raise DamagedFile(f"has a sheet '{name[:80]}' that is not the one it was made with")
+                    with Image.open(io.BytesIO(data), formats=("AVIF",)) as image:
+                        sheets[name] = np.asarray(image.convert("RGB"))
+                    if sheets[name].shape != _sheet_shape(len(sheet["concepts"])):
+                        raise DamagedFile(f"has a sheet '{name[:80]}' of another size than expected")
+                    places |= {concept: (name, number) for number, concept in enumerate(sheet["concepts"])}
+                return cls(str(table["revision"]), places, sheets)
+            except DamagedFile:
+                raise
+            except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+                raise DamagedFile(f"are not those of this version of initzoo ({error})") from error
+
+
+def thumbnail_folder(zoo: Zoo) -> Path:
+    """Where a zoo's thumbnails are kept: beside its other files, or in the Hub's cache for derived things."""
+    if not zoo.is_on_hub:
+        return zoo.folder / "thumbnails"
+    from initzoo.hub import lookup_folder
+
+    return lookup_folder().with_name("thumbnails") / zoo.revision
+
+
+def draw_thumbnail(zoo: Zoo, row: IndexRow) -> Pixels:
+    """What a checkpoint does to a photo, small; a restoration gets a spoiled photo to restore.
+
+    Returns:
+        uint8 RGB, shape `(64, 64, 3)`.
+
+    Raises:
+        ChecksumMismatch, InvalidZoo: the zoo is damaged.
+    """
+    return _draw(zoo, row, _square_photo())
+
+
+def make_thumbnails(
+    zoo: Zoo, folder: Path, *, force: bool = False, callback: Callable[[int, int], None] | None = None
+) -> int:
+    """Draw a thumbnail of every checkpoint, and write them as sheets.
+
+    Args:
+        zoo: with its checkpoints.
+        folder: where the sheets go; written whole or not at all.
+        force: replace a folder that holds something.
+        callback: is told how many of how many are drawn.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        OutputError: the folder holds something and `force` is off, or it cannot be written.
+        ChecksumMismatch, InvalidZoo: the zoo is damaged.
+    """
+    photo, rows = _square_photo(), zoo.index.rows()
+    drawn: dict[str, list[tuple[str, Pixels]]] = {}
+    n_bytes = 0
+    with replace_folder(folder, force=force) as new:  # first, so that nothing is drawn for nothing
+        for n_done, row in enumerate(rows, start=1):
+            drawn.setdefault(row.family, []).append((row.concept_id, _draw(zoo, row, photo)))
+            if callback is not None:
+                callback(n_done, len(rows))
+        sheets: dict[str, Any] = {}
+        for family, pictures in sorted(drawn.items()):
+            data = _encode_sheet([pixels for _, pixels in pictures])
+            write_bytes(new / f"{name_words(family)}.avif", data, force=False)
+            concepts = [concept for concept, _ in pictures]
+            sheets[family] = {"sha256": hashlib.sha256(data).hexdigest(), "concepts": concepts}
+            n_bytes += len(data)
+        table = {"revision": zoo.revision, "photo": _PHOTO, "side": THUMBNAIL_SIDE, "sheets": sheets}
+        text = json.dumps(table, separators=(",", ":")).encode() + b"\n"
+        write_bytes(new / _TABLE, text, force=False)
+    return n_bytes + len(text)
+
+
+def _square_photo() -> Pixels:
+    photo = next(photo for photo in load_photos(split="score") if photo.name == _PHOTO)
+    pixels = fit_short_side(photo.pixels, TEACHING_SIDE)
+    left = (pixels.shape[1] - TEACHING_SIDE) // 2
+    return np.ascontiguousarray(pixels[:, left : left + TEACHING_SIDE])
+
+
+def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
+    if row.family == "restoration":
+        # A teacher of another version cannot spoil a photo: then the clean one has to do.
+        with suppress(InvalidZoo, InvalidConcepts, TeacherError):
+            photo = teach(parse_teacher(row.teacher), photo, seed=0)[0]
+    edited = network_of(zoo, zoo.blocks(row.concept_id)).edit(photo)
+    return fit_short_side(edited, THUMBNAIL_SIDE)
+
+
+def _sheet_shape(n_pictures: int) -> tuple[int, int, int]:
+    n_rows = -(-n_pictures // _N_COLUMNS)
+    return n_rows * THUMBNAIL_SIDE, _N_COLUMNS * THUMBNAIL_SIDE, 3
+
+
+def _encode_sheet(pictures: list[Pixels]) -> bytes:
+    from PIL import Image
+
+    if len(pictures) > _N_COLUMNS * _MAX_SHEET_ROWS:
+        raise InvalidZoo(
+            f"a family has {len(pictures):,} concepts, a sheet holds {_N_COLUMNS * _MAX_SHEET_ROWS:,}. "
+            "The demo draws thumbnails of such a zoo as they are looked at"
+        )
+    sheet = np.full(_sheet_shape(len(pictures)), 255, np.uint8)
+    for number, pixels in enumerate(pictures):
+        top, left = (place * THUMBNAIL_SIDE for place in divmod(number, _N_COLUMNS))
+        sheet[top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE] = pixels
+    data = io.BytesIO()
+    Image.fromarray(sheet).save(data, "AVIF", quality=_QUALITY, speed=4, max_threads=1)
+    return data.getvalue()

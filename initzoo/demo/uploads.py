@@ -1,0 +1,101 @@
+"""Photos of visitors: any image file becomes pixels that a preview can be made of within a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidImage
+from initzoo.images import read_image
+from initzoo.teachers.filters import opencv
+
+__all__ = ["MAX_PREVIEW_PIXELS", "MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "VisitorPhoto", "read_photo"]
+
+Pixels = NDArray[np.uint8]
+
+MAX_UPLOAD_BYTES = 20_000_000
+"""Bytes that an uploaded file may have."""
+
+MAX_UPLOAD_PIXELS = 50_000_000
+"""Pixels that an uploaded photo may have."""
+
+MAX_PREVIEW_PIXELS = 512 * 512
+"""Pixels that a preview has at most; larger photos are shrunk."""
+
+_ONE_AT_A_TIME = Lock()
+"""Held while a photo is decoded: the largest takes a gigabyte for a second or two."""
+
+
+@dataclass(frozen=True, eq=False)
+class VisitorPhoto:
+    """A photo, ready for a preview.
+
+    Args:
+        name: what the file was called, for people.
+        pixels: uint8 RGB, shape `(height, width, 3)`, at most `MAX_PREVIEW_PIXELS`.
+        full_size: width and height of the file, pixels.
+    """
+
+    name: str
+    pixels: Pixels
+    full_size: tuple[int, int]
+
+    @property
+    def is_shrunk(self) -> bool:
+        """Whether the preview is smaller than the photo."""
+        return self.full_size != (self.pixels.shape[1], self.pixels.shape[0])
+
+
+def read_photo(path: Path, *, name: str | None = None) -> VisitorPhoto:
+    """Read a visitor's photo, and shrink it where a preview would take long.
+
+    Args:
+        path: the file.
+        name: what errors call it; its own name by default, never its folder.
+
+    Raises:
+        InvalidImage: it is no image, damaged, too small or too large.
+
+    Example:
+        >>> import tempfile
+        >>> from initzoo.images import write_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "large.png"
+        ...     write_image(path, np.zeros((1000, 2000, 3), np.uint8), force=False)
+        ...     photo = read_photo(path)
+        >>> photo.full_size, photo.pixels.shape
+        ((2000, 1000), (362, 724, 3))
+    """
+    name = name or path.name
+    try:
+        n_bytes = path.stat().st_size
+    except OSError as error:
+        raise InvalidImage(f"'{name}' is gone. Upload it again") from error
+    if n_bytes == 0:
+        raise InvalidImage(f"'{name}' is empty: it has no bytes. Choose another photo")
+    if n_bytes > MAX_UPLOAD_BYTES:
+        raise InvalidImage(
+            f"'{name}' has {n_bytes / 1e6:.0f} MB, at most {MAX_UPLOAD_BYTES // 1_000_000} are taken. "
+            "Make it smaller"
+        )
+    try:
+        with _ONE_AT_A_TIME:
+            pixels = read_image(path, max_pixels=MAX_UPLOAD_PIXELS)
+    except InvalidImage as error:
+        # The folder of uploads is the server's own business.
+        raise InvalidImage(str(error).replace(str(path), f"'{name}'")) from error
+    height, width = pixels.shape[:2]
+    return VisitorPhoto(name, _shrink(pixels), (width, height))
+
+
+def _shrink(pixels: Pixels) -> Pixels:
+    height, width = pixels.shape[:2]
+    if height * width <= MAX_PREVIEW_PIXELS:
+        return pixels
+    scale = (MAX_PREVIEW_PIXELS / (height * width)) ** 0.5
+    size = max(8, int(width * scale)), max(8, int(height * scale))
+    return np.asarray(opencv().resize(pixels, size, interpolation=opencv().INTER_AREA), np.uint8)

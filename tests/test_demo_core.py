@@ -1,0 +1,442 @@
+"""The demo without a page: what is asked is checked, and answered the same way each time."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from zoo_fixtures import TINY_CONCEPTS, kept_generating_zoo, kept_zoo, tiny_zoo
+
+from initzoo.blends import blend_inits
+from initzoo.demo.answers import Answers, error_text, tell_html
+from initzoo.demo.evidence import evidence_html, read_evaluation
+from initzoo.demo.keeping import KeptFiles
+from initzoo.demo.requests import Wish, read_seed, read_share, read_upload, read_words
+from initzoo.demo.studio import Studio
+from initzoo.demo.telling import blend_commands, file_name, finetune_commands, tell_prospect
+from initzoo.demo.uploads import MAX_PREVIEW_PIXELS, read_photo
+from initzoo.errors import (
+    ChecksumMismatch,
+    InitzooError,
+    InvalidImage,
+    InvalidInit,
+    InvalidRequest,
+    InvalidWords,
+    UnknownConcept,
+)
+from initzoo.images import read_image
+from initzoo.inits import MAX_SEED, Init
+from initzoo.networks.pix2pix import Pix2Pix
+from initzoo.zoo import Zoo
+
+__all__ = ["kept_generating_zoo", "kept_zoo", "tiny_zoo"]  # fixtures
+
+
+@pytest.fixture(scope="module")
+def studio(kept_generating_zoo: Path) -> Studio:
+    """A tiny zoo, open."""
+    return Studio(Zoo.from_pretrained(kept_generating_zoo), None)
+
+
+@pytest.fixture
+def answers(studio: Studio, tmp_path: Path) -> Answers:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    return Answers(studio, KeptFiles(folder))
+
+
+# What is asked.
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (None, "words must be a text, found nothing"),
+        (7, "found a number"),
+        ({"a": 1}, "found an object"),
+        (["x"], "found a list"),
+        ("x" * 10_000, "words have 10,000 letters, at most 200 are read"),
+        ("\ufdfa" * 199, "letters, at most 200"),  # one letter that becomes eighteen
+    ],
+)
+def test_words_that_are_none_are_refused_with_what_to_do(words: object, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        read_words(words)
+
+
+@pytest.mark.parametrize("words", ["", "   ", "\n", "\u200b", "a\x00b", "a\x1b[31m"])
+def test_empty_and_invisible_words_are_refused(words: str) -> None:
+    with pytest.raises(InvalidWords):
+        read_words(words)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**400, 1.5, float("nan"), float("inf"), "3", True, None, [1]])
+def test_seeds_that_are_none_are_refused(seed: object) -> None:
+    with pytest.raises(InvalidRequest, match="seed must be a whole number from 0 to") as caught:
+        read_seed(seed)
+    assert len(str(caught.value)) < 300
+
+
+def test_whole_seeds_pass_whatever_their_type() -> None:
+    assert [read_seed(seed) for seed in (0, 4.0, MAX_SEED)] == [0, 4, MAX_SEED]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "0.5", None, True])
+def test_shares_that_are_none_are_refused(share: object) -> None:
+    with pytest.raises(InvalidRequest, match="share must be a number from 0 to 1"):
+        read_share(share)
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["../secret.txt", "/etc/passwd", "inside/../../secret.txt", "", "a\0b", "x" * 5000, 7, ["a"], "."],
+)
+def test_only_uploaded_files_are_read(tmp_path: Path, named: object) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    with pytest.raises(InvalidRequest, match="photo must be an uploaded image file"):
+        read_upload({"path": named}, uploads)
+
+
+def test_a_link_out_of_the_uploads_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "link.png").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(InvalidRequest, match="photo must be an uploaded image file"):
+        read_upload("link.png", tmp_path / "uploads")
+
+
+def test_uploads_are_found_by_their_path(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    assert read_upload({"path": str(tmp_path / "a.png")}, tmp_path) == tmp_path / "a.png"
+    assert read_upload(None, tmp_path) is None
+
+
+# Photos.
+
+
+def image_file(folder: Path, kind: str) -> Path:
+    """A file of some kind, good or bad, as visitors upload them."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    colour = Image.fromarray(pixels)
+    path = folder / f"{kind}.png"
+    if kind == "cmyk":
+        path = folder / "cmyk.jpg"
+        colour.convert("CMYK").save(path)
+    elif kind == "sixteen":
+        Image.fromarray(rng.integers(0, 65536, (24, 40)).astype(np.uint16)).save(path)
+    elif kind == "rotated":
+        exif = Image.Exif()
+        exif[274] = 6
+        path = folder / "rotated.jpg"
+        colour.save(path, exif=exif)
+    elif kind == "transparent":
+        Image.fromarray(np.dstack([pixels, np.zeros((24, 40), np.uint8)]), "RGBA").save(path)
+    elif kind == "animated":
+        path = folder / "animated.gif"
+        colour.save(path, save_all=True, append_images=[colour.transpose(Image.Transpose.ROTATE_180)])
+    elif kind == "corrupt":
+        colour.save(path)
+        path.write_bytes(path.read_bytes()[:200])
+    elif kind == "text":
+        path.write_text("not a photo")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "huge":  # 100 megapixels in a few hundred kilobytes
+        Image.new("L", (10_000, 10_000)).save(path)
+    elif kind == "svg":
+        path = folder / "x.svg"
+        path.write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
+    else:
+        colour.save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["plain", "cmyk", "sixteen", "transparent", "animated"])
+def test_photos_of_any_kind_are_read(tmp_path: Path, kind: str) -> None:
+    photo = read_photo(image_file(tmp_path, kind))
+    assert photo.pixels.shape == (24, 40, 3)
+    assert photo.pixels.dtype == np.uint8
+    assert not photo.is_shrunk
+
+
+def test_a_photo_lies_as_its_camera_was_held(tmp_path: Path) -> None:
+    assert read_photo(image_file(tmp_path, "rotated")).pixels.shape == (40, 24, 3)
+
+
+def test_transparency_becomes_white(tmp_path: Path) -> None:
+    assert (read_photo(image_file(tmp_path, "transparent")).pixels == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("corrupt", "damaged or cut off"),
+        ("text", "not an image of a known kind"),
+        ("svg", "not an image of a known kind"),
+        ("empty", "is empty"),
+        ("huge", "too many pixels .10000 x 10000.; expected at most 50 million"),
+    ],
+)
+def test_bad_photos_are_refused_without_their_folder(tmp_path: Path, kind: str, message: str) -> None:
+    with pytest.raises(InvalidImage, match=message) as caught:
+        read_photo(image_file(tmp_path, kind))
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_large_photos_are_shrunk_and_their_size_is_told(answers: Answers, tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = answers.kept.folder / "large.jpg"
+    Image.new("RGB", (2000, 1500), "teal").save(path)
+    taken = answers.take_photo({"path": str(path)})
+    assert taken["full_size"] == [2000, 1500]
+    kept = read_image(Path(taken["path"]))
+    assert kept.shape[0] * kept.shape[1] <= MAX_PREVIEW_PIXELS
+    told = answers.show("pencil sketch", 0, False, taken)[1]
+    assert "Shown at 591 x 443 pixels" in told
+
+
+@pytest.mark.parametrize("size", [5, [1], "ab", [1, "b"], None])
+def test_odd_sizes_sent_with_a_photo_are_ignored(answers: Answers, tmp_path: Path, size: object) -> None:
+    path = shutil.copy(image_file(tmp_path, "plain"), answers.kept.folder / "mine.png")
+    assert not answers.photo_of({"path": str(path), "full_size": size}).is_shrunk
+
+
+def test_a_photo_that_was_swept_away_is_asked_for_again(answers: Answers) -> None:
+    gone = {"path": str(answers.kept.folder / "0" / "photo.png")}
+    with pytest.raises(InvalidRequest, match="photos are kept for an hour. Choose it again"):
+        answers.show("pencil sketch", 0, False, gone)
+
+
+# Answers.
+
+
+def test_a_preview_is_what_the_downloaded_file_makes(answers: Answers, tmp_path: Path) -> None:
+    shutil.copy(image_file(tmp_path, "plain"), answers.kept.folder / "mine.png")
+    photo = {"path": str(answers.kept.folder / "mine.png")}
+    for words, origin in (("pencil sketch", "exact"), ("faded teal at dusk", "generated")):
+        picture, told = answers.generate(words, photo, 3, "auto")
+        assert told["origin"] == origin
+        file = answers.download(words, 3, "auto", "merged")
+        edited = Pix2Pix.from_init(Init.load(file)).edit(read_image(answers.kept.folder / "mine.png"))
+        assert (read_image(picture) == edited).all()
+
+
+def test_both_forms_of_a_file_are_those_of_a_pull(answers: Answers) -> None:
+    zoo = answers.studio.zoo
+    for form, only in (("merged", False), ("adapter", True)):
+        file = answers.download("faded teal", 5, "generated", form)
+        assert file.read_bytes() == zoo.pull("faded teal", seed=5, adapter_only=only).to_bytes()
+    assert (
+        answers.download("faded teal", 5, "generated", "adapter").name
+        == "faded-teal-seed5-adapter.safetensors"
+    )
+
+
+def test_the_same_request_is_answered_with_the_same_bytes(answers: Answers) -> None:
+    first, told = answers.generate("faded teal", None, 1, "auto")
+    again, told_again = answers.generate(" faded  teal "[1:-1].replace("  ", " "), None, 1.0, "auto")
+    assert first.read_bytes() == again.read_bytes()
+    assert told == told_again
+
+
+def test_another_seed_gives_another_picture(answers: Answers) -> None:
+    pictures = {answers.generate("faded teal", None, seed, "auto")[0].read_bytes() for seed in range(3)}
+    assert len(pictures) == 3
+
+
+def test_origin_exact_refuses_words_that_no_checkpoint_has(answers: Answers) -> None:
+    with pytest.raises(UnknownConcept, match="no concept 'faded teal'"):
+        answers.generate("faded teal", None, 0, "exact")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pencil sketch", None, 0, "../../etc/passwd"),
+        ("pencil sketch", None, "0", "auto"),
+        ("pencil sketch", "no-such-file.png", 0, "auto"),
+        ("pencil sketch", 5, 0, "auto"),
+        (None, None, 0, "auto"),
+        ("картина", None, 0, "auto"),
+        ("\ud800", None, 0, "auto"),
+    ],
+)
+def test_bad_requests_get_one_line(answers: Answers, arguments: tuple[object, ...]) -> None:
+    with pytest.raises(InitzooError) as caught:
+        answers.generate(*arguments)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_forms_that_are_none_are_refused(answers: Answers) -> None:
+    with pytest.raises(InvalidRequest, match="form must be one of merged, adapter; found '../../etc/passwd'"):
+        answers.download("pencil sketch", 0, "auto", "../../etc/passwd")
+
+
+def test_search_tells_what_is_like_the_words(answers: Answers) -> None:
+    found = answers.search("pencil sketsh", 3)
+    first = found["concepts"][0]
+    assert (first["concept"], first["family"], first["licence"]) == ("pencil-sketch", "style", "CC0-1.0")
+    assert json.loads(json.dumps(found)) == found
+    assert answers.search("../../etc/passwd", 3)["concepts"] == []
+    with pytest.raises(InvalidRequest, match="limit must be a whole number from 1 to 50, found 0"):
+        answers.search("pencil", 0)
+
+
+def test_words_of_visitors_are_escaped(answers: Answers) -> None:
+    words = "faded <img src=x onerror=alert(1)> [teal](javascript:alert(2))"
+    told = answers.show(words, 0, False, None)[1]
+    assert "<img" not in told
+    assert "&lt;img src=x onerror=alert(1)&gt;" in told
+    assert "<b>" not in error_text(InvalidRequest("no <b>"))
+
+
+def test_the_page_names_the_nearest_concepts(answers: Answers) -> None:
+    _, _, pictures, ids, _, wish = answers.show("pencil sketch", 0, True, None)
+    assert ids[0] == "pencil-sketch"
+    assert pictures[0][1] == "pencil sketch"
+    assert all(read_image(Path(path)).shape == (64, 64, 3) for path, _ in pictures)
+    drawn, seeds = answers.variations(wish, None)
+    assert seeds == [1, 2, 3, 4]
+    assert len({path for path, _ in drawn}) == 4
+
+
+def test_an_exact_checkpoint_has_no_variations(answers: Answers) -> None:
+    assert answers.variations({"words": "pencil sketch", "origin": "auto", "seed": 0}, None) == ([], [])
+
+
+def test_browse_filters_and_pages(studio: Studio) -> None:
+    assert studio.browse().n_found == len(TINY_CONCEPTS)
+    assert [one.concept_id for one in studio.browse(family="colour").concepts] == [
+        "gold-to-navy",
+        "navy-to-gold",
+    ]
+    assert studio.browse(licence="MIT").n_found == 0
+    assert studio.browse("water colours").concepts[0].concept_id == "watercolour"
+    assert studio.browse(page=99).page == 1
+    with pytest.raises(InvalidRequest, match="words must be a text"):
+        studio.browse(7)
+
+
+def test_unknown_concepts_have_no_thumbnail(studio: Studio) -> None:
+    with pytest.raises(UnknownConcept, match="no concept '../../etc/passwd'"):
+        studio.thumbnail("../../etc/passwd")
+
+
+# What is told, and the commands.
+
+
+def run_commands(commands: str, folder: Path) -> None:
+    """Run what the page tells to run, but for the installation and the training on somebody's pairs."""
+    lines = commands.splitlines()
+    assert lines[0].startswith('pip install "initzoo==')
+    assert lines[-1].startswith("initzoo finetune ")
+    script = "\n".join(lines[1:-1]).replace("initzoo pull", f"{sys.executable} -m initzoo pull")
+    script = script.replace("python - <<", f"{sys.executable} - <<")
+    subprocess.run(["bash", "-ec", script], cwd=folder, check=True, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "words", ["pencil sketch", "faded \"teal\" $(touch pwned) `x` 'y' !z", "--help faded teal"]
+)
+def test_the_commands_give_exactly_the_file_of_the_page(answers: Answers, tmp_path: Path, words: str) -> None:
+    commands, wish = answers.show(words, 2, False, None)[4:]
+    run_commands(commands, tmp_path)
+    file = answers.download(**wish)
+    assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_the_finetune_command_is_one_that_exists(answers: Answers) -> None:
+    from test_house import check_command
+
+    commands = finetune_commands(answers.studio.zoo, answers.studio.init_of(Wish("faded teal")))
+    assert f"revision {answers.studio.zoo.revision}" in commands
+    for line in commands.splitlines():
+        if line.startswith("initzoo "):
+            check_command(shlex.split(line))
+
+
+def test_the_commands_of_a_blend_give_exactly_its_file(answers: Answers, tmp_path: Path) -> None:
+    _, told, file, commands = answers.show_blend("pencil sketch", "faded teal", 0.3, None)
+    run_commands(commands, tmp_path)
+    assert (tmp_path / Path(file).name).read_bytes() == Path(file).read_bytes()
+    assert "70% pencil-sketch (exact), 30% faded-teal (generated seed 0)" in told
+
+
+def test_far_words_are_told_to_be_far(answers: Answers) -> None:
+    init = answers.studio.init_of(Wish("asdf qwer"))
+    assert init.metadata.generation is not None
+    assert init.metadata.generation.is_far
+    assert "far from everything the zoo knows" in tell_prospect(init)
+    assert 'class="told far"' in tell_html(init)
+
+
+def test_evidence_is_that_of_the_evaluation() -> None:
+    evaluation = read_evaluation(Zoo.from_pretrained("starter"))
+    assert evaluation is not None
+    html = evidence_html(evaluation)
+    for split in ("train-unseen-wordings", "heldout-composed", "heldout-new"):
+        assert f"{evaluation[split]['psnr']['generated']:.1f}" in html
+    assert html.count("<svg") == 21
+
+
+def test_a_zoo_without_evaluation_says_so(kept_zoo: Path) -> None:
+    assert "no evaluation" in evidence_html(read_evaluation(Zoo.from_pretrained(kept_zoo)))
+
+
+# Blends.
+
+
+def test_blends_lie_on_the_line_between_their_ends(kept_zoo: Path) -> None:
+    zoo = Zoo.from_pretrained(kept_zoo)
+    for only in (False, True):
+        first, second = (zoo.pull(words, adapter_only=only) for words in ("pencil sketch", "watercolour"))
+        blend = blend_inits(first, second, 0.25)
+        for name, value in blend.weights.items():
+            assert np.allclose(value, 0.75 * first.weights[name] + 0.25 * second.weights[name], atol=1e-6)
+    ends = blend_inits(first, second, 0), blend_inits(first, second, 1)
+    for end, whole in zip(ends, (first, second), strict=True):
+        assert all((end.weights[name] == value).all() for name, value in whole.weights.items())
+
+
+def test_a_blend_of_adapters_is_the_blend_of_what_they_are_merged_to(kept_zoo: Path) -> None:
+    zoo = Zoo.from_pretrained(kept_zoo)
+    merged = blend_inits(zoo.pull("night"), zoo.pull("watercolour"), 0.4)
+    adapters = [zoo.pull(words, adapter_only=True) for words in ("night", "watercolour")]
+    other = zoo.merge(blend_inits(*adapters, 0.4))
+    assert all(np.allclose(value, other.weights[name], atol=1e-5) for name, value in merged.weights.items())
+
+
+def test_a_blend_is_read_back_as_it_was(kept_zoo: Path, tmp_path: Path) -> None:
+    zoo = Zoo.from_pretrained(kept_zoo)
+    blend = blend_inits(zoo.pull("night"), zoo.pull("watercolour"), 0.4)
+    blend.save(tmp_path / "blend.safetensors")
+    again = Init.load(tmp_path / "blend.safetensors")
+    assert again.metadata == blend.metadata
+    assert again.metadata.origin == "blended"
+    assert file_name(again) == "night-60-watercolour-40.safetensors"
+
+
+def test_what_does_not_fit_together_is_not_blended(kept_zoo: Path) -> None:
+    zoo = Zoo.from_pretrained(kept_zoo)
+    night = zoo.pull("night")
+    with pytest.raises(InvalidInit, match="cannot blend 'night' .merged. and 'night' .adapter."):
+        blend_inits(night, zoo.pull("night", adapter_only=True), 0.5)
+    with pytest.raises(ChecksumMismatch, match="made for different bases"):
+        blend_inits(night, Zoo.from_pretrained("starter").pull("night"), 0.5)
+    with pytest.raises(ValueError, match="share must be from 0 to 1, found nan"):
+        blend_inits(night, night, float("nan"))
+    assert "Zoo.from_pretrained" in blend_commands(zoo, night, night, 0.5)

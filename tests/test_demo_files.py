@@ -1,0 +1,102 @@
+"""Files of the demo: thumbnails that are made beforehand, and what is kept for visitors for a while."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from zoo_fixtures import tiny_zoo
+
+from initzoo.cli.main import main
+from initzoo.demo.keeping import KeptFiles
+from initzoo.demo.studio import Studio
+from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, make_thumbnails
+from initzoo.errors import InvalidZoo, OutputError
+from initzoo.images import read_image
+from initzoo.zoo import Zoo
+
+__all__ = ["tiny_zoo"]  # fixture
+
+
+def test_the_command_makes_thumbnails_where_the_demo_looks(tiny_zoo: Path) -> None:
+    done = CliRunner().invoke(main, ["thumbnails", "--zoo", str(tiny_zoo), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["folder"], told["revision"]) == (
+        str(tiny_zoo / "thumbnails"),
+        Zoo.from_pretrained(tiny_zoo).revision,
+    )
+    assert Studio.open(str(tiny_zoo))[1] == ""
+    again = CliRunner().invoke(main, ["thumbnails", "--zoo", str(tiny_zoo)])
+    assert again.exit_code == 1
+    assert "is not empty" in again.output
+
+
+def test_thumbnails_are_what_checkpoints_do(tiny_zoo: Path) -> None:
+    zoo = Zoo.from_pretrained(tiny_zoo)
+    n_bytes = make_thumbnails(zoo, tiny_zoo / "thumbnails")
+    assert n_bytes == sum(path.stat().st_size for path in (tiny_zoo / "thumbnails").iterdir())
+    made = Thumbnails.load(tiny_zoo / "thumbnails")
+    assert made.revision == zoo.revision
+    for row in zoo.index.rows():
+        small = made.get(row.concept_id)
+        assert small is not None
+        difference = np.abs(small.astype(int) - draw_thumbnail(zoo, row).astype(int)).mean()
+        assert difference < 25, (
+            row.concept_id
+        )  # what the compression of a sheet costs, on noise-like pictures
+    assert made.get("no-such-concept") is None
+    with pytest.raises(OutputError, match="is not empty"):
+        make_thumbnails(zoo, tiny_zoo / "thumbnails")
+
+
+def test_damaged_thumbnails_are_drawn_anew_and_it_is_said(tiny_zoo: Path) -> None:
+    make_thumbnails(Zoo.from_pretrained(tiny_zoo), tiny_zoo / "thumbnails")
+    assert Studio.open(str(tiny_zoo))[1] == ""
+    sheet = tiny_zoo / "thumbnails" / "style.avif"
+    sheet.write_bytes(sheet.read_bytes()[:-1] + b"x")
+    with pytest.raises(InvalidZoo, match="sheet 'style' that is not the one it was made with"):
+        Thumbnails.load(tiny_zoo / "thumbnails")
+    studio, note = Studio.open(str(tiny_zoo))
+    assert "make them beforehand: initzoo thumbnails --zoo" in note
+    assert studio.thumbnail("night").shape == (64, 64, 3)
+
+
+def test_the_thumbnails_of_the_bundled_zoo_are_of_its_revision() -> None:
+    from initzoo.concepts import catalog_folder
+
+    zoo = Zoo.from_pretrained("starter")
+    made = Thumbnails.load(catalog_folder() / "thumbnails")
+    assert made.revision == zoo.revision
+    assert sorted(made.places) == zoo.index.ids
+    assert sum(path.stat().st_size for path in (catalog_folder() / "thumbnails").iterdir()) < 600_000
+    for concept in zoo.index.ids[::500]:
+        small = made.get(concept)
+        assert small is not None
+        drawn = draw_thumbnail(zoo, zoo.index.row(concept))
+        assert np.abs(small.astype(int) - drawn.astype(int)).mean() < 12, concept
+
+
+def test_kept_files_hold_what_they_should(tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path)
+    path = kept.keep_picture("a.png", np.full((8, 8, 3), 7, np.uint8))
+    assert (read_image(path) == 7).all()
+    path.unlink()  # swept away
+    assert kept.keep_picture("a.png", np.full((8, 8, 3), 7, np.uint8)) == path
+    assert path.exists()
+
+
+def test_a_sweep_deletes_what_is_old_but_not_what_is_spared(tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path)
+    example, shown = kept.keep("example.txt", b"1"), kept.keep("shown.txt", b"2")
+    (tmp_path / "cut-off-upload").write_bytes(b"3")
+    assert kept.sweep(age=60, spared=frozenset([example])) == 0
+    assert kept.sweep(age=-1, spared=frozenset([example])) == 2
+    assert kept.all_files() == {example}
+    kept.sweep(age=-1)
+    assert list(tmp_path.iterdir()) == []
+    assert kept.keep("shown.txt", b"2") == shown
+    assert shown.read_bytes() == b"2"

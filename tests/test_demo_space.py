@@ -1,0 +1,140 @@
+"""The Space's folder: complete front matter, requirements of this version, and the same page."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import signal
+import socket
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from demo_fixtures import running_demo
+from demo_times import generate, upload
+from zoo_fixtures import kept_generating_zoo
+
+from initzoo import __version__
+from initzoo.errors import OutputError
+
+__all__ = ["kept_generating_zoo"]  # fixture
+
+ROOT = Path(__file__).parent.parent
+SPACE = ROOT / "spaces" / "initzoo"
+
+
+def front_matter() -> dict[str, str]:
+    text = (SPACE / "README.md").read_text("utf-8")
+    lines = text.split("---\n")[1].splitlines()
+    return dict(line.split(": ", 1) for line in lines if re.match(r"\w+: ", line))
+
+
+def test_the_front_matter_is_complete() -> None:
+    found = front_matter()
+    assert found["sdk"] == "gradio"
+    assert (SPACE / found["app_file"]).is_file()
+    constraints = (ROOT / "constraints.txt").read_text("utf-8")
+    assert f"gradio=={found['sdk_version']}" in constraints
+    assert len(found["short_description"]) <= 60
+    text = (SPACE / "README.md").read_text("utf-8")
+    for name in (
+        "title",
+        "emoji",
+        "colorFrom",
+        "colorTo",
+        "python_version",
+        "license",
+        "models",
+        "datasets",
+        "tags",
+    ):
+        assert re.search(rf"^{name}:", text, re.MULTILINE), name
+
+
+def test_the_requirements_are_of_this_version() -> None:
+    assert (SPACE / "requirements.txt").read_text("utf-8").split() == [f"initzoo[demo]=={__version__}"]
+
+
+def test_the_app_only_serves_the_page() -> None:
+    source = (SPACE / "app.py").read_text("utf-8")
+    imported = [ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    assert imported == ["from initzoo.demo import serve"]
+    assert source.count("\n") < 30
+
+
+def test_the_example_photos_are_credited() -> None:
+    from initzoo.demo.studio import Studio
+    from initzoo.zoo import Zoo
+
+    text = (SPACE / "README.md").read_text("utf-8")
+    for photo in Studio(Zoo.from_pretrained("starter"), None).examples:
+        assert f"`{photo.name}`" in text
+
+
+def test_without_gradio_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from initzoo.demo import check_gradio, server
+    from initzoo.errors import MissingExtra
+
+    monkeypatch.setattr(server, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r'pip install "initzoo\[demo\]"'):
+        check_gradio()
+
+
+def test_addresses_that_cannot_be_listened_at_are_told_before_anything_is_loaded() -> None:
+    from initzoo.demo import serve
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OutputError, match=f"127.0.0.1, port {port}: it is taken. Name another: --port"):
+            serve("no-such-zoo", port=port)
+    with pytest.raises(OutputError, match="'203.0.113.7': it is no IPv4 address of this machine"):
+        serve("no-such-zoo", host="203.0.113.7", port=0)
+
+
+_LENT = """
+import sys
+
+def GPU(function):
+    print("lent to", function.__name__, file=sys.stderr)
+    return function
+"""
+
+
+def test_files_of_visitors_go_after_a_while_and_all_of_them_in_the_end(
+    kept_generating_zoo: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("gradio")
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "__init__.py").write_text(_LENT)
+    (tmp_path / "shown.png").write_bytes((ROOT / "catalog" / "photos" / "coins.png").read_bytes())
+    (tmp_path / "never-shown.png").write_bytes(b"no photo")
+    code = f"from initzoo.demo import serve; serve({str(kept_generating_zoo)!r}, port=0, keep_seconds=4)"
+    paths = f"{tmp_path}:{ROOT}"
+    with running_demo("-c", code, PYTHONPATH=paths) as demo:
+        assert "lent to generate" in demo.log  # by the package of shared GPUs, since there is one here
+        assert demo.log.count("lent to generate") == sum(line.startswith("lent") for line in demo.log)
+        with urllib.request.urlopen(f"{demo.url}/config", timeout=60) as answer:
+            config = json.load(answer)
+        gallery = next(
+            one["props"] for one in config["components"] if one["props"].get("elem_id") == "examples"
+        )
+        example = Path(gallery["value"][0]["image"]["path"])
+        folder = example.parent.parent
+        shown = Path(upload(demo, tmp_path / "shown.png"))
+        assert generate(demo, "pencil sketch", str(shown), 0) == "ok"
+        never_shown = Path(upload(demo, tmp_path / "never-shown.png"))
+        (folder / "cut-off").write_bytes(b"an upload that ended half way")
+        assert never_shown.is_relative_to(folder)
+        visited = {path for path in folder.rglob("*.png") if path.name.startswith("pencil-sketch")}
+        assert visited
+        waiting = {shown, never_shown, folder / "cut-off", *visited}
+        end = time.monotonic() + 60
+        while any(path.exists() for path in waiting) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert [path for path in waiting if path.exists()] == []
+        assert example.exists()
+        demo.process.send_signal(signal.SIGTERM)
+        assert demo.process.wait(30) == 0
+        assert not folder.exists()
