@@ -208,7 +208,7 @@ def test_unsound_weights_make_no_init(
 
 
 def test_an_unknown_origin_is_refused() -> None:
-    with pytest.raises(InvalidInit, match="origin is 'guessed', expected exact, generated or fine-tuned"):
+    with pytest.raises(InvalidInit, match="origin is 'guessed', expected one of exact, generated, fine-tuned, blended"):
         replace(tiny_init(), metadata=replace(METADATA, origin="guessed"))
 
 
