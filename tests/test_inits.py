@@ -208,7 +208,8 @@ def test_unsound_weights_make_no_init(
 
 
 def test_an_unknown_origin_is_refused() -> None:
-    with pytest.raises(InvalidInit, match="origin is 'guessed', expected one of exact, generated, fine-tuned, blended"):
+    known = "exact, generated, fine-tuned, blended"
+    with pytest.raises(InvalidInit, match=f"origin is 'guessed', expected one of {known}"):
         replace(tiny_init(), metadata=replace(METADATA, origin="guessed"))
 
 
