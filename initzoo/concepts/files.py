@@ -55,7 +55,7 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
 
 
 def load_practice(
-    path: Path | None = None, *, n_compositions: int = 3000, n_wordings: int = 64
+    path: Path | None = None, *, n_compositions: int = 3000, n_wordings: int = 40
 ) -> list[Concept]:
     """What else can be learnt from the looks of a catalog that expands, without any checkpoint.
 
