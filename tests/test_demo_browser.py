@@ -206,6 +206,33 @@ def test_the_zoo_is_browsed_by_words_family_and_page(page: Any) -> None:
     assert len(shown(page)) == 2
 
 
+def test_what_is_asked_last_is_what_is_shown(page: Any) -> None:
+    """However slow the answers are: each time the first question waits until all are asked."""
+
+    def ask(box: str, *asked: str) -> None:
+        held: list[Any] = []
+        page.route("**/queue/join*", lambda request: held.append(request))
+        for words in asked:
+            page.fill(box, words)
+            page.press(box, "Enter")
+            page.wait_for_timeout(300)
+        assert held
+        for request in held:
+            request.continue_()
+        page.unroute("**/queue/join*")
+
+    ask("#words input", "night", "charcoal at dusk")
+    page.wait_for_function("() => document.querySelector('#told').innerText.includes('charcoal at dusk')")
+    page.wait_for_selector("#file:not([disabled]):not(.disabled)")
+    assert "charcoal at dusk" in page.inner_text("#code")
+    page.click("button[role=tab]:has-text('Browse the zoo')")
+    page.wait_for_selector("#zoo button.thumbnail-item")
+    ask("#search input, #search textarea", "night", "watercolour")
+    page.wait_for_function(
+        "() => document.querySelector('#zoo .caption-label')?.innerText.includes('watercolour')"
+    )
+
+
 def test_two_looks_are_blended_and_taken_home(page: Any, tmp_path: Path) -> None:
     page.click("button[role=tab]:has-text('Blend')")
     page.fill("#first input", "pencil sketch")

@@ -341,6 +341,8 @@ _COMPUTES: dict[str, Any] = {
     "concurrency_limit": N_AT_ONCE,
     "concurrency_id": "compute",
     "api_visibility": "private",
+    # gradio would drop what is asked while an answer is on its way; the last wish has to win.
+    "trigger_mode": "always_last",
 }
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 8}
 
