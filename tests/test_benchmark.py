@@ -48,7 +48,6 @@ def settings(photo_folder):
         n_photos=2,
         unet_width=2,
         batch_size=1,
-        discriminator_width=2,
     )
 
 

@@ -117,7 +117,7 @@ def _head(report: Mapping[str, Any]) -> list[str]:
     hours = sum(report["seconds"].values()) / 3600
     return [
         f"{report['zoo']}  revision {report['revision'][:7]}  {report['n_concepts']} concepts  "
-        f"crops of {settings['crop_size']}  U-Net of width {settings['unet_width']} (64 by the book)",
+        f"crops of {settings['crop_size']}  pix2pix of width {settings['unet_width']} (64 by the book)",
         f"{where}, {report['n_workers']} at a time, {hours:.2f} h in all; "
         f"{report['intervals']['level']:.0%} bootstrap intervals over concepts",
     ]

@@ -223,7 +223,7 @@ def _count_weights(method: str, zoo: Zoo, settings: BenchmarkSettings) -> dict[s
         if settings.is_unet(method)
         else Pix2Pix(zoo.recipe.network)
     )
-    judge = PatchDiscriminator(settings.discriminator_width) if method == BOOK else None
+    judge = PatchDiscriminator(settings.unet_width) if method == BOOK else None
     return {
         name: sum(parameter.numel() for parameter in module.parameters())
         for name, module in (("network", network), ("discriminator", judge))

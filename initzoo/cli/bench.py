@@ -50,7 +50,11 @@ class _Numbers(click.ParamType):
 @click.option("--crop", "crop_size", type=click.Choice(["32", "64", "128", "256"]),
               help="Side of a crop, pixels: 64 on a CPU, 256 on a GPU.")  # fmt: skip
 @click.option("--batch", "batch_size", type=click.IntRange(1), help="Crops in a step of the zoo's network.")
-@click.option("--unet-width", type=click.IntRange(1), help="Filters of the U-Net: 32 on a CPU, 64 on a GPU.")
+@click.option(
+    "--unet-width",
+    type=click.IntRange(1),
+    help="Filters of the first layers of pix2pix: 32 on a CPU, 64 on a GPU.",
+)
 @click.option("--concepts", type=_PATH, help="Concepts of your own (TOML) to measure on.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
