@@ -18,8 +18,8 @@ from initzoo.zoo import Zoo
 __all__ = ["PushReport", "push_zoo"]
 
 _DATASET_OWNED = ("blocks/", "index.parquet", "harvest.json")
-_MODEL_OWNED = ("base/", "weight_generator/", "evaluation.json")
-_MODEL_EXTRAS = ("evaluation.json",)
+_MODEL_EXTRAS = ("evaluation.json", "bench.json")
+_MODEL_OWNED = ("base/", "weight_generator/", *_MODEL_EXTRAS)
 _CARD = "README.md"
 
 

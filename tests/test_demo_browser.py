@@ -247,7 +247,7 @@ def test_two_looks_are_blended_and_taken_home(page: Any, tmp_path: Path) -> None
 def test_how_it_works_shows_what_was_measured(page: Any) -> None:
     page.click("button[role=tab]:has-text('How it works')")
     page.wait_for_selector("table.evidence:visible")
-    assert page.locator("table.evidence:visible").count() == 3
+    assert page.locator("table.evidence:visible").count() >= 3
 
 
 def test_boxes_of_words_suggest_what_the_zoo_knows(page: Any) -> None:

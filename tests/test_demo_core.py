@@ -15,7 +15,7 @@ from zoo_fixtures import TINY_CONCEPTS, kept_generating_zoo, kept_zoo, tiny_zoo
 
 from initzoo.blends import blend_inits
 from initzoo.demo.answers import Answers, error_text, tell_html
-from initzoo.demo.evidence import evidence_html, read_evaluation
+from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.keeping import KeptFiles
 from initzoo.demo.requests import Wish, read_seed, read_share, read_upload, read_words
 from initzoo.demo.studio import Studio
@@ -385,7 +385,7 @@ def test_far_words_are_told_to_be_far(answers: Answers) -> None:
 
 
 def test_evidence_is_that_of_the_evaluation() -> None:
-    evaluation = read_evaluation(Zoo.from_pretrained("starter"))
+    evaluation = read_figures(Zoo.from_pretrained("starter"), "evaluation.json")
     assert evaluation is not None
     html = evidence_html(evaluation)
     for split in ("train-unseen-wordings", "heldout-composed", "heldout-new"):
@@ -394,7 +394,18 @@ def test_evidence_is_that_of_the_evaluation() -> None:
 
 
 def test_a_zoo_without_evaluation_says_so(kept_zoo: Path) -> None:
-    assert "no evaluation" in evidence_html(read_evaluation(Zoo.from_pretrained(kept_zoo)))
+    zoo = Zoo.from_pretrained(kept_zoo)
+    assert "no evaluation" in evidence_html(read_figures(zoo, "evaluation.json"))
+    assert bench_html(read_figures(zoo, "bench.json")) == ""
+
+
+def test_the_worth_of_a_start_is_that_of_the_benchmark() -> None:
+    figures = {"ratio": 3.14, "interval": [2.0, 4.0], "n_at_least": 0}
+    bench = {"n_concepts": 24, "ratio": {"base": {"within_3db": figures, "within_1db": "odd"}, "else": {}}}
+    html = bench_html(bench)
+    assert "<td class='figure'>3.1 <small>[2.0, 4.0]</small></td><td class='figure'>-</td>" in html
+    assert "over 24 concepts" in html
+    assert bench_html({"ratio": {"base": None}}) == ""
 
 
 # Blends.

@@ -1,4 +1,4 @@
-"""How good the zoo and its weight generator are, as HTML: tables and bars of what was measured."""
+"""How good the weight generator is and what a start is worth, as HTML: what was measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from initzoo.errors import InitzooError
 from initzoo.seals import DamagedFile, is_file, read_file
 from initzoo.zoo import Zoo
 
-__all__ = ["evidence_html", "read_evaluation"]
+__all__ = ["bench_html", "evidence_html", "read_figures"]
 
 _MAX_BYTES = 2**24
 _METHODS = {
@@ -28,15 +28,22 @@ _SPLITS = {
     "heldout-composed": "New combinations of known looks",
     "heldout-new": "Something new: a word, colour, strength or operator",
 }
+_BASELINES = {
+    "pix2pix_book": "pix2pix by the book",
+    "scratch_best": "the same network from the best classical initialization",
+    "base": "its base with a blank adapter",
+    "mean": "the mean of the zoo's checkpoints",
+    "nearest": "the checkpoint with the nearest wording",
+}
+_TARGETS = {"within_3db": "to within 3 dB of the best", "within_1db": "to within 1 dB"}
 _TOP_DB = 40
 """PSNR that a bar across the whole width stands for."""
 
 
-def read_evaluation(zoo: Zoo) -> dict[str, Any] | None:
-    """What `evaluation.json` of a zoo holds, or None where it has none that can be read."""
+def read_figures(zoo: Zoo, name: str) -> dict[str, Any] | None:
+    """What `evaluation.json` or `bench.json` of a zoo holds, or None where it has none that can be read."""
     try:
-        folder = zoo.generator_folder.parent
-        path = Path(folder) / "evaluation.json"
+        path = Path(zoo.generator_folder.parent) / name
         if not is_file(path):
             return None
         values = json.loads(read_file(path, max_bytes=_MAX_BYTES))
@@ -49,7 +56,7 @@ def evidence_html(evaluation: dict[str, Any] | None) -> str:
     """Tables and bars of an evaluation, or a sentence that there is none.
 
     Args:
-        evaluation: as `read_evaluation` gives it.
+        evaluation: as `read_figures` gives it.
 
     Example:
         >>> "no evaluation" in evidence_html(None)
@@ -70,6 +77,52 @@ def evidence_html(evaluation: dict[str, Any] | None) -> str:
         "is to what the look's own filter makes of the photo. More is nearer.</p>"
     )
     return legend + "".join(parts)
+
+
+def bench_html(bench: dict[str, Any] | None) -> str:
+    """How many times longer other starts train to the same quality; empty where that was not measured.
+
+    Args:
+        bench: as `read_figures` gives it.
+
+    Example:
+        >>> target = {"ratio": 7.25, "interval": [5.0, 9.0], "n_at_least": 1}
+        >>> "at least 7.2" in bench_html({"n_concepts": 24, "ratio": {"base": {"within_3db": target}}})
+        True
+        >>> bench_html(None)
+        ''
+    """
+    ratios = (bench or {}).get("ratio")
+    if not isinstance(ratios, dict):
+        return ""
+    rows = []
+    for method, name in _BASELINES.items():
+        found = ratios.get(method)
+        if isinstance(found, dict):
+            cells = "".join(
+                f"<td class='figure'>{_ratio_html(found.get(target))}</td>" for target in _TARGETS
+            )
+            rows.append(f"<tr><th scope='row'>{escape(name)}</th>{cells}</tr>")
+    if not rows:
+        return ""
+    heads = "".join(f"<th scope='col'>{title}</th>" for title in _TARGETS.values())
+    return (
+        "<h3>What a start is worth</h3><p>How many times longer training takes to the same quality from "
+        "another start than from generated weights: geometric means over "
+        f"{(bench or {}).get('n_concepts')} concepts that no training saw, with 95% intervals.</p>"
+        "<table class='evidence'><caption class='sr-only'>Times of other starts, as multiples</caption>"
+        "<thead><tr><th scope='col'>trained from</th>"
+        f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _ratio_html(found: Any) -> str:
+    if not isinstance(found, dict) or not isinstance(found.get("ratio"), int | float):
+        return "-"
+    sign = "at least " if found.get("n_at_least") else ""
+    interval = found.get("interval")
+    span = f" <small>[{interval[0]:.1f}, {interval[1]:.1f}]</small>" if isinstance(interval, list) else ""
+    return f"{sign}{found['ratio']:.1f}{span}"
 
 
 def _split_html(title: str, figures: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from initzoo.demo.answers import Answers, error_text
-from initzoo.demo.evidence import evidence_html, read_evaluation
+from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.requests import MAX_WORDS
 from initzoo.demo.studio import FORMS, Listing
 from initzoo.errors import InitzooError
@@ -62,7 +62,9 @@ def build_page(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
             with gr.Tab("How it works", id="how"):
                 n_concepts = f"{len(answers.studio.zoo.index):,}"
                 gr.Markdown(_HOW.read_text("utf-8").format(n_concepts=n_concepts))
-                gr.HTML(evidence_html(read_evaluation(answers.studio.zoo)))
+                zoo = answers.studio.zoo
+                gr.HTML(evidence_html(read_figures(zoo, "evaluation.json")))
+                gr.HTML(bench_html(read_figures(zoo, "bench.json")))
         _endpoints(answers)
     return page
 
