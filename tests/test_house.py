@@ -109,6 +109,32 @@ def test_figures_of_the_weight_generator_in_the_readme_were_measured() -> None:
     ]
 
 
+def test_figures_of_the_benchmark_in_the_readme_were_measured() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    report = json.loads((ROOT / "catalog" / "model" / "bench.json").read_bytes())
+    table = readme[readme.index("| start | ms a step") :].split("\n\n")[0].splitlines()[2:]
+    for line, (method, found) in zip(table, report["methods"].items(), strict=True):
+        wanted = [f"{1000 * found['step_seconds']:.0f}"]
+        for target in ("within_3db", "within_1db"):
+            time, ratio = found["time"][target], report["ratio"].get(method, {}).get(target)
+            sign = "≥ "
+            wanted.append(f"{sign if time['n_reached'] < report['n_concepts'] else ''}{time['seconds']:.2f}")
+            if ratio is None:
+                wanted.append("1")
+            else:
+                low, high = ratio["interval"]
+                wanted.append(
+                    f"{sign if ratio['n_at_least'] else ''}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
+                )
+        wanted.append(f"{report['final']['psnr'][method]:.1f}")
+        assert [cell.strip() for cell in line.split("|")[2:8]] == wanted
+    verdicts = readme[readme.index("| classical start |") :].split("\n\n")[0].splitlines()[2:]
+    for line, row in zip(verdicts, report["classical"], strict=True):
+        figures = [f"{psnr:.1f}" for psnr in row["psnr"].values()]
+        told = [row["name"], *figures, row["verdict"], "yes" if row["agrees"] else "no"]
+        assert [cell.strip() for cell in line.split("|")[1:-1]] == told
+
+
 def test_docstring_examples_are_tested() -> None:
     options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]
     assert "--doctest-modules" in options["addopts"]

@@ -18,6 +18,16 @@ _COLOURS = {
     "pix2pix_book": "#6e6e76",
     "unet_l1": "#b9bec7",
 }
+_NAMES = {
+    "pix2pix_book": "pix2pix by the book",
+    "unet_l1": "its U-Net, L1 alone",
+    "scratch_best": "scratch, best classical start",
+    "base": "base",
+    "mean": "mean of the zoo",
+    "nearest": "nearest checkpoint",
+    "generated": "generated",
+}
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _TARGETS = {"within_3db": "within 3 dB of the best", "within_1db": "within 1 dB of the best"}
 
 
@@ -45,7 +55,7 @@ def draw_curves(report: Mapping[str, Any]) -> bytes:
         colour = _COLOURS[method]
         lows, highs = [ends[0] for _, _, ends in points], [ends[1] for _, _, ends in points]
         axes.fill_between(places, lows, highs, color=colour, alpha=0.12, lw=0)
-        label = f"{method} ({found['start']})" if method == "scratch_best" else method
+        label = _NAMES[method] + (f" ({found['start']})" if method == "scratch_best" else "")
         axes.plot(places, [psnr for _, psnr, _ in points], "o-", color=colour, ms=3.5, lw=1.5, label=label)
     first = report["lengths"][1]
     axes.set_xscale("symlog", linthresh=first, linscale=0.35)
@@ -86,14 +96,19 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
             [row["interval"][1] - row["ratio"] for row in rows],
         ]
         colour = ("#d1495b", "#2f6db3")[number]
-        axes.barh(places, values, height * 0.92, color=colour, label=label, xerr=spans,
+        more = [value - 1 for value in values]
+        axes.barh(places, more, height * 0.92, left=1, color=colour, label=label, xerr=spans,
                   error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2})  # fmt: skip
         for place, row, value in zip(places, rows, values, strict=True):
             text = f" {'at least ' if row['n_at_least'] else ''}{value:.1f}"
             axes.text(row["interval"][1], place, text, va="center", fontsize=8, color=INK)
     axes.axvline(1, color=QUIET, lw=0.8, ls=(0, (4, 3)))
     axes.set_xscale("log")
-    axes.set_yticks(range(len(methods)), methods)
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(methods)), [_NAMES[method] for method in methods])
     axes.invert_yaxis()
     axes.set_xlabel("times the generated start's time, geometric mean over concepts", color=INK)
     dress_axes(axes, grid="x")
