@@ -37,11 +37,11 @@ class FinetuneSettings:
         bfloat16: compute in bfloat16 where torch's autocast does.
         seed: draws crops and the discriminator's first weights.
 
-    The learning rate was chosen by measuring. From starts three quarters of the way from the zoo's mean to
-    the trained adapter, 23.0 dB on average over three held-out concepts, 20 steps (80 steps) without a
-    discriminator led to 26.0 (27.5) at 5e-4, 26.3 (27.5) at 1e-3, 26.0 (27.0) at 2e-3, 25.9 (27.6) at 4e-3
-    and 20.7 (26.9) dB at 8e-3, which destroys what it is given. With a discriminator, after 40 steps on one
-    of them, 1e-3 was ahead of 4e-3 by 1.4 dB.
+    The learning rate was chosen by measuring, on four train concepts. From starts three quarters of the way
+    from the zoo's mean to the trained adapter, 29.3 dB on average, 20 steps (80 steps) without a
+    discriminator led to 33.6 (35.2) at 5e-4, 32.9 (35.1) at 1e-3, 33.3 (34.7) at 2e-3, 32.1 (34.1) at 4e-3
+    and 28.1 (33.0) dB at 8e-3, which destroys what it is given; 40 with one to 33.9 at 5e-4 and at 1e-3 and
+    33.2 at 4e-3. `initzoo bench` found 5e-4 best up to 80 steps and 1.5e-3 from 160 on: 1e-3 is in between.
 
     Raises:
         FinetuneError: a number is out of range.
