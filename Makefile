@@ -4,6 +4,8 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 export OMP_NUM_THREADS := 1
+# Where it is set, every one of the many short processes of tests and timings would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help pull test times hub-times demo demo-times demo-pictures clean
 

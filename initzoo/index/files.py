@@ -30,6 +30,7 @@ __all__ = [
     "ROWS_A_GROUP",
     "IndexTable",
     "arrow_schema",
+    "values_of",
     "write_index",
     "write_index_tables",
     "write_sorted_index",
@@ -311,9 +312,23 @@ class IndexTable:
             raise DamagedFile(f"has {len(array)} values for {n_rows} rows")
         if name not in SCORES and array.null_count:
             raise DamagedFile("has a row without a value")
-        if COLUMN_TYPES[name] == "list<string>" and array.flatten().null_count:
+        if COLUMN_TYPES[name] == "list<string>" and values_of(array).null_count:
             raise DamagedFile("has an empty prompt")
         return array
+
+
+def values_of(array: Any) -> Any:
+    """The values of an arrow list array without nulls, list after list.
+
+    `flatten` would do, but it loads all of arrow's functions: a tenth of a second at the first pull.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> values_of(pa.array([["a"], [], ["b", "c"]])[1:]).to_pylist()
+        ['b', 'c']
+    """
+    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+    return array.values.slice(first, last - first)
 
 
 def _check_ids(ids: list[str]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from initzoo.concepts import normalise_words
 from initzoo.errors import OutputError
-from initzoo.index.files import IndexTable
+from initzoo.index.files import IndexTable, values_of
 from initzoo.index.sections import (
     FileSections,
     KeySorter,
@@ -277,7 +277,7 @@ def _flat(array: Any) -> tuple[Any, NDArray[np.int64]]:
     """The texts of a column, and which row each is of."""
     if array.type.num_fields == 0:
         return array, np.arange(len(array))
-    return array.flatten(), np.repeat(np.arange(len(array)), _lengths(array))
+    return values_of(array), np.repeat(np.arange(len(array)), _lengths(array))
 
 
 def _lengths(lists: Any) -> NDArray[np.int32]:
