@@ -26,6 +26,9 @@ from initzoo.outputs import new_file
 from initzoo.recipes import JointStage, NetworkShape, Recipe
 from initzoo.zoo import Zoo
 
+needs_harvested = pytest.mark.xdist_group("harvest")
+"""One process of the tests makes the harvest that these look at, not each of them."""
+
 CONCEPTS = """
 [[concept]]
 id = "brown"
@@ -85,6 +88,7 @@ def harvested(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(folder=folder, plan=plan, report=report, stages=stages)
 
 
+@needs_harvested
 def test_harvest_makes_a_zoo_that_verifies_and_pulls(harvested):
     report = harvested.report
     assert report.n_checkpoints == 4
@@ -101,6 +105,7 @@ def test_harvest_makes_a_zoo_that_verifies_and_pulls(harvested):
     assert zoo.pull("Soft-Photo").metadata.concept == "soft"
 
 
+@needs_harvested
 def test_harvest_leaves_a_report_and_cards(harvested):
     dataset = harvested.folder / "zoo" / "dataset"
     assert json.loads((dataset / "harvest.json").read_bytes())["n_checkpoints"] == 4
@@ -111,12 +116,14 @@ def test_harvest_leaves_a_report_and_cards(harvested):
     assert "| head | 8 to 12 | 3 | 1 | 3 |" in (harvested.folder / "zoo" / "model" / "README.md").read_text()
 
 
+@needs_harvested
 def test_the_mean_of_the_fits_is_what_the_zoo_calls_its_mean(harvested):
     stored = Zoo.from_pretrained(harvested.folder / "zoo").mean_adapter_blocks()
     mean = load_file(harvested.folder / "run" / "mean.safetensors")["blocks"]
     np.testing.assert_allclose(mean, stored, atol=2e-3)
 
 
+@needs_harvested
 def test_evaluate_measures_again_what_the_index_says(harvested):
     zoo = Zoo.from_pretrained(harvested.folder / "zoo")
     scores = evaluate_zoo(zoo, split="train", n_workers=1)
@@ -128,6 +135,7 @@ def test_evaluate_measures_again_what_the_index_says(harvested):
         assert one.untouched.psnr == pytest.approx(row.psnr_untouched, abs=0.01)
 
 
+@needs_harvested
 def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested, tmp_path):
     folder, plan = harvested.folder, harvested.plan
     with pytest.raises(OutputError, match="holds a zoo already"):
@@ -148,6 +156,7 @@ def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts
     assert not list((tmp_path / "zoo").rglob("*.*"))
 
 
+@needs_harvested
 def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch):
     """A kill leaves what was written before it: stop after each write in turn, then go on."""
     from initzoo import outputs
@@ -256,6 +265,7 @@ def harvest_killed(
             shutil.rmtree(out)
 
 
+@needs_harvested
 def test_a_killed_harvest_of_one_process_ends_with_the_bytes_of_an_undisturbed_one_of_two(
     harvested, concepts_path, tmp_path
 ):
@@ -264,6 +274,7 @@ def test_a_killed_harvest_of_one_process_ends_with_the_bytes_of_an_undisturbed_o
 
 
 @pytest.mark.slow
+@needs_harvested
 def test_a_harvest_killed_twenty_times_ends_with_the_bytes_of_an_undisturbed_one(
     harvested, concepts_path, tmp_path
 ):
