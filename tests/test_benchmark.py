@@ -221,7 +221,7 @@ def test_the_report_has_what_is_promised(zoo, settings, tmp_path):
     assert report["n_concepts"] == 2
     assert set(report["ratio"]) == {"pix2pix_book", "scratch_best", "base", "mean", "nearest"}
     for found in report["ratio"].values():
-        for target in ("within_3db", "within_1db"):
+        for target in ("within_3db", "within_1db", "its_best"):
             low, high = found[target]["interval"]
             assert 0 < low <= found[target]["ratio"] <= high
     assert set(report["methods"]["generated"]["psnr"]) == {"0", "2", "4"}
@@ -234,6 +234,27 @@ def test_the_report_has_what_is_promised(zoo, settings, tmp_path):
     assert any(line.startswith("pix2pix_book      659.8   15.2") for line in lines)
     assert any(line.startswith("lost within 3 dB") for line in lines)
     assert draw_curves(report)[1:4] == draw_ratios(report)[1:4] == b"PNG"
+
+
+def test_the_best_of_a_baseline_is_a_target_that_it_always_reaches(zoo, settings, tmp_path):
+    report = run_benchmark(zoo, settings, tmp_path / "run").report
+    for method, found in report["ratio"].items():
+        assert found["its_best"]["n_at_least"] == 0
+        for row, ratio in zip(report["concepts"], found["its_best"]["ratios"], strict=True):
+            curves = {
+                name: [Rung(n, psnr, 0.0) for n, psnr in zip(report["lengths"], psnrs, strict=True)]
+                for name, psnrs in row["psnr"].items()
+            }
+            best = max(rung.psnr for rung in curves[method] if rung.psnr is not None)
+            reached = time_to(curves["generated"], best)
+            steps = reached.n_steps * (1 if reached.is_reached else 2)
+            n_steps = {method: time_to(curves[method], best).n_steps, "generated": reached.n_steps}
+            seconds = {
+                name: report["methods"][name]["start_seconds"] + n * report["methods"][name]["step_seconds"]
+                for name, n in n_steps.items()
+            }
+            wanted = seconds[method] / (seconds["generated"] * steps / reached.n_steps)
+            assert ratio == pytest.approx(wanted, rel=0.01)
 
 
 def test_other_settings_do_not_mix(zoo, settings, tmp_path):

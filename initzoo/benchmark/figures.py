@@ -29,6 +29,8 @@ _NAMES = {
 }
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _TARGETS = {"within_3db": "within 3 dB of the best", "within_1db": "within 1 dB of the best"}
+_RATIOS = {**_TARGETS, "its_best": "to the best that it reaches itself"}
+_RATIO_COLOURS = ("#d1495b", "#2f6db3", "#b9bec7")
 
 
 def draw_curves(report: Mapping[str, Any]) -> bytes:
@@ -84,18 +86,18 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
     if not report["ratio"]:
         raise ValueError("a benchmark without the generated start has no ratios")
     methods = list(report["ratio"])
-    figure = new_figure(7.2, 0.9 + 0.6 * len(methods))
+    figure = new_figure(7.2, 0.9 + 0.75 * len(methods))
     axes = figure.add_subplot()
-    height = 0.38
-    for number, (target, label) in enumerate(_TARGETS.items()):
+    height = 0.27
+    for number, (target, label) in enumerate(_RATIOS.items()):
         rows = [report["ratio"][method][target] for method in methods]
-        places = [place + (number - 0.5) * height for place in range(len(methods))]
+        places = [place + (number - 1) * height for place in range(len(methods))]
         values = [row["ratio"] for row in rows]
         spans = [
             [row["ratio"] - row["interval"][0] for row in rows],
             [row["interval"][1] - row["ratio"] for row in rows],
         ]
-        colour = ("#d1495b", "#2f6db3")[number]
+        colour = _RATIO_COLOURS[number]
         more = [value - 1 for value in values]
         axes.barh(places, more, height * 0.92, left=1, color=colour, label=label, xerr=spans,
                   error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2})  # fmt: skip
@@ -105,6 +107,7 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
     axes.axvline(1, color=QUIET, lw=0.8, ls=(0, (4, 3)))
     axes.set_xscale("log")
     low, high = axes.get_xlim()
+    axes.set_xlim(low, 1.5 * high)
     ticks = [tick for tick in _TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
@@ -140,23 +143,18 @@ def _head(report: Mapping[str, Any]) -> list[str]:
 
 def _times(report: Mapping[str, Any]) -> list[str]:
     title = f"{'method':14} {'paper s':>8} {'ratio':>6} | {'ms/step':>8} {'s to 3 dB':>10} {'ratio':>22}"
-    lines = [title + f" {'s to 1 dB':>10} {'ratio':>22} {'final dB':>9}"]
+    lines = [title + f" {'s to 1 dB':>10} {'ratio':>22} {'ratio to its best':>22} {'final dB':>9}"]
     fastest = report["paper"].get("generated", {}).get("seconds")
     for method, found in report["methods"].items():
         paper = report["paper"].get(method, {}).get("seconds")
         line = f"{method:14} {_cell(paper, '.1f'):>8} {_cell(paper and paper / fastest, '.1f'):>6} | "
         line += f"{1000 * found['step_seconds']:8.1f}"
         for target in _TARGETS:
-            ratio = report["ratio"].get(method, {}).get(target)
-            cell = "-"
-            if ratio:
-                low, high = ratio["interval"]
-                sign = ">=" if ratio["n_at_least"] else ""
-                cell = f"{sign}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
             time = found["time"][target]
             sign = ">=" if time["n_reached"] < report["n_concepts"] else ""
             seconds = f"{sign}{time['seconds']:.2f}"
-            line += f" {seconds:>10} {cell:>22}"
+            line += f" {seconds:>10} {_ratio_cell(report, method, target):>22}"
+        line += f" {_ratio_cell(report, method, 'its_best'):>22}"
         final = report["final"]["psnr"][method]
         lines.append(line + f" {_cell(final, '.2f'):>9}")
     return lines
@@ -184,6 +182,14 @@ def _losses(report: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"lost {label}: {', '.join(lost) or 'none'}")
     return lines
+
+
+def _ratio_cell(report: Mapping[str, Any], method: str, target: str) -> str:
+    ratio = report["ratio"].get(method, {}).get(target)
+    if ratio is None:
+        return "-"
+    low, high = ratio["interval"]
+    return f"{'>=' if ratio['n_at_least'] else ''}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _cell(value: float | None, form: str) -> str:
