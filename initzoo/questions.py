@@ -9,19 +9,25 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.concepts import Concept
+from initzoo.concepts import HELD_OUT, Concept
 from initzoo.errors import InvalidZoo
 from initzoo.evaluation import parse_teacher
 from initzoo.teachers import Step
 from initzoo.zoo import Zoo
 
-__all__ = ["OWN_CONCEPTS", "UNSEEN_WORDINGS", "Question", "ask_about_concepts", "ask_about_zoo"]
+__all__ = [
+    "ASKED_SPLITS",
+    "OWN_CONCEPTS",
+    "UNSEEN_WORDINGS",
+    "Question",
+    "ask_about_concepts",
+    "ask_about_zoo",
+]
 
 UNSEEN_WORDINGS = "train-unseen-wordings"
 OWN_CONCEPTS = "own-concepts"
+ASKED_SPLITS = (*HELD_OUT, UNSEEN_WORDINGS)
 T = TypeVar("T")
-
-SPLITS = ("heldout-composed", "heldout-new", UNSEEN_WORDINGS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +37,7 @@ class Question:
     Args:
         concept_id: of the concept.
         title: its plain name.
-        split: one of `SPLITS`, or `OWN_CONCEPTS`.
+        split: one of `ASKED_SPLITS`, or `OWN_CONCEPTS`.
         family: of the concept.
         novelty: what is new in it, for `heldout-new`.
         teacher: makes its pairs.
@@ -80,7 +86,7 @@ def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None
         InvalidZoo: nothing can be asked, or the zoo is damaged.
     """
     questions = []
-    for split in SPLITS:
+    for split in ASKED_SPLITS:
         is_train = split == UNSEEN_WORDINGS
         rows = zoo.index.rows(split="train" if is_train else split)
         rows = [row for row in rows if row.test_prompts or not is_train]

@@ -9,9 +9,10 @@ import numpy as np
 
 from initzoo.benchmark.jobs import Job, Outcome
 from initzoo.benchmark.settings import SCRATCH, BenchmarkSettings
+from initzoo.concepts import HELD_OUT
 from initzoo.errors import BenchmarkError, InvalidZoo
 from initzoo.initializations import FROM_ZOO
-from initzoo.questions import SPLITS, Question, ask_about_zoo
+from initzoo.questions import Question, ask_about_zoo
 from initzoo.zoo import Zoo
 
 __all__ = ["Tuned", "choose_concepts", "tune"]
@@ -50,7 +51,7 @@ def choose_concepts(zoo: Zoo, *, n_tuning: int, n_measured: int) -> tuple[list[Q
     Raises:
         InvalidZoo: the zoo has no more held-out concepts than are needed for tuning.
     """
-    held_out = [question for question in ask_about_zoo(zoo) if question.split in SPLITS[:2]]
+    held_out = [question for question in ask_about_zoo(zoo) if question.split in HELD_OUT]
     families: dict[str, list[Question]] = {}
     for question in held_out:
         families.setdefault(question.family, []).append(question)

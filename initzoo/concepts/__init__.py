@@ -1,6 +1,7 @@
 """Concepts: image edits with their words, and the catalog that lists them."""
 
 from initzoo.concepts.concept import (
+    HELD_OUT,
     NOVELTIES,
     SPLITS,
     Concept,
@@ -14,6 +15,7 @@ from initzoo.concepts.concept import (
 from initzoo.concepts.files import catalog_folder, load_concepts, load_practice
 
 __all__ = [
+    "HELD_OUT",
     "NOVELTIES",
     "SPLITS",
     "Concept",

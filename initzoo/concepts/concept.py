@@ -12,7 +12,8 @@ from functools import lru_cache
 from initzoo.errors import InvalidConcepts, UnknownConcept
 from initzoo.teachers import FAMILIES, OPERATORS, Step
 
-SPLITS = ("train", "heldout-composed", "heldout-new")
+HELD_OUT = ("heldout-composed", "heldout-new")
+SPLITS = ("train", *HELD_OUT)
 """Taught; a new combination of taught parts; or something that no taught concept has."""
 
 NOVELTIES = ("", "word", "strength", "colour", "operator")

@@ -34,7 +34,7 @@ from initzoo.baselines import (
     tune_neighbours,
 )
 from initzoo.calibration import Calibration, PsnrRanges, calibrate
-from initzoo.concepts import Concept
+from initzoo.concepts import HELD_OUT, Concept
 from initzoo.errors import InvalidGenerator
 from initzoo.generator_evaluation.figures import Point, draw_questions, draw_scatter
 from initzoo.generator_evaluation.measuring import Job, Measured, measure
@@ -48,8 +48,8 @@ from initzoo.generator_evaluation.statistics import summarise
 from initzoo.machines import describe_machine
 from initzoo.photos import PhotoSource
 from initzoo.questions import (
+    ASKED_SPLITS,
     OWN_CONCEPTS,
-    SPLITS,
     UNSEEN_WORDINGS,
     Question,
     ask_about_concepts,
@@ -185,7 +185,7 @@ def evaluate_generator(
     measured = _measure(zoo, questions, answers, settings, report)
     by_split = {
         split: [one for one in measured if questions[one.question].split == split]
-        for split in (*SPLITS, OWN_CONCEPTS)
+        for split in (*ASKED_SPLITS, OWN_CONCEPTS)
     }
     sections = {split: _section(own, questions, settings) for split, own in by_split.items() if own}
     memorisation = _memorisation(zoo, taught, questions, answers, settings, report)
@@ -391,7 +391,7 @@ def _calibrated(
 ) -> PsnrRanges | None:
     """Ranges from the held-out concepts; None when there are too few to halve, or nothing to compare with."""
     concepts = [questions[one.question].concept_id for one in measured for _ in one.scores["generated"]]
-    held_out = [number for number, point in enumerate(points) if point.split in SPLITS[:2]]
+    held_out = [number for number, point in enumerate(points) if point.split in HELD_OUT]
     near = [point.distance for point in points if point.split in ("heldout-composed", UNSEEN_WORDINGS)]
     shuffled = [score.psnr for one in measured for score in one.scores.get("shuffled", [])]
     if len({concepts[number] for number in held_out}) < 4 or not near or not shuffled:

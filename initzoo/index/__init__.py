@@ -2,11 +2,10 @@
 
 from initzoo.index.checkpoints import Index
 from initzoo.index.files import write_index, write_index_tables, write_sorted_index
-from initzoo.index.rows import SCORES, SPLITS, IndexRow, Match
+from initzoo.index.rows import SCORES, IndexRow, Match
 
 __all__ = [
     "SCORES",
-    "SPLITS",
     "Index",
     "IndexRow",
     "Match",

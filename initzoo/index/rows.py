@@ -6,11 +6,11 @@ import math
 import re
 from dataclasses import dataclass, fields
 
+from initzoo.concepts import SPLITS
 from initzoo.shards import CONCEPT_ID
 
-__all__ = ["COLUMN_TYPES", "MAX_WORDING", "SCORES", "SPLITS", "IndexRow", "Match", "problem_of"]
+__all__ = ["COLUMN_TYPES", "MAX_WORDING", "SCORES", "IndexRow", "Match", "problem_of"]
 
-SPLITS = ("train", "heldout-composed", "heldout-new")
 MAX_WORDING = 1000
 """Letters that a wording may have."""
 _MAX_WORDINGS = 1000
@@ -30,7 +30,7 @@ class IndexRow:
         prompts: wordings that training saw; the first is the concept's plain name.
         test_prompts: wordings that training never saw.
         family: e.g. `colour` or `restoration`.
-        split: one of `SPLITS`.
+        split: `train`, `heldout-composed` or `heldout-new`.
         novelty: for `heldout-new`, what is new: words, strength, colour or operator.
         teacher: the teacher's steps as JSON.
         recipe: name of the recipe.
