@@ -21,7 +21,15 @@ from initzoo.weight_generator import WeightGenerator
 from initzoo.words import TokenVectors
 from initzoo.zoo import Zoo
 
-__all__ = ["CLASSICAL", "FROM_ZOO", "INITIALIZATIONS", "Initializer", "check_initialization", "initialise"]
+__all__ = [
+    "CLASSICAL",
+    "FROM_ZOO",
+    "INITIALIZATIONS",
+    "NEED_WORDS",
+    "Initializer",
+    "check_initialization",
+    "initialise",
+]
 
 INITIALIZATIONS = {
     "zeros": "all weights zero",
@@ -52,7 +60,9 @@ FROM_ZOO = ("base", "mean", "nearest", "generated")
 CLASSICAL = tuple(name for name in INITIALIZATIONS if name not in FROM_ZOO)
 """Those that need nothing but the network."""
 
-_NEED_WORDS = ("nearest", "generated")
+NEED_WORDS = ("nearest", "generated")
+"""Those of `FROM_ZOO` that depend on the words, through the vectors that the weight generator ships."""
+
 _SIZE = 0.02
 
 _FILLS: dict[str, Callable[[Tensor], object]] = {
@@ -153,7 +163,7 @@ class Initializer:
             InvalidZoo, ChecksumMismatch: the zoo is damaged.
         """
         check_initialization(name)
-        if name in _NEED_WORDS and not words.strip():
+        if name in NEED_WORDS and not words.strip():
             raise InvalidWords(f"initialization '{name}' needs words, e.g. --words \"faded teal\"")
         from_zoo: dict[str, Callable[[], Pix2Pix]] = {
             "base": lambda: self._from_base(self.zoo.base()),

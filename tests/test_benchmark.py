@@ -12,7 +12,7 @@ from torch import nn
 from zoo_fixtures import make_zoo
 
 import initzoo.benchmark.jobs as jobs_module
-from initzoo.benchmark import BenchmarkSettings, choose_concepts, quick_benchmark, run_benchmark
+from initzoo.benchmark import QUICK, BenchmarkSettings, choose_concepts, run_benchmark
 from initzoo.benchmark.figures import draw_curves, draw_ratios, tables
 from initzoo.benchmark.jobs import Job, Outcome, edit_in_tiles
 from initzoo.benchmark.ladder import Reached, Rung, compare, median_seconds, time_to
@@ -20,6 +20,7 @@ from initzoo.benchmark.tuning import tune
 from initzoo.cli.main import main
 from initzoo.diagnosis import VERDICTS
 from initzoo.errors import BenchmarkError, InvalidGenerator, InvalidZoo, OutputError
+from initzoo.images import IMAGE_SUFFIXES, read_image, write_image
 from initzoo.photos import PhotoSource
 from initzoo.questions import ask_about_concepts
 from initzoo.resampling import Resampling
@@ -39,16 +40,18 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture
 def settings(photo_folder):
-    quick = quick_benchmark(BenchmarkSettings(photos=PhotoSource(photo_folder), resampling=HOW, crop_size=32))
-    return replace(
-        quick,
-        lengths=(0, 2, 4),
-        classical_lengths=(2,),
-        classical=("zeros", "he_normal"),
-        n_photos=2,
-        unet_width=2,
-        batch_size=1,
-    )
+    changes = {
+        "photos": PhotoSource(photo_folder),
+        "resampling": HOW,
+        "crop_size": 32,
+        "lengths": (0, 2, 4),
+        "classical_lengths": (2,),
+        "classical": ("zeros", "he_normal"),
+        "n_photos": 2,
+        "unet_width": 2,
+        "batch_size": 1,
+    }
+    return BenchmarkSettings(**QUICK | changes)
 
 
 # Ladders.
@@ -116,6 +119,9 @@ def test_the_book_is_kept():
         ({"methods": ("other",)}, "methods: other given. Take some of: pix2pix_book"),
         ({"classical": ()}, "classical: none given"),
         ({"n_tuning": 0}, "at least 1"),
+        ({"rates": ()}, "rates must be positive numbers, found none"),
+        ({"unet_rates": (1e-3, float("nan"))}, "unet_rates must be positive numbers, found 0.001, nan"),
+        ({"classical_lengths": (0,)}, "classical_lengths: 0 given. Take some of: 5, 10"),
     ],
 )
 def test_wrong_settings_are_refused(changes, said):
@@ -159,6 +165,35 @@ def test_rates_are_the_best_on_average_and_no_diverging_one(zoo, settings):
     assert (tuned.start_of("scratch_best"), tuned.start_of("pix2pix_book")) == ("he_normal", "")
     with pytest.raises(BenchmarkError, match="diverged at every rate"):
         tune(replace(settings, rates=(3.0,)), tuning, run)
+
+
+def test_rates_of_neighbouring_schedules_are_heard(zoo, settings):
+    """What chance makes best at one length alone is not taken; a rate that diverges there never is."""
+    tuning, _ = choose_concepts(zoo, n_tuning=1, n_measured=1)
+    settings = replace(
+        settings, methods=("base",), lengths=(0, 10, 20, 40), classical_lengths=(), rates=(1.0, 2.0, 3.0)
+    )
+    quality = {
+        10: {1.0: 20.0, 2.0: 21.0, 3.0: 18.0},
+        20: {1.0: 25.2, 2.0: 25.0, 3.0: 24.0},
+        40: {1.0: 26.0, 2.0: 28.0, 3.0: None},
+    }
+
+    def run(stage, jobs):
+        return {job: Outcome(quality[job.n_steps][job.rate], 0.5, 1.0, 0.0) for job in jobs}
+
+    assert tune(settings, tuning, run).rates == {"base": {10: 2.0, 20: 2.0, 40: 2.0}}
+    quality[20][2.0] = None
+    assert tune(settings, tuning, run).rates["base"][20] == 1.0
+
+
+def test_steps_of_one_network_share_their_time(zoo, settings, tmp_path):
+    report = run_benchmark(zoo, settings, tmp_path / "run").report
+    alike = {found["step_seconds"] for name, found in report["methods"].items() if name != "pix2pix_book"}
+    assert len(alike) == 1
+    assert report["methods"]["scratch_best"]["loading_seconds"] == 0.0
+    for found in report["ratio"].values():
+        assert found["within_3db_with_loading"]["ratio_steps"] == found["within_3db"]["ratio_steps"]
 
 
 def test_tiles_are_edited_alike_and_put_back():
@@ -262,11 +297,18 @@ def test_other_settings_do_not_mix(zoo, settings, tmp_path):
     run_benchmark(zoo, few, tmp_path / "run")
     with pytest.raises(OutputError, match="unfinished benchmark with other settings"):
         run_benchmark(zoo, replace(few, seed=1), tmp_path / "run")
+    others = shutil.copytree(few.photos.folder, tmp_path / "other photos")
+    few = replace(few, photos=PhotoSource(others))
+    run_benchmark(zoo, few, tmp_path / "other run")
+    first = sorted(path for path in others.rglob("*") if path.suffix in IMAGE_SUFFIXES)[0]
+    write_image(first, 255 - read_image(first), force=True)
+    with pytest.raises(OutputError, match=r"other settings \(photos_sha256"):
+        run_benchmark(zoo, few, tmp_path / "other run")
 
 
 def test_runs_serve_other_benchmarks_but_not_another_weight_generator(zoo, settings, tmp_path):
     folder = shutil.copytree(zoo.files.folder, tmp_path / "zoo")
-    few = replace(settings, methods=("base", "generated"), lengths=(0, 2))
+    few = replace(settings, methods=("base", "nearest", "generated"), lengths=(0, 2))
 
     def kept():
         return {path: path.read_bytes() for path in (tmp_path / "run" / "runs").rglob("*.json")}
@@ -280,7 +322,7 @@ def test_runs_serve_other_benchmarks_but_not_another_weight_generator(zoo, setti
     report = run_benchmark(Zoo.from_pretrained(folder), few, tmp_path / "run").report
     more = {path.name for path in kept().keys() - before.keys()}
     assert before.items() < kept().items()
-    assert {name.split("-")[0] for name in more} == {"generated"}
+    assert {name.split("-")[0] for name in more} == {"generated", "nearest"}
     assert {name.split("-")[1] for name in more} == {report["generator_sha256"][:8]}
 
 
@@ -325,6 +367,10 @@ def test_command_writes_report_and_plots(zoo, photo_folder, tmp_path):
         "curves.png",
         "ratios.png",
     }
+    alone = CliRunner().invoke(main, [*words, "--force", "--methods", "generated", "--lengths", "0,5"])
+    assert alone.exit_code == 0, alone.output
+    assert json.loads((tmp_path / "bench" / "bench.json").read_bytes())["lengths"] == [0, 5]
+    assert not (tmp_path / "bench" / "ratios.png").exists()
     again = CliRunner().invoke(main, words)
     assert (again.exit_code, again.stderr.count("\n")) == (1, 1)
     wrong = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "b"), "--methods", "best"])

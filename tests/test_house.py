@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from initzoo.benchmark.ladder import bound_of
 from initzoo.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
@@ -115,19 +116,17 @@ def test_figures_of_the_benchmark_in_the_readme_were_measured() -> None:
     table = readme[readme.index("| start | ms a step") :].split("\n\n")[0].splitlines()[2:]
     for line, (method, found) in zip(table, report["methods"].items(), strict=True):
         wanted = [f"{1000 * found['step_seconds']:.0f}"]
-        sign = "≥ "
         for target in ("within_3db", "within_1db", "its_best"):
             time, ratio = found["time"].get(target), report["ratio"].get(method, {}).get(target)
             if time is not None:
                 is_partly = time["n_reached"] < report["n_concepts"]
-                wanted.append(f"{sign if is_partly else ''}{time['seconds']:.2f}")
+                wanted.append(f"{'≥ ' if is_partly else ''}{time['seconds']:.2f}")
             if ratio is None:
                 wanted.append("1")
             else:
                 low, high = ratio["interval"]
-                wanted.append(
-                    f"{sign if ratio['n_at_least'] else ''}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
-                )
+                sign = {"at least": "≥ ", "about": "≈ ", "": ""}[bound_of(ratio)]
+                wanted.append(f"{sign}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]")
         wanted.append(f"{report['final']['psnr'][method]:.1f}")
         assert [cell.strip() for cell in line.split("|")[2:9]] == wanted
     verdicts = readme[readme.index("| classical start |") :].split("\n\n")[0].splitlines()[2:]

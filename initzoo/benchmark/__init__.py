@@ -7,14 +7,18 @@ file in the run folder, so that a benchmark may be killed at any moment and go o
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from initzoo import __version__
 from initzoo.benchmark.jobs import Job, Outcome, run_jobs
 from initzoo.benchmark.report import Benchmark, report_of
-from initzoo.benchmark.settings import METHODS, OURS, BenchmarkSettings, quick_benchmark
+from initzoo.benchmark.settings import METHODS, OURS, QUICK, BenchmarkSettings
 from initzoo.benchmark.tuning import Tuned, choose_concepts, tune
 from initzoo.initializations import FROM_ZOO, Initializer
+from initzoo.machines import choose_device
 from initzoo.photos import load_photos
 from initzoo.questions import Question
 from initzoo.run_folders import StageClock, claim_run_folder
@@ -23,10 +27,10 @@ from initzoo.zoo import Zoo
 __all__ = [
     "METHODS",
     "OURS",
+    "QUICK",
     "Benchmark",
     "BenchmarkSettings",
     "choose_concepts",
-    "quick_benchmark",
     "run_benchmark",
 ]
 
@@ -67,7 +71,12 @@ def run_benchmark(
     measured = list(concepts or measured)
     questions = [*tuning, *measured]
     _check_ready(zoo, settings, questions)
-    told = {"zoo": zoo.revision, **settings.decides_a_run()}
+    told = {
+        "zoo": zoo.revision,
+        "initzoo": __version__,
+        "photos_sha256": _digest_of_photos(settings),
+        **settings.decides_a_run(),
+    }
     claim_run_folder(run_folder, told, kind="benchmark", force=force)
     clock = StageClock(run_folder, settings.n_workers)
 
@@ -82,7 +91,8 @@ def run_benchmark(
     tuned = tune(settings, tuning, run)
     outcomes = run("measure", _measuring_jobs(settings, measured, len(tuning), tuned))
     clock.add("report", save=True)
-    return report_of(zoo, settings, measured, tuned, outcomes, seconds=clock.seconds)
+    loading = _loading_seconds(zoo, settings, measured[0])
+    return report_of(zoo, settings, measured, tuned, outcomes, loading=loading, seconds=clock.seconds)
 
 
 def _measuring_jobs(
@@ -106,6 +116,7 @@ def _measuring_jobs(
 
 def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Question]) -> None:
     """Hours of running should not end at a start that cannot be made."""
+    choose_device(settings.device)
     for split in ("train", "score"):
         load_photos(settings.photos.folder, split=split)
     starts = Initializer(zoo)
@@ -113,3 +124,27 @@ def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Ques
         if method in FROM_ZOO:
             for question in questions:
                 starts.network(method, words=question.words[0], seed=settings.seed)
+
+
+def _digest_of_photos(settings: BenchmarkSettings) -> str:
+    """Sixty-four hex digits that change when a photo does: its folder may hold others by then."""
+    digest = hashlib.sha256()
+    for photo in (*load_photos(settings.photos.folder, split="train"), *settings.photos.load()):
+        digest.update(f"{photo.pixels.shape} ".encode() + photo.pixels.tobytes())
+    return digest.hexdigest()
+
+
+def _loading_seconds(zoo: Zoo, settings: BenchmarkSettings, question: Question) -> dict[str, float]:
+    """What the first weights of a process take of a core beyond those of a later one, by method."""
+    found = {}
+    for method in settings.methods:
+        if method not in FROM_ZOO:
+            found[method] = 0.0
+            continue
+        starts, spent = Initializer(Zoo(zoo.files)), []
+        for _ in range(2):
+            began = time.process_time()
+            starts.network(method, words=question.words[0], seed=settings.seed)
+            spent.append(time.process_time() - began)
+        found[method] = round(max(0.0, spent[0] - spent[1]), 4)
+    return found

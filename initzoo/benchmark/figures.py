@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from initzoo.benchmark.ladder import bound_of
 from initzoo.plots import INK, QUIET, dress_axes, encode_figure, new_figure
 
 __all__ = ["draw_curves", "draw_ratios", "tables"]
@@ -102,7 +103,7 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
         axes.barh(places, more, height * 0.92, left=1, color=colour, label=label, xerr=spans,
                   error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2})  # fmt: skip
         for place, row, value in zip(places, rows, values, strict=True):
-            text = f" {'at least ' if row['n_at_least'] else ''}{value:.1f}"
+            text = f" {bound_of(row)} {value:.1f}".replace("  ", " ")
             axes.text(row["interval"][1], place, text, va="center", fontsize=8, color=INK)
     axes.axvline(1, color=QUIET, lw=0.8, ls=(0, (4, 3)))
     axes.set_xscale("log")
@@ -189,7 +190,8 @@ def _ratio_cell(report: Mapping[str, Any], method: str, target: str) -> str:
     if ratio is None:
         return "-"
     low, high = ratio["interval"]
-    return f"{'>=' if ratio['n_at_least'] else ''}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
+    sign = {"at least": ">=", "about": "~", "": ""}[bound_of(ratio)]
+    return f"{sign}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _cell(value: float | None, form: str) -> str:

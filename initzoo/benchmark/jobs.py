@@ -23,7 +23,7 @@ from initzoo.benchmark.settings import BenchmarkSettings
 from initzoo.errors import BenchmarkError, WorkerDied
 from initzoo.finetuning import Trainer, draw_batch
 from initzoo.generator_files import read_generator_files
-from initzoo.initializations import Initializer
+from initzoo.initializations import NEED_WORDS, Initializer
 from initzoo.machines import choose_device, repeatable
 from initzoo.networks.book import UNet, initialise_by_the_book
 from initzoo.outputs import write_bytes
@@ -92,7 +92,9 @@ class _Places:
 
     def of(self, job: Job) -> Path:
         """The file of a run's outcome."""
-        kind = f"{job.start}-{self._generator}" if job.start == "generated" else job.start or job.method
+        kind = job.start or job.method
+        if kind in NEED_WORDS:
+            kind += f"-{self._generator}"
         name = f"{kind}-{job.n_steps}-{job.rate:g}.json"
         return self._folder / "runs" / self._asked[job.question] / name
 

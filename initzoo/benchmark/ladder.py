@@ -10,7 +10,7 @@ import numpy as np
 
 from initzoo.resampling import Resampling, bootstrap_means, interval
 
-__all__ = ["Curve", "Reached", "Rung", "compare", "time_to"]
+__all__ = ["Curve", "Reached", "Rung", "bound_of", "compare", "time_to"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def compare(
     """How many times longer another method takes: geometric means over concepts.
 
     Where the other method reaches the target with none of its schedules, its longest one is taken: the
-    ratio is at least that. Where ours does not, twice its longest is taken, as if the next one did.
+    ratio is at least that. Where ours does not, twice its longest is taken, as if the next one did: then it
+    is about that, and not a bound.
 
     Args:
         ours: a curve a concept.
@@ -122,6 +123,18 @@ def compare(
         "n_not_reached": n_not_reached,
         "ratios": [round(float(value), 4) for value in np.exp(logs[0])],
     }
+
+
+def bound_of(ratio: Mapping[str, Any]) -> str:
+    """How a ratio is to be read: `at least`, `about` where the generated start was guessed, or as it is.
+
+    Example:
+        >>> bound_of({"n_at_least": 3, "n_not_reached": 0}), bound_of({"n_at_least": 3, "n_not_reached": 1})
+        ('at least', 'about')
+    """
+    if ratio["n_not_reached"]:
+        return "about"
+    return "at least" if ratio["n_at_least"] else ""
 
 
 def median_seconds(curves: Mapping[int, Sequence[float]]) -> float:

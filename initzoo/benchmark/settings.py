@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from initzoo.initializations import CLASSICAL
 from initzoo.photos import PhotoSource
 from initzoo.resampling import Resampling
 
-__all__ = ["BOOK", "METHODS", "OURS", "SCRATCH", "BenchmarkSettings", "quick_benchmark"]
+__all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]
 
 BOOK, SCRATCH, OURS = "pix2pix_book", "scratch_best", "generated"
 
@@ -49,7 +50,8 @@ class BenchmarkSettings:
             160 steps, scratch did best at 2e-3, 4e-3 and 8e-3, and a good start at 5e-4, 5e-4 and 2e-3.
         unet_rates: the same for the U-Net: the book's own, and two that did better there in few steps.
         classical: initializations that compete to be `scratch_best`.
-        classical_lengths: schedules that they compete on, of `lengths`.
+        classical_lengths: schedules that they compete on, of `lengths`; none for 20 and 160, or for
+            the longest where neither is there.
         n_concepts: held-out concepts that are measured.
         n_tuning: held-out concepts that rates are chosen on.
         photos: teachers see those of split `train`, varied; scores are of split `score`.
@@ -77,7 +79,7 @@ class BenchmarkSettings:
     rates: tuple[float, ...] = (1.5e-4, 5e-4, 1.5e-3, 4e-3, 8e-3)
     unet_rates: tuple[float, ...] = (2e-4, 2e-3, 6e-3)
     classical: tuple[str, ...] = CLASSICAL
-    classical_lengths: tuple[int, ...] = (20, 160)
+    classical_lengths: tuple[int, ...] = ()
     n_concepts: int = 24
     n_tuning: int = 6
     photos: PhotoSource = field(default_factory=PhotoSource)
@@ -95,15 +97,23 @@ class BenchmarkSettings:
             raise BenchmarkError(f"crop_size must be 32, 64, 128 or 256, found {self.crop_size}.")
         if self.lengths[:1] != (0,) or list(self.lengths) != sorted({*self.lengths}) or len(self.lengths) < 2:
             raise BenchmarkError(f"lengths must ascend from 0, found {', '.join(map(str, self.lengths))}.")
+        if not self.classical_lengths:
+            usual = tuple(n_steps for n_steps in (20, 160) if n_steps in self.lengths)
+            object.__setattr__(self, "classical_lengths", usual or self.lengths[-1:])
         for name, known in (
             ("methods", METHODS),
             ("classical", CLASSICAL),
-            ("classical_lengths", self.lengths),
+            ("classical_lengths", self.lengths[1:]),
         ):
             odd = [one for one in getattr(self, name) if one not in known]
             if odd or not getattr(self, name):
                 told = ", ".join(map(str, known))
                 raise BenchmarkError(f"{name}: {odd[0] if odd else 'none'} given. Take some of: {told}")
+        for name in ("rates", "unet_rates"):
+            grid = getattr(self, name)
+            if not grid or not all(0 < rate < math.inf for rate in grid):
+                shown = ", ".join(f"{rate:g}" for rate in grid) or "none"
+                raise BenchmarkError(f"{name} must be positive numbers, found {shown}.")
         if min(self.n_concepts, self.n_tuning, self.n_photos, self.batch_size, self.n_workers) < 1:
             raise BenchmarkError("counts must be at least 1.")
 
@@ -150,16 +160,13 @@ class BenchmarkSettings:
         return {name: values[name] for name in _DECIDE_A_RUN}
 
 
-def quick_benchmark(settings: BenchmarkSettings) -> BenchmarkSettings:
-    """The same with hardly any work: to see that everything runs. Its figures say nothing."""
-    return replace(
-        settings,
-        lengths=(0, 5, 10, 20),
-        rates=(1e-3, 4e-3),
-        unet_rates=(2e-4,),
-        classical_lengths=(10,),
-        n_concepts=min(2, settings.n_concepts),
-        n_tuning=1,
-        n_photos=4,
-        unet_width=8,
-    )
+QUICK: dict[str, Any] = {
+    "lengths": (0, 5, 10, 20),
+    "rates": (1e-3, 4e-3),
+    "unet_rates": (2e-4,),
+    "n_concepts": 2,
+    "n_tuning": 1,
+    "n_photos": 4,
+    "unet_width": 8,
+}
+"""Settings with hardly any work: to see that everything runs. What comes of them says nothing."""

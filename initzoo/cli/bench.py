@@ -39,7 +39,9 @@ class _Numbers(click.ParamType):
 @zoo_option
 @click.option("--out", "-o", type=_PATH, required=True, help=f"Folder for {', '.join(_OUTPUTS)}.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
-@click.option("--quick", is_flag=True, help="Hardly any work: to see that everything runs.")
+@click.option(
+    "--quick", is_flag=True, help="Hardly any work, but where you say otherwise: to see that all runs."
+)
 @click.option("--methods", help="Some of the methods, with commas between them; all by default.")
 @click.option("--n-concepts", type=click.IntRange(1), help="Held-out concepts to measure on.")
 @click.option("--n-tuning", type=click.IntRange(1), help="Held-out concepts to choose learning rates on.")
@@ -105,14 +107,13 @@ def bench(
 
 
 def _settings(chosen: dict[str, Any]) -> BenchmarkSettings:
-    from initzoo.benchmark import BenchmarkSettings, quick_benchmark
+    from initzoo.benchmark import QUICK, BenchmarkSettings
     from initzoo.photos import PhotoSource
 
     is_gpu = chosen["device"] == "cuda"
     given = {
         "methods": chosen["methods"] and tuple(part.strip() for part in chosen["methods"].split(",")),
         "crop_size": int(chosen["crop_size"] or (256 if is_gpu else 64)),
-        "unet_width": chosen["unet_width"] or (64 if is_gpu else 32),
         "photos": PhotoSource(chosen["photos"]),
         "n_workers": 1 if is_gpu else chosen["workers"] or os.cpu_count() or 1,
         "device": chosen["device"],
@@ -126,11 +127,11 @@ def _settings(chosen: dict[str, Any]) -> BenchmarkSettings:
         "rates",
         "unet_rates",
         "batch_size",
+        "unet_width",
     ):
         given[name] = chosen[name]
-    given = {name: value for name, value in given.items() if value is not None}
-    settings = BenchmarkSettings(**given)
-    return quick_benchmark(settings) if chosen["quick"] else settings
+    usual = {"unet_width": 64 if is_gpu else 32} | (QUICK if chosen["quick"] else {})
+    return BenchmarkSettings(**usual | {name: value for name, value in given.items() if value is not None})
 
 
 def _check_free(out: Path, force: bool) -> None:
@@ -160,3 +161,5 @@ def _write(found: Benchmark, out: Path, *, force: bool) -> None:
     write_bytes(out / "curves.png", draw_curves(found.report), force=force)
     if found.report["ratio"]:
         write_bytes(out / "ratios.png", draw_ratios(found.report), force=force)
+    else:  # the picture of an earlier one would contradict the rest
+        (out / "ratios.png").unlink(missing_ok=True)

@@ -123,7 +123,7 @@ def bench_html(bench: dict[str, Any] | None) -> str:
 def _ratio_html(found: Any) -> str:
     if not isinstance(found, dict) or not isinstance(found.get("ratio"), int | float):
         return "-"
-    sign = "at least " if found.get("n_at_least") else ""
+    sign = "about " if found.get("n_not_reached") else "at least " if found.get("n_at_least") else ""
     interval = found.get("interval")
     span = f" <small>[{interval[0]:.1f}, {interval[1]:.1f}]</small>" if isinstance(interval, list) else ""
     return f"{sign}{found['ratio']:.1f}{span}"
