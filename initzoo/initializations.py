@@ -130,6 +130,11 @@ def initialise(module: nn.Module, name: str, *, seed: int) -> None:
                     nn.init.eye_(layer.weight.flatten(1))
 
 
+def _check_needed(name: str, words: str) -> None:
+    if name in NEED_WORDS and not words.strip():
+        raise InvalidWords(f"initialization '{name}' needs words, e.g. --words \"faded teal\"")
+
+
 class Initializer:
     """Makes networks of one zoo's recipe, with first weights of any kind; what it loads, it keeps.
 
@@ -163,15 +168,35 @@ class Initializer:
             InvalidZoo, ChecksumMismatch: the zoo is damaged.
         """
         check_initialization(name)
-        if name in NEED_WORDS and not words.strip():
-            raise InvalidWords(f"initialization '{name}' needs words, e.g. --words \"faded teal\"")
-        from_zoo: dict[str, Callable[[], Pix2Pix]] = {
-            "base": lambda: self._from_base(self.zoo.base()),
-            "mean": lambda: network_of(self.zoo, self._mean),
-            "nearest": lambda: network_of(self.zoo, NearestPredictor(self._taught).predict([words])[0]),
-            "generated": lambda: network_of(self.zoo, self._generator.generate(words, seed=seed)),
+        if name in FROM_ZOO:
+            return network_of(self.zoo, self.adapter(name, words=words, seed=seed))
+        return self._classical(name, seed)
+
+    def adapter(self, name: str, *, words: str = "", seed: int = 0) -> NDArray[np.float32]:
+        """The adapter that makes the base a network with first weights of a kind.
+
+        Args:
+            name: one of `FROM_ZOO`.
+            words: as for `network`.
+            seed: of the noise that `generated` is denoised from.
+
+        Returns:
+            Blocks, float32, shape `(n_blocks, block_size)`.
+
+        Raises:
+            UnknownInitialization: it is none of these.
+            InvalidWords, InvalidGenerator, InvalidZoo, ChecksumMismatch: as for `network`.
+        """
+        adapters: dict[str, Callable[[], NDArray[np.float32]]] = {
+            "base": lambda: np.zeros((self.zoo.layout.n_blocks, self.zoo.layout.block_size), np.float32),
+            "mean": lambda: self._mean,
+            "nearest": lambda: NearestPredictor(self._taught).predict([words])[0],
+            "generated": lambda: self._generator.generate(words, seed=seed),
         }
-        return from_zoo[name]() if name in from_zoo else self._classical(name, seed)
+        if name not in adapters:
+            raise UnknownInitialization(f"{name!r} has no adapter. Take one of: {', '.join(adapters)}")
+        _check_needed(name, words)
+        return adapters[name]()
 
     def _classical(self, name: str, seed: int) -> Pix2Pix:
         if name == "he_residual":

@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from initzoo.bases import check_weights, weight_shapes
+from initzoo.blocks import join_blocks
 from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
-from initzoo.initializations import INITIALIZATIONS, Initializer
+from initzoo.initializations import FROM_ZOO, INITIALIZATIONS, NEED_WORDS, Initializer
 from initzoo.inits import Init, InitMetadata, merge_adapter
 from initzoo.networks.adapted import AdaptedPix2Pix, adapter_from_arrays, adapter_to_arrays
 from initzoo.networks.pix2pix import Pix2Pix
@@ -110,7 +111,7 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
     Raises:
         UnknownConcept: no concept has these words and the zoo has no weight generator, or they are almost
             the name of an initialization.
-        InvalidInit: the file is damaged, or no init.
+        InvalidInit: the file is damaged, no init, or not there.
         LayoutMismatch: it holds weights of another network.
         ChecksumMismatch: it holds an adapter for another base.
         FinetuneError: it has no adapter, and the adapter alone should be trained.
@@ -123,12 +124,9 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
     if is_file(target) or target.endswith(".safetensors"):
         init = _read_init(Path(target), zoo)
     elif target in INITIALIZATIONS:
-        network = Initializer(zoo).network(target, words=words, seed=seed)
-        state = {name: value.numpy() for name, value in network.state_dict().items()}
-        wording = words if target in ("nearest", "generated") else target
-        licence, source = zoo.config.licence, INITIALIZATIONS[target]
-        init = _init_of(zoo, target, wording, state, licence=licence, source=source)
+        init = _initialised(target, zoo, words, adapter_only, seed)
     else:
+        _check_path(target, zoo)
         _check_words(target, zoo)
         init = zoo.pull(target, adapter_only=adapter_only)
     name = init.metadata.concept
@@ -145,6 +143,30 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
     adapted = AdaptedPix2Pix.from_arrays(zoo.recipe.network, base)
     adapter = adapter_from_arrays(init.weights, init.metadata.layout)
     return Start(name, AdapterOnly(adapted, adapter), init.metadata, base)
+
+
+def _initialised(name: str, zoo: Zoo, words: str, adapter_only: bool, seed: int) -> Init:
+    starts = Initializer(zoo)
+    if adapter_only and name in FROM_ZOO:
+        weights = join_blocks(starts.adapter(name, words=words, seed=seed), zoo.layout)
+    else:
+        state = starts.network(name, words=words, seed=seed).state_dict()
+        weights = {key: value.numpy() for key, value in state.items()}
+        adapter_only = False
+    wording = words if name in NEED_WORDS else name
+    licence, source = zoo.config.licence, INITIALIZATIONS[name]
+    kind = "adapter" if adapter_only else "merged"
+    return _init_of(zoo, name, wording, weights, licence=licence, source=source, kind=kind)
+
+
+def _check_path(target: str, zoo: Zoo) -> None:
+    """A slip in a path should not make weights from its letters."""
+    path = Path(target)
+    is_below = "/" in target and path.parent.is_dir()
+    is_file_name = bool(get_close_matches(path.suffix, [".safetensors"], n=1, cutoff=0.7))
+    if (is_below or is_file_name or path.is_dir()) and zoo.index.find(target) is None:
+        found = "is a folder" if path.is_dir() else "is not there"
+        raise InvalidInit(f"'{target}' {found}. {_ADVICE}")
 
 
 def _check_words(target: str, zoo: Zoo) -> None:
@@ -194,6 +216,7 @@ def _init_of(
     *,
     licence: str,
     source: str,
+    kind: str = "merged",
 ) -> Init:
     """Weights that no zoo promised anything about, as an init."""
     metadata = InitMetadata(
@@ -208,4 +231,4 @@ def _init_of(
         licence=licence,
         source=source,
     )
-    return Init(dict(weights), "merged", metadata)
+    return Init(dict(weights), kind, metadata)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from test_pair_sources import write_folders
-from zoo_fixtures import kept_zoo
+from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
 
 import initzoo.finetuning as finetuning
 from initzoo.cli.main import main
@@ -28,7 +28,7 @@ from initzoo.networks.pix2pix import Pix2Pix
 from initzoo.starts import open_start
 from initzoo.zoo import Zoo
 
-__all__ = ["kept_zoo"]
+__all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo"]
 
 CPU = torch.device("cpu")
 QUICK = FinetuneSettings(n_steps=8, batch_size=2, crop_size=32, discriminator_width=4)
@@ -335,7 +335,7 @@ def test_command_teaches_and_trains_adapters(kept_zoo, photo_folder, tmp_path):
     result = invoke("watercolour", *words, "--steps", 2, "--gan", "off", "--adapter-only", "-o",
                     tmp_path / "a.safetensors")  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("watercolour  2 + 1 pairs  2 steps")
+    assert result.stdout.startswith("watercolour  2 + 1 pairs of the teacher of negative on ")
     assert Init.load(tmp_path / "a.safetensors").kind == "adapter"
 
 
@@ -349,6 +349,10 @@ def test_command_teaches_and_trains_adapters(kept_zoo, photo_folder, tmp_path):
         (["pencil sketch", "--teacher", "negative"], 2, "give --pairs SOURCE, or --teacher"),
         (["generated"], 1, "needs words"),
         (["he_normal", "--adapter-only"], 1, "without an adapter"),
+        (["pencil sketch", "--words", "dusk"], 2, "--words goes with the initializations nearest and"),
+        (["pencil sketch", "--varied", "7"], 2, "--varied goes with --teacher"),
+        (["pencil sketch", "--columns", "a", "b"], 1, "columns are those of a dataset"),
+        (["out/pencil.safetensor"], 1, "'out/pencil.safetensor' is not there"),
     ],
 )
 def test_failures_are_one_line_and_leave_nothing(options, tmp_path, words, code, said):
@@ -361,6 +365,21 @@ def test_failures_are_one_line_and_leave_nothing(options, tmp_path, words, code,
     assert code == 2 or result.stderr.count("\n") == 1
     assert not out.exists()
     assert not out.with_suffix(".png").exists()
+
+
+def test_options_of_pairs_do_not_go_with_a_teacher(kept_zoo, tmp_path):
+    for words in (["--direction", "BtoA"], ["--size", 64], ["--columns", "a", "b"], ["--split", "x"]):
+        result = invoke("pencil sketch", "--teacher", "negative", "--zoo", kept_zoo, *words, "-o",
+                        tmp_path / "a.safetensors")  # fmt: skip
+        assert result.exit_code == 2
+        assert f"{words[0]} goes with --pairs" in result.stderr
+
+
+def test_generated_starts_are_told(options, kept_generating_zoo, tmp_path):
+    given = [*options, "--zoo", kept_generating_zoo, "-o", tmp_path / "mine.safetensors"]
+    result = invoke("faded teal charcoal at dusk", *given)
+    assert result.exit_code == 0, result.output
+    assert "faded-teal-charcoal-at-dusk: generated from words, " in result.stderr
 
 
 def test_outputs_are_checked_before_the_work(options, tmp_path):

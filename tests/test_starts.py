@@ -70,6 +70,26 @@ def test_named_initializations_are_starts(zoo):
     assert not start.network.head.weight.any()
 
 
+@pytest.mark.parametrize("name", ["base", "mean", "nearest", "generated"])
+def test_initializations_of_a_zoo_have_an_adapter_of_their_own(kept_generating_zoo, images, name):
+    zoo = Zoo.from_pretrained(kept_generating_zoo)
+    words = "faded teal" if name in ("nearest", "generated") else ""
+    alone, whole = (open_start(name, zoo, words=words, adapter_only=only) for only in (True, False))
+    torch.testing.assert_close(alone.network(images), whole.network(images), atol=1e-3, rtol=1e-3)
+    assert [key for key, part in alone.network.named_parameters() if part.requires_grad] == ["adapter"]
+
+
+def test_a_slip_in_a_path_makes_no_weights(kept_generating_zoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pencil sketch").mkdir()
+    zoo = Zoo.from_pretrained(kept_generating_zoo)
+    for target in (f"{tmp_path}/mine", "mine.safetensor", "mine.safetnsors", "."):
+        with pytest.raises(InvalidInit, match=r"is not there|is a folder"):
+            open_start(target, zoo)
+    assert open_start("pencil sketch", zoo).metadata.origin == "exact"
+    assert open_start("black/white at dusk", zoo).metadata.origin == "generated"
+
+
 def test_weights_of_another_network_are_refused(zoo, tmp_path):
     path = tmp_path / "unet.safetensors"
     state = UNet(n_halvings=5, width=2).state_dict()

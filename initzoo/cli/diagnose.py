@@ -48,7 +48,7 @@ def diagnose(
     """
     from initzoo.diagnosis import diagnose as run_diagnosis
     from initzoo.diagnosis import draw_diagnosis, sample_images
-    from initzoo.initializations import CLASSICAL
+    from initzoo.initializations import CLASSICAL, NEED_WORDS
     from initzoo.outputs import write_bytes
     from initzoo.photos import load_photos
     from initzoo.plots import check_plotting
@@ -63,6 +63,8 @@ def diagnose(
             raise click.UsageError("--plot goes with a single INIT")
         check_plotting()
         _check_free(plot, force)
+    if words and not {*names} & {*NEED_WORDS}:
+        raise click.UsageError(f"--words goes with {' and '.join(NEED_WORDS)}")
     zoo = Zoo.from_pretrained(zoo_name)
     images = sample_images(load_photos(photos, split="score"))
     found: dict[str, Diagnosis] = {}

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
 
 if TYPE_CHECKING:
     from initzoo.finetuning import Finetuned, PairSet
+    from initzoo.starts import Start
 
 __all__ = ["device_option", "finetune"]
 
@@ -101,20 +103,13 @@ def finetune(
     from initzoo.images import encode_image
     from initzoo.machines import choose_device
     from initzoo.outputs import write_bytes
-    from initzoo.starts import open_start
-    from initzoo.zoo import Zoo
 
+    _check_options(init, chosen)
     sheet = sheet or out.with_suffix(".png")
     _check_outputs(out, sheet, force)
     settings = _settings(chosen)
     device = choose_device(chosen["device_name"])
-    start = open_start(
-        init,
-        Zoo.from_pretrained(chosen["zoo_name"]),
-        words=chosen["words"],
-        adapter_only=chosen["adapter_only"],
-        seed=settings.seed,
-    )
+    start = _open_start(init, chosen)
     pairs = _open_pairs(chosen)
     folder = run_folder or out.with_name(out.name + ".run")
     with tqdm(total=settings.n_steps, unit="step", file=sys.stderr, disable=None, smoothing=0.05) as bar:
@@ -141,12 +136,45 @@ def finetune(
         echo_json(_to_json(result, pairs, out, sheet) | {"device": str(device)})
         return
     click.echo(
-        f"{start.name}  {len(pairs.train)} + {len(pairs.validation)} pairs  {settings.n_steps} steps  "
+        f"{start.name}  {len(pairs.train)} + {len(pairs.validation)} pairs of {pairs.source}  "
+        f"{settings.n_steps} steps  "
         f"{result.start.psnr:.2f} -> {result.end.psnr:.2f} dB (step {result.best_step})  "
         f"{result.seconds:.0f} s  -> {out} {sheet}"
     )
-    if result.best_step == 0:
+    if settings.n_steps and result.best_step == 0:
         click.echo("no step was better than the start. Try a smaller --learning-rate", err=True)
+
+
+def _check_options(init: str, chosen: dict[str, Any]) -> None:
+    """What would have no effect is refused: someone counts on it."""
+    context = click.get_current_context()
+
+    def refuse(names: tuple[str, ...], what: str) -> None:
+        for name in names:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name} goes with {what}")
+
+    if (chosen["source"] is None) == (chosen["teacher"] is None):
+        raise click.UsageError("give --pairs SOURCE, or --teacher CONCEPT")
+    if chosen["teacher"] is None:
+        refuse(("photos", "concepts", "varied"), "--teacher")
+    else:
+        refuse(("size", "direction", "columns", "split"), "--pairs")
+    if init not in ("nearest", "generated"):
+        refuse(("words",), "the initializations nearest and generated")
+
+
+def _open_start(init: str, chosen: dict[str, Any]) -> Start:
+    from initzoo.starts import open_start
+    from initzoo.zoo import Zoo
+
+    zoo = Zoo.from_pretrained(chosen["zoo_name"])
+    start = open_start(
+        init, zoo, words=chosen["words"], adapter_only=chosen["adapter_only"], seed=chosen["seed"]
+    )
+    if start.metadata.generation is not None and start.metadata.origin == "generated":
+        click.echo(f"{start.name}: generated from words, {start.metadata.generation.prospect}", err=True)
+    return start
 
 
 def _settings(chosen: dict[str, Any]) -> Any:
@@ -173,10 +201,6 @@ def _open_pairs(chosen: dict[str, Any]) -> PairSet:
     from initzoo.concepts import find_concept, load_concepts
     from initzoo.finetuning import open_pairs, teach_pairs
 
-    if (chosen["source"] is None) == (chosen["teacher"] is None):
-        raise click.UsageError("give --pairs SOURCE, or --teacher CONCEPT")
-    if chosen["teacher"] is None and (chosen["photos"] or chosen["concepts"]):
-        raise click.UsageError("--photos and --concepts go with --teacher")
     with tqdm(desc="pairs", unit="pair", file=sys.stderr, disable=None, leave=False) as bar:
 
         def show(n_done: int) -> None:

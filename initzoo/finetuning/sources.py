@@ -124,15 +124,17 @@ def open_pairs(
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, found {direction!r}")
-    folder = Path(source)
+    folder, told = Path(source), str(source)
     read: Iterator[Pair]
     validation: Iterator[Pair] = iter(())
+    if columns is not None and not _is_dataset(folder, told):
+        raise InvalidPairs(f"columns are those of a dataset, and {source} is none. Leave them out")
     if (folder / "A").is_dir() or (folder / "B").is_dir():
         read = _from_folders(folder)
     elif folder.is_dir() and _images_in(folder):
-        read = _from_aligned(folder)
+        read, told = _from_aligned(folder), f"{source}, A and B side by side"
     elif (folder / "train").is_dir() and _images_in(folder / "train"):
-        read = _from_aligned(folder / "train")
+        read, told = _from_aligned(folder / "train"), f"{source}, A and B side by side"
         held = next((folder / name for name in ("val", "test") if (folder / name).is_dir()), None)
         validation = iter(()) if held is None else _from_aligned(held)
     elif _is_dataset(folder, str(source)):
@@ -143,8 +145,8 @@ def open_pairs(
     pairs = _finish(read, size, is_turned, callback)
     held_pairs = _finish(validation, size, is_turned, None)[:_MAX_VALIDATION]
     if held_pairs and pairs:
-        return PairSet(str(source), tuple(pairs), tuple(held_pairs))
-    return split_pairs(str(source), pairs)
+        return PairSet(told, tuple(pairs), tuple(held_pairs))
+    return split_pairs(told, pairs)
 
 
 def split_pairs(source: str, pairs: Sequence[Pair]) -> PairSet:
@@ -249,6 +251,10 @@ def _from_folders(folder: Path) -> Iterator[Pair]:
     for side in sides:
         if not side.is_dir():
             raise InvalidPairs(f"{folder} has no folder {side.name}. {_LAYOUTS}")
+        if not _images_in(side) and any(path.is_dir() for path in side.iterdir()):
+            raise InvalidPairs(
+                f"{side} has folders in it and no images. Put the images into A and B themselves"
+            )
     inputs, targets = (_images_in(side) for side in sides)
     for here, there, own, other in ((inputs, targets, "A", "B"), (targets, inputs, "B", "A")):
         lonely = sorted(set(here) - set(there))
