@@ -194,3 +194,13 @@ def test_readme_toml_is_a_concepts_file(tmp_path: Path) -> None:
     for block in blocks:
         (tmp_path / "concepts.toml").write_text(block)
         assert load_concepts(tmp_path / "concepts.toml")
+
+
+def test_generating_does_not_load_the_compiler_of_torch() -> None:
+    """It would take longer than all else."""
+    code = "from initzoo.zoo import Zoo; Zoo.from_pretrained('starter').pull('teal dusk', origin='generated')"
+    report = "print('torch._dynamo' in sys.modules, 'torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\n{report}"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["False", "True"]

@@ -14,6 +14,7 @@ from initzoo.diffusion.layers import (
     TimeEmbedding,
     WordBatch,
     WordEncoder,
+    draw_normal,
 )
 
 __all__ = ["JointDenoiser"]
@@ -41,8 +42,8 @@ class JointDenoiser(nn.Module):
         width, per_block = shape.width, (shape.n_blocks, shape.block_size)
         self.words = WordEncoder(shape)
         self.time = TimeEmbedding(width)
-        self.enter = nn.Parameter(torch.randn(*per_block, width) / math.sqrt(shape.block_size))
-        self.places = nn.Parameter(torch.randn(shape.n_blocks, width))
+        self.enter = nn.Parameter(draw_normal(*per_block, width, scale=1 / math.sqrt(shape.block_size)))
+        self.places = nn.Parameter(draw_normal(shape.n_blocks, width))
         self.between = nn.ModuleList(Attention(width, shape.n_heads) for _ in range(shape.n_layers))
         self.to_words = nn.ModuleList(Attention(width, shape.n_heads) for _ in range(shape.n_layers))
         self.forwards = nn.ModuleList(FeedForward(width) for _ in range(shape.n_layers))

@@ -13,6 +13,7 @@ from initzoo.diffusion.layers import (
     TimeEmbedding,
     WordBatch,
     WordEncoder,
+    draw_normal,
 )
 
 __all__ = ["UNetDenoiser"]
@@ -48,9 +49,9 @@ class UNetDenoiser(nn.Module):
         top, middle, low = width // 6, width // 4, width // 3
         self.words = WordEncoder(shape)
         self.time = TimeEmbedding(width)
-        self.blocks = nn.Parameter(torch.randn(shape.n_blocks, width))
+        self.blocks = nn.Parameter(draw_normal(shape.n_blocks, width))
         self.enter = nn.Conv1d(1, top, _PATCH, stride=_PATCH)
-        self.places = nn.Parameter(0.1 * torch.randn(top, shape.block_size // _PATCH))
+        self.places = nn.Parameter(draw_normal(top, shape.block_size // _PATCH, scale=0.1))
         self.down_top = _ResidualStage(top, top, width)
         self.down_middle = _ResidualStage(top, middle, width)
         self.attend_down = _TransformerStage(middle, width)
