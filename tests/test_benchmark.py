@@ -361,7 +361,7 @@ def test_command_writes_report_and_plots(zoo, photo_folder, tmp_path):
     assert result.exit_code == 0, result.output
     assert "base" in result.stdout
     report = json.loads((tmp_path / "bench" / "bench.json").read_bytes())
-    assert report["lengths"] == [0, 5, 10, 20]
+    assert report["lengths"] == [0, 5, 10]
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {
         "bench.json",
         "curves.png",

@@ -161,7 +161,7 @@ class BenchmarkSettings:
 
 
 QUICK: dict[str, Any] = {
-    "lengths": (0, 5, 10, 20),
+    "lengths": (0, 5, 10),
     "rates": (1e-3, 4e-3),
     "unet_rates": (2e-4,),
     "n_concepts": 2,
