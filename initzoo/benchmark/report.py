@@ -54,7 +54,7 @@ _RULES = (
     "that); where the generated start does not, twice its longest is. `its_best` is the best that the "
     "baseline reaches itself with any schedule. Ratios are of seconds, geometric means over concepts; all "
     "starts of one network share the median time of its steps. Libraries, zoo and weight generator are "
-    "loaded beforehand, which `with_loading` counts for zoo and weight generator."
+    "loaded beforehand, which `within_3db_with_loading` counts for the latter two."
 )
 
 

@@ -52,7 +52,7 @@ class DenoiserShape:
 def draw_normal(*shape: int, scale: float = 1.0) -> Tensor:
     """Gaussian first weights; empty ones where the default device is `meta`.
 
-    There torch would load its compiler to draw them, which takes longer than all else that a pull does.
+    There torch would load its compiler to draw them, which takes almost as long as to load torch.
 
     Example:
         >>> draw_normal(2, 3, scale=0.1).shape
