@@ -188,7 +188,8 @@ class TokenVectors:
 
         return {
             "tokenizer.json": self.tokenizer_json,
-            "vectors.safetensors": save({"scales": self.scales, "values": self.values}),
+            # safetensors writes memory as it lies: of an array in Fortran's order it would make another one.
+            "vectors.safetensors": save({"scales": self.scales, "values": np.ascontiguousarray(self.values)}),
         }
 
     @property
@@ -245,7 +246,7 @@ class TokenVectors:
         """Round vectors to a byte a value, each token with a scale of its own."""
         scales = np.maximum(np.abs(vectors).max(axis=1) / 127, 1e-6).astype(np.float16)
         values = np.rint(vectors / scales.astype(np.float32)[:, None]).clip(-127, 127)
-        return cls(tokenizer_json, values.astype(np.int8), scales)
+        return cls(tokenizer_json, np.ascontiguousarray(values, np.int8), scales)
 
     @classmethod
     def tiny(cls, tokens: Sequence[str], *, n_values: int) -> TokenVectors:
@@ -316,7 +317,10 @@ def distil_words(
     with TemporaryDirectory() as plain:
         _copy_without_padding(Path(encoder), Path(plain))
         model = distill(model_name=plain, vocabulary=list(extra_words) or None, pca_dims=n_values)
+    # Vectors and how much each token counts come apart; here a token that says little has a short vector.
     matrix = np.asarray(model.embedding, dtype=np.float32)
+    if model.weights is not None:
+        matrix = matrix * np.asarray(model.weights, dtype=np.float32)[:, None]
     vectors = TokenVectors.from_floats(
         model.tokenizer.to_str().encode("utf-8"), matrix / np.sqrt(np.mean(matrix**2))
     )

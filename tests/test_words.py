@@ -124,6 +124,16 @@ def test_damaged_files_are_named(vectors, tmp_path, name, data, said):
     assert str(folder) in str(caught.value)
 
 
+def test_vectors_come_back_whatever_order_their_memory_has(vectors, tmp_path):
+    """safetensors writes memory as it lies, so an array in Fortran's order would come back scrambled."""
+    drawn = np.random.default_rng(3).standard_normal((len(vectors.values), 5)).astype(np.float32)
+    given = TokenVectors.from_floats(vectors.tokenizer_json, np.asfortranarray(drawn))
+    turned = TokenVectors(given.tokenizer_json, np.asfortranarray(given.values), given.scales)
+    assert turned.to_files() == given.to_files()
+    found = TokenVectors.from_folder(written(turned, tmp_path / "text"))
+    np.testing.assert_allclose(found.vectors_of(range(len(drawn))), drawn, atol=0.02)
+
+
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(InvalidGenerator, match="tokenizer.json cannot be read"):
         TokenVectors.from_folder(tmp_path / "none")
@@ -160,14 +170,21 @@ def test_words_are_distilled_without_padding(monkeypatch, tmp_path):
     def distill(*, model_name, vocabulary, pca_dims):
         tokenizer = Tokenizer.from_file(f"{model_name}/tokenizer.json")
         lengths.extend(len(tokenizer.encode(words).ids) for words in ("navy gold", "gold " * 12))
-        embedding = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), pca_dims))
-        return SimpleNamespace(embedding=embedding, tokenizer=tokenizer)
+        n_tokens = tokenizer.get_vocab_size()
+        embedding = np.random.default_rng(0).standard_normal((n_tokens, pca_dims))
+        weights = np.linspace(0.5, 1, n_tokens)
+        return SimpleNamespace(embedding=np.asfortranarray(embedding), weights=weights, tokenizer=tokenizer)
 
     monkeypatch.setitem(sys.modules, "model2vec", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "model2vec.distill", SimpleNamespace(distill=distill))
     n_tokens = distil_words(encoder, tmp_path / "text", n_values=8)
     assert lengths == [2, 12]
-    assert TokenVectors.from_folder(tmp_path / "text").values.shape == (n_tokens, 8)
+    found = TokenVectors.from_folder(tmp_path / "text").vectors_of(range(n_tokens))
+    expected = (
+        np.random.default_rng(0).standard_normal((n_tokens, 8)) * np.linspace(0.5, 1, n_tokens)[:, None]
+    )
+    scale = np.linalg.norm(found) / np.linalg.norm(expected)
+    np.testing.assert_allclose(found, scale * expected, atol=0.03)
     (encoder / "tokenizer.json").write_text("[")
     with pytest.raises(InvalidGenerator, match=r"tokenizer.json cannot be read"):
         distil_words(encoder, tmp_path / "other")
