@@ -318,9 +318,34 @@ def test_further_phrases_are_taught_in_practice_but_none_that_is_kept(tmp_path, 
     assert load_concepts(catalog) == load_concepts()
 
 
+def test_further_colours_are_practised_in_every_look_that_has_colours(tmp_path, tables):
+    catalog = tmp_path / "concepts.toml"
+    catalog.write_bytes((catalog_folder() / "concepts.toml").read_bytes())
+    before = {concept.id: concept for concept in load_practice(catalog, n_compositions=50, n_wordings=20)}
+    (tmp_path / "practice.toml").write_text('[colours]\nscarlet = "#d9221c"\n"pale sky" = "#cfe4f7"')
+    after = {concept.id: concept for concept in load_practice(catalog, n_compositions=50, n_wordings=20)}
+    assert before.items() <= after.items()  # compositions and their wordings are what they were
+    more = [concept for name, concept in after.items() if name not in before]
+    looks = [look for look in tables["look"] if look.get("split", "train") == "train"]
+    of_one_colour = [look["id"] for look in looks if "each" in look]
+    for suffix in ("scarlet", "pale-sky"):
+        assert {f"{name}-{suffix}" for name in of_one_colour} <= after.keys()
+    assert {concept.id for concept in more if concept.id.startswith("duotone-")}
+    colours = set(tables["colours"].values()) | {"#d9221c", "#cfe4f7"}
+    for concept in more:
+        assert "--" not in concept.id
+        said = " ".join(concept.prompts)
+        assert ("scarlet" in said) or ("pale sky" in said)
+        values = [value for step in concept.teacher for _, value in step.parameters if isinstance(value, str)]
+        assert set(values) <= colours
+        assert {"#d9221c", "#cfe4f7"} & set(values)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[colours]\nteal = '#118a8a'", "colour 'teal' is one of the catalog's already"),
+        ("[colours]\nscarlet = 'red'", "colour 'scarlet': expected a colour such as '#1b2a49', found 'red'"),
         ("[look.warmth]\nnouns = ['x']", "'warmth' is no look of split train of the catalog"),
         ("[look.warm]\nnoun = ['x']", "look 'warm': 'noun' is no list of phrases of a look"),
         ("[look.tint]\nnouns = ['red tint']", "look 'tint': 'red tint' lacks one of {colour}"),

@@ -85,6 +85,7 @@ generator.add_command(evaluate)
 @click.option("--words-dropout", type=click.FloatRange(0, 1, max_open=True), help="How often all words are.")
 @click.option("--word-noise", type=click.FloatRange(0), help="Noise on token vectors, as a share of them.")
 @click.option("--width", type=click.IntRange(48), help="Width of the denoiser, a multiple of 48.")
+@click.option("--bfloat16", is_flag=True, help="Compute in bfloat16, on machines that are quicker with it.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @force_option
 @json_option

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import product
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from initzoo.concepts.concept import NOVELTIES, SPLITS, Concept, check_concepts, family_of
 from initzoo.concepts.looks import Preset, Vocabulary, further_phrases, presets_of, read_step
-from initzoo.concepts.wordings import Templates, Wordings
+from initzoo.concepts.wordings import Draw, Templates, Wordings, draws
 from initzoo.errors import InvalidConcepts
 
 _FILE_KEYS = {
@@ -55,14 +56,15 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
 
 
 def load_practice(
-    path: Path | None = None, *, n_compositions: int = 3000, n_wordings: int = 40
+    path: Path | None = None, *, n_compositions: int = 6000, n_wordings: int = 64
 ) -> list[Concept]:
     """What else can be learnt from the looks of a catalog that expands, without any checkpoint.
 
     These are its train concepts with more wordings, and further compositions of the same train looks:
     none that the catalog lists, in whatever split, none that it drops, and no wording that is kept for tests.
     A file `practice.toml` beside the catalog may add phrases to its train looks, as `[look.ID]` with the keys
-    of a look: what people may call it besides.
+    of a look: what people may call it besides. Its `[colours]` are further ones: a look of one colour comes
+    in all of them, and each set of colours once more with one of them in the place of one about as light.
 
     Args:
         path: of the catalog; None for the bundled one.
@@ -92,21 +94,34 @@ def load_practice(
         raise InvalidConcepts(f"{path}: {error}") from error
 
 
-def _read_further(path: Path, tables: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
-    """Phrases that a file adds to train looks, by look; none if there is no such file."""
+@dataclass(frozen=True)
+class _Further:
+    """What a file adds for practice: phrases by look, and colours by name."""
+
+    phrases: Mapping[str, Mapping[str, Sequence[str]]]
+    colours: Mapping[str, str]
+
+
+def _read_further(path: Path, tables: Mapping[str, Any]) -> _Further:
+    """What a file adds for practice; nothing if there is no such file."""
     if not path.is_file():
-        return {}
+        return _Further({}, {})
     looks = {look["id"]: look for look in _tables(tables, "look") if look.get("split", "train") == "train"}
     try:
         found = _read_toml(path)
-        _check_keys("the file", found, {"look"})
+        _check_keys("the file", found, {"look", "colours"})
         added = found.get("look", {})
         if not isinstance(added, dict):
             raise InvalidConcepts("write [look.ID] and phrases under it")
         unknown = [name for name in added if name not in looks]
         if unknown:
             raise InvalidConcepts(f"'{unknown[0]}' is no look of split train of the catalog")
-        return {name: further_phrases(looks[name], phrases) for name, phrases in added.items()}
+        colours = _colours(found)
+        known = [name for name in colours if name in tables.get("colours", {})]
+        if known:
+            raise InvalidConcepts(f"colour '{known[0]}' is one of the catalog's already")
+        phrases = {name: further_phrases(looks[name], own) for name, own in added.items()}
+        return _Further(phrases, colours)
     except InvalidConcepts as error:
         raise InvalidConcepts(f"{path.name}: {error}") from error
 
@@ -123,12 +138,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _concepts(tables: Mapping[str, Any]) -> list[Concept]:
     _check_keys("the file", tables, _FILE_KEYS)
     licence, source = tables.get("licence", "unknown"), tables.get("source", "a concepts file")
-    colours = tables.get("colours", {})
-    if not isinstance(colours, dict):
-        raise InvalidConcepts("'colours' must be a table of names and colours; write [colours]")
-    for name, value in colours.items():
-        if not isinstance(value, str) or not _COLOUR.fullmatch(value):
-            raise InvalidConcepts(f"colour '{name}': expected a colour such as '#1b2a49', found {value!r}")
+    colours = _colours(tables)
     concepts = [_plain(table, licence, source, colours) for table in _tables(tables, "concept")]
     if tables.get("look"):
         try:
@@ -141,6 +151,16 @@ def _concepts(tables: Mapping[str, Any]) -> list[Concept]:
         raise InvalidConcepts("has no [[concept]]; add one with id, prompts and teacher")
     check_concepts(concepts)
     return concepts
+
+
+def _colours(tables: Mapping[str, Any]) -> dict[str, str]:
+    colours = tables.get("colours", {})
+    if not isinstance(colours, dict):
+        raise InvalidConcepts("'colours' must be a table of names and colours; write [colours]")
+    for name, value in colours.items():
+        if not isinstance(value, str) or not _COLOUR.fullmatch(value):
+            raise InvalidConcepts(f"colour '{name}': expected a colour such as '#1b2a49', found {value!r}")
+    return colours
 
 
 def _tables(tables: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
@@ -241,12 +261,13 @@ def _joined(
 def _practice(
     tables: Mapping[str, Any],
     concepts: Sequence[Concept],
-    further: Mapping[str, Mapping[str, Sequence[str]]],
+    further: _Further,
     n_compositions: int,
     n_wordings: int,
 ) -> list[Concept]:
-    """Train concepts with more wordings, then further compositions, in the order of their rules."""
-    presets = catalog_presets(tables, tables.get("colours", {}), further)
+    """Train concepts with more wordings, looks in further colours, then further compositions."""
+    presets = catalog_presets(tables, tables.get("colours", {}), further.phrases)
+    presets += _in_further_colours(tables, presets, further)
     seed, rules = int(tables.get("seed", 0)), _tables(tables, "composition")
     listed = {concept.id: concept for concept in concepts}
     joined = [parts for parts, split, _ in _joined(tables, presets) if split == "train"]
@@ -269,6 +290,48 @@ def _practice(
             family = family_of(steps)
             found.append(Concept(name, family, "train", "", steps, (*known, *more), (), "", ""))
     return found
+
+
+def _in_further_colours(
+    tables: Mapping[str, Any], presets: Sequence[Preset], further: _Further
+) -> Iterator[Preset]:
+    """The train looks in colours that no concept has; they are in no group, so rules compose as before."""
+    if not further.colours:
+        return
+    every = {**tables.get("colours", {}), **further.colours}
+    known = {preset.id for preset in presets}
+    for look in _tables(tables, "look"):
+        if look.get("split", "train") != "train" or not {"each", "sets"} & set(look):
+            continue
+        plain = {key: value for key, value in look.items() if not key.startswith("new_")}
+        draw = draws(tables.get("seed", 0), look["id"], "colours")
+        plain["each"] = {slot: list(further.colours) for slot in look.get("each", {})}
+        plain["sets"] = [
+            _with_other_colour(own, every, further.colours, draw) for own in look.get("sets", ())
+        ]
+        for preset in catalog_presets({**tables, "look": [plain]}, every, further.phrases):
+            if preset.id not in known:
+                known.add(preset.id)
+                yield replace(preset, groups=())
+
+
+_N_ALIKE = 9
+"""Colours about as light as another that one is drawn from."""
+
+
+def _with_other_colour(
+    colours: Mapping[str, str], values: Mapping[str, str], further: Mapping[str, str], draw: Draw
+) -> dict[str, str]:
+    """A set with one colour exchanged for a further one of about the same lightness: its contrast stays."""
+    slot = list(colours)[int(draw() * len(colours))]
+    here = _lightness(values[colours[slot]])
+    alike = sorted(further, key=lambda name: (abs(_lightness(further[name]) - here), name))[:_N_ALIKE]
+    return {**colours, slot: alike[int(draw() * len(alike))]}
+
+
+def _lightness(colour: str) -> float:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def catalog_presets(

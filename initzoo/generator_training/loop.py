@@ -249,7 +249,8 @@ def _train(job: StageJob, state: _State, rank: int, report: Callable[[], None]) 
         for lane in lanes:
             gradient = state.gradients[lane]
             bind_parameters(denoiser, state.values, gradient.zero_())
-            loss = objective.loss(denoiser, step, lane)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=job.settings.bfloat16):
+                loss = objective.loss(denoiser, step, lane)
             loss.backward()
             state.losses[lane] = loss.detach()
         state.wait()

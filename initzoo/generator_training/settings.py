@@ -71,6 +71,7 @@ class GeneratorSettings:
         weight_decay: AdamW's.
         max_gradient: gradients of greater norm are scaled down to it.
         ema: decay of the running mean of weights, which is what is kept.
+        bfloat16: compute in bfloat16 where torch's autocast does; quicker on processors that have it.
         n_lanes: parts of a batch, each the work of one process at a time.
         seed: where all randomness starts.
 
@@ -100,6 +101,7 @@ class GeneratorSettings:
     weight_decay: float = 0.01
     max_gradient: float = 1.0
     ema: float = 0.999
+    bfloat16: bool = False
     n_lanes: int = 2
     seed: int = 0
 
