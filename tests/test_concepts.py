@@ -22,7 +22,7 @@ from initzoo.concepts import (
     load_practice,
     normalise_words,
 )
-from initzoo.concepts.files import catalog_presets
+from initzoo.concepts.compositions import catalog_presets
 from initzoo.concepts.wordings import with_article
 from initzoo.errors import InvalidConcepts, UnknownConcept
 from initzoo.teachers import FAMILIES, Step

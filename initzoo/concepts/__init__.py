@@ -12,7 +12,8 @@ from initzoo.concepts.concept import (
     find_concept,
     normalise_words,
 )
-from initzoo.concepts.files import catalog_folder, load_concepts, load_practice
+from initzoo.concepts.files import catalog_folder, load_concepts
+from initzoo.concepts.practice import load_practice
 
 __all__ = [
     "HELD_OUT",

@@ -1,0 +1,47 @@
+"""TOML files as tables: reading them, and saying what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import InvalidConcepts
+
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidConcepts(f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConcepts(f"is not TOML: {' '.join(str(error).split())}") from error
+
+
+def tables_of(tables: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    found = tables.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise InvalidConcepts(f"'{key}' must be a list of tables; write [[{key}]]")
+    return found
+
+
+def read_colours(tables: Mapping[str, Any]) -> dict[str, str]:
+    colours = tables.get("colours", {})
+    if not isinstance(colours, dict):
+        raise InvalidConcepts("'colours' must be a table of names and colours; write [colours]")
+    for name, value in colours.items():
+        if not isinstance(value, str) or not _COLOUR.fullmatch(value):
+            raise InvalidConcepts(f"colour '{name}': expected a colour such as '#1b2a49', found {value!r}")
+    return colours
+
+
+def check_keys(place: str, table: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise InvalidConcepts(
+            f"{place} has an unknown key '{unknown[0]}'; known are {', '.join(sorted(known))}"
+        )
