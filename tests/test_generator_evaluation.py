@@ -25,6 +25,7 @@ from initzoo.generator_evaluation import (
     ask_about_zoo,
     evaluate_generator,
 )
+from initzoo.generator_evaluation.further import keep_further
 from initzoo.generator_evaluation.measuring import Job, measure, wrong_overlap
 from initzoo.generator_evaluation.memorisation import DistanceScale, distance_report
 from initzoo.generator_evaluation.statistics import gap_closed, summarise
@@ -451,3 +452,37 @@ def test_command_asks_for_concepts_of_ones_own(zoo, generators, photo_folder, tm
 def test_command_says_how_a_further_generator_is_named(given):
     result = run_command("--also", given)
     assert result.exit_code != 0
+
+
+def test_figures_of_further_generators_are_kept_from_an_earlier_evaluation(
+    zoo, generators, settings, photo_folder, tmp_path
+):
+    questions = ask_about_zoo(zoo)
+    also = {"unet1d": generators / "two", "reference": generators / "one"}
+    earlier = evaluate_generator(zoo, generators / "one", questions, settings, also=also).report
+    report = evaluate_generator(zoo, generators / "two", questions, settings).report
+    kept = keep_further(report, earlier)
+    assert report["also"] == {}
+    composed, before = kept["heldout-composed"], earlier["heldout-composed"]
+    assert composed["psnr"]["unet1d"] == before["psnr"]["unet1d"]
+    assert (
+        composed["families"]["light"]["ssim"]["reference"] == before["families"]["light"]["ssim"]["reference"]
+    )
+    assert composed["psnr"]["generated"] == report["heldout-composed"]["psnr"]["generated"]
+    lead = before["difference_to_reference"]["unet1d"]
+    assert composed["difference_to_reference"] == {"unet1d": lead}  # not what is other now: ours, and ridge
+    assert kept["also"]["unet1d"]["evaluated_beside"] == earlier["generator"] != kept["generator"]
+    for other, said in (
+        (earlier | {"revision": "0" * 40}, "is of other revision"),
+        (earlier | {"heldout-new": {**earlier["heldout-new"], "n_concepts": 1}}, "is of other concepts"),
+        (report, "has no further generators"),
+    ):
+        with pytest.raises(InvalidGenerator, match=said):
+            keep_further(report, other)
+    with pytest.raises(InvalidGenerator, match="has a generator 'unet1d' as well"):
+        keep_further(kept, earlier)
+    path = tmp_path / "earlier.json"
+    path.write_text("{}")
+    result = run_command("--zoo", zoo.folder, "--photos", photo_folder, "--also-from", path)
+    assert isinstance(result.exception, InvalidGenerator)
+    assert str(result.exception).startswith(f"cannot take figures from {path}")

@@ -33,6 +33,12 @@ _OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
     help="A further generator to compare, e.g. unet1d=FOLDER; may be given again. "
     "Others are compared with one that is called reference, too.",
 )
+@click.option(
+    "--also-from",
+    "earlier",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="evaluation.json of an earlier evaluation: the figures of its further generators are kept.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only so many concepts of each split, spread over it.")
 @click.option("--train-limit", type=click.IntRange(1), default=100, show_default=True,
               help="Only so many train concepts, which are asked for in unseen wordings.")  # fmt: skip
@@ -64,7 +70,10 @@ def evaluate(
 
     With the zoo's own folder model/ as --out, the model's card is written anew, too.
     """
+    from dataclasses import replace
+
     from initzoo.cards import write_model_card
+    from initzoo.generator_evaluation.further import keep_further
     from initzoo.plots import check_plotting
     from initzoo.zoo import Zoo
     from initzoo.zoo_files import FolderFiles
@@ -78,7 +87,10 @@ def evaluate(
     generator = folder or zoo.generator_folder
     targets = [out / name for name in _OUTPUTS] if out else []
     _check_free([*targets, *([generator / "calibration.json"] if calibrate else [])], force)
+    earlier = _read_report(chosen["earlier"])  # before minutes of measuring, not after them
     found = _evaluate(zoo, generator, _named_folders(also), chosen)
+    if earlier is not None:
+        found = replace(found, report=keep_further(found.report, earlier))
     if out:
         _write(found, out, force=force)
     if calibrate:
@@ -128,6 +140,24 @@ def _evaluate(
             practice=_practice(zoo, folder, chosen["practice"]),
             callback=bars.show,
         )
+
+
+def _read_report(path: Path | None) -> dict[str, Any] | None:
+    import json
+
+    from initzoo.errors import InvalidGenerator
+
+    if path is None:
+        return None
+    try:
+        report = json.loads(path.read_bytes())
+        if not report["also"] or not report["generator"]:
+            raise ValueError("it has no further generators")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidGenerator(
+            f"cannot take figures from {path} ({error}). Name the evaluation.json of another evaluation"
+        ) from error
+    return dict(report)
 
 
 def _practice(zoo: Any, folder: Path, catalog: Path | None) -> Sequence[Concept]:
