@@ -75,7 +75,7 @@ def _practice(training: Mapping[str, Any]) -> str:
     n_practice = training.get("n_practice", 0)
     if not n_practice:
         return ""
-    return f", from {n_practice:,} further compositions of their looks (second stage only: no checkpoints)"
+    return f", from {n_practice:,} further concepts of their looks (second stage only: no checkpoints)"
 
 
 def _n_steps(training: Mapping[str, Any], stage: str) -> int:
@@ -126,8 +126,9 @@ def _further(found: Mapping[str, Any], splits: Sequence[str]) -> str:
             cells.append(cell)
         lines.append([name, _changes(reference or training, training), steps, *cells])
     text = (
-        "\nFurther generators, measured in the same run: what was other in their settings, steps of both "
-        "stages, and after the second bar what they are above `reference`, paired by concept.\n\n"
+        "\nFurther generators, measured on the same questions and photos: what was other in their settings, "
+        "steps of both stages, and after the second bar what they are above `reference`, paired by "
+        "concept.\n\n"
     )
     return (
         text
