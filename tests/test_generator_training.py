@@ -227,6 +227,19 @@ def test_two_processes_give_the_same_bytes_as_one(data, words, photo_folder, tmp
     assert bytes_of(two, tmp_path / "b") == one
 
 
+def test_bfloat16_trains_nearly_the_same_and_the_same_every_time(data, words, photo_folder, tmp_path):
+    found = {}
+    for name, bfloat16 in (("plain", False), ("short", True), ("again", True)):
+        run = tmp_path / name
+        found[name] = train(data, words, quick(bfloat16=bfloat16), run, photo_folder)
+    plain, short, again = (found[name].flat_weights() for name in ("plain", "short", "again"))
+    assert torch.equal(short, again)
+    assert not torch.equal(short, plain)
+    start = build_denoiser("joint", found["plain"].config.shape, seed=0)
+    begun = torch.cat([parameter.detach().flatten() for parameter in start.parameters()])
+    assert torch.cosine_similarity(short - begun, plain - begun, dim=0) > 0.9
+
+
 def test_other_seed_other_weights(data, words, photo_folder, tmp_path):
     settings = quick(behaviour=replace(quick().behaviour, n_steps=0))
     one = bytes_of(train(data, words, settings, tmp_path / "run", photo_folder), tmp_path / "a")
