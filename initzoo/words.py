@@ -246,7 +246,7 @@ class TokenVectors:
         """Round vectors to a byte a value, each token with a scale of its own."""
         scales = np.maximum(np.abs(vectors).max(axis=1) / 127, 1e-6).astype(np.float16)
         values = np.rint(vectors / scales.astype(np.float32)[:, None]).clip(-127, 127)
-        return cls(tokenizer_json, np.ascontiguousarray(values, np.int8), scales)
+        return cls(tokenizer_json, values.astype(np.int8), scales)
 
     @classmethod
     def tiny(cls, tokens: Sequence[str], *, n_values: int) -> TokenVectors:

@@ -472,9 +472,12 @@ def test_figures_of_further_generators_are_kept_from_an_earlier_evaluation(
     lead = before["difference_to_reference"]["unet1d"]
     assert composed["difference_to_reference"] == {"unet1d": lead}  # not what is other now: ours, and ridge
     assert kept["also"]["unet1d"]["evaluated_beside"] == earlier["generator"] != kept["generator"]
+    new = earlier["heldout-new"]  # as many concepts, but not the same ones
+    moved = {**new, "psnr": {**new["psnr"], "mean": new["psnr"]["mean"] + 1}}
     for other, said in (
-        (earlier | {"revision": "0" * 40}, "is of other revision"),
+        (earlier | {"revision": "0" * 40}, "is of another zoo or revision"),
         (earlier | {"heldout-new": {**earlier["heldout-new"], "n_concepts": 1}}, "is of other concepts"),
+        (earlier | {"heldout-new": moved}, "is of other concepts"),
         (report, "has no further generators"),
     ):
         with pytest.raises(InvalidGenerator, match=said):
@@ -482,6 +485,9 @@ def test_figures_of_further_generators_are_kept_from_an_earlier_evaluation(
     with pytest.raises(InvalidGenerator, match="has a generator 'unet1d' as well"):
         keep_further(kept, earlier)
     path = tmp_path / "earlier.json"
+    path.write_text(json.dumps(earlier | {"zoo": "another"}))
+    early = run_command("--zoo", zoo.folder, "--photos", photo_folder / "none", "--also-from", path)
+    assert "is of another zoo" in str(early.exception)  # before the photos are even looked for
     path.write_text("{}")
     result = run_command("--zoo", zoo.folder, "--photos", photo_folder, "--also-from", path)
     assert isinstance(result.exception, InvalidGenerator)

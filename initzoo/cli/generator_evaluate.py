@@ -73,7 +73,7 @@ def evaluate(
     from dataclasses import replace
 
     from initzoo.cards import write_model_card
-    from initzoo.generator_evaluation.further import keep_further
+    from initzoo.generator_evaluation.further import check_further, keep_further
     from initzoo.plots import check_plotting
     from initzoo.zoo import Zoo
     from initzoo.zoo_files import FolderFiles
@@ -87,8 +87,10 @@ def evaluate(
     generator = folder or zoo.generator_folder
     targets = [out / name for name in _OUTPUTS] if out else []
     _check_free([*targets, *([generator / "calibration.json"] if calibrate else [])], force)
-    earlier = _read_report(chosen["earlier"])  # before minutes of measuring, not after them
-    found = _evaluate(zoo, generator, _named_folders(also), chosen)
+    folders, earlier = _named_folders(also), _read_report(chosen["earlier"])
+    if earlier is not None:  # minutes of measuring should not end at figures that fit nothing
+        check_further(earlier, zoo=zoo.name, revision=zoo.revision, names=folders)
+    found = _evaluate(zoo, generator, folders, chosen)
     if earlier is not None:
         found = replace(found, report=keep_further(found.report, earlier))
     if out:
@@ -151,8 +153,8 @@ def _read_report(path: Path | None) -> dict[str, Any] | None:
         return None
     try:
         report = json.loads(path.read_bytes())
-        if not report["also"] or not report["generator"]:
-            raise ValueError("it has no further generators")
+        if not isinstance(report["also"], dict) or not isinstance(report["generator"], str):
+            raise ValueError("it is no evaluation")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidGenerator(
             f"cannot take figures from {path} ({error}). Name the evaluation.json of another evaluation"

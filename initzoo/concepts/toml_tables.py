@@ -14,6 +14,7 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file, or `InvalidConcepts` with the reason why it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -23,6 +24,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def tables_of(tables: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    """The tables of a list such as `[[look]]`; none if it is not there."""
     found = tables.get(key, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
         raise InvalidConcepts(f"'{key}' must be a list of tables; write [[{key}]]")
@@ -30,6 +32,7 @@ def tables_of(tables: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]
 
 
 def read_colours(tables: Mapping[str, Any]) -> dict[str, str]:
+    """The table `[colours]`, checked: names and values such as `#1b2a49`."""
     colours = tables.get("colours", {})
     if not isinstance(colours, dict):
         raise InvalidConcepts("'colours' must be a table of names and colours; write [colours]")
@@ -40,6 +43,7 @@ def read_colours(tables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_keys(place: str, table: Mapping[str, Any], known: set[str]) -> None:
+    """Refuse a table with a key that is not known: it may be a slip of one that is."""
     unknown = sorted(set(table) - known)
     if unknown:
         raise InvalidConcepts(

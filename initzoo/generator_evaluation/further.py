@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from initzoo.errors import InvalidGenerator
 
-__all__ = ["keep_further"]
+__all__ = ["check_further", "keep_further"]
 
 _SAME = ("zoo", "revision", "wordings", "photos", "intervals", "seeds")
 """What must be alike for figures to stand beside each other."""
+
+_ALIKE = 0.02
+"""The mean adapter's PSNR may be so far apart, dB, from one machine to another."""
 
 _BY_METHOD = ("psnr", "psnr_interval", "psnr_10th", "ssim", "ssim_interval")
 _GROUPS = ("families", "novelty", "wording")
@@ -21,7 +25,8 @@ def keep_further(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[
     """A report with the further generators of an earlier one, which need not be trained and measured again.
 
     Their figures, and what they are above `reference`, depend on questions and photos alone, so these must
-    be the same. What another generator is above them is not known, and left out.
+    be the same: then the mean adapter scores the same, too. What another generator is above them is not
+    known, and left out.
 
     Args:
         report: of `evaluate_generator`, or read from its JSON.
@@ -31,19 +36,13 @@ def keep_further(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[
         InvalidGenerator: the earlier evaluation asked other questions, has no further generators, or one
             that the report has too.
     """
-    names = list(earlier.get("also", {}))
+    names = check_further(earlier, zoo=report["zoo"], revision=report["revision"], names=report["also"])
     odd = next((key for key in _SAME if earlier.get(key) != report.get(key)), None)
-    twice = next((name for name in names if name in report["also"]), None)
     splits = [split for split, section in report.items() if isinstance(section, dict) and "psnr" in section]
-    if odd is None and any(_asked(earlier.get(split)) != _asked(report[split]) for split in splits):
+    if odd is None and not all(_are_alike(report[split], earlier.get(split)) for split in splits):
         odd = "concepts"
-    if odd is not None or twice is not None or not names:
-        why = "has no further generators"
-        if odd is not None:
-            why = f"is of other {odd}"
-        elif twice is not None:
-            why = f"has a generator {twice!r} as well"
-        raise InvalidGenerator(f"the earlier evaluation {why}. Measure them again with --also")
+    if odd is not None:
+        raise InvalidGenerator(f"the earlier evaluation is of other {odd}. Measure them again with --also")
     kept = copy.deepcopy(dict(report))
     for split in splits:
         _add(kept[split], earlier[split], names)
@@ -55,12 +54,48 @@ def keep_further(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[
     return kept
 
 
-def _asked(section: Mapping[str, Any] | None) -> object:
-    """What a section counts: concepts and wordings, of all and of each group."""
-    if section is None:
-        return None
-    groups = {group: {name: part["n_concepts"] for name, part in section[group].items()} for group in _GROUPS}
-    return section["n_concepts"], section["n_wordings"], groups
+def check_further(
+    earlier: Mapping[str, Any], *, zoo: str, revision: str, names: Collection[str]
+) -> list[str]:
+    """Check what can be checked before anything is measured, and give the names of the further generators.
+
+    Args:
+        earlier: report of the earlier evaluation.
+        zoo: that is evaluated now.
+        revision: of it.
+        names: of further generators that are measured now.
+
+    Raises:
+        InvalidGenerator: as for `keep_further`.
+    """
+    found = list(earlier.get("also", {}))
+    twice = next((name for name in found if name in names), None)
+    why = ""
+    if not found:
+        why = "has no further generators"
+    elif twice is not None:
+        why = f"has a generator {twice!r} as well"
+    elif (earlier.get("zoo"), earlier.get("revision")) != (zoo, revision):
+        why = "is of another zoo or revision"
+    if why:
+        raise InvalidGenerator(f"the earlier evaluation {why}. Measure them again with --also")
+    return found
+
+
+def _are_alike(section: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> bool:
+    """Whether two sections and their groups have as many concepts, on which the mean scores the same."""
+    if earlier is None:
+        return False
+    pairs = [(section, earlier)]
+    for group in _GROUPS:
+        if section[group].keys() != earlier[group].keys():
+            return False
+        pairs += [(part, earlier[group][name]) for name, part in section[group].items()]
+    return all(
+        one["n_concepts"] == other["n_concepts"]
+        and math.isclose(one["psnr"]["mean"], other["psnr"]["mean"], abs_tol=_ALIKE)
+        for one, other in pairs
+    )
 
 
 def _add(section: dict[str, Any], earlier: Mapping[str, Any], names: list[str]) -> None:
