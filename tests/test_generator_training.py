@@ -389,6 +389,10 @@ def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, 
     )
     again = CliRunner().invoke(generator_group, [*command, "--out", str(tmp_path / "new")])
     assert again.exit_code == 1
+    further = [*command, "--start", str(tmp_path / "new"), "--out", str(tmp_path / "further")]
+    result = CliRunner().invoke(generator_group, further)
+    n_steps = config["training"]["behaviour"]["n_steps"]
+    assert result.stdout.startswith(f"joint  2 concepts  0 + {n_steps} steps  "), result.output
 
 
 def test_sensitivity_of_a_bias_is_the_share_of_pixels_it_moves():

@@ -145,9 +145,10 @@ def train(
     if as_json:
         echo_json({"out": str(out), "seconds": round(seconds, 1), "config": config.to_dict()})
         return
+    n_steps = [config.training[stage]["n_steps"] for stage in ("weights", "behaviour")]
     click.echo(
-        f"{config.kind}  {config.n_train_concepts} concepts  {settings.weights.n_steps} + "
-        f"{settings.behaviour.n_steps} steps  {seconds / 60:.1f} min  -> {out}"
+        f"{config.kind}  {config.n_train_concepts} concepts  {' + '.join(map(str, n_steps))} steps  "
+        f"{seconds / 60:.1f} min  -> {out}"
     )
 
 
