@@ -176,9 +176,9 @@ def _memory(memory: Mapping[str, Any] | None) -> str:
     )
     if None not in overlap.values():
         text += (
-            "So images are compared, too: of the pixels that it gets wrong, a generated init shares "
-            f"{overlap['generated']:.2f} with the nearest checkpoint, a copy of that with as much noise "
-            f"{overlap['noisy_copy']:.2f}."
+            "So images are compared, too: the pixels that a generated init gets wrong and those of the "
+            f"nearest checkpoint overlap by {overlap['generated']:.2f} (intersection over union), those of a copy "
+            f"with as much noise by {overlap['noisy_copy']:.2f}."
         )
     return text.rstrip() + "\n"
 
