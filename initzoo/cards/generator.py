@@ -177,8 +177,8 @@ def _memory(memory: Mapping[str, Any] | None) -> str:
     if None not in overlap.values():
         text += (
             "So images are compared, too: the pixels that a generated init gets wrong and those of the "
-            f"nearest checkpoint overlap by {overlap['generated']:.2f} (intersection over union), those of a copy "
-            f"with as much noise by {overlap['noisy_copy']:.2f}."
+            f"nearest checkpoint overlap by {overlap['generated']:.2f} (intersection over union), those of "
+            f"a copy with as much noise by {overlap['noisy_copy']:.2f}."
         )
     return text.rstrip() + "\n"
 
