@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initzoo.blends import blend_inits
-    from initzoo.block_datasets import load_blocks
+    from initzoo.checkpoints.blend import blend_inits
+    from initzoo.checkpoints.init import Init
+    from initzoo.checkpoints.recipe import Layout, Recipe
     from initzoo.errors import InitzooError
-    from initzoo.inits import Init
-    from initzoo.networks.pix2pix import Pix2Pix
-    from initzoo.recipes import Layout, Recipe
-    from initzoo.weight_generator import WeightGenerator
-    from initzoo.zoo import Zoo
+    from initzoo.generator.model import WeightGenerator
+    from initzoo.networks.starter import Pix2Pix
+    from initzoo.zoo.datasets import load_blocks
+    from initzoo.zoo.zoo import Zoo
 
 __version__ = "0.1.0"
 
@@ -36,15 +36,15 @@ __all__ = [
 ]
 
 _PLACES = {
-    "blend_inits": "initzoo.blends",
-    "load_blocks": "initzoo.block_datasets",
-    "Init": "initzoo.inits",
+    "blend_inits": "initzoo.checkpoints.blend",
+    "load_blocks": "initzoo.zoo.datasets",
+    "Init": "initzoo.checkpoints.init",
     "InitzooError": "initzoo.errors",
-    "Layout": "initzoo.recipes",
-    "Pix2Pix": "initzoo.networks.pix2pix",
-    "Recipe": "initzoo.recipes",
-    "WeightGenerator": "initzoo.weight_generator",
-    "Zoo": "initzoo.zoo",
+    "Layout": "initzoo.checkpoints.recipe",
+    "Pix2Pix": "initzoo.networks.starter",
+    "Recipe": "initzoo.checkpoints.recipe",
+    "WeightGenerator": "initzoo.generator.model",
+    "Zoo": "initzoo.zoo.zoo",
 }
 
 

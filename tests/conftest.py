@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def photo_folder(tmp_path: Path) -> Path:
     """Three small photos, as someone's own folder of images would hold them."""
-    from initzoo.images import write_image
-    from initzoo.photos import fit_short_side, load_photos
+    from initzoo.files.images import write_image
+    from initzoo.pairs.photos import fit_short_side, load_photos
 
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -106,8 +106,8 @@ def demo() -> Iterator[DemoServer]:
 @pytest.fixture(scope="session")
 def photo_path() -> Iterator[Path]:
     """Somebody's photo, small enough to be shown as it is."""
-    from initzoo.images import write_image
-    from initzoo.photos import fit_short_side, load_photos
+    from initzoo.files.images import write_image
+    from initzoo.pairs.photos import fit_short_side, load_photos
 
     coffee = next(photo for photo in load_photos(split="score") if photo.name == "coffee")
     with tempfile.TemporaryDirectory() as folder:

@@ -19,9 +19,9 @@ from typing import Any
 
 from demo_fixtures import DemoServer, running_demo
 
-from initzoo.images import write_image
-from initzoo.machines import describe_machine
-from initzoo.photos import fit_short_side, load_photos
+from initzoo.files.images import write_image
+from initzoo.pairs.photos import fit_short_side, load_photos
+from initzoo.work.devices import describe_machine
 
 _WORDS = (
     "faded teal at dusk",

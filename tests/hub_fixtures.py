@@ -12,9 +12,9 @@ import pytest
 from hub_server import READ_TOKEN, TOKEN, Hub, running_hub
 from zoo_fixtures import make_zoo
 
-from initzoo.hub import client
-from initzoo.publishing import push_zoo
-from initzoo.zoo import Zoo
+from initzoo.zoo.hub import client
+from initzoo.zoo.publish import push_zoo
+from initzoo.zoo.zoo import Zoo
 
 __all__ = [
     "READ_TOKEN",

@@ -18,8 +18,8 @@ from large_index import make_large_zoo, name_of, write_large_index
 from test_index_scale import A_MILLION_ASKED, MEASURED
 from times import processor, report
 
-from initzoo.publishing import push_zoo
-from initzoo.zoo import Zoo
+from initzoo.zoo.publish import push_zoo
+from initzoo.zoo.zoo import Zoo
 
 N_RUNS = 5
 

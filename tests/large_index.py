@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from zoo_fixtures import random_base
 
-from initzoo.bases import write_base
-from initzoo.blocks import value_mask
-from initzoo.index import SCORES, IndexRow, write_index
-from initzoo.index.files import ROWS_A_GROUP, arrow_schema, write_index_tables
-from initzoo.recipes import Recipe
-from initzoo.shards import write_shard
+from initzoo.checkpoints.base import write_base
+from initzoo.checkpoints.blocks import value_mask
+from initzoo.checkpoints.recipe import Recipe
+from initzoo.zoo.index import SCORES, IndexRow, write_index
+from initzoo.zoo.index.files import ROWS_A_GROUP, arrow_schema, write_index_tables
+from initzoo.zoo.shards import write_shard
 
 LOOKS = (
     "sketch",

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from initzoo.baselines import (
+from initzoo.errors import InvalidWords
+from initzoo.generator.baselines import (
     KernelRidgePredictor,
     MeanPredictor,
     NearestPredictor,
@@ -14,9 +15,8 @@ from initzoo.baselines import (
     tune_kernel_ridge,
     tune_neighbours,
 )
-from initzoo.errors import InvalidWords
-from initzoo.text_space import TaughtWords, pool_words
-from initzoo.words import TokenVectors
+from initzoo.generator.novelty import TaughtWords, pool_words
+from initzoo.generator.tokens import TokenVectors
 
 COLOURS = ("red", "green", "blue", "gold", "navy", "teal")
 LOOKS = ("sketch", "fog", "night", "oil")

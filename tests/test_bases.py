@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from zoo_fixtures import TINY_RECIPE, cut_off, flipped, outcome, random_base
 
-from initzoo.bases import read_base, read_base_config, weight_shapes, write_base
+from initzoo.checkpoints.base import read_base, read_base_config, weight_shapes, write_base
 from initzoo.errors import ChecksumMismatch, InvalidInit, InvalidZoo, LayoutMismatch, OutputError
-from initzoo.seals import BLANK_SEAL, seal
+from initzoo.files.digests import BLANK_SEAL, seal
 
 
 def write_tiny(folder: Path) -> dict[str, np.ndarray]:

@@ -11,20 +11,20 @@ from test_generator_evaluation import CONCEPTS, make_generator, teachable
 from torch import nn
 from zoo_fixtures import make_zoo
 
-import initzoo.benchmark.jobs as jobs_module
-from initzoo.benchmark import QUICK, BenchmarkSettings, choose_concepts, run_benchmark
-from initzoo.benchmark.figures import draw_curves, draw_ratios, tables
-from initzoo.benchmark.jobs import Job, Outcome, edit_in_tiles
-from initzoo.benchmark.ladder import Reached, Rung, compare, median_seconds, time_to
-from initzoo.benchmark.tuning import tune
+import initzoo.evaluation.benchmark.jobs as jobs_module
 from initzoo.cli.main import main
-from initzoo.diagnosis import VERDICTS
 from initzoo.errors import BenchmarkError, InvalidGenerator, InvalidZoo, OutputError
-from initzoo.images import IMAGE_SUFFIXES, read_image, write_image
-from initzoo.photos import PhotoSource
-from initzoo.questions import ask_about_concepts
-from initzoo.resampling import Resampling
-from initzoo.zoo import Zoo
+from initzoo.evaluation.benchmark import QUICK, BenchmarkSettings, choose_concepts, run_benchmark
+from initzoo.evaluation.benchmark.figures import draw_curves, draw_ratios, tables
+from initzoo.evaluation.benchmark.jobs import Job, Outcome, edit_in_tiles
+from initzoo.evaluation.benchmark.time_to_quality import Reached, Rung, compare, median_seconds, time_to
+from initzoo.evaluation.benchmark.tuning import tune
+from initzoo.evaluation.bootstrap import Resampling
+from initzoo.evaluation.cases import ask_about_concepts
+from initzoo.files.images import IMAGE_SUFFIXES, read_image, write_image
+from initzoo.networks.diagnosis import VERDICTS
+from initzoo.pairs.photos import PhotoSource
+from initzoo.zoo.zoo import Zoo
 
 HOW = Resampling(n_resamples=50)
 
@@ -334,7 +334,7 @@ def test_a_diverging_run_is_no_figure(zoo, settings, tmp_path):
 
 
 def test_own_concepts_are_measured_on(zoo, settings, tmp_path):
-    from initzoo.concepts import find_concept, load_concepts
+    from initzoo.pairs.concepts import find_concept, load_concepts
 
     own = ask_about_concepts([find_concept(load_concepts(), "sepia")])
     few = replace(settings, methods=("base", "scratch_best"))

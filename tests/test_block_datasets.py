@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from zoo_fixtures import TINY_CONCEPTS, TINY_RECIPE, kept_zoo
 
-from initzoo.block_datasets import load_blocks
 from initzoo.errors import InvalidZoo
-from initzoo.zoo import Zoo
+from initzoo.zoo.datasets import load_blocks
+from initzoo.zoo.zoo import Zoo
 
 datasets = pytest.importorskip("datasets")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from zoo_fixtures import TINY_RECIPE, random_adapter
 
-from initzoo.blocks import check_adapter, check_blocks, join_blocks, split_blocks, value_mask
+from initzoo.checkpoints.blocks import check_adapter, check_blocks, join_blocks, split_blocks, value_mask
+from initzoo.checkpoints.recipe import Layout, Recipe
 from initzoo.errors import InvalidInit, LayoutMismatch
-from initzoo.recipes import Layout, Recipe
 
 LAYOUT = Layout(
     tensors=(("head.B", (3, 2)), ("head.bias", (3,)), ("tail.B", (2, 2)), ("tail.bias", (2,))), block_size=4

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from initzoo.networks.book import PatchDiscriminator, ResNet, UNet, initialise_by_the_book
+from initzoo.networks.pix2pix import PatchDiscriminator, ResNet, UNet, initialise_by_the_book
 
 
 def n_weights(module: nn.Module) -> int:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from zoo_fixtures import cut_off, flipped, outcome
 
-from initzoo.calibration import Calibration, calibrate
 from initzoo.errors import InitzooError, InvalidGenerator, OutputError
-from initzoo.text_space import TaughtWords
-from initzoo.words import TokenVectors
+from initzoo.generator.calibration import Calibration, calibrate
+from initzoo.generator.novelty import TaughtWords
+from initzoo.generator.tokens import TokenVectors
 
 GENERATOR = "a" * 64
 

@@ -15,9 +15,9 @@ import pytest
 from hub_fixtures import TOKEN, opened, program, run_program
 from hub_server import Hub, running_hub
 
-from initzoo.inits import Init
-from initzoo.publishing import push_zoo
-from initzoo.zoo import Zoo
+from initzoo.checkpoints.init import Init
+from initzoo.zoo.publish import push_zoo
+from initzoo.zoo.zoo import Zoo
 
 # The client hands files to its HTTP library in a way that this one calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -33,7 +33,7 @@ BLOCK_NETWORK = (
 PULL_AT_ONCE = """
 import os, sys
 import huggingface_hub.file_download, pyarrow.parquet  # once, before there are many of us
-from initzoo.zoo import Zoo
+from initzoo.zoo.zoo import Zoo
 name, cache, n_processes = sys.argv[1], sys.argv[2], int(sys.argv[3])
 children = []
 for _ in range(n_processes):

@@ -13,10 +13,10 @@ import pytest
 from cli_running import fail, files, run, succeed
 from zoo_fixtures import TINY_CONCEPTS, TINY_RECIPE, kept_zoo, make_zoo, random_base, tiny_zoo
 
-from initzoo.bases import write_base
-from initzoo.images import read_image, write_image
-from initzoo.inits import Init
-from initzoo.zoo import Zoo
+from initzoo.checkpoints.base import write_base
+from initzoo.checkpoints.init import Init
+from initzoo.files.images import read_image, write_image
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_zoo", "tiny_zoo"]
 

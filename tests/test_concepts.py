@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from initzoo.concepts import (
+from initzoo.errors import InvalidConcepts, UnknownConcept
+from initzoo.pairs.concepts import (
     NOVELTIES,
     SPLITS,
     Concept,
@@ -22,10 +23,9 @@ from initzoo.concepts import (
     load_practice,
     normalise_words,
 )
-from initzoo.concepts.compositions import catalog_presets
-from initzoo.concepts.wordings import with_article
-from initzoo.errors import InvalidConcepts, UnknownConcept
-from initzoo.teachers import FAMILIES, Step
+from initzoo.pairs.concepts.compositions import catalog_presets
+from initzoo.pairs.concepts.wordings import with_article
+from initzoo.pairs.teachers import FAMILIES, Step
 
 PLAIN = """
 [[concept]]
@@ -164,7 +164,7 @@ def test_loading_twice_gives_the_same(catalog: list[Concept]) -> None:
 
 
 def test_loading_needs_no_opencv() -> None:
-    command = "import sys, initzoo.concepts as c; c.load_concepts(); assert 'cv2' not in sys.modules"
+    command = "import sys, initzoo.pairs.concepts as c; c.load_concepts(); assert 'cv2' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], check=True)
 
 

@@ -19,10 +19,10 @@ import pytest
 from demo_fixtures import DemoServer, request
 from test_demo_core import image_file
 
-from initzoo.images import read_image
-from initzoo.inits import Init
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.zoo import Zoo
+from initzoo.checkpoints.init import Init
+from initzoo.files.images import read_image
+from initzoo.networks.starter import Pix2Pix
+from initzoo.zoo.zoo import Zoo
 
 pytest.importorskip("gradio_client")
 pytestmark = [

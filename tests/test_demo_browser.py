@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from demo_fixtures import CHROMIUM, CHROMIUM_FLAGS, DemoServer
 
-from initzoo.images import read_image, write_image
-from initzoo.zoo import Zoo
+from initzoo.files.images import read_image, write_image
+from initzoo.zoo.zoo import Zoo
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 pytestmark = [

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from zoo_fixtures import TINY_CONCEPTS, kept_generating_zoo, kept_zoo, tiny_zoo
 
-from initzoo.blends import blend_inits
-from initzoo.demo.answers import Answers, error_text, tell_html
+from initzoo.checkpoints.blend import blend_inits
+from initzoo.checkpoints.init import MAX_SEED, Init
+from initzoo.demo.api import Answers, error_text, tell_html
 from initzoo.demo.evidence import bench_html, evidence_html, read_figures
-from initzoo.demo.keeping import KeptFiles
+from initzoo.demo.file_store import KeptFiles
 from initzoo.demo.requests import Wish, read_seed, read_share, read_upload, read_words
-from initzoo.demo.studio import Studio
-from initzoo.demo.telling import blend_commands, file_name, finetune_commands, tell_prospect
+from initzoo.demo.service import Studio
+from initzoo.demo.texts import blend_commands, file_name, finetune_commands, tell_prospect
 from initzoo.demo.uploads import MAX_PREVIEW_PIXELS, read_photo
 from initzoo.errors import (
     ChecksumMismatch,
@@ -30,10 +31,9 @@ from initzoo.errors import (
     InvalidWords,
     UnknownConcept,
 )
-from initzoo.images import read_image
-from initzoo.inits import MAX_SEED, Init
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.zoo import Zoo
+from initzoo.files.images import read_image
+from initzoo.networks.starter import Pix2Pix
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_generating_zoo", "kept_zoo", "tiny_zoo"]  # fixtures
 

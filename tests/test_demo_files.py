@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from zoo_fixtures import tiny_zoo
 
 from initzoo.cli.main import main
-from initzoo.demo.keeping import KeptFiles
-from initzoo.demo.studio import Studio
+from initzoo.demo.file_store import KeptFiles
+from initzoo.demo.service import Studio
 from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, make_thumbnails
 from initzoo.errors import InvalidZoo, OutputError
-from initzoo.images import read_image
-from initzoo.zoo import Zoo
+from initzoo.files.images import read_image
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["tiny_zoo"]  # fixture
 
@@ -66,7 +66,7 @@ def test_damaged_thumbnails_are_drawn_anew_and_it_is_said(tiny_zoo: Path) -> Non
 
 
 def test_the_thumbnails_of_the_bundled_zoo_are_of_its_revision() -> None:
-    from initzoo.concepts import catalog_folder
+    from initzoo.pairs.concepts import catalog_folder
 
     zoo = Zoo.from_pretrained("starter")
     made = Thumbnails.load(catalog_folder() / "thumbnails")

@@ -65,8 +65,8 @@ def test_the_app_only_serves_the_page() -> None:
 
 
 def test_the_example_photos_are_credited() -> None:
-    from initzoo.demo.studio import Studio
-    from initzoo.zoo import Zoo
+    from initzoo.demo.service import Studio
+    from initzoo.zoo.zoo import Zoo
 
     text = (SPACE / "README.md").read_text("utf-8")
     for photo in Studio(Zoo.from_pretrained("starter"), None).examples:

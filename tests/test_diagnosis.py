@@ -9,16 +9,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from initzoo.cli.main import main
-from initzoo.diagnosis import diagnose, draw_diagnosis, sample_images
-from initzoo.initializations import Initializer
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.photos import load_photos
-from initzoo.zoo import Zoo
+from initzoo.evaluation.report.diagnosis import draw_diagnosis
+from initzoo.networks.diagnosis import diagnose
+from initzoo.networks.starter import Pix2Pix
+from initzoo.networks.tiles import to_images
+from initzoo.pairs.photos import load_photos, middle_squares
+from initzoo.training.schemes import Initializer
+from initzoo.zoo.zoo import Zoo
 
 
 @pytest.fixture(scope="module")
 def images():
-    return sample_images(load_photos(split="score"), side=32)
+    return to_images(middle_squares(load_photos(split="score"), side=32))
 
 
 @pytest.fixture(scope="module")

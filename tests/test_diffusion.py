@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from initzoo.diffusion import (
+from initzoo.generator.denoisers import (
     DENOISERS,
     DenoiserShape,
     JointDenoiser,

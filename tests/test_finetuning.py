@@ -17,16 +17,16 @@ from click.testing import CliRunner
 from test_pair_sources import write_folders
 from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
 
-import initzoo.finetuning as finetuning
+import initzoo.training.finetune as finetuning
+from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
-from initzoo.finetuning import FinetuneSettings, Trainer, draw_batch, finetune, open_pairs
-from initzoo.finetuning.objective import discriminator_loss, network_loss
-from initzoo.finetuning.settings import rate_at
-from initzoo.inits import Init
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.starts import open_start
-from initzoo.zoo import Zoo
+from initzoo.networks.starter import Pix2Pix
+from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, finetune, open_pairs
+from initzoo.training.finetune.objective import discriminator_loss, network_loss
+from initzoo.training.finetune.settings import rate_at
+from initzoo.training.start import open_start
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo"]
 
@@ -147,7 +147,7 @@ def test_the_best_weights_are_kept(zoo, pairs, tmp_path):
     assert result.end.psnr == max(psnr for _, psnr, _ in result.history)
     model = Pix2Pix.from_init(result.init)
     edited = model.edit(pairs.validation[0].given)
-    from initzoo.scores import score_images
+    from initzoo.pairs.scores import score_images
 
     assert score_images([edited], [pairs.validation[0].wanted]).psnr == pytest.approx(result.end.psnr)
     assert result.init.metadata.scores["psnr"] == pytest.approx(result.end.psnr, abs=1e-3)
@@ -213,7 +213,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
 
     assert invoke(*words("whole.safetensors")).exit_code == 0
     code = (
-        "import initzoo.finetuning, sys; initzoo.finetuning.SNAPSHOT_SECONDS = 0.0;"
+        "import initzoo.training.finetune, sys; initzoo.training.finetune.SNAPSHOT_SECONDS = 0.0;"
         "from initzoo.cli.main import main; main(['finetune', *sys.argv[1:]])"
     )
     command = [sys.executable, "-c", code, *words("killed.safetensors")]
@@ -272,10 +272,10 @@ def test_a_full_disk_leaves_the_snapshot_before(zoo, pairs, tmp_path, monkeypatc
         real(source, target)
 
     full.n_left = 3
-    monkeypatch.setattr("initzoo.outputs.os.replace", full)
+    monkeypatch.setattr("initzoo.files.atomic.os.replace", full)
     with pytest.raises(OutputError, match="snapshot.safetensors: No space left on device"):
         run(zoo, pairs, tmp_path / "run")
-    monkeypatch.setattr("initzoo.outputs.os.replace", real)
+    monkeypatch.setattr("initzoo.files.atomic.os.replace", real)
     assert not list((tmp_path / "run").glob(".*.part"))
     assert run(zoo, pairs, tmp_path / "run").init.to_bytes() == whole.init.to_bytes()
 

@@ -8,9 +8,8 @@ import pytest
 from click.testing import CliRunner
 from zoo_fixtures import TINY_RECIPE, TinyConcept, make_zoo
 
-from initzoo.blocks import value_mask
+from initzoo.checkpoints.blocks import value_mask
 from initzoo.cli.generator_evaluate import evaluate as evaluate_command
-from initzoo.diffusion import DenoiserShape
 from initzoo.errors import (
     ChecksumMismatch,
     InvalidGenerator,
@@ -19,22 +18,23 @@ from initzoo.errors import (
     MissingExtra,
     OutputError,
 )
-from initzoo.evaluation import score_concept
-from initzoo.generator_evaluation import (
+from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
+from initzoo.evaluation.checkpoints import score_concept
+from initzoo.evaluation.generator import (
     EvaluationSettings,
     ask_about_zoo,
     evaluate_generator,
 )
-from initzoo.generator_evaluation.further import keep_further
-from initzoo.generator_evaluation.measuring import Job, measure, wrong_overlap
-from initzoo.generator_evaluation.memorisation import DistanceScale, distance_report
-from initzoo.generator_evaluation.statistics import gap_closed, summarise
-from initzoo.networks.pix2pix import network_of
-from initzoo.photos import PhotoSource, load_photos
-from initzoo.resampling import Resampling, bootstrap_means, interval
-from initzoo.weight_generator import GeneratorConfig, WeightGenerator, build_denoiser
-from initzoo.words import TokenVectors
-from initzoo.zoo import Zoo
+from initzoo.evaluation.generator.measuring import Job, measure, wrong_overlap
+from initzoo.evaluation.generator.memorisation import DistanceScale, distance_report
+from initzoo.evaluation.generator.merge import keep_further
+from initzoo.evaluation.generator.statistics import gap_closed, summarise
+from initzoo.generator.denoisers import DenoiserShape
+from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
+from initzoo.generator.tokens import TokenVectors
+from initzoo.networks.starter import network_of
+from initzoo.pairs.photos import PhotoSource, load_photos
+from initzoo.zoo.zoo import Zoo
 
 COLOURS = ("red", "green", "blue", "gold", "navy", "teal")
 TEACHERS = (
@@ -353,7 +353,7 @@ def test_adapters_are_fitted_for_concepts_that_have_none(tmp_path, photo_folder)
 
 
 def test_plots_say_early_that_they_need_matplotlib(zoo, monkeypatch, tmp_path):
-    monkeypatch.setattr("initzoo.plots.find_spec", lambda name: None)
+    monkeypatch.setattr("initzoo.evaluation.report.plots.find_spec", lambda name: None)
     result = run_command("--zoo", zoo.folder, "--out", tmp_path / "out")
     assert isinstance(result.exception, MissingExtra)
     assert "initzoo[bench]" in str(result.exception)

@@ -9,11 +9,16 @@ import torch
 from click.testing import CliRunner
 from zoo_fixtures import make_zoo
 
-import initzoo.generator_training.loop as loop
+import initzoo.training.generator.loop as loop
+from initzoo.checkpoints.recipe import NetworkShape
 from initzoo.cli.generator import generator as generator_group
-from initzoo.concepts import Concept
 from initzoo.errors import TrainingError
-from initzoo.generator_training import (
+from initzoo.generator.model import WeightGenerator, build_denoiser
+from initzoo.generator.tokens import TokenVectors
+from initzoo.networks.adapters import AdaptedPix2Pix
+from initzoo.pairs.concepts import Concept
+from initzoo.pairs.photos import Photo
+from initzoo.training.generator import (
     CropPlan,
     GeneratorSettings,
     Stage,
@@ -21,16 +26,11 @@ from initzoo.generator_training import (
     make_crops,
     train_generator,
 )
-from initzoo.generator_training.crops import open_crops
-from initzoo.generator_training.objectives import BehaviourObjective, WeightObjective, WordTable
-from initzoo.generator_training.sensitivity import measure_sensitivity
-from initzoo.generator_training.settings import mask_of, normalisation
-from initzoo.networks.adapted import AdaptedPix2Pix
-from initzoo.photos import Photo
-from initzoo.recipes import NetworkShape
-from initzoo.weight_generator import WeightGenerator, build_denoiser
-from initzoo.words import TokenVectors
-from initzoo.zoo import Zoo
+from initzoo.training.generator.crops import open_crops
+from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective, WordTable
+from initzoo.training.generator.sensitivity import measure_sensitivity
+from initzoo.training.generator.settings import mask_of, normalisation
+from initzoo.zoo.zoo import Zoo
 
 TEACHER = '[{"operator": "negative", "parameters": []}]'
 VOCABULARY = (
@@ -305,8 +305,8 @@ def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, pho
 
 
 def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_path):
-    from initzoo.blocks import join_blocks
-    from initzoo.networks.adapted import adapter_from_arrays
+    from initzoo.checkpoints.blocks import join_blocks
+    from initzoo.networks.adapters import adapter_from_arrays
 
     plan = plan_for(photo_folder)
     make_crops(data.teachers, tmp_path, plan, n_workers=1)

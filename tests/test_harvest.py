@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from initzoo.checkpoints.recipe import JointStage, NetworkShape, Recipe
 from initzoo.errors import HarvestError, InvalidImage, OutputError
-from initzoo.evaluation import evaluate_zoo
-from initzoo.harvest import HarvestPlan, harvest, quick_recipe
-from initzoo.harvest.settings import RunFolder
-from initzoo.outputs import new_file
-from initzoo.recipes import JointStage, NetworkShape, Recipe
-from initzoo.zoo import Zoo
+from initzoo.evaluation.checkpoints import evaluate_zoo
+from initzoo.files.atomic import new_file
+from initzoo.training.harvest import HarvestPlan, harvest, quick_recipe
+from initzoo.training.harvest.settings import RunFolder
+from initzoo.zoo.zoo import Zoo
 
 needs_harvested = pytest.mark.xdist_group("harvest")
 """One process of the tests makes the harvest that these look at, not each of them."""
@@ -160,7 +160,7 @@ def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts
 def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch):
     """A kill leaves what was written before it: stop after each write in turn, then go on."""
     from initzoo import outputs
-    from initzoo.index import files as index_files
+    from initzoo.zoo.index import files as index_files
 
     class Killed(BaseException):
         pass
@@ -219,8 +219,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_harvest as t
-from initzoo.evaluation import evaluate_zoo
-from initzoo.harvest import HarvestPlan, harvest
+from initzoo.evaluation.checkpoints import evaluate_zoo
+from initzoo.training.harvest import HarvestPlan, harvest
 
 if __name__ == "__main__":
     plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}))

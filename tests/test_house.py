@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from initzoo.benchmark.ladder import bound_of
 from initzoo.cli.main import COMMANDS, main
+from initzoo.evaluation.benchmark.time_to_quality import bound_of
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "gradio", "datasets", "pyarrow", "cv2", "skimage", "transformers", "huggingface_hub"}
@@ -185,7 +185,7 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_readme_toml_is_a_concepts_file(tmp_path: Path) -> None:
-    from initzoo.concepts import load_concepts
+    from initzoo.pairs.concepts import load_concepts
 
     blocks = re.findall(
         r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
@@ -198,7 +198,7 @@ def test_readme_toml_is_a_concepts_file(tmp_path: Path) -> None:
 
 def test_generating_does_not_load_the_compiler_of_torch() -> None:
     """It would take longer than all else."""
-    code = "from initzoo.zoo import Zoo; Zoo.from_pretrained('starter').pull('teal dusk', origin='generated')"
+    code = "from initzoo import Zoo; Zoo.from_pretrained('starter').pull('teal dusk', origin='generated')"
     report = "print('torch._dynamo' in sys.modules, 'torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\n{report}"], capture_output=True, text=True, check=True

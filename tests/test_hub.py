@@ -16,7 +16,7 @@ from hub_server import Fault, Hub
 from large_index import make_large_zoo, name_of
 from zoo_fixtures import TINY_CONCEPTS, TINY_RECIPE, make_zoo, random_adapter
 
-from initzoo.blocks import split_blocks
+from initzoo.checkpoints.blocks import split_blocks
 from initzoo.errors import (
     AccessDenied,
     ChecksumMismatch,
@@ -26,12 +26,12 @@ from initzoo.errors import (
     UnknownConcept,
     UnknownZoo,
 )
-from initzoo.hub import HubSettings, cached_zoos
-from initzoo.hub_addresses import is_hub_address
-from initzoo.index import Index, IndexRow, write_index
-from initzoo.manifests import MANIFEST_FILE, FileDigest, Manifest
-from initzoo.seals import BLANK_SEAL, seal
-from initzoo.zoo import Zoo
+from initzoo.files.digests import BLANK_SEAL, seal
+from initzoo.zoo.hub import HubSettings, cached_zoos
+from initzoo.zoo.hub.addresses import is_hub_address
+from initzoo.zoo.index import Index, IndexRow, write_index
+from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest, Manifest
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["hub", "hub_with_zoos", "own_hub", "quick_retries"]
 
@@ -219,7 +219,7 @@ def test_an_interrupted_pull_goes_on_where_it_stopped(
     hub: Hub, cache: Path, quick_retries: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also in the next process: what is there is on disk."""
-    monkeypatch.setattr("initzoo.hub.client.MAX_RETRIES", 0)
+    monkeypatch.setattr("initzoo.zoo.hub.client.MAX_RETRIES", 0)
     zoo = opened(hub, cache)
     row = zoo.find("pencil sketch")
     size = row.byte_end - row.byte_start

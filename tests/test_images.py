@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from initzoo.errors import InvalidImage, OutputError
-from initzoo.images import encode_image, read_image, write_image
+from initzoo.files.images import encode_image, read_image, write_image
 
 RAMP = np.linspace(0, 255, 16 * 12, dtype=np.uint8).reshape(12, 16)
 

@@ -15,8 +15,8 @@ import pytest
 from zoo_fixtures import cut_off, flipped, kept_zoo, outcome
 
 from initzoo.errors import InvalidZoo, OutputError
-from initzoo.index import Index, IndexRow, write_index
-from initzoo.seals import BLANK_SEAL, seal
+from initzoo.files.digests import BLANK_SEAL, seal
+from initzoo.zoo.index import Index, IndexRow, write_index
 
 __all__ = ["kept_zoo"]
 

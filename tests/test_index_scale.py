@@ -13,15 +13,15 @@ import pytest
 from large_index import name_of, write_large_index
 from zoo_fixtures import flipped, kept_zoo
 
-from initzoo.concepts import normalise_words
 from initzoo.errors import InvalidZoo
-from initzoo.index import Index
-from initzoo.index.files import IndexTable
-from initzoo.index.lookup import open_lookup
-from initzoo.index.sections import KeySorter
-from initzoo.index.word_hashes import hash_texts
-from initzoo.pieces import PieceFile
-from initzoo.seals import DamagedFile, check_seal
+from initzoo.files.chunked import PieceFile
+from initzoo.files.digests import DamagedFile, check_seal
+from initzoo.pairs.concepts import normalise_words
+from initzoo.zoo.index import Index
+from initzoo.zoo.index.files import IndexTable
+from initzoo.zoo.index.lookup import open_lookup
+from initzoo.zoo.index.sections import KeySorter
+from initzoo.zoo.index.word_hashes import hash_texts
 
 __all__ = ["kept_zoo"]
 
@@ -151,7 +151,7 @@ def test_hashes_do_not_depend_on_what_stands_beside() -> None:
 def test_keys_are_sorted_when_they_do_not_fit_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("initzoo.index.sections._MAX_BUFFERED", 1000)
+    monkeypatch.setattr("initzoo.zoo.index.sections._MAX_BUFFERED", 1000)
     rng = np.random.default_rng(0)
     sorter = KeySorter(tmp_path / "spare")
     keys = rng.integers(0, 2**64, 20_000, dtype=np.uint64)
@@ -188,7 +188,7 @@ MEASURED = """
 import resource, sys, time
 from pathlib import Path
 import pyarrow.parquet
-from initzoo.index import Index
+from initzoo.zoo.index import Index
 begin = time.perf_counter()
 index = Index.open(sys.argv[1], lookup_folder=lambda: Path(sys.argv[2]))
 row = index.find(sys.argv[3])

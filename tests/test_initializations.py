@@ -10,9 +10,9 @@ from torch import nn
 from zoo_fixtures import kept_zoo, make_zoo
 
 from initzoo.errors import InvalidGenerator, InvalidWords, UnknownInitialization
-from initzoo.initializations import CLASSICAL, FROM_ZOO, INITIALIZATIONS, Initializer, initialise
-from initzoo.networks.pix2pix import network_of
-from initzoo.zoo import Zoo
+from initzoo.networks.starter import network_of
+from initzoo.training.schemes import CLASSICAL, FROM_ZOO, INITIALIZATIONS, Initializer, initialise
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_zoo"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from zoo_fixtures import TINY_RECIPE, cut_off, flipped, outcome, random_adapter, random_base
 
-from initzoo.bases import read_base, write_base
+from initzoo.checkpoints.base import read_base, write_base
+from initzoo.checkpoints.init import Init, InitMetadata, merge_adapter
+from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, LayoutMismatch, OutputError
-from initzoo.inits import Init, InitMetadata, merge_adapter
-from initzoo.recipes import Recipe
-from initzoo.tensor_files import decode_tensors, encode_tensors
+from initzoo.files.tensors import decode_tensors, encode_tensors
 
 METADATA = InitMetadata(
     concept="warm",

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from initzoo.checkpoints.init import merge_adapter
+from initzoo.checkpoints.recipe import NetworkShape, Recipe
 from initzoo.errors import LayoutMismatch
-from initzoo.inits import merge_adapter
-from initzoo.networks.adapted import AdaptedPix2Pix, adapter_from_arrays, adapter_to_arrays
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.recipes import NetworkShape, Recipe
+from initzoo.networks.adapters import AdaptedPix2Pix, adapter_from_arrays, adapter_to_arrays
+from initzoo.networks.starter import Pix2Pix
 
 TINY = NetworkShape(n_detail=8, n_middle=8, n_stages=1, n_upsampled=4, n_decoder=8, rank=2, head_rank=3)
 
@@ -91,7 +91,7 @@ def test_tiles_of_a_large_image_have_no_seams(base, monkeypatch):
     photo = np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8)
     model = merged_network(base, some_adapters(base, 1)[0])
     whole = model.edit(photo)
-    monkeypatch.setattr("initzoo.networks.pix2pix._TILE", 64)
+    monkeypatch.setattr("initzoo.networks.starter._TILE", 64)
     # Convolutions of another size may add in another order, which rounding can show in a rare pixel.
     assert np.abs(model.edit(photo).astype(int) - whole).max() <= 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from initzoo.errors import OutputError
-from initzoo.outputs import replace_folder, write_bytes
+from initzoo.files.atomic import replace_folder, write_bytes
 
 
 def names(folder: Path) -> list[str]:

@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from initzoo.concepts import find_concept, load_concepts
 from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
-from initzoo.finetuning import open_pairs, split_pairs, teach_pairs
-from initzoo.finetuning.sources import Pair
-from initzoo.images import write_image
+from initzoo.files.images import write_image
+from initzoo.pairs.concepts import find_concept, load_concepts
+from initzoo.pairs.sources import Pair
+from initzoo.training.finetune import open_pairs, split_pairs, teach_pairs
 
 NAMES = [f"photo-{number}" for number in range(6)]
 

@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from initzoo.cli.main import main
-from initzoo.concepts import Concept, find_concept, load_concepts
 from initzoo.errors import InvalidConcepts, OutputError
-from initzoo.images import read_image, write_image
-from initzoo.pairs import make_pairs, scoring_pairs, varied_photos, write_pairs
-from initzoo.photos import load_photos
-from initzoo.teachers import teach
+from initzoo.files.images import read_image, write_image
+from initzoo.pairs.concepts import Concept, find_concept, load_concepts
+from initzoo.pairs.photos import load_photos
+from initzoo.pairs.store import make_pairs, scoring_pairs, varied_photos, write_pairs
+from initzoo.pairs.teachers import teach
 
 
 def concept_named(words: str) -> Concept:
@@ -116,7 +116,7 @@ def test_write_pairs_with_force_replaces_pairs_only(photo_folder: Path, tmp_path
 def test_write_pairs_leaves_nothing_when_a_teacher_fails(photo_folder: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from initzoo.teachers import Step
+    from initzoo.pairs.teachers import Step
 
     good = concept_named("pencil sketch")
     bad = replace(good, id="bad", teacher=(Step("no-such-operator"),))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from initzoo.errors import InvalidImage
-from initzoo.images import write_image
-from initzoo.photos import PHOTO_SIDE, TEACHING_SIDE, fit_short_side, load_photos, vary_photo
+from initzoo.files.images import write_image
+from initzoo.pairs.photos import PHOTO_SIDE, TEACHING_SIDE, fit_short_side, load_photos, vary_photo
 
 
 def write_photos(folder: Path, names: list[str]) -> None:

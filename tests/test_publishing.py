@@ -13,9 +13,9 @@ from starlette.requests import Request
 from zoo_fixtures import TINY_CONCEPTS, make_zoo, tiny_zoo
 
 from initzoo.errors import AccessDenied, HubUnavailable, PublishRefused, UnknownZoo
-from initzoo.manifests import MANIFEST_FILE, Manifest
-from initzoo.publishing import PushReport, push_zoo
-from initzoo.zoo import Zoo
+from initzoo.zoo.manifest import MANIFEST_FILE, Manifest
+from initzoo.zoo.publish import PushReport, push_zoo
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["hub", "hub_with_zoos", "own_hub", "quick_retries", "tiny_zoo"]
 
@@ -237,7 +237,7 @@ def test_a_generator_is_published_with_the_model(
 
     folder = make_zoo(tmp_path / "zoo")
     add_generator(folder)
-    monkeypatch.setattr("initzoo.cards.generator_section", lambda folder: "")  # needs a real evaluation
+    monkeypatch.setattr("initzoo.zoo.cards.generator_section", lambda folder: "")  # needs a real evaluation
     expected = Zoo.from_pretrained(folder).pull("navy fog", seed=3)
     push(own_hub, folder)
     zoo = opened(own_hub, tmp_path / "cache", "me/zoo")

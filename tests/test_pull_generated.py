@@ -28,7 +28,8 @@ from zoo_fixtures import (
     tiny_zoo,
 )
 
-from initzoo.blocks import join_blocks
+from initzoo.checkpoints.blocks import join_blocks
+from initzoo.checkpoints.init import Generation, Init, merge_adapter, name_words
 from initzoo.errors import (
     ChecksumMismatch,
     InitzooError,
@@ -38,13 +39,12 @@ from initzoo.errors import (
     LayoutMismatch,
     UnknownConcept,
 )
-from initzoo.images import read_image, write_image
-from initzoo.inits import Generation, Init, merge_adapter, name_words
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.seals import BLANK_SEAL, seal
-from initzoo.tensor_files import decode_tensors, encode_tensors
-from initzoo.verification import verify_file
-from initzoo.zoo import Zoo
+from initzoo.files.digests import BLANK_SEAL, seal
+from initzoo.files.images import read_image, write_image
+from initzoo.files.tensors import decode_tensors, encode_tensors
+from initzoo.networks.starter import Pix2Pix
+from initzoo.zoo.verify import verify_file
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo", "tiny_zoo"]
 

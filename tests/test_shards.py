@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from zoo_fixtures import TINY_RECIPE, cut_off, flipped, outcome, random_adapter
 
-from initzoo.blocks import split_blocks
+from initzoo.checkpoints.blocks import split_blocks
+from initzoo.checkpoints.recipe import Layout
 from initzoo.errors import InvalidInit, InvalidZoo, LayoutMismatch, OutputError
-from initzoo.recipes import Layout
-from initzoo.shards import decode_blocks, read_range, read_shard, read_shard_header, write_shard
-from initzoo.tensor_files import encode_tensors
+from initzoo.files.tensors import encode_tensors
+from initzoo.zoo.shards import decode_blocks, read_range, read_shard, read_shard_header, write_shard
 
 LAYOUT = TINY_RECIPE.layout
 GOLDEN_LAYOUT = Layout(tensors=(("head.B", (2, 1)), ("head.bias", (2,)), ("tail.bias", (3,))), block_size=4)

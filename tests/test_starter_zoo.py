@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from initzoo.cli.main import main
-from initzoo.concepts import load_concepts
-from initzoo.evaluation import evaluate_zoo
-from initzoo.images import read_image
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.zoo import Zoo
+from initzoo.evaluation.checkpoints import evaluate_zoo
+from initzoo.files.images import read_image
+from initzoo.networks.starter import Pix2Pix
+from initzoo.pairs.concepts import load_concepts
+from initzoo.zoo.zoo import Zoo
 
 ROOT = Path(__file__).parent.parent
 

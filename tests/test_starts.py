@@ -6,14 +6,14 @@ import torch
 from safetensors.torch import save_file
 from zoo_fixtures import TINY_RECIPE, generating_zoo, kept_generating_zoo, kept_zoo, make_zoo, random_base
 
-from initzoo.bases import write_base
+from initzoo.checkpoints.base import write_base
+from initzoo.checkpoints.init import Init
 from initzoo.errors import ChecksumMismatch, FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
-from initzoo.inits import Init
-from initzoo.networks.book import UNet
-from initzoo.networks.pix2pix import Pix2Pix
-from initzoo.scores import Score
-from initzoo.starts import open_start
-from initzoo.zoo import Zoo
+from initzoo.networks.pix2pix import UNet
+from initzoo.networks.starter import Pix2Pix
+from initzoo.pairs.scores import Score
+from initzoo.training.start import open_start
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo"]
 

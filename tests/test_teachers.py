@@ -8,7 +8,7 @@ import pytest
 from skimage.data import chelsea
 
 from initzoo.errors import InitzooError, InvalidConcepts, TeacherError
-from initzoo.teachers import FAMILIES, OPERATORS, Operator, Step, check_step, teach
+from initzoo.pairs.teachers import FAMILIES, OPERATORS, Operator, Step, check_step, teach
 
 EDITS = sorted(name for name, operator in OPERATORS.items() if not operator.restoration)
 RESTORATIONS = sorted(name for name, operator in OPERATORS.items() if operator.restoration)
@@ -187,5 +187,8 @@ def test_tiny_photos_work(size: tuple[int, int]) -> None:
 
 
 def test_operators_are_listed_without_opencv() -> None:
-    command = "import sys, initzoo.teachers; assert 'cv2' not in sys.modules and initzoo.teachers.OPERATORS"
+    command = (
+        "import sys, initzoo.pairs.teachers; "
+        "assert 'cv2' not in sys.modules and initzoo.pairs.teachers.OPERATORS"
+    )
     subprocess.run([sys.executable, "-c", command], check=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from zoo_fixtures import cut_off, flipped
 
-from initzoo.seals import BLANK_SEAL, DamagedFile, check_seal, read_file, seal
-from initzoo.tensor_files import decode_tensors, encode_tensors, read_header
+from initzoo.files.digests import BLANK_SEAL, DamagedFile, check_seal, read_file, seal
+from initzoo.files.tensors import decode_tensors, encode_tensors, read_header
 
 TENSORS = {
     "tail.bias": np.array([1.5, -2.0], dtype=np.float32),

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from initzoo.networks.adapted import AdaptedPix2Pix
-from initzoo.pairs import Pairs
-from initzoo.recipes import FitStage, NetworkShape
-from initzoo.training import (
+from initzoo.checkpoints.recipe import FitStage, NetworkShape
+from initzoo.networks.adapters import AdaptedPix2Pix
+from initzoo.pairs.store import Pairs
+from initzoo.training.harvest.updates import (
     AdamState,
     TrainingDiverged,
     adam_update,

@@ -8,8 +8,7 @@ import pytest
 import torch
 from zoo_fixtures import TINY_RECIPE, cut_off, flipped, outcome
 
-from initzoo.blocks import check_blocks
-from initzoo.diffusion import DenoiserShape
+from initzoo.checkpoints.blocks import check_blocks
 from initzoo.errors import (
     ChecksumMismatch,
     InitzooError,
@@ -18,10 +17,11 @@ from initzoo.errors import (
     LayoutMismatch,
     OutputError,
 )
-from initzoo.seals import BLANK_SEAL, DamagedFile, seal
-from initzoo.tensor_files import decode_tensors, encode_tensors
-from initzoo.weight_generator import GeneratorConfig, WeightGenerator, build_denoiser
-from initzoo.words import TokenVectors
+from initzoo.files.digests import BLANK_SEAL, DamagedFile, seal
+from initzoo.files.tensors import decode_tensors, encode_tensors
+from initzoo.generator.denoisers import DenoiserShape
+from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
+from initzoo.generator.tokens import TokenVectors
 
 WORDS = "navy to gold"
 

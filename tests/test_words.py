@@ -9,7 +9,7 @@ from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from initzoo.errors import InvalidGenerator, InvalidWords, MissingExtra
-from initzoo.words import MAX_TOKENS, TokenVectors, check_words, distil_words, read_extra_words
+from initzoo.generator.tokens import MAX_TOKENS, TokenVectors, check_words, distil_words, read_extra_words
 
 TOKENS = ["navy", "to", "gold", "pencil", "sketch"]
 

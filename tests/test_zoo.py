@@ -23,8 +23,9 @@ from zoo_fixtures import (
     tiny_zoo,
 )
 
-from initzoo.bases import write_base
-from initzoo.blocks import split_blocks
+from initzoo.checkpoints.base import write_base
+from initzoo.checkpoints.blocks import split_blocks
+from initzoo.checkpoints.init import merge_adapter
 from initzoo.errors import (
     ChecksumMismatch,
     InitzooError,
@@ -34,11 +35,10 @@ from initzoo.errors import (
     UnknownConcept,
     UnknownZoo,
 )
-from initzoo.index import Index, IndexRow, write_index
-from initzoo.inits import merge_adapter
-from initzoo.shards import write_shard
-from initzoo.verification import verify_file
-from initzoo.zoo import Zoo
+from initzoo.zoo.index import Index, IndexRow, write_index
+from initzoo.zoo.shards import write_shard
+from initzoo.zoo.verify import verify_file
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_zoo", "tiny_zoo"]
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from initzoo.bases import weight_shapes, write_base
-from initzoo.blocks import split_blocks, value_mask
+from initzoo.checkpoints.base import weight_shapes, write_base
+from initzoo.checkpoints.blocks import split_blocks, value_mask
+from initzoo.checkpoints.recipe import NetworkShape, Recipe
 from initzoo.errors import InitzooError
-from initzoo.index import IndexRow, write_index
-from initzoo.recipes import NetworkShape, Recipe
-from initzoo.shards import write_shard
+from initzoo.zoo.index import IndexRow, write_index
+from initzoo.zoo.shards import write_shard
 
 TINY_RECIPE = Recipe(
     name="tiny",
@@ -146,12 +146,12 @@ def add_generator(zoo_folder: Path, *, seed: int = 0, is_calibrated: bool = True
     """
     import torch
 
-    from initzoo.bases import read_base_config
-    from initzoo.calibration import Calibration, PsnrRanges
-    from initzoo.diffusion import DenoiserShape
-    from initzoo.text_space import TaughtWords
-    from initzoo.weight_generator import GeneratorConfig, WeightGenerator, build_denoiser
-    from initzoo.words import TokenVectors
+    from initzoo.checkpoints.base import read_base_config
+    from initzoo.generator.calibration import Calibration, PsnrRanges
+    from initzoo.generator.denoisers import DenoiserShape
+    from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
+    from initzoo.generator.novelty import TaughtWords
+    from initzoo.generator.tokens import TokenVectors
 
     base = read_base_config(zoo_folder / "model" / "base" / "tiny")
     layout = changes.get("layout", base.layout)

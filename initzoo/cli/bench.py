@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
+from initzoo.work.progress import StageBars
 
 if TYPE_CHECKING:
-    from initzoo.benchmark import Benchmark, BenchmarkSettings
+    from initzoo.evaluation.benchmark import Benchmark, BenchmarkSettings
 
 __all__ = ["bench"]
 
@@ -74,11 +74,11 @@ def bench(
     Each method runs every length of schedule at its own best learning rate, on held-out concepts. It may be
     stopped, or killed, at any moment; the same command goes on.
     """
-    from initzoo.benchmark import run_benchmark
-    from initzoo.concepts import load_concepts
-    from initzoo.plots import check_plotting
-    from initzoo.questions import ask_about_concepts
-    from initzoo.zoo import Zoo
+    from initzoo.evaluation.benchmark import run_benchmark
+    from initzoo.evaluation.cases import ask_about_concepts
+    from initzoo.evaluation.report.plots import check_plotting
+    from initzoo.pairs.concepts import load_concepts
+    from initzoo.zoo.zoo import Zoo
 
     check_plotting()
     _check_free(out, force)
@@ -99,7 +99,7 @@ def bench(
     if as_json:
         echo_json(found.report)
         return
-    from initzoo.benchmark.figures import tables
+    from initzoo.evaluation.benchmark.figures import tables
 
     for line in tables(found.report):
         click.echo(line)
@@ -107,8 +107,8 @@ def bench(
 
 
 def _settings(chosen: dict[str, Any]) -> BenchmarkSettings:
-    from initzoo.benchmark import QUICK, BenchmarkSettings
-    from initzoo.photos import PhotoSource
+    from initzoo.evaluation.benchmark import QUICK, BenchmarkSettings
+    from initzoo.pairs.photos import PhotoSource
 
     is_gpu = chosen["device"] == "cuda"
     given = {
@@ -148,9 +148,9 @@ def _check_free(out: Path, force: bool) -> None:
 def _write(found: Benchmark, out: Path, *, force: bool) -> None:
     import json
 
-    from initzoo.benchmark.figures import draw_curves, draw_ratios
     from initzoo.errors import OutputError
-    from initzoo.outputs import write_bytes
+    from initzoo.evaluation.benchmark.figures import draw_curves, draw_ratios
+    from initzoo.files.atomic import write_bytes
 
     try:
         out.mkdir(exist_ok=True)

@@ -48,7 +48,7 @@ def thumbnails(zoo_name: str, out: Path | None, force: bool, as_json: bool) -> N
     from tqdm import tqdm
 
     from initzoo.demo.thumbnails import make_thumbnails, thumbnail_folder
-    from initzoo.zoo import Zoo
+    from initzoo.zoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
     folder = out or thumbnail_folder(zoo)

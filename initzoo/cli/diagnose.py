@@ -12,7 +12,7 @@ from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
 
 if TYPE_CHECKING:
-    from initzoo.diagnosis import Diagnosis
+    from initzoo.networks.diagnosis import Diagnosis
 
 __all__ = ["diagnose"]
 
@@ -46,14 +46,15 @@ def diagnose(
     INIT is a pulled file, any safetensors file with weights of the same network, words for an edit, or
     the name of an initialization, such as zeros, he_normal, base or generated.
     """
-    from initzoo.diagnosis import diagnose as run_diagnosis
-    from initzoo.diagnosis import draw_diagnosis, sample_images
-    from initzoo.initializations import CLASSICAL, NEED_WORDS
-    from initzoo.outputs import write_bytes
-    from initzoo.photos import load_photos
-    from initzoo.plots import check_plotting
-    from initzoo.starts import AdapterOnly, open_start
-    from initzoo.zoo import Zoo
+    from initzoo.evaluation.report.diagnosis import draw_diagnosis
+    from initzoo.evaluation.report.plots import check_plotting
+    from initzoo.files.atomic import write_bytes
+    from initzoo.networks.diagnosis import diagnose as run_diagnosis
+    from initzoo.networks.tiles import to_images
+    from initzoo.pairs.photos import load_photos, middle_squares
+    from initzoo.training.schemes import CLASSICAL, NEED_WORDS
+    from initzoo.training.start import AdapterOnly, open_start
+    from initzoo.zoo.zoo import Zoo
 
     names = (*inits, *((*CLASSICAL, "base", "mean") if all_of_them else ()))
     if not names:
@@ -66,7 +67,7 @@ def diagnose(
     if words and not {*names} & {*NEED_WORDS}:
         raise click.UsageError(f"--words goes with {' and '.join(NEED_WORDS)}")
     zoo = Zoo.from_pretrained(zoo_name)
-    images = sample_images(load_photos(photos, split="score"))
+    images = to_images(middle_squares(load_photos(photos, split="score")))
     found: dict[str, Diagnosis] = {}
     for name in names:
         network = open_start(name, zoo, words=words, seed=seed).network

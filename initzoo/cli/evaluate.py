@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
+from initzoo.work.progress import StageBars
 
 __all__ = ["evaluate", "grid"]
 
@@ -36,8 +36,8 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure the checkpoints of a zoo again, on scoring photos, beside the untouched photo and the mean."""
-    from initzoo.evaluation import evaluate_zoo, family_table, stored_scores
-    from initzoo.zoo import Zoo
+    from initzoo.evaluation.checkpoints import evaluate_zoo, family_table, stored_scores
+    from initzoo.zoo.zoo import Zoo
 
     if stored and (photos or limit):
         raise click.UsageError("--stored measures nothing, so it takes neither --photos nor --limit")
@@ -100,9 +100,9 @@ def grid(
 ) -> None:
     """Draw, for each of CONCEPTS, a photo, what the teacher makes of it, and what the checkpoint does."""
     from initzoo.errors import OutputError
-    from initzoo.evaluation import concept_grid
-    from initzoo.images import write_image
-    from initzoo.zoo import Zoo
+    from initzoo.evaluation.checkpoints import concept_grid
+    from initzoo.files.images import write_image
+    from initzoo.zoo.zoo import Zoo
 
     if out.exists() and not force:
         raise OutputError(f"{out} exists already. Choose another name, or add --force to replace it")

@@ -13,8 +13,8 @@ from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
 
 if TYPE_CHECKING:
-    from initzoo.finetuning import Finetuned, PairSet
-    from initzoo.starts import Start
+    from initzoo.training.finetune import Finetuned, PairSet
+    from initzoo.training.start import Start
 
 __all__ = ["device_option", "finetune"]
 
@@ -99,10 +99,11 @@ def finetune(
     """
     from tqdm import tqdm
 
-    from initzoo.finetuning import finetune as run_finetune
-    from initzoo.images import encode_image
-    from initzoo.machines import choose_device
-    from initzoo.outputs import write_bytes
+    from initzoo.evaluation.report.grids import draw_examples
+    from initzoo.files.atomic import write_bytes
+    from initzoo.files.images import encode_image
+    from initzoo.training.finetune import finetune as run_finetune
+    from initzoo.work.devices import choose_device
 
     _check_options(init, chosen)
     sheet = sheet or out.with_suffix(".png")
@@ -128,7 +129,7 @@ def finetune(
             force=force,
             callback=show,
         )
-    picture = encode_image(sheet, result.sheet)
+    picture = encode_image(sheet, draw_examples(result.examples))
     result.init.save(out, force=force)
     write_bytes(sheet, picture, force=force)
     _remove(folder)
@@ -165,8 +166,8 @@ def _check_options(init: str, chosen: dict[str, Any]) -> None:
 
 
 def _open_start(init: str, chosen: dict[str, Any]) -> Start:
-    from initzoo.starts import open_start
-    from initzoo.zoo import Zoo
+    from initzoo.training.start import open_start
+    from initzoo.zoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(chosen["zoo_name"])
     start = open_start(
@@ -178,7 +179,7 @@ def _open_start(init: str, chosen: dict[str, Any]) -> Start:
 
 
 def _settings(chosen: dict[str, Any]) -> Any:
-    from initzoo.finetuning import FinetuneSettings
+    from initzoo.training.finetune import FinetuneSettings
 
     rate = chosen["learning_rate"]
     return FinetuneSettings(
@@ -198,8 +199,8 @@ def _settings(chosen: dict[str, Any]) -> Any:
 def _open_pairs(chosen: dict[str, Any]) -> PairSet:
     from tqdm import tqdm
 
-    from initzoo.concepts import find_concept, load_concepts
-    from initzoo.finetuning import open_pairs, teach_pairs
+    from initzoo.pairs.concepts import find_concept, load_concepts
+    from initzoo.training.finetune import open_pairs, teach_pairs
 
     with tqdm(desc="pairs", unit="pair", file=sys.stderr, disable=None, leave=False) as bar:
 
@@ -224,7 +225,7 @@ def _open_pairs(chosen: dict[str, Any]) -> PairSet:
 def _check_outputs(out: Path, sheet: Path, force: bool) -> None:
     """Minutes of training should not end at a file that is there already, or at a name that cannot be."""
     from initzoo.errors import OutputError
-    from initzoo.images import IMAGE_SUFFIXES
+    from initzoo.files.images import IMAGE_SUFFIXES
 
     if out.suffix != ".safetensors":
         raise OutputError(f"cannot write {out}: expected a name that ends with .safetensors")

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from initzoo.cli.bars import StageBars
 from initzoo.cli.generator_evaluate import evaluate
 from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.work.progress import StageBars
 
 __all__ = ["generator"]
 
@@ -108,11 +108,11 @@ def train(
     import time
     from dataclasses import replace
 
-    from initzoo.concepts import load_practice
-    from initzoo.generator_training import CropPlan, TrainingData, quick_crops, train_generator
-    from initzoo.weight_generator import WeightGenerator
-    from initzoo.words import TokenVectors
-    from initzoo.zoo import BUNDLED_ZOO, Zoo
+    from initzoo.generator.model import WeightGenerator
+    from initzoo.generator.tokens import TokenVectors
+    from initzoo.pairs.concepts import load_practice
+    from initzoo.training.generator import CropPlan, TrainingData, quick_crops, train_generator
+    from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
 
     practice, no_practice = chosen.pop("practice"), chosen.pop("no_practice") or chosen["quick"]
     crops = quick_crops() if chosen["quick"] else CropPlan()
@@ -163,8 +163,8 @@ def train(
 @json_option
 def distil_words(encoder: Path, out: Path, extra_words: Path | None, n_values: int, as_json: bool) -> None:
     """Make the token vectors, once, from a sentence encoder."""
-    from initzoo.words import distil_words as distil
-    from initzoo.words import read_extra_words
+    from initzoo.generator.tokens import distil_words as distil
+    from initzoo.generator.tokens import read_extra_words
 
     extra = read_extra_words(extra_words) if extra_words else ()
     n_tokens = distil(encoder, out, extra_words=extra, n_values=n_values)
@@ -179,7 +179,7 @@ def _settings(chosen: dict[str, Any]) -> Any:
     from dataclasses import replace
 
     from initzoo.errors import TrainingError
-    from initzoo.generator_training import GeneratorSettings, quick_settings
+    from initzoo.training.generator import GeneratorSettings, quick_settings
 
     default = GeneratorSettings()
     stages = {}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.cli.using import zoo_option
+from initzoo.work.progress import StageBars
 
 if TYPE_CHECKING:
-    from initzoo.concepts import Concept
-    from initzoo.generator_evaluation import GeneratorEvaluation
+    from initzoo.evaluation.generator import GeneratorEvaluation
+    from initzoo.pairs.concepts import Concept
 
 __all__ = ["evaluate"]
 
@@ -72,11 +72,11 @@ def evaluate(
     """
     from dataclasses import replace
 
-    from initzoo.cards import write_model_card
-    from initzoo.generator_evaluation.further import check_further, keep_further
-    from initzoo.plots import check_plotting
-    from initzoo.zoo import Zoo
-    from initzoo.zoo_files import FolderFiles
+    from initzoo.evaluation.generator.merge import check_further, keep_further
+    from initzoo.evaluation.report.plots import check_plotting
+    from initzoo.zoo.cards import write_model_card
+    from initzoo.zoo.folder import FolderFiles
+    from initzoo.zoo.zoo import Zoo
 
     if out:
         check_plotting()
@@ -111,14 +111,14 @@ def evaluate(
 def _evaluate(
     zoo: Any, folder: Path, also: Mapping[str, Path], chosen: Mapping[str, Any]
 ) -> GeneratorEvaluation:
-    from initzoo.concepts import load_concepts
-    from initzoo.generator_evaluation import (
+    from initzoo.evaluation.generator import (
         EvaluationSettings,
         ask_about_concepts,
         ask_about_zoo,
         evaluate_generator,
     )
-    from initzoo.photos import PhotoSource
+    from initzoo.pairs.concepts import load_concepts
+    from initzoo.pairs.photos import PhotoSource
 
     if chosen["concepts"]:
         questions = ask_about_concepts(load_concepts(chosen["concepts"]), limit=chosen["limit"])
@@ -166,8 +166,8 @@ def _practice(zoo: Any, folder: Path, catalog: Path | None) -> Sequence[Concept]
     """What a generator practised on; nothing for one that did not."""
     import json
 
-    from initzoo.concepts import load_practice
-    from initzoo.zoo import BUNDLED_ZOO
+    from initzoo.pairs.concepts import load_practice
+    from initzoo.zoo.zoo import BUNDLED_ZOO
 
     if catalog is None:
         try:
@@ -205,8 +205,8 @@ def _write(found: GeneratorEvaluation, out: Path, *, force: bool) -> None:
     import json
 
     from initzoo.errors import OutputError
-    from initzoo.images import write_image
-    from initzoo.outputs import write_bytes
+    from initzoo.files.atomic import write_bytes
+    from initzoo.files.images import write_image
 
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from initzoo.cli.bars import StageBars
 from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.work.progress import StageBars
 
 __all__ = ["harvest"]
 
@@ -40,9 +40,9 @@ def harvest(
 
     It may be stopped, or killed, at any moment; the same command goes on, and ends with the same bytes.
     """
-    from initzoo.harvest import HarvestPlan, quick_recipe
-    from initzoo.harvest import harvest as run_harvest
-    from initzoo.recipes import Recipe
+    from initzoo.checkpoints.recipe import Recipe
+    from initzoo.training.harvest import HarvestPlan, quick_recipe
+    from initzoo.training.harvest import harvest as run_harvest
 
     out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
     recipe = Recipe(name="starter")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from initzoo.index import Match
+    from initzoo.zoo.index import Match
 
 __all__ = ["echo_json", "example", "force_option", "json_option", "match_to_json", "readable_size"]
 

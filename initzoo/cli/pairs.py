@@ -11,7 +11,7 @@ import click
 from initzoo.cli.options import echo_json, example, force_option, json_option
 
 if TYPE_CHECKING:
-    from initzoo.concepts import Concept
+    from initzoo.pairs.concepts import Concept
 
 __all__ = ["list_concepts", "pairs"]
 
@@ -24,7 +24,7 @@ _SPLITS = ("train", "heldout-composed", "heldout-new")
 @json_option
 def list_concepts(family: str | None, split: str | None, as_json: bool) -> None:
     """List the concepts of the catalog: id, family, split and name."""
-    from initzoo.concepts import load_concepts
+    from initzoo.pairs.concepts import load_concepts
 
     concepts = load_concepts()
     families = sorted({concept.family for concept in concepts})
@@ -93,9 +93,9 @@ def pairs(
     """
     from tqdm import tqdm
 
-    from initzoo.concepts import find_concept, load_concepts
-    from initzoo.pairs import write_pairs
-    from initzoo.photos import load_photos
+    from initzoo.pairs.concepts import find_concept, load_concepts
+    from initzoo.pairs.photos import load_photos
+    from initzoo.pairs.store import write_pairs
 
     if (words is None) == (file is None):
         raise click.UsageError("give the words of one concept, or --concepts FILE.toml")

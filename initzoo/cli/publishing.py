@@ -10,8 +10,8 @@ import click
 from initzoo.cli.options import echo_json, example, json_option
 
 if TYPE_CHECKING:
-    from initzoo.zoo import Zoo
-    from initzoo.zoo_files import PlannedFile
+    from initzoo.zoo.folder import PlannedFile
+    from initzoo.zoo.zoo import Zoo
 
 __all__ = ["echo_plan", "push", "zoos"]
 
@@ -29,7 +29,7 @@ def push(folder: str, repo: str, private: bool, tag: str | None, message: str | 
     Both repos are made if they are missing. Only what changed is uploaded, readers see the new zoo when all
     of it is there, and a push that was interrupted is completed by another. Log in first: hf auth login.
     """
-    from initzoo.publishing import push_zoo
+    from initzoo.zoo.publish import push_zoo
 
     report = push_zoo(folder, repo, private=private, tag=tag, message=message)
     if as_json:
@@ -48,8 +48,8 @@ def push(folder: str, repo: str, private: bool, tag: str | None, message: str | 
 @json_option
 def zoos(as_json: bool) -> None:
     """List the zoos that need no download: the one that comes with initzoo, and those in the Hub's cache."""
-    from initzoo.hub import HubSettings, cached_zoos
-    from initzoo.zoo import BUNDLED_ZOO, Zoo
+    from initzoo.zoo.hub import HubSettings, cached_zoos
+    from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
 
     bundled = Zoo.from_pretrained(BUNDLED_ZOO)
     n_bytes = sum(path.stat().st_size for path in bundled.folder.glob("*/**/*") if path.is_file())

@@ -15,8 +15,8 @@ from initzoo.cli.options import echo_json, example, force_option, json_option, m
 from initzoo.cli.using import DEFAULT_ZOO, zoo_option
 
 if TYPE_CHECKING:
-    from initzoo.inits import Generation, Init
-    from initzoo.zoo import Zoo
+    from initzoo.checkpoints.init import Generation, Init
+    from initzoo.zoo.zoo import Zoo
 
 __all__ = ["pull"]
 
@@ -35,7 +35,7 @@ class _Request:
 
     def check(self) -> None:
         """Say in one line what is out of range or does not go together."""
-        from initzoo.inits import check_draw
+        from initzoo.checkpoints.init import check_draw
 
         if self.exact and (self.generate or self.candidates is not None):
             other = "--generate" if self.generate else "--candidates"
@@ -107,7 +107,7 @@ def pull(
     An id or any wording of a concept gives the zoo's checkpoint. From other words the zoo's weight generator
     makes an init, and says how far they are from what the zoo knows and what PSNR to expect.
     """
-    from initzoo.zoo import Zoo
+    from initzoo.zoo.zoo import Zoo
 
     wanted = _Request(**request)
     wanted.check()
@@ -180,8 +180,8 @@ def _write_all(files: dict[Path, bytes], *, force: bool, dry_run: bool) -> list[
 def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
     """Write a file unless it holds these bytes already; what was done, in words."""
     from initzoo.errors import OutputError
-    from initzoo.outputs import write_bytes
-    from initzoo.seals import DamagedFile, is_file, read_file
+    from initzoo.files.atomic import write_bytes
+    from initzoo.files.digests import DamagedFile, is_file, read_file
 
     try:
         if is_file(path) and read_file(path, max_bytes=len(data)) == data:
@@ -243,6 +243,6 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
 def _generation_to_dict(generation: Generation | None) -> dict[str, Any]:
     if generation is not None:
         return generation.to_dict()
-    from initzoo.inits import Generation
+    from initzoo.checkpoints.init import Generation
 
     return dict.fromkeys(Generation.__dataclass_fields__)

@@ -13,7 +13,7 @@ import click
 from initzoo.cli.options import echo_json, example, force_option, json_option, match_to_json, readable_size
 
 if TYPE_CHECKING:
-    from initzoo.inits import Init
+    from initzoo.checkpoints.init import Init
 
 __all__ = ["DEFAULT_ZOO", "apply", "search", "show", "verify", "zoo_option"]
 
@@ -43,7 +43,7 @@ def zoo_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def search(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
     """List the concepts whose wordings look most like WORDS, nearest first."""
-    from initzoo.zoo import Zoo
+    from initzoo.zoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
     text = " ".join(words)
@@ -70,7 +70,7 @@ def search(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None
 @json_option
 def show(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
     """Show what the zoo knows of CONCEPT: wordings, teacher, scores, licence, place and size."""
-    from initzoo.zoo import Zoo
+    from initzoo.zoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
     row = zoo.find(" ".join(concept))
@@ -111,15 +111,15 @@ def show(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
 def apply(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> None:
     """Edit IMAGE with INIT, which is a pulled file, or words as `initzoo pull` takes them."""
     from initzoo.errors import OutputError
-    from initzoo.images import read_image, write_image
-    from initzoo.seals import is_file
+    from initzoo.files.digests import is_file
+    from initzoo.files.images import read_image, write_image
 
     if is_file(out) and not force:  # said before the work, not after it
         raise OutputError(f"{out} exists already. Choose another name, or add --force to replace it")
     pixels = read_image(image)
     ready = _find_init(init, zoo_name)
 
-    from initzoo.networks.pix2pix import Pix2Pix
+    from initzoo.networks.starter import Pix2Pix
 
     write_image(out, Pix2Pix.from_init(ready).edit(pixels), force=force)
     height, width = pixels.shape[:2]
@@ -138,9 +138,9 @@ def verify(target: str | None, zoo_name: str, as_json: bool) -> None:
 
     Without TARGET it is the zoo that --zoo names. Exit code 1 and a line for each problem on damage.
     """
-    from initzoo.seals import is_file
-    from initzoo.verification import verify_file
-    from initzoo.zoo import Zoo
+    from initzoo.files.digests import is_file
+    from initzoo.zoo.verify import verify_file
+    from initzoo.zoo.zoo import Zoo
 
     target = target or zoo_name
     report = verify_file(target) if is_file(target) else Zoo.from_pretrained(target).verify()
@@ -158,9 +158,9 @@ def verify(target: str | None, zoo_name: str, as_json: bool) -> None:
 
 def _find_init(target: str, zoo_name: str) -> Init:
     """A merged init from a file, or from the zoo when no file has that name."""
-    from initzoo.inits import Init
-    from initzoo.seals import is_file
-    from initzoo.zoo import Zoo
+    from initzoo.checkpoints.init import Init
+    from initzoo.files.digests import is_file
+    from initzoo.zoo.zoo import Zoo
 
     if not is_file(target) and not target.endswith(".safetensors"):
         return Zoo.from_pretrained(zoo_name).pull(target)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InitzooError
-from initzoo.seals import DamagedFile, is_file, read_file
-from initzoo.zoo import Zoo
+from initzoo.files.digests import DamagedFile, is_file, read_file
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["bench_html", "evidence_html", "read_figures"]
 

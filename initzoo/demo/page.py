@@ -12,10 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from initzoo.demo.answers import Answers, error_text
+from initzoo.demo.api import Answers, error_text
 from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.requests import MAX_WORDS
-from initzoo.demo.studio import FORMS, Listing
+from initzoo.demo.service import FORMS, Listing
 from initzoo.errors import InitzooError
 
 __all__ = ["N_AT_ONCE", "build_page"]

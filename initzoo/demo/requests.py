@@ -7,9 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from initzoo.checkpoints.init import MAX_SEED
 from initzoo.errors import InvalidRequest
-from initzoo.inits import MAX_SEED
-from initzoo.words import check_words
+from initzoo.generator.tokens import check_words
 
 __all__ = [
     "MAX_WORDS",

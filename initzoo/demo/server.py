@@ -78,9 +78,9 @@ def serve(
     port = _check_port(host, port)  # before a zoo is loaded for nothing
     _use_one_thread()
     _give_memory_back()
-    from initzoo.demo.answers import Answers
-    from initzoo.demo.keeping import KeptFiles, Sweeper
-    from initzoo.demo.studio import Studio
+    from initzoo.demo.api import Answers
+    from initzoo.demo.file_store import KeptFiles, Sweeper
+    from initzoo.demo.service import Studio
 
     studio, note = Studio.open(zoo)
     if note:

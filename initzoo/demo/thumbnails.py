@@ -18,16 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.checkpoints.init import name_words
 from initzoo.errors import InvalidConcepts, InvalidZoo, TeacherError
-from initzoo.evaluation import parse_teacher
-from initzoo.index import IndexRow
-from initzoo.inits import name_words
-from initzoo.networks.pix2pix import network_of
-from initzoo.outputs import replace_folder, write_bytes
-from initzoo.photos import TEACHING_SIDE, fit_short_side, load_photos
-from initzoo.seals import DamagedFile, read_file, reported_as
-from initzoo.teachers import teach
-from initzoo.zoo import Zoo
+from initzoo.files.atomic import replace_folder, write_bytes
+from initzoo.files.digests import DamagedFile, read_file, reported_as
+from initzoo.networks.starter import network_of
+from initzoo.pairs.photos import TEACHING_SIDE, fit_short_side, load_photos
+from initzoo.pairs.teachers import parse_teacher, teach
+from initzoo.zoo.index import IndexRow
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["THUMBNAIL_SIDE", "Thumbnails", "draw_thumbnail", "make_thumbnails", "thumbnail_folder"]
 
@@ -101,7 +100,7 @@ def thumbnail_folder(zoo: Zoo) -> Path:
     """Where a zoo's thumbnails are kept: beside its other files, or in the Hub's cache for derived things."""
     if not zoo.is_on_hub:
         return zoo.folder / "thumbnails"
-    from initzoo.hub import lookup_folder
+    from initzoo.zoo.hub import lookup_folder
 
     return lookup_folder().with_name("thumbnails") / zoo.revision
 

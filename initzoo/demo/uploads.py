@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
-from initzoo.images import read_image
-from initzoo.teachers.filters import opencv
+from initzoo.files.images import read_image
+from initzoo.pairs.teachers.filters.imaging import opencv
 
 __all__ = ["MAX_PREVIEW_PIXELS", "MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "VisitorPhoto", "read_photo"]
 
@@ -62,7 +62,7 @@ def read_photo(path: Path, *, name: str | None = None) -> VisitorPhoto:
 
     Example:
         >>> import tempfile
-        >>> from initzoo.images import write_image
+        >>> from initzoo.files.images import write_image
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "large.png"
         ...     write_image(path, np.zeros((1000, 2000, 3), np.uint8), force=False)

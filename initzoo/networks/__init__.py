@@ -1,5 +1,5 @@
 """The image networks that checkpoints are made for."""
 
-from initzoo.networks.pix2pix import Pix2Pix
+from initzoo.networks.starter import Pix2Pix
 
 __all__ = ["Pix2Pix"]

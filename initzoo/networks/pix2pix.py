@@ -1,195 +1,206 @@
-"""The image network `Pix2Pix`."""
+"""The networks of pix2pix by the book: U-Net, ResNet and the PatchGAN discriminator.
+
+Tensors have the names that they have in the authors' public code (`pytorch-CycleGAN-and-pix2pix`), so that
+a state dict of one fits the other. `initialise_by_the_book` gives them their own first weights.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from initzoo.blocks import join_blocks
-from initzoo.errors import LayoutMismatch
-from initzoo.inits import Init, merge_adapter
-from initzoo.recipes import NetworkShape
-from initzoo.zoo import Zoo
+__all__ = ["PatchDiscriminator", "ResNet", "UNet", "initialise_by_the_book"]
 
-__all__ = ["Pix2Pix", "forward_layers", "network_of"]
-
-_TILE = 1024
-"""Larger images are edited in squares of this side, so that memory does not grow with the image."""
-
-Convolve = Callable[[str, Tensor], Tensor]
+_SLOPE = 0.2
+_MOST_CHANNELS = 8
+"""Channels grow no further than so many times the width."""
 
 
-def forward_layers(convolve: Convolve, shape: NetworkShape, images: Tensor) -> Tensor:
-    """Pass images through the stages; `convolve` applies the layer of a name to its input."""
-    packed = F.pixel_unshuffle(images, 2)  # (n, 12, h / 2, w / 2)
-    packed = packed.contiguous(memory_format=torch.channels_last)  # the faster order on a CPU
-    detail = F.silu(convolve("detail", packed))  # (n, n_detail, h / 2, w / 2)
-    middle = F.silu(convolve("down", detail))  # (n, n_middle, h / 4, w / 4)
-    for place in range(shape.n_stages):
-        change = F.silu(convolve(f"stage{place}_first", middle))
-        middle = middle + convolve(f"stage{place}_second", change)
-    wide = F.silu(F.pixel_shuffle(convolve("up", middle), 2))  # (n, n_upsampled, h / 2, w / 2)
-    decoded = F.silu(convolve("decoder", torch.cat([detail, wide], dim=1)))  # (n, n_decoder, h / 2, w / 2)
-    edited = F.pixel_shuffle(convolve("skip", packed) + convolve("head", decoded), 2)  # (n, 3, h, w)
-    limited = F.hardtanh(edited)
-    # A tanh never reaches white; a hard limit alone would stop the gradient of what lies outside.
-    return limited + 0.05 * (edited - limited)
+class UNet(nn.Module):
+    """The U-Net of pix2pix; with eight halvings and width 64 it is `unet_256`.
 
-
-class Pix2Pix(nn.Module):
-    """A small fully convolutional network that turns a photo into an edited photo.
-
-    It works on images of any size from 8 pixels a side, has no normalisation layers and therefore no
-    running statistics, and sees `shape.reach` pixels around each pixel.
+    Batch normalisation is meant to use the statistics of the batch at hand, in tests too: keep the module
+    in training mode. Then `dropout` is at work as well, unless it is 0.
 
     Args:
-        shape: widths of the network.
-
-    Example:
-        >>> model = Pix2Pix(NetworkShape())
-        >>> model(torch.zeros(1, 3, 64, 96)).shape
-        torch.Size([1, 3, 64, 96])
-    """
-
-    def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
-        self.shape = shape
-        for layer in shape.layers:
-            convolution = nn.Conv2d(
-                layer.n_in, layer.n_out, layer.kernel, layer.stride, padding=layer.kernel // 2
-            )
-            if layer.name == "skip":  # so that training starts near the untouched photo
-                nn.init.dirac_(convolution.weight)
-                nn.init.zeros_(convolution.get_parameter("bias"))
-            self.add_module(layer.name, convolution)
-
-    @classmethod
-    def from_pretrained(cls, words: str | Path, *, zoo: str | Path | Zoo = "starter") -> Pix2Pix:
-        """Get the network with the weights of a concept or of words, ready to use or to fine-tune.
-
-        Args:
-            words: a concept's id or one of its wordings; other words, from which the zoo's weight generator
-                makes the weights; or the path of an init file (`.safetensors`).
-            zoo: the zoo to look in: a name, a folder, or an open zoo.
-
-        Raises:
-            UnknownConcept: the zoo holds no such concept, and has no weight generator.
-            InvalidWords: the weight generator can make nothing of the words.
-            InvalidGenerator: the weight generator is damaged.
-            InvalidInit: the file is no init, or is damaged.
-            ChecksumMismatch: the file holds an adapter for another base than the zoo's.
-
-        Example:
-            >>> model = Pix2Pix.from_pretrained("pencil sketch")  # doctest: +SKIP
-        """
-        path = Path(words)
-        init = Init.load(path) if path.suffix == ".safetensors" else None
-        if init is None or init.kind == "adapter":
-            open_zoo = zoo if isinstance(zoo, Zoo) else Zoo.from_pretrained(zoo)
-            init = open_zoo.pull(str(words)) if init is None else open_zoo.merge(init)
-        return cls.from_init(init)
-
-    @classmethod
-    def from_init(cls, init: Init) -> Pix2Pix:
-        """Build the network that an init was made for, and put its weights in.
-
-        Raises:
-            InvalidInit: the init holds an adapter only.
-            LayoutMismatch: it holds weights of another network.
-        """
-        model = cls(init.metadata.recipe.network)
-        init.apply_to(model)
-        return model
-
-    def load_merged(self, state: Mapping[str, np.ndarray]) -> None:
-        """Put weights in, strictly: exactly this network's names and shapes.
-
-        Raises:
-            LayoutMismatch: a tensor is missing, unexpected or of another shape.
-        """
-        own = self.state_dict()
-        for name in sorted(set(own) | set(state)):
-            expected = tuple(own[name].shape) if name in own else None
-            found = state[name].shape if name in state else None
-            if expected != found:
-                raise LayoutMismatch(f"tensor '{name}': the network expects {expected}, found {found}.")
-        self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Edit a batch of images.
-
-        Args:
-            images: shape `(n, 3, height, width)`, values -1 to 1; height and width multiples of 4.
-
-        Returns:
-            Edited images of the same shape; values may pass -1 and 1 a little.
-
-        Raises:
-            ValueError: height or width is no multiple of 4 (`edit` takes any size).
-        """
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % 4 or images.shape[3] % 4:
-            raise ValueError(
-                f"expected images (n, 3, height, width), sides in multiples of 4, found {tuple(images.shape)}"
-            )
-        return forward_layers(lambda name, x: self.get_submodule(name)(x), self.shape, images)
-
-    @torch.inference_mode()
-    def edit(self, pixels: np.ndarray) -> np.ndarray:
-        """Edit one photo of any size.
-
-        Args:
-            pixels: uint8 RGB, shape `(height, width, 3)`.
-
-        Returns:
-            The edited photo, uint8 RGB of the same shape.
-
-        Raises:
-            ValueError: `pixels` is not a uint8 RGB image.
-        """
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise ValueError(f"expected uint8 (height, width, 3), found {pixels.dtype} {pixels.shape}")
-        height, width = pixels.shape[:2]
-        result = np.empty_like(pixels)
-        halo = self.shape.reach
-        for top in range(0, height, _TILE):
-            for left in range(0, width, _TILE):
-                bottom, right = min(top + _TILE, height), min(left + _TILE, width)
-                # Tiles start on multiples of 4 with a halo as wide as the network sees: no seams.
-                start_y, start_x = max(top - halo, 0), max(left - halo, 0)
-                window = pixels[start_y : bottom + halo, start_x : right + halo]
-                edited = self._edit_window(window)
-                result[top:bottom, left:right] = edited[
-                    top - start_y : bottom - start_y, left - start_x : right - start_x
-                ]
-        return result
-
-    def _edit_window(self, pixels: np.ndarray) -> np.ndarray:
-        height, width = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -height % 4), (0, -width % 4), (0, 0)), mode="edge")
-        device = next(self.parameters()).device
-        images = torch.from_numpy(padded).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        edited = (self(images)[0].clamp(-1, 1) + 1) * 127.5
-        rounded = edited.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray(rounded[:height, :width])
-
-
-def network_of(zoo: Zoo, blocks: np.ndarray) -> Pix2Pix:
-    """The zoo's network with an adapter merged into it.
-
-    Args:
-        zoo: has recipe and base.
-        blocks: of the adapter, float32, shape `(n_blocks, block_size)`.
+        n_halvings: how often the resolution is halved, at least 5; sides of images are multiples of 2 to
+            the power of it.
+        width: filters of the first layer, `ngf` in the authors' code.
+        dropout: share of values dropped in the narrow stages.
 
     Raises:
-        LayoutMismatch: the blocks are not of the zoo's layout.
-        InvalidInit: a value is NaN or infinite.
-        ChecksumMismatch, InvalidZoo: the zoo is damaged.
+        ValueError: fewer than five halvings.
+
+    Source:
+        Isola, Zhu, Zhou, Efros (2017), section 6.1.1, arXiv:1611.07004.
+
+    Example:
+        >>> model = UNet(n_halvings=6, width=4)
+        >>> model(torch.zeros(1, 3, 64, 128)).shape
+        torch.Size([1, 3, 64, 128])
     """
-    model = Pix2Pix(zoo.recipe.network)
-    model.load_merged(merge_adapter(zoo.base(), join_blocks(blocks, zoo.layout), zoo.layout))
-    return model
+
+    def __init__(self, n_halvings: int = 8, width: int = 64, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        if n_halvings < 5:
+            raise ValueError(f"a U-Net has at least 5 halvings, found {n_halvings}")
+        widths = [width * min(2**place, _MOST_CHANNELS) for place in range(n_halvings)]
+        inner: nn.Module | None = None
+        for place in range(n_halvings - 1, 0, -1):
+            # Dropout is in the stages whose inside and outside are both at the most channels.
+            is_narrow = 4 <= place < n_halvings - 1
+            inner = _UNetStage(widths[place - 1], widths[place], inner, dropout if is_narrow else 0.0)
+        assert inner is not None
+        self.model = _OutermostStage(widths[0], inner)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Edit images, shape `(n, 3, height, width)`, values -1 to 1."""
+        edited: Tensor = self.model(images)
+        return edited
+
+
+class _OutermostStage(nn.Module):
+    """Three channels in and out, no normalisation, nothing carried past it."""
+
+    def __init__(self, width: int, inner: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.Sequential(
+            nn.Conv2d(3, width, 4, 2, 1, bias=False),
+            inner,
+            nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, 3, 4, 2, 1),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.model(x)
+        return out
+
+
+class _UNetStage(nn.Module):
+    """Halve, go through the stages inside, double again, and put what came in beside what comes out."""
+
+    def __init__(self, n_outside: int, n_inside: int, inner: nn.Module | None, dropout: float) -> None:
+        super().__init__()
+        halve = nn.Conv2d(n_outside, n_inside, 4, 2, 1, bias=False)
+        if inner is None:
+            down: list[nn.Module] = [nn.LeakyReLU(_SLOPE), halve]
+            n_back = n_inside
+        else:
+            down = [nn.LeakyReLU(_SLOPE), halve, nn.BatchNorm2d(n_inside), inner]
+            n_back = 2 * n_inside
+        double = nn.ConvTranspose2d(n_back, n_outside, 4, 2, 1, bias=False)
+        up = [nn.ReLU(), double, nn.BatchNorm2d(n_outside)]
+        self.model = nn.Sequential(*down, *up, *([nn.Dropout(dropout)] if dropout else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.model(x)], dim=1)
+
+
+class ResNet(nn.Module):
+    """The ResNet of the authors' public code, `resnet_9blocks` by default, with instance normalisation.
+
+    Args:
+        n_stages: residual stages in the middle, at a quarter of the resolution.
+        width: filters of the first layer, `ngf` in the authors' code.
+
+    Source:
+        Johnson, Alahi, Fei-Fei (2016), arXiv:1603.08155, as Zhu et al. (2017), section 7, arXiv:1703.10593.
+
+    Example:
+        >>> ResNet(n_stages=1, width=4)(torch.zeros(1, 3, 32, 48)).shape
+        torch.Size([1, 3, 32, 48])
+    """
+
+    def __init__(self, n_stages: int = 9, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7)]
+        layers += [nn.InstanceNorm2d(width), nn.ReLU()]
+        for n_in in (width, 2 * width):
+            layers += [nn.Conv2d(n_in, 2 * n_in, 3, 2, 1), nn.InstanceNorm2d(2 * n_in), nn.ReLU()]
+        layers += [_ResNetStage(4 * width) for _ in range(n_stages)]
+        for n_in in (4 * width, 2 * width):
+            n_out = n_in // 2
+            double = nn.ConvTranspose2d(n_in, n_out, 3, 2, 1, output_padding=1)
+            layers += [double, nn.InstanceNorm2d(n_out), nn.ReLU()]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Edit images, shape `(n, 3, height, width)`, values -1 to 1, sides in multiples of 4."""
+        edited: Tensor = self.model(images)
+        return edited
+
+
+class _ResNetStage(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(width, width, 3),
+            nn.InstanceNorm2d(width),
+            nn.ReLU(),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(width, width, 3),
+            nn.InstanceNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.conv_block(x)
+        return x + change
+
+
+class PatchDiscriminator(nn.Module):
+    """The PatchGAN of pix2pix: says of each patch of 70 x 70 pixels whether it is real, as a logit.
+
+    Args:
+        width: filters of the first layer, `ndf` in the authors' code.
+
+    Source:
+        Isola, Zhu, Zhou, Efros (2017), section 6.1.2, arXiv:1611.07004.
+
+    Example:
+        >>> photo = torch.zeros(1, 3, 64, 64)
+        >>> PatchDiscriminator(width=4)(photo, photo).shape
+        torch.Size([1, 1, 6, 6])
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(6, width, 4, 2, 1), nn.LeakyReLU(_SLOPE)]
+        for n_in, stride in ((width, 2), (2 * width, 2), (4 * width, 1)):
+            layers += [nn.Conv2d(n_in, 2 * n_in, 4, stride, 1, bias=False)]
+            layers += [nn.BatchNorm2d(2 * n_in), nn.LeakyReLU(_SLOPE)]
+        self.model = nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
+
+    def forward(self, photos: Tensor, edited: Tensor) -> Tensor:
+        """Judge edited photos beside the photos: each `(n, 3, height, width)`, values -1 to 1, sides from 32.
+
+        Returns:
+            Logits, shape `(n, 1, height / 8 - 2, width / 8 - 2)`; above zero says real.
+        """
+        logits: Tensor = self.model(torch.cat([photos, edited], dim=1))
+        return logits
+
+
+@torch.no_grad()
+def initialise_by_the_book(module: nn.Module, generator: torch.Generator) -> None:
+    """Give a network the first weights of pix2pix: normal with standard deviation 0.02.
+
+    Scales of normalisation are drawn around one; biases are zero.
+
+    Args:
+        module: changed in place.
+        generator: draws the weights.
+
+    Source:
+        Isola, Zhu, Zhou, Efros (2017), section 6.2, arXiv:1611.07004.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02, generator=generator)
+            nn.init.zeros_(layer.bias)

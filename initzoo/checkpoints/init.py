@@ -1,0 +1,412 @@
+"""Inits: the weights that fine-tuning starts from, in memory and as one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from initzoo.checkpoints.base import MAX_MODEL_BYTES, Base, check_weights, read_recipe, weight_shapes
+from initzoo.checkpoints.blocks import check_adapter
+from initzoo.checkpoints.recipe import Layout, Recipe
+from initzoo.errors import ChecksumMismatch, InvalidInit, LayoutMismatch
+from initzoo.files.atomic import write_bytes
+from initzoo.files.digests import DamagedFile, read_file, reported_as
+from initzoo.files.tensors import decode_tensors, encode_tensors
+from initzoo.pairs.concepts import normalise_words
+
+__all__ = [
+    "MAX_SEED",
+    "SCORES",
+    "Generation",
+    "Init",
+    "InitMetadata",
+    "check_draw",
+    "merge_adapter",
+    "name_words",
+]
+
+MAX_SEED = 2**63 - 1
+MAX_TIMESTEPS = 1000
+
+_FORMAT_VERSION = "1"
+_MAX_NAME = 60
+_ORIGINS = ("exact", "generated", "fine-tuned", "blended")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ADVICE = "Pull it again: initzoo pull WORDS --force"
+_TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
+_KEYS = frozenset({*_TEXTS, "format_version", "kind", "recipe", "layout", "scores"})
+
+
+class TakesWeights(Protocol):
+    """An image network of the init's recipe, such as `Pix2Pix`."""
+
+    def load_merged(self, state: dict[str, np.ndarray]) -> object:
+        """Load every weight and bias; fail when one is missing, unexpected or misshapen."""
+
+
+def check_draw(*, seed: int, n_timesteps: int) -> None:
+    """Check what an init is drawn with.
+
+    Raises:
+        TypeError: seed or timesteps are no integers.
+        ValueError: they are out of range.
+
+    Example:
+        >>> check_draw(seed=0, n_timesteps=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: n_timesteps must be from 1 to 1000, found 0
+    """
+    for name, value in (("seed", seed), ("n_timesteps", n_timesteps)):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be an integer, found {value!r}")
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must be from 0 to {MAX_SEED}, found {seed}")
+    if not 1 <= n_timesteps <= MAX_TIMESTEPS:
+        raise ValueError(f"n_timesteps must be from 1 to {MAX_TIMESTEPS}, found {n_timesteps}")
+
+
+def name_words(words: str) -> str:
+    """A short name for words that any file can have: small letters, digits and hyphens.
+
+    Example:
+        >>> name_words("Déjà-vu, faded TEAL!"), name_words("../..")
+        ('deja-vu-faded-teal', 'words')
+    """
+    plain = unicodedata.normalize("NFKD", normalise_words(words)).encode("ascii", "ignore").decode()
+    name = "-".join(re.findall("[a-z0-9]+", plain.lower()))
+    return name[:_MAX_NAME].rstrip("-") or "words"
+
+
+SCORES = ("psnr", "ssim", "psnr_untouched", "ssim_untouched", "psnr_mean", "ssim_mean")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How an init was made from words, and what was expected of it: enough to make it again.
+
+    The words are the `wording` of `InitMetadata`.
+
+    Args:
+        seed: what the noise was drawn from.
+        n_timesteps: denoising steps.
+        generator_sha256: digest of the weight generator's `config.json`.
+        distance: how far the words are from those that the zoo was taught, 0 to 1; None where the
+            generator is not calibrated, as for what follows.
+        expected_psnr: range that the PSNR was expected in, dB, measured with one denoising step.
+        is_far: the words are farther than nearly all unseen words for what the zoo was taught.
+
+    Raises:
+        ValueError: a number is out of range, or only a part of what is expected is known.
+    """
+
+    seed: int
+    n_timesteps: int
+    generator_sha256: str
+    distance: float | None = None
+    expected_psnr: tuple[float, float] | None = None
+    is_far: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_draw(seed=self.seed, n_timesteps=self.n_timesteps)
+        expected = (self.distance, self.expected_psnr, self.is_far)
+        if len({value is None for value in expected}) != 1:
+            raise ValueError("distance, expected_psnr and is_far are known together or not at all")
+        if self.distance is not None and not 0 <= self.distance <= 1:
+            raise ValueError(f"distance must be from 0 to 1, found {self.distance}")
+        if self.expected_psnr is not None and not all(map(math.isfinite, self.expected_psnr)):
+            raise ValueError(f"expected_psnr must be finite, found {self.expected_psnr}")
+
+    @property
+    def prospect(self) -> str:
+        """How far the words are and what to expect, in plain words.
+
+        Example:
+            >>> Generation(0, 1, "a" * 64, distance=0.1, expected_psnr=(21.3, 28.9), is_far=False).prospect
+            'near what the zoo knows, expected 21 to 29 dB'
+        """
+        if self.expected_psnr is None:
+            return "not calibrated: nobody knows what to expect"
+        low, high = self.expected_psnr
+        how_far = "far from everything" if self.is_far else "near what"
+        of_one = "" if self.n_timesteps == 1 else f" of 1 timestep, unknown of {self.n_timesteps}"
+        return f"{how_far} the zoo knows, expected {round(low)} to {round(high)} dB{of_one}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values as plain JSON values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return values | {"expected_psnr": self.expected_psnr and list(self.expected_psnr)}
+
+
+@dataclass(frozen=True)
+class InitMetadata:
+    """Where an init comes from.
+
+    Args:
+        concept: concept id; for a generated init a short name made from its words.
+        wording: the words that were asked for.
+        origin: `exact` when the zoo holds the checkpoint, `generated` when words made it,
+            `fine-tuned` when it was trained on since, `blended` when it lies between two others.
+        zoo: name of the zoo.
+        revision: revision of the zoo, 40 hex digits.
+        recipe: the recipe that the weights belong to.
+        base_sha256: digest of the base's weights.
+        scores: PSNR (dB) and SSIM on scoring photos, by name; None where there is none.
+        licence: licence of the weights.
+        source: where the concept comes from.
+        generation: how a generated init, or the one that was fine-tuned, was made; None for others.
+    """
+
+    concept: str
+    wording: str
+    origin: str
+    zoo: str
+    revision: str
+    recipe: Recipe
+    base_sha256: str
+    scores: dict[str, float | None]
+    licence: str
+    source: str
+    generation: Generation | None = None
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The layout of the recipe's adapters."""
+        return self.recipe.layout
+
+
+@dataclass(frozen=True, eq=False)
+class Init:
+    """Weights to start from.
+
+    Args:
+        weights: float32 arrays by name. Merged: weight and bias of every layer of the
+            recipe's network. Adapter: exactly the tensors of `metadata.layout`.
+        kind: `merged` or `adapter`.
+        metadata: where the weights come from.
+
+    Raises:
+        InvalidInit: unknown kind or origin, a NaN or an infinite value, or a generated init that does not
+            say how it was generated.
+        LayoutMismatch: a tensor is missing, unexpected, or of another shape or dtype.
+
+    Example:
+        >>> init = Zoo.from_pretrained("starter").pull("pencil sketch")  # doctest: +SKIP
+        >>> init.save("pencil-sketch.safetensors")  # doctest: +SKIP
+    """
+
+    weights: dict[str, np.ndarray]
+    kind: str
+    metadata: InitMetadata
+
+    def __post_init__(self) -> None:
+        """Check the weights against the recipe."""
+        if self.metadata.origin not in _ORIGINS:
+            raise InvalidInit(
+                f"init: origin is {self.metadata.origin[:40]!r}, expected one of {', '.join(_ORIGINS)}."
+            )
+        is_generated, is_told = self.metadata.origin == "generated", self.metadata.generation is not None
+        if is_generated != is_told and self.metadata.origin != "fine-tuned":
+            raise InvalidInit("init: a generated one, and no exact one, says how it was generated.")
+        if self.kind not in ("merged", "adapter"):
+            raise InvalidInit(f"init: kind is {self.kind[:40]!r}, expected merged or adapter.")
+        is_merged = self.kind == "merged"
+        shapes = (
+            weight_shapes(self.metadata.recipe, with_a=False)
+            if is_merged
+            else dict(self.metadata.layout.tensors)
+        )
+        check_weights(self.weights, shapes)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file that `save` writes."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The file that `save` writes: a sealed safetensors file, the same for the same init."""
+        metadata = {name: getattr(self.metadata, name) for name in _TEXTS}
+        metadata |= {"format_version": _FORMAT_VERSION, "kind": self.kind}
+        metadata |= {
+            "recipe": _to_json(self.metadata.recipe.to_dict()),
+            "scores": _to_json(self.metadata.scores),
+        }
+        metadata |= {"layout": self.metadata.layout.to_json()}
+        if self.metadata.generation is not None:
+            metadata |= {"generation": _to_json(self.metadata.generation.to_dict())}
+        return encode_tensors(self.weights, metadata)
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the init as a safetensors file, whole or not at all.
+
+        Raises:
+            OutputError: the file exists and `force` is off, or it cannot be written.
+        """
+        write_bytes(Path(path), self.to_bytes(), force=force)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Init:
+        """Read an init and check every byte of it.
+
+        Raises:
+            InvalidInit: the file cannot be read, is no init, or is damaged.
+            LayoutMismatch: its tensors are not those of its recipe.
+        """
+        with reported_as(InvalidInit, f"init '{path}'", _ADVICE):
+            metadata, weights = decode_tensors(read_file(path, max_bytes=MAX_MODEL_BYTES))
+            if metadata.get("kind") not in ("merged", "adapter"):
+                raise DamagedFile("is no init: its header does not say kind 'merged' or 'adapter'")
+            if metadata.get("format_version") != _FORMAT_VERSION:
+                raise DamagedFile(
+                    f"has format version {metadata.get('format_version', '')[:20]!r}, this initzoo reads "
+                    f"{_FORMAT_VERSION!r}; upgrade: pip install -U initzoo"
+                )
+            keys = _KEYS | {"generation"} if metadata.get("origin") == "generated" else _KEYS
+            if metadata.get("origin") == "fine-tuned":  # from a generated one, or from any other
+                keys |= set(metadata) & {"generation"}
+            if set(metadata) != keys:
+                odd = sorted(set(metadata) ^ keys)[0]
+                raise DamagedFile(f"its metadata has or lacks {odd[:80]!r} against expectation")
+            parsed = _parse_metadata(metadata)
+        try:
+            return cls(weights, metadata["kind"], parsed)
+        except (InvalidInit, LayoutMismatch) as error:
+            raise type(error)(f"'{path}', {error}") from error
+
+    def merged_with(self, base: Base) -> Init:
+        """A merged init from an adapter-only one; a merged one is returned as it is.
+
+        Raises:
+            ChecksumMismatch: the adapter was made for another base.
+        """
+        if self.kind == "merged":
+            return self
+        if base.config.base_sha256 != self.metadata.base_sha256:
+            raise ChecksumMismatch(
+                f"init of concept '{self.metadata.concept}': made for the base with sha256 "
+                f"{self.metadata.base_sha256}, found {base.config.base_sha256}. "
+                f"Name the zoo it came from with --zoo (it says '{self.metadata.zoo}')."
+            )
+        weights = merge_adapter(base.weights, self.weights, self.metadata.layout)
+        return replace(self, weights=weights, kind="merged")
+
+    def apply_to(self, model: TakesWeights) -> None:
+        """Load the weights into an image network of the same recipe.
+
+        Raises:
+            InvalidInit: this init is adapter-only.
+            LayoutMismatch: the network has other tensors.
+        """
+        if self.kind != "merged":
+            raise InvalidInit(
+                f"init of concept '{self.metadata.concept}' holds an adapter alone. "
+                "Merge it first: zoo.merge(init)"
+            )
+        model.load_merged(self.weights)
+
+
+def merge_adapter(
+    base: Mapping[str, np.ndarray], adapter: Mapping[str, np.ndarray], layout: Layout
+) -> dict[str, np.ndarray]:
+    """Add an adapter to a base: weight + B A, bias + bias.
+
+    Computed in float64, so that rounding to float32 hides the differences between machines.
+
+    Args:
+        base: the base's weights: weight and bias of each layer, A where the layout has B.
+        adapter: exactly the layout's tensors.
+        layout: the layout of the adapter.
+
+    Returns:
+        Weight and bias of each layer, float32, by name.
+
+    Raises:
+        LayoutMismatch: a tensor of the adapter or the base is missing or misshapen.
+        InvalidInit: a value of the adapter or of the sum is NaN or infinite.
+
+    Example:
+        >>> layout = Layout(tensors=(("head.B", (1, 1)), ("head.bias", (1,))), block_size=2)
+        >>> one = np.ones((1, 1, 1, 1), dtype=np.float32)
+        >>> base = {"head.weight": one, "head.bias": np.zeros(1, np.float32), "head.A": 2 * one}
+        >>> adapter = {"head.B": np.full((1, 1), 3.0), "head.bias": np.ones(1)}
+        >>> merge_adapter(base, adapter, layout)
+        {'head.weight': array([[[[7.]]]], dtype=float32), 'head.bias': array([1.], dtype=float32)}
+    """
+    check_adapter(adapter, layout)
+    merged = {name: tensor for name, tensor in base.items() if not name.endswith(".A")}
+    for name, _ in layout.tensors:
+        layer, _, part = name.rpartition(".")
+        target = f"{layer}.weight" if part == "B" else f"{layer}.bias"
+        change = np.asarray(adapter[name], dtype=np.float64)
+        if target not in merged or (part == "B" and f"{layer}.A" not in base):
+            raise LayoutMismatch(f"base, layer '{layer}': the adapter changes it, found no such weights.")
+        if part == "B":
+            a = base[f"{layer}.A"].astype(np.float64)
+            change = np.tensordot(change, a, axes=1) if len(a) == change.shape[1] else a
+        if change.shape != merged[target].shape:
+            raise LayoutMismatch(
+                f"base, tensor '{target}': expected shape {change.shape}, found {merged[target].shape}."
+            )
+        with np.errstate(over="ignore"):
+            merged[target] = (merged[target] + change).astype(np.float32)
+        if not np.isfinite(merged[target]).all():
+            raise InvalidInit(
+                f"merged weights, tensor '{target}': found NaN or infinite values. Fit it again."
+            )
+    return merged
+
+
+def _parse_metadata(metadata: dict[str, str]) -> InitMetadata:
+    try:
+        recipe, layout, scores = (json.loads(metadata[name]) for name in ("recipe", "layout", "scores"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile("its recipe, layout or scores are not JSON") from error
+    if not isinstance(scores, dict) or not all(
+        score is None or isinstance(score, int | float) for score in scores.values()
+    ):
+        raise DamagedFile("its scores are not numbers by name")
+    texts = {name: metadata[name] for name in _TEXTS}
+    return InitMetadata(
+        **texts,
+        recipe=read_recipe(recipe, layout),
+        scores=scores,
+        generation=_parse_generation(metadata["generation"]) if "generation" in metadata else None,
+    )
+
+
+def _parse_generation(text: str) -> Generation:
+    kinds = {
+        "seed": (int,),
+        "n_timesteps": (int,),
+        "generator_sha256": (str,),
+        "distance": (int, float, type(None)),
+        "expected_psnr": (list, type(None)),
+        "is_far": (bool, type(None)),
+    }
+    try:
+        values = json.loads(text)
+        if set(values) != set(kinds) or any(type(values[name]) not in kinds[name] for name in kinds):
+            raise ValueError("other values than expected")
+        if not _DIGEST.fullmatch(values["generator_sha256"]):
+            raise ValueError("generator_sha256 is no digest")
+        if values["expected_psnr"] is not None:
+            low, high = values["expected_psnr"]
+            values["expected_psnr"] = (float(low), float(high))
+        return Generation(**values)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DamagedFile(f"does not say how it was generated ({str(error)[:100]})") from error
+
+
+def _to_json(values: dict[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,289 @@
+"""What the demo can do, without a page: previews, files, neighbours and lists of one open zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.checkpoints.blend import blend_inits
+from initzoo.checkpoints.init import Init
+from initzoo.demo.requests import MAX_WORDS, Wish, read_choice, read_text
+from initzoo.demo.texts import file_name
+from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, thumbnail_folder
+from initzoo.errors import InvalidWords, InvalidZoo, UnknownConcept
+from initzoo.networks.starter import Pix2Pix
+from initzoo.pairs.photos import Photo, load_photos
+from initzoo.zoo.index import IndexRow, Match
+from initzoo.zoo.zoo import Zoo
+
+__all__ = ["FORMS", "Listed", "Listing", "Studio"]
+
+Pixels = NDArray[np.uint8]
+
+FORMS = ("merged", "adapter")
+"""Forms that an init can be taken home in, all of them safetensors."""
+
+_EXAMPLES = ("chelsea", "coffee", "flower", "rocket", "astronaut", "china")
+_MAX_LISTED = 20_000
+_PAGE = 40
+_N_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A concept in a list."""
+
+    concept_id: str
+    prompt: str
+    family: str
+    licence: str
+    split: str
+    psnr: float | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page of a list.
+
+    Args:
+        concepts: those of the page.
+        n_found: concepts on all pages.
+        page: its number, from 1.
+        n_pages: at least 1.
+    """
+
+    concepts: tuple[Listed, ...]
+    n_found: int
+    page: int
+    n_pages: int
+
+
+class Studio:
+    """An open zoo with everything loaded once and shared by all visitors; nothing is kept of them.
+
+    Safe to be used by several threads. What it gives for the same arguments is always the same.
+
+    Args:
+        zoo: open.
+        thumbnails: made of this zoo; without them they are drawn as they are asked for.
+
+    Example:
+        >>> studio = Studio(Zoo.from_pretrained("starter"), None)
+        >>> studio.init_of(Wish("pencil sketch")).metadata.origin
+        'exact'
+        >>> studio.browse(family="restoration").concepts[0].family
+        'restoration'
+    """
+
+    def __init__(self, zoo: Zoo, thumbnails: Thumbnails | None) -> None:
+        self.zoo = zoo
+        self.thumbnails = thumbnails
+        self.examples: list[Photo] = _load_examples()
+        self._lock = Lock()  # of the index, whose tables are decoded when they are first read
+        self._listed = self._list_all()
+        self._inits: Callable[[Wish], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
+        self._matches: Callable[[str, int], tuple[Match, ...]] = lru_cache(maxsize=512)(self._search)
+        self._drawn: Callable[[str], Pixels] = lru_cache(maxsize=512)(self._draw)
+
+    @classmethod
+    def open(cls, name: str) -> tuple[Studio, str]:
+        """Open a zoo by name, load all that requests need, and make a first picture.
+
+        Returns:
+            The studio, and a line about thumbnails that are missing or of another revision, maybe empty.
+
+        Raises:
+            UnknownZoo, AccessDenied, HubUnavailable, InvalidZoo, InvalidGenerator, ChecksumMismatch,
+            LayoutMismatch: as for `Zoo.from_pretrained` and `Zoo.pull`.
+        """
+        zoo = Zoo.from_pretrained(name)
+        thumbnails, note = _find_thumbnails(zoo)
+        studio = cls(zoo, thumbnails)
+        studio.warm_up()
+        return studio, note
+
+    def warm_up(self) -> None:
+        """Do once what the first request would wait for."""
+        with self._lock:
+            _ = self.zoo.index.alphabets  # decoded once; generating asks for it without the lock
+        first = self._listed[0] if self._listed else None
+        wish = Wish(first.prompt if first else "pencil sketch")
+        # A tiny zoo may know no word of its own weight generator: then the first request says so.
+        with suppress(InvalidWords, UnknownConcept):
+            if self.zoo.has_generator:
+                wish = Wish(wish.words, "generated")
+            self.edit(self.init_of(wish), np.zeros((64, 64, 3), np.uint8))
+        self.nearest(wish.words, 8)
+
+    def init_of(self, wish: Wish) -> Init:
+        """The merged init that a wish is for.
+
+        Raises:
+            UnknownConcept, InvalidWords, InvalidGenerator, ChecksumMismatch, InvalidZoo, LayoutMismatch:
+            as for `Zoo.pull`.
+        """
+        return self._inits(wish)
+
+    def edit(self, init: Init, pixels: Pixels) -> Pixels:
+        """The edit of a photo, uint8 RGB of the same shape, computed on one thread."""
+        import torch
+
+        # Threads of a server begin with a number of their own; on small convolutions one is the fastest.
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        return Pix2Pix.from_init(init).edit(pixels)
+
+    def variations(self, wish: Wish, n: int) -> list[tuple[int, Init]]:
+        """Inits from the same words with the `n` seeds after the wish's own, with their seeds.
+
+        Raises:
+            InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
+        """
+        seeds = [(wish.seed + step) % 2**63 for step in range(1, n + 1)]
+        return [(seed, self.init_of(Wish(wish.words, "generated", seed))) for seed in seeds]
+
+    def blend(self, first: Wish, second: Wish, share: float) -> Init:
+        """A merged init between two others: `share` of the second, 0 to 1.
+
+        Raises:
+            UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
+        """
+        return blend_inits(self.init_of(first), self.init_of(second), share)
+
+    def file_of(self, wish: Wish, form: str) -> tuple[str, bytes]:
+        """An init as a file to take home: its name, and its bytes as `initzoo pull` writes them.
+
+        Args:
+            wish: which init.
+            form: one of `FORMS`.
+
+        Raises:
+            InvalidRequest: there is no such form.
+            UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
+        """
+        read_choice(form, "form", FORMS)
+        init = self._pull(wish, adapter_only=True) if form == "adapter" else self.init_of(wish)
+        return file_name(init), init.to_bytes()
+
+    def nearest(self, words: str, n: int) -> tuple[Match, ...]:
+        """The concepts whose wordings are most like some words, nearest first."""
+        return self._matches(words, n)
+
+    def listed(self, concept_id: str) -> Listed:
+        """What the index says of a concept, in short.
+
+        Raises:
+            UnknownConcept: there is no such concept id.
+        """
+        try:
+            with self._lock:
+                return _list(self.zoo.index.row(concept_id))
+        except KeyError as error:
+            raise UnknownConcept(
+                f"no concept {concept_id[:MAX_WORDS]!r} in zoo '{self.zoo.name}'. Search for one first"
+            ) from error
+
+    def thumbnail(self, concept_id: str) -> Pixels:
+        """What a checkpoint does to a photo, uint8 RGB, shape `(64, 64, 3)`.
+
+        Raises:
+            UnknownConcept: there is no such concept id.
+            ChecksumMismatch, InvalidZoo: it has to be drawn, and the zoo is damaged.
+        """
+        made = None if self.thumbnails is None else self.thumbnails.get(concept_id)
+        return self._drawn(concept_id) if made is None else made
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Families of the zoo's concepts, sorted."""
+        return tuple(sorted({concept.family for concept in self._listed}))
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Licences of the zoo's checkpoints, sorted."""
+        return tuple(sorted({concept.licence for concept in self._listed}))
+
+    def suggestions(self, n: int) -> list[str]:
+        """Plain names of concepts, spread over the zoo, short ones first: what people may type."""
+        names = sorted({concept.prompt for concept in self._listed}, key=lambda name: (len(name), name))
+        return names[:n]
+
+    def browse(
+        self, words: object = "", *, family: str | None = None, licence: str | None = None, page: int = 1
+    ) -> Listing:
+        """A page of the zoo's concepts.
+
+        Args:
+            words: list those with wordings like these, nearest first; empty lists all, plain names first.
+            family: only of this family.
+            licence: only with this licence.
+            page: from 1; beyond the last one it is the last one.
+
+        Raises:
+            InvalidRequest: the words are no text or too long.
+        """
+        text = read_text(words, name="words")
+        found = list(self._listed)
+        if text:
+            found = [self.listed(match.concept_id) for match in self._matches(text, 6 * _PAGE)]
+        found = [
+            concept
+            for concept in found
+            if family in (None, concept.family) and licence in (None, concept.licence)
+        ]
+        n_pages = max(1, -(-len(found) // _PAGE))
+        page = min(max(page, 1), n_pages)
+        return Listing(tuple(found[(page - 1) * _PAGE : page * _PAGE]), len(found), page, n_pages)
+
+    def _pull(self, wish: Wish, *, adapter_only: bool = False) -> Init:
+        origin = None if wish.origin == "auto" else wish.origin
+        if origin != "generated":
+            with self._lock:
+                is_exact = self.zoo.index.find(wish.words) is not None
+                if is_exact or origin == "exact" or not self.zoo.has_generator:
+                    return self.zoo.pull(wish.words, origin="exact", adapter_only=adapter_only)
+        return self.zoo.pull(wish.words, origin="generated", seed=wish.seed, adapter_only=adapter_only)
+
+    def _search(self, words: str, n: int) -> tuple[Match, ...]:
+        with self._lock:
+            return tuple(self.zoo.index.search(words, n))
+
+    def _draw(self, concept_id: str) -> Pixels:
+        self.listed(concept_id)
+        with self._lock:
+            return draw_thumbnail(self.zoo, self.zoo.index.row(concept_id))
+
+    def _list_all(self) -> tuple[Listed, ...]:
+        rows = self.zoo.index.each_row()
+        listed = [_list(row) for _, row in zip(range(_MAX_LISTED), rows, strict=False)]
+        # Plain looks first: by id, a list would begin with a dozen shades of the same one.
+        return tuple(sorted(listed, key=lambda one: (len(one.prompt.split()), one.prompt, one.concept_id)))
+
+
+def _list(row: IndexRow) -> Listed:
+    return Listed(row.concept_id, row.prompts[0], row.family, row.licence, row.split, row.psnr)
+
+
+def _load_examples() -> list[Photo]:
+    photos = {photo.name: photo for photo in load_photos(split=None)}
+    return [photos[name] for name in _EXAMPLES if name in photos]
+
+
+def _find_thumbnails(zoo: Zoo) -> tuple[Thumbnails | None, str]:
+    """The thumbnails of a zoo, or None with a line that says why."""
+    folder = thumbnail_folder(zoo)
+    make = f"initzoo thumbnails --zoo {zoo.address} --force"
+    try:
+        thumbnails = Thumbnails.load(folder)
+    except InvalidZoo as error:
+        why = str(error) if folder.exists() else f"zoo '{zoo.name}' has no thumbnails"
+        return None, f"{why}. They are drawn as they are looked at; make them beforehand: {make}"
+    if thumbnails.revision != zoo.revision:
+        return None, f"thumbnails of zoo '{zoo.name}' are of another revision. Make them again: {make}"
+    return thumbnails, ""

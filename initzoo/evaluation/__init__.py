@@ -1,0 +1,1 @@
+"""Measuring: checkpoints, the weight generator and the benchmark of starts."""

@@ -1,0 +1,198 @@
+"""Plots and tables of a benchmark's report: all that they show is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from initzoo.evaluation.benchmark.time_to_quality import bound_of
+from initzoo.evaluation.report.plots import INK, QUIET, dress_axes, encode_figure, new_figure
+
+__all__ = ["draw_curves", "draw_ratios", "tables"]
+
+_COLOURS = {
+    "generated": "#d1495b",
+    "nearest": "#e0a030",
+    "mean": "#7b5ea7",
+    "base": "#2f6db3",
+    "scratch_best": "#3a8f5c",
+    "pix2pix_book": "#6e6e76",
+    "unet_l1": "#b9bec7",
+}
+_NAMES = {
+    "pix2pix_book": "pix2pix by the book",
+    "unet_l1": "its U-Net, L1 alone",
+    "scratch_best": "scratch, best classical start",
+    "base": "base",
+    "mean": "mean of the zoo",
+    "nearest": "nearest checkpoint",
+    "generated": "generated",
+}
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_TARGETS = {"within_3db": "within 3 dB of the best", "within_1db": "within 1 dB of the best"}
+_RATIOS = {**_TARGETS, "its_best": "to the best that it reaches itself"}
+_RATIO_COLOURS = ("#d1495b", "#2f6db3", "#b9bec7")
+
+
+def draw_curves(report: Mapping[str, Any]) -> bytes:
+    """Mean PSNR by length of schedule, with the bootstrap interval of each mean as a band.
+
+    Args:
+        report: of a benchmark.
+
+    Returns:
+        A PNG file.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    figure = new_figure(7.2, 4.6)
+    axes = figure.add_subplot()
+    for method, found in report["methods"].items():
+        points = [
+            (int(length), psnr, found["psnr_interval"][length])
+            for length, psnr in found["psnr"].items()
+            if psnr is not None and found["psnr_interval"][length] is not None
+        ]
+        places = [length for length, _, _ in points]
+        colour = _COLOURS[method]
+        lows, highs = [ends[0] for _, _, ends in points], [ends[1] for _, _, ends in points]
+        axes.fill_between(places, lows, highs, color=colour, alpha=0.12, lw=0)
+        label = _NAMES[method] + (f" ({found['start']})" if method == "scratch_best" else "")
+        axes.plot(places, [psnr for _, psnr, _ in points], "o-", color=colour, ms=3.5, lw=1.5, label=label)
+    first = report["lengths"][1]
+    axes.set_xscale("symlog", linthresh=first, linscale=0.35)
+    axes.set_xticks(report["lengths"], [str(length) for length in report["lengths"]])
+    axes.minorticks_off()
+    axes.set_xlabel("steps of the schedule; the learning rate is zero at its end", color=INK)
+    axes.set_ylabel(f"PSNR, dB, mean over {report['n_concepts']} concepts", color=INK)
+    dress_axes(axes)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
+    return encode_figure(figure)
+
+
+def draw_ratios(report: Mapping[str, Any]) -> bytes:
+    """How many times longer each baseline takes than the generated start, with intervals.
+
+    Args:
+        report: of a benchmark with ratios.
+
+    Returns:
+        A PNG file.
+
+    Raises:
+        ValueError: the report has no ratios.
+        MissingExtra: matplotlib is not installed.
+    """
+    if not report["ratio"]:
+        raise ValueError("a benchmark without the generated start has no ratios")
+    methods = list(report["ratio"])
+    figure = new_figure(7.2, 0.9 + 0.75 * len(methods))
+    axes = figure.add_subplot()
+    height = 0.27
+    for number, (target, label) in enumerate(_RATIOS.items()):
+        rows = [report["ratio"][method][target] for method in methods]
+        places = [place + (number - 1) * height for place in range(len(methods))]
+        values = [row["ratio"] for row in rows]
+        spans = [
+            [row["ratio"] - row["interval"][0] for row in rows],
+            [row["interval"][1] - row["ratio"] for row in rows],
+        ]
+        colour = _RATIO_COLOURS[number]
+        more = [value - 1 for value in values]
+        axes.barh(places, more, height * 0.92, left=1, color=colour, label=label, xerr=spans,
+                  error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2})  # fmt: skip
+        for place, row, value in zip(places, rows, values, strict=True):
+            text = f" {bound_of(row)} {value:.1f}".replace("  ", " ")
+            axes.text(row["interval"][1], place, text, va="center", fontsize=8, color=INK)
+    axes.axvline(1, color=QUIET, lw=0.8, ls=(0, (4, 3)))
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, 1.5 * high)
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(methods)), [_NAMES[method] for method in methods])
+    axes.invert_yaxis()
+    axes.set_xlabel("times the generated start's time, geometric mean over concepts", color=INK)
+    dress_axes(axes, grid="x")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
+    return encode_figure(figure)
+
+
+def tables(report: Mapping[str, Any]) -> list[str]:
+    """The report as tables for people, a line each: the paper's beside ours first."""
+    lines = [*_head(report), "", *_times(report)]
+    if report["classical"]:
+        lines += ["", *_classical(report)]
+    if report["ratio"]:
+        lines += ["", *_losses(report)]
+    return lines
+
+
+def _head(report: Mapping[str, Any]) -> list[str]:
+    settings, machine = report["settings"], report["machine"]
+    where = machine.get("gpu", machine["processor"])
+    hours = sum(report["seconds"].values()) / 3600
+    return [
+        f"{report['zoo']}  revision {report['revision'][:7]}  {report['n_concepts']} concepts  "
+        f"crops of {settings['crop_size']}  pix2pix of width {settings['unet_width']} (64 by the book)",
+        f"{where}, {report['n_workers']} at a time, {hours:.2f} h in all; "
+        f"{report['intervals']['level']:.0%} bootstrap intervals over concepts",
+    ]
+
+
+def _times(report: Mapping[str, Any]) -> list[str]:
+    title = f"{'method':14} {'paper s':>8} {'ratio':>6} | {'ms/step':>8} {'s to 3 dB':>10} {'ratio':>22}"
+    lines = [title + f" {'s to 1 dB':>10} {'ratio':>22} {'ratio to its best':>22} {'final dB':>9}"]
+    fastest = report["paper"].get("generated", {}).get("seconds")
+    for method, found in report["methods"].items():
+        paper = report["paper"].get(method, {}).get("seconds")
+        line = f"{method:14} {_cell(paper, '.1f'):>8} {_cell(paper and paper / fastest, '.1f'):>6} | "
+        line += f"{1000 * found['step_seconds']:8.1f}"
+        for target in _TARGETS:
+            time = found["time"][target]
+            sign = ">=" if time["n_reached"] < report["n_concepts"] else ""
+            seconds = f"{sign}{time['seconds']:.2f}"
+            line += f" {seconds:>10} {_ratio_cell(report, method, target):>22}"
+        line += f" {_ratio_cell(report, method, 'its_best'):>22}"
+        final = report["final"]["psnr"][method]
+        lines.append(line + f" {_cell(final, '.2f'):>9}")
+    return lines
+
+
+def _classical(report: Mapping[str, Any]) -> list[str]:
+    rows = report["classical"]
+    lengths = list(rows[0]["psnr"])
+    lines = [
+        f"{'classical':17}" + "".join(f" {'@' + length:>7}" for length in lengths) + "  verdict    agrees"
+    ]
+    for row in rows:
+        cells = "".join(f" {_cell(row['psnr'][length], '.2f'):>7}" for length in lengths)
+        lines.append(f"{row['name']:17}{cells}  {row['verdict']:9}  {'yes' if row['agrees'] else 'no'}")
+    return lines
+
+
+def _losses(report: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for target, label in _TARGETS.items():
+        lost = [
+            f"{row['concept']} ({', '.join(row['lost_to'][target])})"
+            for row in report["concepts"]
+            if row["lost_to"][target]
+        ]
+        lines.append(f"lost {label}: {', '.join(lost) or 'none'}")
+    return lines
+
+
+def _ratio_cell(report: Mapping[str, Any], method: str, target: str) -> str:
+    ratio = report["ratio"].get(method, {}).get(target)
+    if ratio is None:
+        return "-"
+    low, high = ratio["interval"]
+    sign = {"at least": ">=", "about": "~", "": ""}[bound_of(ratio)]
+    return f"{sign}{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,339 @@
+"""The runs of a benchmark, each a file in the run folder, spread over processes and interleaved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from initzoo.errors import BenchmarkError, WorkerDied
+from initzoo.evaluation.benchmark.settings import BenchmarkSettings
+from initzoo.evaluation.cases import Question
+from initzoo.files.atomic import write_bytes
+from initzoo.generator.files import read_generator_files
+from initzoo.networks.pix2pix import UNet, initialise_by_the_book
+from initzoo.pairs.photos import TEACHING_SIDE, fit_short_side, load_photos
+from initzoo.pairs.scores import score_images
+from initzoo.pairs.store import varied_photos
+from initzoo.pairs.teachers import teach
+from initzoo.training.finetune import Trainer, draw_batch
+from initzoo.training.harvest.updates import TrainingDiverged
+from initzoo.training.schemes import NEED_WORDS, Initializer
+from initzoo.work.devices import choose_device, repeatable
+from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+from initzoo.zoo.folder import ZooFiles
+from initzoo.zoo.zoo import Zoo
+
+__all__ = ["Job", "Outcome", "edit_in_tiles", "run_jobs"]
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run.
+
+    Args:
+        question: place of the concept among the questions.
+        concept_id: its id.
+        method: decides network, objective and schedule.
+        start: initialization; empty for the U-Net, which has its own.
+        n_steps: of the schedule.
+        rate: highest learning rate; 0 if there are no steps.
+    """
+
+    question: int
+    concept_id: str
+    method: str
+    start: str
+    n_steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Args:
+        psnr: mean over the scoring photos, dB; None if it diverged.
+        ssim: the same for SSIM.
+        seconds: of all steps: of one core, or of the GPU.
+        start_seconds: of making the first weights, once what that needs is loaded.
+    """
+
+    psnr: float | None
+    ssim: float | None
+    seconds: float
+    start_seconds: float
+
+
+class _Places:
+    """Where the outcomes of runs are kept: names tell all that decides a run and not the whole folder."""
+
+    def __init__(self, run_folder: Path, questions: Sequence[Question], files: ZooFiles) -> None:
+        self._folder, self._files = run_folder, files
+        self._asked = [
+            f"{question.concept_id}-{_short_digest(repr(question.teacher), question.words[0])}"
+            for question in questions
+        ]
+
+    def of(self, job: Job) -> Path:
+        """The file of a run's outcome."""
+        kind = job.start or job.method
+        if kind in NEED_WORDS:
+            kind += f"-{self._generator}"
+        name = f"{kind}-{job.n_steps}-{job.rate:g}.json"
+        return self._folder / "runs" / self._asked[job.question] / name
+
+    @cached_property
+    def _generator(self) -> str:
+        return read_generator_files(self._files.generator_folder()).digest[:8]
+
+
+def _short_digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+@torch.inference_mode()
+def edit_in_tiles(network: nn.Module, pixels: Pixels, *, tile: int, one_by_one: bool = False) -> Pixels:
+    """Edit an image in squares of the size that was trained on, and put them together again.
+
+    A network that was trained on crops of one size need not work on any other: all are measured alike.
+
+    Args:
+        network: takes images `(n, 3, tile, tile)`, values -1 to 1; used in the mode that it is in.
+        pixels: uint8, shape `(height, width, 3)`, sides in multiples of `tile`.
+        tile: side of a square, pixels.
+        one_by_one: show it one square at a time, for networks that use statistics of the batch.
+
+    Returns:
+        The edited image, uint8, same shape.
+
+    Example:
+        >>> edit_in_tiles(nn.Identity(), np.full((64, 32, 3), 7, np.uint8), tile=32)[0, 0].tolist()
+        [7, 7, 7]
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = height // tile, width // tile
+    squares = pixels.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2).reshape(-1, tile, tile, 3)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    images = (
+        torch.from_numpy(np.ascontiguousarray(squares)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    )
+    edited = torch.cat([network(part) for part in images.split(1 if one_by_one else 32)])
+    values = ((edited.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    made = values.permute(0, 2, 3, 1).cpu().numpy().reshape(rows, columns, tile, tile, 3)
+    return np.ascontiguousarray(made.swapaxes(1, 2).reshape(height, width, 3))
+
+
+def run_jobs(
+    zoo: Zoo,
+    questions: Sequence[Question],
+    jobs: Sequence[Job],
+    settings: BenchmarkSettings,
+    run_folder: Path,
+    *,
+    callback: Callable[[int, int], None] | None = None,
+) -> dict[Job, Outcome]:
+    """Do all runs whose outcome is not yet in the run folder.
+
+    Args:
+        zoo: starts come from it.
+        questions: what jobs point to.
+        jobs: in the order in which they are begun.
+        settings: how.
+        run_folder: keeps the outcomes.
+        callback: called with steps done and steps in all, those done before counted too.
+
+    Raises:
+        BenchmarkError: an outcome is damaged.
+        WorkerDied: a process died.
+        TeacherError, InvalidGenerator, InvalidWords: a run could not begin.
+    """
+    places = _Places(run_folder, questions, zoo.files)
+    for folder in {places.of(job).parent for job in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    todo = [job for job in jobs if not places.of(job).exists()]
+    n_all = sum(job.n_steps + 1 for job in jobs)
+    n_done = n_all - sum(job.n_steps + 1 for job in todo)
+    with _running(zoo.files, questions, settings, run_folder, len(todo)) as run:
+        for job in run(todo):
+            n_done += job.n_steps + 1
+            if callback is not None:
+                callback(n_done, n_all)
+    return {job: _read(places.of(job)) for job in jobs}
+
+
+def _read(path: Path) -> Outcome:
+    try:
+        return Outcome(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise BenchmarkError(
+            f"the outcome {path} is damaged. Delete it, and run the same command again"
+        ) from error
+
+
+Run = Callable[[Sequence[Job]], Iterator[Job]]
+
+
+@contextmanager
+def _running(
+    files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path, n_jobs: int
+) -> Iterator[Run]:
+    """Something that takes jobs and gives them back as they are done."""
+    n_workers = min(settings.n_workers, max(n_jobs, 1))
+    if n_workers == 1:
+        worker = _Worker(files, questions, settings, run_folder)
+        with repeatable(worker.device):
+            yield lambda jobs: map(worker.work, jobs)
+        return
+    with ProcessPoolExecutor(
+        n_workers,
+        mp_context=WORKER_CONTEXT,
+        initializer=_start_worker,
+        initargs=(files, tuple(questions), settings, run_folder),
+    ) as pool:
+
+        def run(jobs: Sequence[Job]) -> Iterator[Job]:
+            futures = [pool.submit(_work, job) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BrokenProcessPool as error:
+                raise WorkerDied("a worker process died. Run the same command again to go on") from error
+            finally:
+                for future in futures:
+                    future.cancel()
+
+        yield run
+
+
+_worker: list[_Worker] = []
+"""The worker of this process, once `_start_worker` ran: a pool has no other place for it."""
+
+
+def _start_worker(
+    files: ZooFiles, questions: tuple[Question, ...], settings: BenchmarkSettings, run_folder: Path
+) -> None:
+    use_one_core()
+    _worker.append(_Worker(files, questions, settings, run_folder))
+
+
+def _work(job: Job) -> Job:
+    return _worker[0].work(job)
+
+
+class _Worker:
+    """What a process loads once, and the pairs of the concept that it is at."""
+
+    def __init__(
+        self, files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path
+    ) -> None:
+        self.questions, self.settings = questions, settings
+        self.places = _Places(run_folder, questions, files)
+        self.device = choose_device(settings.device)
+        self.starts = Initializer(Zoo(files))
+        self._photos = varied_photos(
+            load_photos(settings.photos.folder, split="train"), settings.n_photos, settings.seed
+        )
+        self._scored = [
+            fit_short_side(photo.pixels, max(TEACHING_SIDE, settings.crop_size))
+            for photo in settings.photos.load()
+        ]
+        self._warm: set[str] = set()
+        self._pairs: tuple[int, list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]] | None = None
+
+    def work(self, job: Job) -> Job:
+        """Train, score, and write the outcome."""
+        learnt, scored = self._pairs_of(job.question)
+        kind = job.start or job.method
+        if kind not in self._warm:  # what is loaded and compiled at first use belongs to no run
+            self._train(job, learnt, n_steps=2)
+            self._warm.add(kind)
+        network, seconds, start_seconds = self._train(job, learnt, n_steps=job.n_steps)
+        outcome = Outcome(None, None, seconds, start_seconds)
+        if network is not None:
+            score = self._score(network, job, scored)
+            outcome = Outcome(score[0], score[1], seconds, start_seconds)
+        data = json.dumps(asdict(outcome)).encode()
+        write_bytes(self.places.of(job), data, force=True)
+        return job
+
+    def _pairs_of(self, place: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:
+        if self._pairs is None or self._pairs[0] != place:
+            steps = self.questions[place].teacher
+            learnt = [teach(steps, photo, seed=number) for number, photo in enumerate(self._photos)]
+            scored = [teach(steps, photo, seed=number) for number, photo in enumerate(self._scored)]
+            tile = self.settings.crop_size
+            self._pairs = place, learnt, [(_whole(a, tile), _whole(b, tile)) for a, b in scored]
+        return self._pairs[1], self._pairs[2]
+
+    def _train(
+        self, job: Job, pairs: Sequence[tuple[Pixels, Pixels]], *, n_steps: int
+    ) -> tuple[nn.Module | None, float, float]:
+        """The trained network, None if it diverged; seconds of its steps, and of its first weights."""
+        settings = self.settings.schedule(job.method, n_steps, job.rate or self.settings.grid(job.method)[0])
+        begin = self._now()
+        network = self._start(job)
+        trainer = Trainer(network, settings, self.device)
+        began = self._now()
+        try:
+            for step in range(n_steps):
+                trainer.step(*draw_batch(pairs, settings, step))
+        except TrainingDiverged:
+            return None, self._now() - began, began - begin
+        return network, self._now() - began, began - begin
+
+    def _start(self, job: Job) -> nn.Module:
+        if not self.settings.is_unet(job.method):
+            words = self.questions[job.question].words[0]
+            return self.starts.network(job.start, words=words, seed=self.settings.seed)
+        network = UNet(self.settings.n_halvings, self.settings.unet_width)
+        initialise_by_the_book(network, torch.Generator().manual_seed(self.settings.seed))
+        return network
+
+    def _score(
+        self, network: nn.Module, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]
+    ) -> tuple[float | None, float | None]:
+        is_unet = self.settings.is_unet(job.method)
+        for layer in network.modules():  # statistics of the one image, as the book has it; without its noise,
+            if isinstance(layer, nn.Dropout):  # which would only cost it quality
+                layer.eval()
+        edited = [
+            edit_in_tiles(network, given, tile=self.settings.crop_size, one_by_one=is_unet)
+            for given, _ in pairs
+        ]
+        score = score_images(edited, [wanted for _, wanted in pairs])
+        is_sound = all(bool(_finite(value)) for value in network.state_dict().values())
+        return (score.psnr, score.ssim) if is_sound and math.isfinite(score.psnr) else (None, None)
+
+    def _now(self) -> float:
+        """Seconds of this process's core, which other work does not lengthen; of a GPU, plain ones."""
+        if self.device.type == "cpu":
+            return time.process_time()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def _finite(value: Tensor) -> Tensor:
+    return value.isfinite().all()
+
+
+def _whole(pixels: Pixels, tile: int) -> Pixels:
+    """The upper left part whose sides are multiples of a tile."""
+    height, width = (length // tile * tile for length in pixels.shape[:2])
+    return pixels[:height, :width]

@@ -1,0 +1,172 @@
+"""What a benchmark compares and how: methods, schedules, and the grids that are fixed beforehand."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from initzoo.errors import BenchmarkError
+from initzoo.evaluation.bootstrap import Resampling
+from initzoo.pairs.photos import PhotoSource
+from initzoo.training.finetune import FinetuneSettings
+from initzoo.training.schemes import CLASSICAL
+
+__all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]
+
+BOOK, SCRATCH, OURS = "pix2pix_book", "scratch_best", "generated"
+
+METHODS = {
+    BOOK: "pix2pix by the book: U-Net, PatchGAN + 100 L1, Adam (0.5, 0.999), batch 1, its own schedule",
+    "unet_l1": "the same U-Net without the discriminator",
+    SCRATCH: "the zoo's network from the best classical initialization",
+    "base": "the zoo's network from its base with an adapter of zeros",
+    "mean": "the zoo's network from the mean of its train checkpoints",
+    "nearest": "the zoo's network from the train checkpoint with the nearest wording",
+    OURS: "the zoo's network from what the weight generator makes of the words",
+}
+"""What is compared, by name."""
+
+_BY_DEFAULT = tuple(name for name in METHODS if name != "unet_l1")
+_ON_UNET = (BOOK, "unet_l1")
+_DECIDE_A_RUN = (
+    "photos", "n_photos", "crop_size", "batch_size", "unet_width", "device", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """How a benchmark is done.
+
+    Every schedule is a run of its own whose learning rate is zero at its end. The rate of a method at a
+    length is the one of the grid that does best, on average, on the tuning concepts, which are others than
+    those that are measured.
+
+    Args:
+        methods: names of `METHODS`.
+        lengths: steps of the schedules, ascending, 0 first.
+        rates: learning rates to choose from for the zoo's network. On two train concepts, over 10, 40 and
+            160 steps, scratch did best at 2e-3, 4e-3 and 8e-3, and a good start at 5e-4, 5e-4 and 2e-3.
+        unet_rates: the same for the U-Net: the book's own, and two that did better there in few steps.
+        classical: initializations that compete to be `scratch_best`.
+        classical_lengths: schedules that they compete on, of `lengths`; none for 20 and 160, or for
+            the longest where neither is there.
+        n_concepts: held-out concepts that are measured.
+        n_tuning: held-out concepts that rates are chosen on.
+        photos: teachers see those of split `train`, varied; scores are of split `score`.
+        n_photos: varied photos to learn from.
+        crop_size: side of crops and of the tiles that are scored, pixels.
+        batch_size: crops in a step of the zoo's network; the U-Net's is 1.
+        unet_width: filters of the first layers of the U-Net and of its discriminator; 64 by the book.
+        n_workers: processes, one core each; 1 on a GPU.
+        device: where to compute: `cpu` or `cuda`.
+        seed: of weights, photos and crops.
+        resampling: of the intervals.
+
+    Raises:
+        BenchmarkError: a setting is out of range.
+
+    Example:
+        >>> BenchmarkSettings(crop_size=48)
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.BenchmarkError: crop_size must be 32, 64, 128 or 256, found 48.
+    """
+
+    methods: tuple[str, ...] = _BY_DEFAULT
+    lengths: tuple[int, ...] = (0, 5, 10, 20, 40, 80, 160, 320, 640)
+    rates: tuple[float, ...] = (1.5e-4, 5e-4, 1.5e-3, 4e-3, 8e-3)
+    unet_rates: tuple[float, ...] = (2e-4, 2e-3, 6e-3)
+    classical: tuple[str, ...] = CLASSICAL
+    classical_lengths: tuple[int, ...] = ()
+    n_concepts: int = 24
+    n_tuning: int = 6
+    photos: PhotoSource = field(default_factory=PhotoSource)
+    n_photos: int = 24
+    crop_size: int = 64
+    batch_size: int = 4
+    unet_width: int = 32
+    n_workers: int = 1
+    device: str = "cpu"
+    seed: int = 0
+    resampling: Resampling = field(default_factory=Resampling)
+
+    def __post_init__(self) -> None:
+        if self.crop_size not in (32, 64, 128, 256):
+            raise BenchmarkError(f"crop_size must be 32, 64, 128 or 256, found {self.crop_size}.")
+        if self.lengths[:1] != (0,) or list(self.lengths) != sorted({*self.lengths}) or len(self.lengths) < 2:
+            raise BenchmarkError(f"lengths must ascend from 0, found {', '.join(map(str, self.lengths))}.")
+        if not self.classical_lengths:
+            usual = tuple(n_steps for n_steps in (20, 160) if n_steps in self.lengths)
+            object.__setattr__(self, "classical_lengths", usual or self.lengths[-1:])
+        for name, known in (
+            ("methods", METHODS),
+            ("classical", CLASSICAL),
+            ("classical_lengths", self.lengths[1:]),
+        ):
+            odd = [one for one in getattr(self, name) if one not in known]
+            if odd or not getattr(self, name):
+                told = ", ".join(map(str, known))
+                raise BenchmarkError(f"{name}: {odd[0] if odd else 'none'} given. Take some of: {told}")
+        for name in ("rates", "unet_rates"):
+            grid = getattr(self, name)
+            if not grid or not all(0 < rate < math.inf for rate in grid):
+                shown = ", ".join(f"{rate:g}" for rate in grid) or "none"
+                raise BenchmarkError(f"{name} must be positive numbers, found {shown}.")
+        if min(self.n_concepts, self.n_tuning, self.n_photos, self.batch_size, self.n_workers) < 1:
+            raise BenchmarkError("counts must be at least 1.")
+
+    @property
+    def n_halvings(self) -> int:
+        """Of the U-Net: as deep as a crop allows, 8 at 256 pixels."""
+        return self.crop_size.bit_length() - 1
+
+    def is_unet(self, method: str) -> bool:
+        """Whether a method trains the U-Net and not the zoo's network."""
+        return method in _ON_UNET
+
+    def grid(self, method: str) -> tuple[float, ...]:
+        """The learning rates that a method may choose from."""
+        return self.unet_rates if self.is_unet(method) else self.rates
+
+    def schedule(self, method: str, n_steps: int, rate: float) -> FinetuneSettings:
+        """Objective and schedule of one run."""
+        shared = FinetuneSettings(
+            n_steps=n_steps, crop_size=self.crop_size, learning_rate=rate, gan="off", seed=self.seed
+        )
+        if not self.is_unet(method):
+            return replace(shared, batch_size=self.batch_size)
+        return replace(
+            shared,
+            batch_size=1,
+            betas=(0.5, 0.999),
+            n_warmup=0,
+            constant_share=0.5,
+            gan="non-saturating" if method == BOOK else "off",
+            discriminator_rate=rate,
+            discriminator_width=self.unet_width,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values, without the number of processes: it changes nothing."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        values.pop("n_workers")
+        return values
+
+    def decides_a_run(self) -> dict[str, Any]:
+        """Those of them that change what comes of a run whose method, length and rate are given."""
+        values = self.to_dict()
+        return {name: values[name] for name in _DECIDE_A_RUN}
+
+
+QUICK: dict[str, Any] = {
+    "lengths": (0, 5, 10),
+    "rates": (1e-3, 4e-3),
+    "unet_rates": (2e-4,),
+    "n_concepts": 2,
+    "n_tuning": 1,
+    "n_photos": 4,
+    "unet_width": 8,
+}
+"""Settings with hardly any work: to see that everything runs. What comes of them says nothing."""

@@ -1,0 +1,135 @@
+"""Questions of an evaluation: concepts, their words, and the adapter that would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidZoo
+from initzoo.pairs.concepts import HELD_OUT, Concept
+from initzoo.pairs.teachers import Step, parse_teacher
+from initzoo.zoo.zoo import Zoo
+
+__all__ = [
+    "ASKED_SPLITS",
+    "OWN_CONCEPTS",
+    "UNSEEN_WORDINGS",
+    "Question",
+    "ask_about_concepts",
+    "ask_about_zoo",
+]
+
+UNSEEN_WORDINGS = "train-unseen-wordings"
+OWN_CONCEPTS = "own-concepts"
+ASKED_SPLITS = (*HELD_OUT, UNSEEN_WORDINGS)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A concept, and the words in which it is asked for.
+
+    Args:
+        concept_id: of the concept.
+        title: its plain name.
+        split: one of `ASKED_SPLITS`, or `OWN_CONCEPTS`.
+        family: of the concept.
+        novelty: what is new in it, for `heldout-new`.
+        teacher: makes its pairs.
+        words: wordings; scores are means over them.
+        trained: blocks of the adapter that was trained on it, float32, shape `(n_blocks, block_size)`; or
+            None.
+    """
+
+    concept_id: str
+    title: str
+    split: str
+    family: str
+    novelty: str
+    teacher: tuple[Step, ...]
+    words: tuple[str, ...]
+    trained: NDArray[np.float32] | None
+
+    @property
+    def concept(self) -> Concept:
+        """What its teacher is applied as."""
+        return Concept(
+            id=self.concept_id,
+            family=self.family,
+            split="train",
+            novelty="",
+            teacher=self.teacher,
+            prompts=self.words,
+            test_prompts=(),
+            licence="",
+            source="",
+        )
+
+
+def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None = None) -> list[Question]:
+    """Ask for a zoo's held-out concepts, and for train concepts in wordings that no training saw.
+
+    A held-out concept is asked for by its plain name and by one of its test wordings; a train concept by
+    one of its test wordings. Which one goes round by the concept's place in the index.
+
+    Args:
+        zoo: the zoo.
+        limit: ask for so many concepts of each split at most, spread evenly over it.
+        train_limit: ask for so many train concepts at most.
+
+    Raises:
+        InvalidZoo: nothing can be asked, or the zoo is damaged.
+    """
+    questions = []
+    for split in ASKED_SPLITS:
+        is_train = split == UNSEEN_WORDINGS
+        rows = zoo.index.rows(split="train" if is_train else split)
+        rows = [row for row in rows if row.test_prompts or not is_train]
+        limits = [one for one in (limit, train_limit if is_train else None) if one is not None]
+        for number, row in enumerate(_spread(rows, min(limits, default=None))):
+            test = row.test_prompts[number % len(row.test_prompts)] if row.test_prompts else None
+            words = tuple(one for one in (None if is_train else row.prompts[0], test) if one)
+            questions.append(
+                Question(
+                    concept_id=row.concept_id,
+                    title=row.prompts[0],
+                    split=split,
+                    family=row.family,
+                    novelty=row.novelty,
+                    teacher=parse_teacher(row.teacher),
+                    words=words,
+                    trained=zoo.blocks(row.concept_id),
+                )
+            )
+    if not questions:
+        raise InvalidZoo(
+            f"zoo '{zoo.name}' has no held-out concepts and no test wordings: there is nothing to ask."
+        )
+    return questions
+
+
+def ask_about_concepts(concepts: Sequence[Concept], *, limit: int | None = None) -> list[Question]:
+    """Ask for concepts of one's own: by plain name, and by the first test wording where there is one."""
+    return [
+        Question(
+            concept_id=concept.id,
+            title=concept.prompts[0],
+            split=OWN_CONCEPTS,
+            family=concept.family,
+            novelty="",
+            teacher=concept.teacher,
+            words=(concept.prompts[0], *concept.test_prompts[:1]),
+            trained=None,
+        )
+        for concept in _spread(concepts, limit)
+    ]
+
+
+def _spread(items: Sequence[T], limit: int | None) -> list[T]:
+    """All items, or so many of them, spread evenly."""
+    count = len(items) if limit is None else min(limit, len(items))
+    return [items[len(items) * place // count] for place in range(count)]

@@ -1,0 +1,257 @@
+"""Run adapters on scoring photos and score what comes out, spread over processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.checkpoints.blocks import split_blocks
+from initzoo.errors import TrainingError
+from initzoo.evaluation.cases import Question
+from initzoo.networks.adapters import AdaptedPix2Pix, adapter_to_arrays
+from initzoo.networks.starter import network_of
+from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side, load_photos
+from initzoo.pairs.scores import Score, mean_score, score_images
+from initzoo.pairs.store import make_pairs, varied_photos
+from initzoo.pairs.teachers import teach
+from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
+from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+from initzoo.zoo.zoo import Zoo
+
+__all__ = ["Job", "Measured", "measure", "wrong_overlap"]
+
+Pixels = NDArray[np.uint8]
+Blocks = NDArray[np.float32]
+
+WRONG_BY = 0.1
+"""A pixel is wrong when its channels are off by more than this share of the range, on average."""
+
+_PATCH_SIZE = 192
+_KEPT_EDITS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Adapters to be measured on one concept.
+
+    Args:
+        question: the concept.
+        blocks: by method, blocks for each wording, shape `(n_wordings, n_blocks, block_size)`; one row for
+            a method that does not look at the words.
+        overlaps: pairs of methods whose wrong pixels are compared, first wording each.
+        fit: train an adapter on the concept too, as method `trained`.
+    """
+
+    question: Question
+    blocks: Mapping[str, Blocks]
+    overlaps: tuple[tuple[str, str], ...] = ()
+    fit: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What came of a job.
+
+    Args:
+        question: its place in the list of jobs.
+        scores: by method, a score for each wording, each a mean over the photos.
+        overlaps: by pair of methods, the share of wrong pixels that they have in common; None where
+            neither has any.
+        fitted: blocks of the adapter that was trained for the job, shape `(n_blocks, block_size)`; or None.
+    """
+
+    question: int
+    scores: Mapping[str, list[Score]]
+    overlaps: Mapping[tuple[str, str], float | None] = field(default_factory=dict)
+    fitted: Blocks | None = None
+
+    def mean(self, method: str) -> Score:
+        """The mean over the wordings."""
+        return mean_score(self.scores[method])
+
+    def of(self, method: str, rank: int) -> Score:
+        """The score in one of the wordings; the same in all for a method that does not look at words."""
+        scores = self.scores[method]
+        return scores[min(rank, len(scores) - 1)]
+
+
+def measure(
+    zoo: Zoo,
+    jobs: Sequence[Job],
+    photos: PhotoSource,
+    *,
+    n_workers: int = 1,
+    callback: Callable[[int, int], None] | None = None,
+) -> list[Measured]:
+    """Measure adapters on whole photos, at the short side that teachers see.
+
+    Args:
+        zoo: has the base.
+        jobs: what to measure.
+        photos: what to measure on.
+        n_workers: processes, one core each; with one, the work is done in this process.
+        callback: called with jobs done and jobs in all.
+
+    Returns:
+        What came of each job, in their order.
+
+    Raises:
+        TeacherError: a teacher failed on a photo.
+        InvalidImage: there are no photos to measure on.
+        TrainingError: a fit diverged.
+    """
+    results: dict[int, Measured] = {}
+    with _running(zoo, photos, min(n_workers, max(len(jobs), 1))) as run:
+        for one in run(jobs):
+            results[one.question] = one
+            if callback is not None:
+                callback(len(results), len(jobs))
+    return [results[number] for number in range(len(jobs))]
+
+
+Run = Callable[[Sequence[Job]], Iterator[Measured]]
+
+
+@contextmanager
+def _running(zoo: Zoo, photos: PhotoSource, n_workers: int) -> Iterator[Run]:
+    """Something that takes jobs and gives results as they come."""
+    if n_workers == 1:
+        worker = _Worker(zoo, photos)
+        yield lambda jobs: (worker.work(number, job) for number, job in enumerate(jobs))
+        return
+    with ProcessPoolExecutor(
+        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(zoo, photos)
+    ) as pool:
+
+        def run(jobs: Sequence[Job]) -> Iterator[Measured]:
+            futures = [pool.submit(_work, number, job) for number, job in enumerate(jobs)]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+        yield run
+
+
+class _Worker:
+    """What a process loads once."""
+
+    def __init__(self, zoo: Zoo, source: PhotoSource) -> None:
+        self.zoo = zoo
+        self.source = source
+        self.photos = [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in source.load()]
+        self._edits: dict[bytes, list[Pixels]] = {}
+
+    def work(self, number: int, job: Job) -> Measured:
+        """Teach the concept's photos once, then run and score every adapter on them."""
+        steps = job.question.teacher
+        pairs = [teach(steps, photo, seed=place) for place, photo in enumerate(self.photos)]
+        given, wanted = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        blocks = dict(job.blocks)
+        if job.fit:
+            blocks["trained"] = self._fit(job.question)[None]
+        edits = {method: [self._edit(one, given) for one in rows] for method, rows in blocks.items()}
+        return Measured(
+            question=number,
+            scores={
+                method: [score_images(images, wanted) for images in rows] for method, rows in edits.items()
+            },
+            overlaps={
+                (one, other): wrong_overlap(edits[one][0], edits[other][0], wanted)
+                for one, other in job.overlaps
+            },
+            fitted=blocks["trained"][0] if job.fit else None,
+        )
+
+    def _edit(self, blocks: Blocks, photos: list[Pixels]) -> list[Pixels]:
+        """Edited photos; kept, because the mean adapter meets the same photos again and again."""
+        digest = hashlib.sha256(blocks.tobytes())
+        for photo in photos:
+            digest.update(photo.tobytes())
+        key = digest.digest()
+        if key not in self._edits:
+            if len(self._edits) >= _KEPT_EDITS:
+                self._edits.clear()
+            model = network_of(self.zoo, blocks)
+            self._edits[key] = [model.edit(photo) for photo in photos]
+        return self._edits[key]
+
+    def _fit(self, question: Question) -> Blocks:
+        """Train an adapter on a concept as a harvest does, rounded as it would be stored."""
+        recipe = self.zoo.recipe
+        base = AdaptedPix2Pix.from_arrays(recipe.network, self.zoo.base())
+        base.values.requires_grad_(False)
+        photos = load_photos(self.source.folder, split="train")
+        pairs = make_pairs(
+            question.concept,
+            varied_photos(photos, recipe.fit.n_photos, seed=recipe.seed),
+            n_pairs=recipe.fit.n_photos,
+            patch_size=_PATCH_SIZE,
+            seed=recipe.seed,
+        )
+        try:
+            adapter = fit_adapter(
+                base,
+                pairs,
+                recipe.fit,
+                crop_size=recipe.crop_size,
+                max_gradient=recipe.max_gradient,
+                seed=recipe.seed,
+            )
+        except TrainingDiverged as error:
+            raise TrainingError(f"the fit of concept '{question.concept_id}' failed: {error}.") from error
+        blocks = split_blocks(adapter_to_arrays(adapter, recipe.layout), recipe.layout)
+        return blocks.astype(np.float16).astype(np.float32)
+
+
+_worker: list[_Worker] = []
+"""The worker of this process, once `_start_worker` ran: a pool has no other place for it."""
+
+
+def _start_worker(zoo: Zoo, photos: PhotoSource) -> None:
+    use_one_core()
+    _worker.append(_Worker(zoo, photos))
+
+
+def _work(number: int, job: Job) -> Measured:
+    return _worker[0].work(number, job)
+
+
+def wrong_overlap(
+    images: Sequence[Pixels], others: Sequence[Pixels], targets: Sequence[Pixels]
+) -> float | None:
+    """The share of wrong pixels that two sets of images have in common: intersection over union.
+
+    Args:
+        images: uint8, shape `(height, width, 3)` each.
+        others: the same photos edited by another network.
+        targets: what both should be.
+
+    Returns:
+        From 0, wrong in other places, to 1, wrong in the same; None if no pixel of either is wrong.
+
+    Example:
+        >>> black, white = np.zeros((1, 2, 3), np.uint8), np.full((1, 2, 3), 255, np.uint8)
+        >>> half = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
+        >>> wrong_overlap([white], [half], [black])
+        0.5
+    """
+    n_both = n_either = 0
+    for image, other, target in zip(images, others, targets, strict=True):
+        one, two = _wrong(image, target), _wrong(other, target)
+        n_both += int((one & two).sum())
+        n_either += int((one | two).sum())
+    return n_both / n_either if n_either else None
+
+
+def _wrong(image: Pixels, target: Pixels) -> NDArray[np.bool_]:
+    error = np.abs(image.astype(np.int16) - target).mean(axis=2)
+    return np.asarray(error > WRONG_BY * 255)

@@ -1,0 +1,54 @@
+"""The picture of a diagnosis: scales of signals and gradients, and shares of units, layer by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from initzoo.evaluation.report.plots import BAND, INK, QUIET, dress_axes, encode_figure, new_figure
+from initzoo.networks.diagnosis import LARGEST, Diagnosis
+
+__all__ = ["draw_diagnosis"]
+
+
+def draw_diagnosis(found: Diagnosis, title: str) -> bytes:
+    """Draw scales and shares by layer.
+
+    Args:
+        found: what is drawn.
+        title: what was diagnosed.
+
+    Returns:
+        A PNG file.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    figure = new_figure(7.2, 5.0)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    places = range(len(found.layers))
+    above.axhspan(1 / LARGEST, LARGEST, color=BAND, lw=0, zorder=0, label="healthy")
+    for values, colour, label in (
+        ([layer.forward for layer in found.layers], "#2f6db3", "signal, of the photos'"),
+        ([layer.backward for layer in found.layers], "#d1495b", "gradient, of that at the output"),
+    ):
+        shown = [value if 0 < value < float("inf") else np.nan for value in values]
+        above.plot(places, shown, "o-", color=colour, ms=4, lw=1.4, label=label)
+    above.set_yscale("log")
+    above.set_ylabel("scale", color=INK)
+    width = 0.25
+    for number, (share, colour) in enumerate(
+        (("duplicated", "#7b5ea7"), ("dead", "#6e6e76"), ("saturated", "#e0a030"))
+    ):
+        heights = [getattr(layer, share) for layer in found.layers]
+        below.bar(
+            [place + (number - 1) * width for place in places], heights, width, color=colour, label=share
+        )
+    below.set_ylim(0, 1)
+    below.set_ylabel("share of units", color=INK)
+    below.set_xticks(list(places), [layer.name for layer in found.layers], rotation=35, ha="right")
+    for axes in (above, below):
+        dress_axes(axes)
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3)
+    figure.suptitle(f"{title}: {found.verdict}", fontsize=11, color=INK)
+    above.set_title(found.reason, fontsize=8, color=QUIET)
+    return encode_figure(figure)

@@ -1,0 +1,92 @@
+"""Large files read piece by piece, each piece checked against its digest before anything sees it.
+
+Nothing is memory-mapped: a mapped file that shrinks kills the process, and what is mapped
+may change between the check and the use. Here the bytes that were checked are the bytes
+that are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from initzoo.files.digests import DamagedFile
+
+__all__ = ["PieceFile"]
+
+_MAX_KEPT_BYTES = 2**24
+
+
+class PieceFile:
+    """A file whose pieces have known digests.
+
+    Args:
+        path: the file.
+        bounds: where pieces start, and where the last one ends, in bytes, ascending.
+        digests: SHA-256 of each piece, 32 bytes.
+
+    Raises:
+        DamagedFile: the file cannot be opened.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     _ = file.write(b"onetwo"), file.flush()
+        ...     digests = [hashlib.sha256(text).digest() for text in (b"one", b"two")]
+        ...     PieceFile(file.name, [0, 3, 6], digests).read(2, 5)
+        b'etw'
+    """
+
+    def __init__(self, path: str | os.PathLike[str], bounds: Sequence[int], digests: Sequence[bytes]) -> None:
+        self.path = Path(path)
+        self._bounds, self._digests = bounds, digests
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._n_kept_bytes = 0
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DamagedFile(f"cannot be read ({error.strerror or error})") from error
+
+    def __del__(self) -> None:
+        """Close the file."""
+        descriptor = getattr(self, "_descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`, all checked.
+
+        Raises:
+            DamagedFile: a piece cannot be read or is not what its digest says.
+            ValueError: the range does not lie inside of the pieces.
+        """
+        if not self._bounds[0] <= start <= end <= self._bounds[-1]:
+            raise ValueError(f"bytes {start} to {end} lie outside of {self._bounds[0]} to {self._bounds[-1]}")
+        number = max(bisect_right(self._bounds, start) - 1, 0)
+        parts = []
+        while start < end:
+            first, last = self._bounds[number], self._bounds[number + 1]
+            parts.append(self._piece(number)[start - first : end - first])
+            start, number = last, number + 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _piece(self, number: int) -> bytes:
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        start, end = self._bounds[number], self._bounds[number + 1]
+        try:
+            data = os.pread(self._descriptor, end - start, start)
+        except OSError as error:
+            raise DamagedFile(f"cannot be read ({error.strerror or error})") from error
+        if hashlib.sha256(data).digest() != self._digests[number]:
+            raise DamagedFile(f"its bytes {start} to {end} do not match their digest")
+        self._kept[number] = data
+        self._n_kept_bytes += len(data)
+        while self._n_kept_bytes > _MAX_KEPT_BYTES and len(self._kept) > 1:
+            self._n_kept_bytes -= len(self._kept.popitem(last=False)[1])
+        return data

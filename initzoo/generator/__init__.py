@@ -1,0 +1,1 @@
+"""The weight generator: from words to the weight blocks of an adapter."""

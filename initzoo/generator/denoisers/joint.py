@@ -1,0 +1,73 @@
+"""The joint denoiser: a transformer over all blocks of an adapter at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from initzoo.generator.denoisers.layers import (
+    Attention,
+    DenoiserShape,
+    FeedForward,
+    TimeEmbedding,
+    WordBatch,
+    WordEncoder,
+    draw_normal,
+)
+
+__all__ = ["JointDenoiser"]
+
+
+class JointDenoiser(nn.Module):
+    """Denoises all blocks of an adapter together, so that they agree with each other.
+
+    A block is a token. It attends to the other blocks and to the words; values enter and leave through
+    weights of the block's own, since value 7 of one block means something else than value 7 of another.
+
+    Args:
+        shape: sizes.
+
+    Example:
+        >>> denoiser = JointDenoiser(DenoiserShape(n_blocks=2, block_size=8, n_word_values=4, width=24))
+        >>> words = WordBatch(torch.zeros(3, 5, 4), torch.ones(3, 5, dtype=torch.bool))
+        >>> denoiser(torch.zeros(3, 2, 8), torch.ones(3), words).shape
+        torch.Size([3, 2, 8])
+    """
+
+    def __init__(self, shape: DenoiserShape) -> None:
+        super().__init__()
+        self.shape = shape
+        width, per_block = shape.width, (shape.n_blocks, shape.block_size)
+        self.words = WordEncoder(shape)
+        self.time = TimeEmbedding(width)
+        self.enter = nn.Parameter(draw_normal(*per_block, width, scale=1 / math.sqrt(shape.block_size)))
+        self.places = nn.Parameter(draw_normal(shape.n_blocks, width))
+        self.between = nn.ModuleList(Attention(width, shape.n_heads) for _ in range(shape.n_layers))
+        self.to_words = nn.ModuleList(Attention(width, shape.n_heads) for _ in range(shape.n_layers))
+        self.forwards = nn.ModuleList(FeedForward(width) for _ in range(shape.n_layers))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Parameter(torch.zeros(shape.n_blocks, width, shape.block_size))
+        self.leave_bias = nn.Parameter(torch.zeros(per_block))
+
+    def forward(self, noised: Tensor, timesteps: Tensor, words: WordBatch) -> Tensor:
+        """Say what the clean weights are.
+
+        Args:
+            noised: shape `(batch, n_blocks, block_size)`.
+            timesteps: shape `(batch,)`, 0 to 1.
+            words: a wording for each row.
+
+        Returns:
+            Clean weights, shape of `noised`.
+        """
+        context, bias = self.words(words)  # (batch, 1 + n_tokens, width)
+        entered = torch.bmm(noised.transpose(0, 1), self.enter).transpose(0, 1)  # (batch, n_blocks, width)
+        tokens = entered + self.places + self.time(timesteps)[:, None]
+        for between, to_words, forward in zip(self.between, self.to_words, self.forwards, strict=True):
+            tokens = tokens + between(tokens)
+            tokens = tokens + to_words(tokens, context, bias)
+            tokens = tokens + forward(tokens)
+        left = torch.bmm(self.norm(tokens).transpose(0, 1), self.leave).transpose(0, 1)
+        return left + self.leave_bias  # (batch, n_blocks, block_size)

@@ -1,0 +1,385 @@
+"""The weight generator: a diffusion model that makes an adapter's weight blocks from words.
+
+On disk it is a folder: `config.json`, which says what it is made for and holds the digests of the rest;
+`model.safetensors`, with the denoiser, and the mean and scale of the adapters that it learnt from; and
+`text/`, the token vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from initzoo.checkpoints.blocks import join_blocks, split_blocks, value_mask
+from initzoo.checkpoints.init import check_draw
+from initzoo.checkpoints.recipe import Layout
+from initzoo.errors import InvalidGenerator, LayoutMismatch, OutputError
+from initzoo.files.atomic import replace_folder, write_bytes
+from initzoo.files.digests import BLANK_SEAL, DamagedFile, reported_as, seal
+from initzoo.files.tensors import encode_tensors
+from initzoo.generator.denoisers import DENOISERS, DenoiserShape, WordBatch, sample
+from initzoo.generator.files import FORMAT_VERSION, GeneratorFiles, check_same_base, read_generator_files
+from initzoo.generator.tokens import MAX_TOKENS, TokenVectors
+
+__all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser", "word_batch"]
+
+_BATCH = 64
+_MAX_LAYERS = 64
+_ADVICE = "Get the weight generator again."
+_NORMALISATION = ("mean", "scale")
+_SEALING = ("format_version", "weights_sha256", "text_sha256", "seal")
+_TYPES = {
+    "kind": str,
+    "recipe": str,
+    "base_sha256": str,
+    "n_train_concepts": int,
+    "is_regressor": bool,
+    "licence": str,
+    "text": dict,
+    "training": dict,
+}
+"""What the values of a config are, as JSON gives them; the others have checks of their own."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What a weight generator is, and what it is made for.
+
+    Args:
+        kind: name of the denoiser in `DENOISERS`.
+        shape: sizes of the denoiser.
+        layout: of the recipe: what comes out.
+        recipe: name of the recipe.
+        base_sha256: digest of the base that the adapters belong to.
+        n_train_concepts: concepts that it learnt from.
+        is_regressor: it was trained without noise and is given none.
+        licence: licence of the weights.
+        text: where the token vectors come from, and their licence.
+        learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
+        training: settings and figures of its training, plain JSON values.
+    """
+
+    kind: str
+    shape: DenoiserShape
+    layout: Layout
+    recipe: str
+    base_sha256: str
+    n_train_concepts: int = 0
+    is_regressor: bool = False
+    licence: str = "Apache-2.0"
+    text: Mapping[str, str] = field(default_factory=dict)
+    learned_tokens: tuple[int, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def own_layout(self) -> Layout:
+        """The layout by which the denoiser itself cuts blocks: the same values, maybe another size."""
+        return replace(self.layout, block_size=self.shape.block_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as plain JSON values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values |= {"shape": asdict(self.shape), "layout": self.layout.to_dict()}
+        values["learned_tokens"] = list(self.learned_tokens)
+        return values | {"text": dict(self.text), "training": dict(self.training)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GeneratorConfig:
+        """Read what `to_dict` gave.
+
+        Raises:
+            DamagedFile: the values are not those of a config.
+        """
+        try:
+            parts = {entry.name: values[entry.name] for entry in fields(cls)}
+            odd = next((name for name, kind in _TYPES.items() if type(parts[name]) is not kind), None)
+            odd = odd or next((name for name in values if name not in parts and name not in _SEALING), None)
+            if odd is not None or not all(isinstance(told, str) for told in parts["text"].values()):
+                raise ValueError(f"{(odd or 'text')[:40]} is not what it should be")
+            shape = DenoiserShape(**parts["shape"])
+            parts |= {"shape": shape, "layout": Layout.from_dict(parts["layout"])}
+            parts["learned_tokens"] = tuple(parts["learned_tokens"])
+            config = cls(**parts)
+            sizes = [value for value in asdict(shape).values() if type(value) is int]
+            is_sound = len(sizes) == 9 and all(0 <= size <= 2**16 for size in sizes)
+            is_sound = is_sound and sizes.count(0) == (0 if shape.n_learned else 1)
+            is_sound = is_sound and max(shape.n_layers, shape.n_word_layers) <= _MAX_LAYERS
+            if (
+                not is_sound
+                or type(shape.pooled_words) is not bool
+                or shape.width % shape.n_heads
+                or shape.n_blocks != config.own_layout.n_blocks
+            ):
+                raise ValueError("sizes that no denoiser has")
+            are_tokens = all(type(token) is int and token >= 0 for token in config.learned_tokens)
+            if not are_tokens or len(set(config.learned_tokens)) != shape.n_learned:
+                raise ValueError("learned tokens that are not those of its denoiser")
+        except (KeyError, TypeError, ValueError, LayoutMismatch) as error:
+            raise DamagedFile(f"is not of a weight generator of this version of initzoo ({error})") from error
+        if config.kind not in DENOISERS:
+            raise DamagedFile(f"names the denoiser {config.kind!r}, known are {', '.join(DENOISERS)}")
+        return config
+
+
+def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
+    """A denoiser with its first weights, which depend on `seed` only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DENOISERS[kind](shape)
+
+
+def word_batch(
+    words: TokenVectors, sequences: Sequence[Sequence[int]], learned: Mapping[int, int] | None = None
+) -> WordBatch:
+    """Several wordings as one batch.
+
+    Args:
+        words: token vectors.
+        sequences: tokens of each wording.
+        learned: place of a token's learned vector, from 1; tokens that are not in it have none.
+    """
+    rows = learned or {}
+    longest = max(len(sequence) for sequence in sequences)
+    vectors = np.zeros((len(sequences), longest, words.n_values), np.float32)
+    known = np.zeros((len(sequences), longest), bool)
+    places = np.zeros((len(sequences), longest), np.int64)
+    for row, sequence in enumerate(sequences):
+        vectors[row, : len(sequence)] = words.vectors_of(sequence)
+        known[row, : len(sequence)] = True
+        places[row, : len(sequence)] = [rows.get(token, 0) for token in sequence]
+    return WordBatch(torch.from_numpy(vectors), torch.from_numpy(known), torch.from_numpy(places))
+
+
+class WeightGenerator:
+    """Makes weight blocks from words. Open one with `WeightGenerator.from_pretrained`.
+
+    Its weights are kept at the precision that they have on disk: float16 for the denoiser.
+
+    Args:
+        config: what it is and what it is made for.
+        denoiser: as `build_denoiser` gives it; its parameters are rounded.
+        words: token vectors.
+        mean: mean adapter of the concepts it learnt from, float32, blocks of `config.own_layout`.
+        scale: what a residual is divided by, float32, same shape, above zero; one at padding.
+
+    Example:
+        >>> generator = WeightGenerator.from_pretrained("weight_generator")  # doctest: +SKIP
+        >>> generator.generate("faded teal charcoal at dusk").shape  # doctest: +SKIP
+        (12, 256)
+    """
+
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        denoiser: nn.Module,
+        words: TokenVectors,
+        *,
+        mean: NDArray[np.float32],
+        scale: NDArray[np.float32],
+    ) -> None:
+        self.config = config
+        self.words = words
+        self.mean, self.scale = mean, scale
+        self._mask = value_mask(config.own_layout)
+        self._learned = {token: place + 1 for place, token in enumerate(config.learned_tokens)}
+        for name, array in zip(_NORMALISATION, (mean, scale), strict=True):
+            if array.shape != self._mask.shape or array.dtype != np.float32 or not np.isfinite(array).all():
+                raise LayoutMismatch(
+                    f"{name}: expected finite float32 of shape {self._mask.shape}, "
+                    f"found {array.dtype} of shape {array.shape}"
+                )
+        with torch.no_grad():
+            for parameter in denoiser.parameters():
+                parameter.copy_(parameter.half().float())
+        self._denoiser = denoiser.eval().requires_grad_(False)
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the blocks that come out: the recipe's."""
+        return self.config.layout
+
+    def check_made_for(self, *, base_sha256: str, layout: Layout) -> None:
+        """Check that its adapters belong to a base.
+
+        Args:
+            base_sha256: digest of the base's weights.
+            layout: of the base's recipe.
+
+        Raises:
+            LayoutMismatch: they have another layout.
+            ChecksumMismatch: they belong to another base.
+        """
+        check_same_base(
+            own_base=self.config.base_sha256, own_layout=self.layout, base_sha256=base_sha256, layout=layout
+        )
+
+    def generate(self, words: str, *, seed: int = 0, n_timesteps: int = 1) -> NDArray[np.float32]:
+        """Denoise the weight blocks of an adapter for some words.
+
+        Args:
+            words: what the edit should look like, in plain English.
+            seed: draws the noise that denoising starts from, 0 to 2**63 - 1.
+            n_timesteps: denoising steps, 1 to 1000; one is what it was trained for most.
+
+        Returns:
+            Blocks of `layout`, float32, shape `(n_blocks, block_size)`.
+
+        Raises:
+            InvalidWords: the words are empty, too long, or hold nothing that is known.
+            TypeError: seed or timesteps are no integers.
+            ValueError: they are out of range.
+        """
+        blocks: NDArray[np.float32] = self.generate_many([words], seed=seed, n_timesteps=n_timesteps)[0]
+        return blocks
+
+    @torch.no_grad()
+    def generate_many(
+        self, words: Sequence[str], *, seed: int = 0, n_timesteps: int = 1
+    ) -> NDArray[np.float32]:
+        """Denoise adapters for several wordings, each from the same noise.
+
+        Returns:
+            Blocks, float32, shape `(n_wordings, n_blocks, block_size)`.
+
+        Raises:
+            InvalidWords, TypeError, ValueError: as for `generate`; `words` must not be a single text.
+        """
+        check_draw(seed=seed, n_timesteps=n_timesteps)
+        seed, n_timesteps = operator.index(seed), operator.index(n_timesteps)  # of any integer type
+        if isinstance(words, str):
+            raise TypeError("words must be several wordings; generate() takes a single one")
+        most = min(MAX_TOKENS, self.config.shape.max_tokens)
+        sequences = [self.words.tokenise(wording, max_tokens=most) for wording in words]
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((1, *self._mask.shape), generator=generator)
+        if self.config.is_regressor:
+            noise, n_timesteps = torch.zeros_like(noise), 1
+        parts = []
+        for first in range(0, len(sequences), _BATCH):
+            batch = word_batch(self.words, sequences[first : first + _BATCH], self._learned)
+            parts.append(self._denoise(batch, noise, n_timesteps))
+        if not parts:
+            return np.zeros((0, self.layout.n_blocks, self.layout.block_size), np.float32)
+        return np.concatenate(parts)
+
+    def _denoise(self, batch: WordBatch, noise: Tensor, n_timesteps: int) -> NDArray[np.float32]:
+        starts = noise.expand(len(batch.known), -1, -1)
+
+        def denoise(noised: Tensor, timesteps: Tensor) -> Tensor:
+            clean: Tensor = self._denoiser(noised, timesteps, batch)
+            return clean
+
+        residuals = sample(denoise, starts, n_timesteps=n_timesteps).numpy()
+        blocks = np.where(self._mask, self.mean + residuals * self.scale, np.float32(0)).astype(np.float32)
+        if self.config.own_layout == self.layout:
+            return blocks
+        own, wanted = self.config.own_layout, self.layout
+        return np.stack([split_blocks(join_blocks(one, own), wanted) for one in blocks])
+
+    def flat_weights(self) -> Tensor:
+        """All parameters of the denoiser one after the other, float32, shape `(n_parameters,)`: a copy."""
+        return torch.cat([parameter.detach().flatten() for parameter in self._denoiser.parameters()])
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write it as a folder, whole or not at all: the same bytes every time.
+
+        Raises:
+            OutputError: the folder holds something and `force` is off, or it cannot be written.
+        """
+        state = {
+            f"denoiser.{name}": value.half().numpy() for name, value in self._denoiser.state_dict().items()
+        }
+        metadata = {"format_version": str(FORMAT_VERSION), "kind": "weight_generator"}
+        data = encode_tensors(state | {"mean": self.mean, "scale": self.scale}, metadata)
+        config = self.config.to_dict() | {
+            "format_version": FORMAT_VERSION,
+            "weights_sha256": hashlib.sha256(data).hexdigest(),
+            "text_sha256": self.words.digest,
+            "seal": BLANK_SEAL,
+        }
+        text = seal(json.dumps(config, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
+        with replace_folder(Path(folder), force=force) as new:
+            write_bytes(new / "config.json", text, force=False)
+            write_bytes(new / "model.safetensors", data, force=False)
+            try:
+                (new / "text").mkdir()
+            except OSError as error:
+                raise OutputError(f"cannot make the folder '{new / 'text'}': {error.strerror}.") from error
+            for name, content in self.words.to_files().items():
+                write_bytes(new / "text" / name, content, force=False)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> WeightGenerator:
+        """Read a weight generator, and check every byte of it.
+
+        Args:
+            folder: holds `config.json`, `model.safetensors` and `text/`.
+
+        Raises:
+            InvalidGenerator: a file is missing, damaged, or made by another version of initzoo.
+            ChecksumMismatch: the weights are not those that the config promises.
+        """
+        return cls.from_files(read_generator_files(folder))
+
+    @classmethod
+    def from_files(cls, files: GeneratorFiles) -> WeightGenerator:
+        """Make sense of files that were read already.
+
+        Raises:
+            InvalidGenerator: they are whole, but not those of a weight generator of this version.
+        """
+        with reported_as(InvalidGenerator, f"weight generator '{files.folder / 'config.json'}'", _ADVICE):
+            config = GeneratorConfig.from_dict(files.config)
+        with reported_as(
+            InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
+        ):
+            with torch.device("meta"):  # sizes that no memory holds are found out without any
+                expected = DENOISERS[config.kind](config.shape).state_dict()
+            _check_tensors(expected, files.tensors, config)
+            denoiser = build_denoiser(config.kind, config.shape, seed=0)
+            state = {name: torch.from_numpy(files.tensors[f"denoiser.{name}"]).float() for name in expected}
+            denoiser.load_state_dict(state, strict=True)
+        with reported_as(InvalidGenerator, f"token vectors '{files.folder / 'text'}'", _ADVICE):
+            if files.words.n_values != config.shape.n_word_values:
+                raise DamagedFile(
+                    f"have {files.words.n_values} values a token, "
+                    f"the denoiser expects {config.shape.n_word_values}"
+                )
+        mean, scale = (files.tensors[name] for name in _NORMALISATION)
+        return cls(config, denoiser, files.words, mean=mean, scale=scale)
+
+
+def _check_tensors(
+    own: Mapping[str, Tensor], tensors: Mapping[str, np.ndarray], config: GeneratorConfig
+) -> None:
+    """Check that tensors are exactly those of a denoiser, by name and shape, with a sound scale."""
+    blocks = (config.shape.n_blocks, config.shape.block_size)
+    expected: dict[str, tuple[tuple[int, ...], Any]] = {
+        f"denoiser.{name}": (tuple(value.shape), np.float16) for name, value in own.items()
+    }
+    expected |= dict.fromkeys(_NORMALISATION, (blocks, np.float32))
+    for name in sorted(set(expected) | set(tensors)):
+        if name not in tensors:
+            raise DamagedFile(f"tensor '{name}': expected shape {expected[name][0]}, found no such tensor")
+        if name not in expected:
+            raise DamagedFile(f"tensor '{name}': a {config.kind} denoiser has no such tensor")
+        shape, dtype = expected[name]
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise DamagedFile(
+                f"tensor '{name}': expected {np.dtype(dtype)} {shape}, found {tensor.dtype} {tensor.shape}"
+            )
+    if tensors["scale"].min() <= 0:
+        raise DamagedFile("tensor 'scale': expected values above zero")

@@ -1,0 +1,237 @@
+"""Diagnose an initialization: can signals and gradients pass, and do units differ from each other?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from initzoo.networks.starter import Pix2Pix
+
+__all__ = ["VERDICTS", "Diagnosis", "LayerReport", "diagnose"]
+
+VERDICTS = ("symmetric", "exploding", "vanishing", "dead", "saturated", "healthy")
+"""What can be said of a layer or a network, the worst first."""
+
+LARGEST = 1e4
+"""Scales up to this, and down to one over this, are healthy: within them, starts were measured to train
+about equally well under Adam, which divides each gradient by its own size."""
+
+_MOST = 0.5
+"""From this share of its units, or values, on, a layer is what most of it is."""
+
+_STEP, _N_STEPS = 1e-3, 3
+"""Length and number of steps after which scales are measured: Adam's first ones, about."""
+
+_FLAT = -5.0
+"""Below this a SiLU is flat: its slope is under 0.03."""
+
+_STILL = 1e-3
+"""A unit whose output varies by less than this share of what goes into its layer is dead."""
+
+_SAME = 1e-4
+_ENDS = ("head", "skip")
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What one layer does with what it is given, after a few steps of training.
+
+    Args:
+        name: of the layer.
+        forward: root mean square of its output, over that of the photos.
+        backward: norm of the gradient at its output, over that at the network's output.
+        dead: share of its units whose output hardly varies, whatever the photo and place.
+        saturated: share of its outputs far in the flat part of what follows: a SiLU, or black and white.
+        duplicated: share of its units that have a twin with the same weights and the same gradient before
+            them, and therefore stay twins.
+        verdict: one of `VERDICTS`.
+    """
+
+    name: str
+    forward: float
+    backward: float
+    dead: float
+    saturated: float
+    duplicated: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is to be said of a network before it is trained.
+
+    Args:
+        verdict: one of `VERDICTS`.
+        reason: the figure that it rests on, in words.
+        layers: in the order in which an image passes them.
+    """
+
+    verdict: str
+    reason: str
+    layers: tuple[LayerReport, ...]
+
+
+def diagnose(network: Pix2Pix, images: Tensor, *, seed: int = 0) -> Diagnosis:
+    """Pass photos forward and a random gradient backward, and look at every layer.
+
+    The gradient at the output is plus or minus one for each value, as that of a mean absolute error is,
+    but for a factor. Scales are measured after a few steps along its signs, on a copy: many a good start
+    has layers of zeros, which no gradient passes at first. Twins are looked for before that.
+
+    Args:
+        network: on the CPU.
+        images: shape `(n, 3, height, width)`, values -1 to 1.
+        seed: draws the gradient.
+
+    Source:
+        Scales of activations and gradients by layer: Glorot and Bengio (2010), section 4.
+
+    Example:
+        >>> from initzoo.checkpoints.recipe import NetworkShape
+        >>> network = Pix2Pix(NetworkShape())
+        >>> with torch.no_grad():
+        ...     for parameter in network.parameters():
+        ...         _ = parameter.zero_()
+        >>> diagnose(network, torch.rand(1, 3, 32, 32)).verdict
+        'symmetric'
+    """
+    network = copy.deepcopy(network).requires_grad_(True)
+    seen, _ = _pass_through(network, images, seed)
+    twins = {name: _duplicated(layer) for name, (layer, _, _) in seen.items()}
+    for step in range(_N_STEPS):
+        _step_along_signs(network)
+        seen, edited = _pass_through(network, images, seed + step + 1)
+    scale = _rms(images)
+    layers = []
+    for name, (_, given, made) in seen.items():
+        assert made.grad is not None
+        forward, backward = _rms(made) / scale, float(made.grad.norm()) / edited.numel() ** 0.5
+        saturated = _saturated(name, edited if name in _ENDS else made)
+        dead, duplicated = _dead(name, given, made), twins[name]
+        verdict = _judge(forward, backward, dead, saturated, duplicated)
+        layers.append(LayerReport(name, forward, backward, dead, saturated, duplicated, verdict))
+    return _conclude(layers)
+
+
+@torch.no_grad()
+def _step_along_signs(network: nn.Module) -> None:
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        parameter.sub_(_STEP * parameter.grad.sign())
+
+
+Seen = dict[str, tuple[nn.Module, Tensor, Tensor]]
+
+
+def _pass_through(network: Pix2Pix, images: Tensor, seed: int) -> tuple[Seen, Tensor]:
+    """Each layer with its input and its output, which holds its gradient; and the edited images."""
+    seen: Seen = {}
+    hooks = []
+    for name in (layer.name for layer in network.shape.layers):
+
+        def keep(layer: nn.Module, given: tuple[Tensor], made: Tensor, name: str = name) -> None:
+            made.retain_grad()
+            seen[name] = (layer, given[0].detach(), made)
+
+        hooks.append(network.get_submodule(name).register_forward_hook(keep))
+    signs = torch.rand(images.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    network.zero_grad(set_to_none=True)
+    edited = network(images)
+    edited.backward(signs.float() * 2 - 1)
+    for hook in hooks:
+        hook.remove()
+    ordered = {layer.name: seen[layer.name] for layer in network.shape.layers}
+    return ordered, edited.detach()
+
+
+def _rms(values: Tensor) -> float:
+    return float(values.detach().double().square().mean().sqrt())
+
+
+def _saturated(name: str, values: Tensor) -> float:
+    """Share of values where what follows the layer is flat; a layer that nothing follows has none."""
+    if name.endswith("_second"):
+        return 0.0
+    flat = values.abs() > 1 if name in _ENDS else values < _FLAT
+    return float(flat.float().mean())
+
+
+def _dead(name: str, given: Tensor, made: Tensor) -> float:
+    after = made.detach() if name.endswith("_second") or name in _ENDS else nn.functional.silu(made.detach())
+    spread = after.movedim(1, 0).flatten(1).std(dim=1)
+    return float((spread <= _STILL * _rms(given)).float().mean())
+
+
+def _duplicated(layer: nn.Module) -> float:
+    """Share of units that some other unit equals, in its weights and in their gradients."""
+    parts = []
+    for parameter in layer.parameters():
+        for values in (parameter.detach(), parameter.grad):
+            assert values is not None
+            rows = values.flatten(1) if values.ndim > 1 else values[:, None]
+            size = float(rows.norm(dim=1).max())
+            parts.append(rows / size if size > 0 else rows)
+    units = torch.cat(parts, dim=1)
+    apart = torch.cdist(units, units, compute_mode="donot_use_mm_for_euclid_dist")
+    apart.fill_diagonal_(float("inf"))
+    return float((apart.min(dim=1).values < _SAME).float().mean())
+
+
+def _judge(forward: float, backward: float, dead: float, saturated: float, duplicated: float) -> str:
+    findings = {
+        "symmetric": duplicated >= _MOST,
+        "exploding": not max(forward, backward) <= LARGEST,  # so that NaN explodes too
+        "vanishing": min(forward, backward) < 1 / LARGEST,
+        "dead": dead >= _MOST,
+        "saturated": saturated >= _MOST,
+    }
+    return next((verdict for verdict, is_found in findings.items() if is_found), "healthy")
+
+
+def _conclude(layers: Sequence[LayerReport]) -> Diagnosis:
+    """The worst that is true of any layer between the photo and the end.
+
+    The photo's own way to the end is no such layer: what it lets through says nothing of the others.
+    """
+    inner = [layer for layer in layers if layer.name != "skip"]
+    verdict = next(one for one in VERDICTS if one in {layer.verdict for layer in inner} | {"healthy"})
+    own = [layer for layer in inner if layer.verdict == verdict]
+    return Diagnosis(verdict, _REASONS[verdict](own), tuple(layers))
+
+
+def _furthest(layers: Sequence[LayerReport], *, up: bool) -> str:
+    """The layer whose scale is furthest off, and by how much."""
+    scales = [
+        (value, f"the {what} in layer '{layer.name}' has {value:.2g} times the scale of {of}")
+        for layer in layers
+        for value, what, of in (
+            (layer.forward, "signal", "the photos"),
+            (layer.backward, "gradient", "that at the output"),
+        )
+    ]
+    return (max(scales) if up else min(scales))[1]
+
+
+def _shared(layers: Sequence[LayerReport], share: str, what: str) -> str:
+    worst = max(layers, key=lambda layer: float(getattr(layer, share)))
+    names = f"{len(layers)} layers, e.g." if len(layers) > 1 else "layer"
+    return f"{getattr(worst, share):.0%} of the {what} in {names} '{worst.name}'"
+
+
+_REASONS: dict[str, Callable[[Sequence[LayerReport]], str]] = {
+    "symmetric": lambda layers: _shared(layers, "duplicated", "units have a twin that learns alike"),
+    "exploding": lambda layers: _furthest(layers, up=True),
+    "vanishing": lambda layers: _furthest(layers, up=False),
+    "dead": lambda layers: _shared(layers, "dead", "units say the same of every photo"),
+    "saturated": lambda layers: _shared(layers, "saturated", "outputs are where a change changes nothing"),
+    "healthy": lambda layers: (
+        f"signals stay between {min(layer.forward for layer in layers):.2g} and "
+        f"{max(layer.forward for layer in layers):.2g} of the photos' scale, gradients between "
+        f"{min(layer.backward for layer in layers):.2g} and {max(layer.backward for layer in layers):.2g} "
+        "of that at the output"
+    ),
+}

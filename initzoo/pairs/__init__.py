@@ -1,0 +1,1 @@
+"""Pairs: photos, and what the teachers of concepts make of them."""

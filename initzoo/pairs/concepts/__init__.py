@@ -1,0 +1,32 @@
+"""Concepts: image edits with their words, and the catalog that lists them."""
+
+from initzoo.pairs.concepts.concept import (
+    HELD_OUT,
+    NOVELTIES,
+    SPLITS,
+    Concept,
+    alphabets_of,
+    check_concepts,
+    closest_concepts,
+    family_of,
+    find_concept,
+    normalise_words,
+)
+from initzoo.pairs.concepts.files import catalog_folder, load_concepts
+from initzoo.pairs.concepts.practice import load_practice
+
+__all__ = [
+    "HELD_OUT",
+    "NOVELTIES",
+    "SPLITS",
+    "Concept",
+    "alphabets_of",
+    "catalog_folder",
+    "check_concepts",
+    "closest_concepts",
+    "family_of",
+    "find_concept",
+    "load_concepts",
+    "load_practice",
+    "normalise_words",
+]

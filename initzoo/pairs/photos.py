@@ -1,0 +1,339 @@
+"""Photos for teachers: the bundled ones or a folder of one's own, split, sized and varied."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidImage
+from initzoo.files.images import IMAGE_SUFFIXES, read_image
+from initzoo.pairs.concepts import catalog_folder
+from initzoo.pairs.teachers.filters.imaging import opencv
+
+__all__ = [
+    "PHOTO_SIDE",
+    "TEACHING_SIDE",
+    "Photo",
+    "PhotoSource",
+    "fit_short_side",
+    "load_photos",
+    "middle_squares",
+    "vary_photo",
+]
+
+Pixels = NDArray[np.uint8]
+
+PHOTO_SIDE = 384
+"""Shorter side, in pixels, at which photos are kept (smaller ones as they are)."""
+
+TEACHING_SIDE = 256
+"""Shorter side, in pixels, of a photo that a teacher is shown."""
+
+_SPLITS = ("train", "score")
+_PHOTO_KEYS = {"name", "file", "split", "title", "author", "licence", "source"}
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo and where it comes from.
+
+    Args:
+        name: unique within its folder.
+        pixels: uint8, shape `(height, width, 3)`, RGB, shorter side at most `PHOTO_SIDE`.
+        split: "train" (shown to teachers while training) or "score" (for scores only).
+        licence: SPDX name or words.
+        source: where it was taken from.
+    """
+
+    name: str
+    pixels: Pixels
+    split: str
+    licence: str
+    source: str
+
+
+def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]:
+    """Load the bundled photos, or those of a folder, in the order of their names.
+
+    A folder is read in one of three ways: as its `photos.toml` says; or, with
+    subfolders `train` and `score`, by these; or split by name, about one photo in
+    four for scoring, and at least one of each split when there are two photos.
+
+    Args:
+        folder: a folder of images; None for the bundled photos.
+        split: "train", "score" or None for all.
+
+    Raises:
+        ValueError: `split` is none of these.
+        InvalidImage: the folder is missing or has no photo of the split, a file is
+            no good image, or `photos.toml` is wrong.
+
+    Example:
+        >>> [photo.name for photo in load_photos(split="score")]
+        ['chelsea', 'coffee', 'flower', 'rocket']
+    """
+    if split not in (None, *_SPLITS):
+        raise ValueError(f"split must be 'train', 'score' or None, found {split!r}")
+    folder = catalog_folder() / "photos" if folder is None else Path(folder)
+    if not folder.is_dir():
+        raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
+    if (folder / "photos.toml").is_file():
+        entries = _entries_of_table(folder)
+    elif any((folder / name).is_dir() for name in _SPLITS):
+        entries = [entry for name in _SPLITS for entry in _entries_of_files(folder / name, name)]
+    else:
+        entries = _entries_split_by_name(folder)
+    _check_names(folder, entries)
+    entries = [entry for entry in entries if split in (None, entry["split"])]
+    if not entries:
+        wanted = "photos" if split is None else f"photos of split '{split}'"
+        raise InvalidImage(f"no {wanted} in {folder}. Add images ({' '.join(IMAGE_SUFFIXES)})")
+    entries.sort(key=lambda entry: entry["name"])
+    return [_load(folder, entry) for entry in entries]
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """Where photos come from.
+
+    Args:
+        folder: of photos; None for the bundled ones.
+        split: those that are scored on; None for all of them.
+    """
+
+    folder: Path | None = None
+    split: str | None = "score"
+
+    def load(self) -> list[Photo]:
+        """The photos, as `load_photos` gives them.
+
+        Raises:
+            InvalidImage: as for `load_photos`.
+        """
+        return load_photos(self.folder, split=self.split)
+
+
+def fit_short_side(pixels: Pixels, size: int) -> Pixels:
+    """Resize so that the shorter side is `size` pixels; area averages when it shrinks.
+
+    Example:
+        >>> fit_short_side(np.zeros((300, 450, 3), np.uint8), 256).shape
+        (256, 384, 3)
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) == size:
+        return pixels
+    scale = size / min(height, width)
+    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    way = opencv().INTER_AREA if scale < 1 else opencv().INTER_CUBIC
+    return np.asarray(opencv().resize(pixels, shape, interpolation=way), np.uint8)
+
+
+def vary_photo(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Make another believable photo of a photo: mirrored, turned, cut and recoloured.
+
+    Grey photos are coloured by a scale from a dark to a light colour most times.
+
+    Args:
+        pixels: uint8, shape `(height, width, 3)`.
+        rng: draws every choice; the same state gives the same photo.
+
+    Returns:
+        uint8, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`, longer side
+        at most one and a half times as long.
+
+    Example:
+        >>> photo = load_photos(split="score")[0]
+        >>> min(vary_photo(photo.pixels, np.random.default_rng(0)).shape[:2])
+        256
+    """
+    return _recolour(_move(pixels, rng), rng)
+
+
+# Where photos come from.
+
+
+def _entries_of_table(folder: Path) -> list[dict[str, str]]:
+    table = folder / "photos.toml"
+    try:
+        photos = tomllib.loads(table.read_text("utf-8"))["photo"]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, OSError) as error:
+        raise InvalidImage(f"cannot read {table}: {error}. Expected [[photo]] tables") from error
+    if not isinstance(photos, list) or not all(isinstance(photo, dict) for photo in photos):
+        raise InvalidImage(f"cannot read {table}: expected [[photo]] tables")
+    for number, photo in enumerate(photos):
+        keys = set(photo)
+        if keys != _PHOTO_KEYS or not all(isinstance(value, str) for value in photo.values()):
+            odd = ", ".join(sorted(keys ^ _PHOTO_KEYS)) or "a value that is not text"
+            raise InvalidImage(f"{table}, photo {number}: missing or unknown: {odd}. Correct that entry")
+        if photo["split"] not in _SPLITS:
+            raise InvalidImage(
+                f"{table}, photo {photo['name']!r}: split {photo['split']!r}; expected 'train' or 'score'"
+            )
+        if Path(photo["file"]).name != photo["file"]:
+            raise InvalidImage(
+                f"{table}, photo {photo['name']!r}: file {photo['file']!r} is not a plain file name"
+            )
+    return photos
+
+
+def _entries_of_files(folder: Path, split: str) -> list[dict[str, str]]:
+    if not folder.is_dir():
+        return []
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    stems = Counter(path.stem for path in files)
+    inside = "" if split == "" else f"{split}/"
+    return [
+        {
+            "name": path.stem if stems[path.stem] == 1 else path.name,
+            "file": inside + path.name,
+            "split": split,
+            "licence": "the owner's",
+            "source": f"{folder.name}/{path.name}",
+        }
+        for path in files
+    ]
+
+
+def _entries_split_by_name(folder: Path) -> list[dict[str, str]]:
+    """About one photo in four is for scoring; a photo keeps its split when others come or go."""
+    entries = _entries_of_files(folder, "")
+    ranks = {entry["name"]: hashlib.sha256(entry["name"].encode()).digest() for entry in entries}
+    for entry in entries:
+        entry["split"] = "score" if ranks[entry["name"]][0] < 64 else "train"
+    if len(entries) == 1:
+        entries[0]["split"] = "train"
+    elif entries and len({entry["split"] for entry in entries}) == 1:
+        by_rank = sorted(entries, key=lambda entry: ranks[entry["name"]])
+        by_rank[0]["split"] = "score"
+        by_rank[-1]["split"] = "train"
+    return entries
+
+
+def _check_names(folder: Path, entries: list[dict[str, str]]) -> None:
+    counts = Counter(entry["name"] for entry in entries)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise InvalidImage(f"two photos in {folder} are named '{repeated[0]}'. Rename one")
+
+
+def _load(folder: Path, entry: dict[str, str]) -> Photo:
+    pixels = read_image(folder / entry["file"])
+    if min(pixels.shape[:2]) > PHOTO_SIDE:
+        pixels = fit_short_side(pixels, PHOTO_SIDE)
+    return Photo(
+        name=entry["name"],
+        pixels=pixels,
+        split=entry["split"],
+        licence=entry["licence"],
+        source=entry["source"],
+    )
+
+
+# How photos are varied.
+
+
+def _move(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Scale, turn, mirror and cut; borders are reflected, so no corner is black."""
+    cv2 = opencv()
+    largest = max(TEACHING_SIDE, min(PHOTO_SIDE, *pixels.shape[:2]))
+    pixels = fit_short_side(pixels, int(rng.integers(TEACHING_SIDE, largest + 1)))
+    if rng.random() < 0.5:
+        height, width = pixels.shape[:2]
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-12, 12), 1.0)
+        pixels = np.asarray(
+            cv2.warpAffine(
+                pixels, turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+            ),
+            np.uint8,
+        )
+    height, width = pixels.shape[:2]
+    side = TEACHING_SIDE
+    long_side = min(max(height, width), side * 3 // 2)
+    cut_height, cut_width = (side, long_side) if height <= width else (long_side, side)
+    top = int(rng.integers(0, height - cut_height + 1))
+    left = int(rng.integers(0, width - cut_width + 1))
+    pixels = pixels[top : top + cut_height, left : left + cut_width]
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    quarter_turns = int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1)))
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+
+
+def _recolour(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    if _is_grey(pixels) and rng.random() < 0.8:
+        pixels = _colour_grey(pixels, rng)
+    values = pixels.astype(np.float32) / 255
+    values = opencv().pow(values, float(2 ** rng.uniform(-0.6, 0.6)))
+    contrast = float(rng.uniform(0.7, 1.3))
+    middle = float(values.mean())
+    values = (values - middle) * contrast + middle * float(2 ** rng.uniform(-0.4, 0.4))
+    values = opencv().transform(values, _colour_matrix(rng))
+    return np.asarray(np.clip(values * 255 + 0.5, 0, 255), np.uint8)
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    low, high = pixels.min(axis=2), pixels.max(axis=2)
+    return float((high - low).mean()) < 2
+
+
+def _colour_grey(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Map black to a dark colour, white to a light one, and grey to a third colour."""
+    dark = rng.uniform(0.0, 0.35, 3)
+    light = rng.uniform(0.65, 1.0, 3)
+    middle = np.clip((dark + light) / 2 + rng.uniform(-0.25, 0.25, 3), 0, 1)
+    levels = np.linspace(0, 1, 256)
+    scale = np.stack(
+        [np.interp(levels, (0, 0.5, 1), (dark[c], middle[c], light[c])) for c in range(3)], axis=1
+    )
+    table = (scale * 255 + 0.5).astype(np.uint8)[None]
+    return np.asarray(opencv().LUT(pixels, table), np.uint8)
+
+
+def _colour_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
+    """One 3 x 3 matrix that turns hues about the grey axis, saturates and weighs channels.
+
+    One photo in three has its hues turned by any angle; the others stay near their own,
+    so that most photos keep the colours that things have.
+    """
+    angle = rng.uniform(-np.pi, np.pi) if rng.random() < 1 / 3 else rng.normal(0, 0.2)
+    saturation = rng.uniform(0.5, 1.7) if rng.random() < 0.93 else 0.0
+    gains = np.exp(rng.normal(0, 0.12 if rng.random() < 0.6 else 0.0, 3))
+    to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    cos, sin = saturation * np.cos(angle), saturation * np.sin(angle)
+    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    return np.diag(gains) @ np.linalg.inv(to_yiq) @ turn @ to_yiq
+
+
+def middle_squares(photos: Sequence[Photo], *, side: int = 128, n_images: int = 4) -> NDArray[np.uint8]:
+    """The middle square of some photos, all of one side.
+
+    Args:
+        photos: the first few are taken.
+        side: of each image, pixels,
+        n_images: at most so many.
+
+    Returns:
+        uint8 RGB, shape `(n, side, side, 3)`.
+
+    Example:
+        >>> middle_squares(load_photos(split="score"), side=64).shape
+        (4, 64, 64, 3)
+    """
+    squares = []
+    for photo in photos[:n_images]:
+        pixels = fit_short_side(photo.pixels, side)
+        top, left = ((length - side) // 2 for length in pixels.shape[:2])
+        squares.append(pixels[top : top + side, left : left + side])
+    return np.stack(squares)

@@ -1,0 +1,1 @@
+"""Filters: the operators that local teachers are made of."""

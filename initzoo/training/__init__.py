@@ -1,0 +1,1 @@
+"""Training: harvests of whole zoos, fine-tunes, and the weight generator."""

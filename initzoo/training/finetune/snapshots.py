@@ -1,0 +1,128 @@
+"""The run folder of a fine-tune: what a killed one goes on from, and the best weights so far."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from initzoo.errors import FinetuneError
+from initzoo.files.atomic import write_bytes
+from initzoo.work.runs import claim_run_folder
+
+__all__ = ["Progress", "RunFolder", "digest_of"]
+
+
+@dataclass
+class Progress:
+    """How far a fine-tune is.
+
+    Args:
+        n_done: steps done.
+        loss: mean absolute error, smoothed over some fifty steps; NaN before the first step.
+        history: step, PSNR (dB) and SSIM of each validation.
+        best_step: the step whose weights are the best so far.
+        best_weights: those weights.
+        seconds: time spent, interruptions not counted.
+    """
+
+    n_done: int = 0
+    loss: float = float("nan")
+    history: list[tuple[int, float, float]] = field(default_factory=list)
+    best_step: int = 0
+    best_weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class RunFolder:
+    """The folder in which a fine-tune keeps its work, until its result is written.
+
+    Args:
+        path: made if it is missing.
+        told: what decides the result, plain JSON values: settings, digests of pairs and start.
+        force: throw away the work of another fine-tune that the folder holds.
+
+    Raises:
+        OutputError: the folder cannot be made, or holds another fine-tune's work or other files.
+    """
+
+    def __init__(self, path: Path, told: Mapping[str, Any], *, force: bool = False) -> None:
+        self.path = Path(path)
+        claim_run_folder(self.path, told, kind="fine-tune", force=force)
+
+    @property
+    def best(self) -> Path:
+        """The best weights so far, as an init."""
+        return self.path / "best.safetensors"
+
+    @property
+    def snapshot(self) -> Path:
+        """All that is needed to go on."""
+        return self.path / "snapshot.safetensors"
+
+    def save(self, progress: Progress, state: Mapping[str, Tensor]) -> None:
+        """Write a snapshot, whole or not at all: when the disk is full, the one before stays.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        tensors = dict(state)
+        tensors |= {
+            f"best.{name}": torch.from_numpy(np.ascontiguousarray(value))
+            for name, value in progress.best_weights.items()
+        }
+        notes = {
+            "n_done": progress.n_done,
+            "loss": progress.loss,
+            "history": progress.history,
+            "best_step": progress.best_step,
+            "seconds": progress.seconds,
+        }
+        write_bytes(self.snapshot, save(tensors, {"progress": json.dumps(notes)}), force=True)
+
+    def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
+        """The last snapshot, or None.
+
+        Raises:
+            FinetuneError: it is damaged.
+        """
+        if not self.snapshot.exists():
+            return None
+        try:
+            with safe_open(self.snapshot, framework="pt") as file:
+                notes = json.loads((file.metadata() or {})["progress"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            best = {
+                name.removeprefix("best."): tensors.pop(name).numpy()
+                for name in list(tensors)
+                if name.startswith("best.")
+            }
+            notes["history"] = [tuple(row) for row in notes["history"]]
+            return Progress(**notes, best_weights=best), tensors
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise FinetuneError(
+                f"the snapshot {self.snapshot} is damaged. Delete it to start anew"
+            ) from error
+
+    def remove(self) -> None:
+        """Delete the folder: its result is written."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def digest_of(values: Mapping[str, NDArray[np.float32]]) -> str:
+    """Sixty-four hex digits of weights."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        digest.update(name.encode() + values[name].tobytes())
+    return digest.hexdigest()

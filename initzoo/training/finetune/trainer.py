@@ -1,0 +1,184 @@
+"""One network in training: steps, and its whole state as named tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from initzoo.networks.pix2pix import PatchDiscriminator, initialise_by_the_book
+from initzoo.training.finetune.objective import discriminator_loss, network_loss
+from initzoo.training.finetune.settings import FinetuneSettings, rate_at
+from initzoo.training.harvest.updates import TrainingDiverged
+
+__all__ = ["Trainer"]
+
+_DISCRIMINATOR_BETAS = (0.5, 0.999)
+
+
+class Trainer:
+    """Trains a network, and a discriminator against it if the settings ask for one.
+
+    Args:
+        network: takes and gives images `(n, 3, height, width)`, values -1 to 1; parameters that need no
+            gradient stay as they are. It is changed in place.
+        settings: objective and schedule.
+        device: where to compute; the network is moved there.
+
+    Example:
+        >>> network = nn.Conv2d(3, 3, 1)
+        >>> trainer = Trainer(network, FinetuneSettings(n_steps=2, gan="off"), torch.device("cpu"))
+        >>> crops = torch.zeros(1, 3, 64, 64)
+        >>> error = trainer.step(crops, crops)
+        >>> trainer.n_done
+        1
+    """
+
+    def __init__(self, network: nn.Module, settings: FinetuneSettings, device: torch.device) -> None:
+        self.settings, self.device = settings, device
+        self.n_done = 0
+        self.network = network.to(device).train()
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._optimizer = _adam(trained, settings.learning_rate, settings.betas)
+        self._judge: PatchDiscriminator | None = None
+        if settings.gan != "off":
+            self._judge = PatchDiscriminator(settings.discriminator_width)
+            initialise_by_the_book(self._judge, torch.Generator().manual_seed(settings.seed))
+            self._judge.to(device).train()
+            judges = list(self._judge.parameters())
+            self._judge_optimizer = _adam(judges, settings.discriminator_rate, _DISCRIMINATOR_BETAS)
+        self._mean = copy.deepcopy(network).requires_grad_(False) if settings.ema else None
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network whose weights are kept: the running mean if there is one. Not a copy."""
+        return self.network if self._mean is None else self._mean
+
+    def step(self, inputs: Tensor, targets: Tensor) -> float:
+        """Take one step on a batch.
+
+        Args:
+            inputs: crops, shape `(n, 3, size, size)`, values -1 to 1.
+            targets: what they should become, same shape.
+
+        Returns:
+            The mean absolute error before the step, of values from -1 to 1.
+
+        Raises:
+            TrainingDiverged: a loss is not finite.
+        """
+        self._set_rates()
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        with self._autocast():
+            edited = self.network(inputs).float()
+        error = (edited - targets).abs().mean()
+        loss = error
+        if self._judge is not None:
+            self._train_judge(inputs, targets, edited.detach())
+            with self._autocast():
+                judged = self._judge(inputs, edited)
+            loss = network_loss(self.settings.gan, judged, error, l1_weight=self.settings.l1_weight)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        value, found = error.item(), loss.item()
+        if not math.isfinite(found):
+            raise TrainingDiverged(f"the loss is {found} at step {self.n_done}")
+        self._optimizer.step()
+        self._update_mean()
+        self.n_done += 1
+        return value
+
+    def check_finite(self) -> None:
+        """Make sure that all weights are numbers.
+
+        Raises:
+            TrainingDiverged: one is NaN or infinite.
+        """
+        if not all(bool(part.isfinite().all()) for part in self.network.state_dict().values()):
+            raise TrainingDiverged(f"a weight is NaN or infinite after step {self.n_done - 1}")
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on but the data, by name, on the CPU."""
+        parts = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        parts |= _optimizer_state("optimizer", self._optimizer)
+        if self._judge is not None:
+            parts |= {f"discriminator.{name}": value for name, value in self._judge.state_dict().items()}
+            parts |= _optimizer_state("discriminator_optimizer", self._judge_optimizer)
+        if self._mean is not None:
+            parts |= {f"mean.{name}": value for name, value in self._mean.state_dict().items()}
+        return {name: value.detach().cpu().contiguous().clone() for name, value in parts.items()}
+
+    def load_state(self, parts: Mapping[str, Tensor], *, n_done: int) -> None:
+        """Take up what `state` gave after `n_done` steps.
+
+        Raises:
+            KeyError, RuntimeError: it is the state of another training.
+        """
+        self.network.load_state_dict(_below("network.", parts))
+        _load_optimizer("optimizer", self._optimizer, parts)
+        if self._judge is not None:
+            self._judge.load_state_dict(_below("discriminator.", parts))
+            _load_optimizer("discriminator_optimizer", self._judge_optimizer, parts)
+        if self._mean is not None:
+            self._mean.load_state_dict(_below("mean.", parts))
+        self.n_done = n_done
+
+    def _set_rates(self) -> None:
+        factor = rate_at(self.n_done, self.settings)
+        self._optimizer.param_groups[0]["lr"] = self.settings.learning_rate * factor
+        if self._judge is not None:
+            self._judge_optimizer.param_groups[0]["lr"] = self.settings.discriminator_rate * factor
+
+    def _train_judge(self, inputs: Tensor, targets: Tensor, edited: Tensor) -> None:
+        assert self._judge is not None
+        self._judge.requires_grad_(True)
+        with self._autocast():
+            real, made = self._judge(inputs, targets), self._judge(inputs, edited)
+        loss = discriminator_loss(self.settings.gan, real, made)
+        self._judge_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._judge_optimizer.step()
+        self._judge.requires_grad_(False)  # what follows passes through it, and leaves it alone
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if not self.settings.bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    @torch.no_grad()
+    def _update_mean(self) -> None:
+        if self._mean is None:
+            return
+        decay = min(self.settings.ema, (1 + self.n_done) / (10 + self.n_done))
+        for kept, value in zip(self._mean.parameters(), self.network.parameters(), strict=True):
+            kept.lerp_(value, 1 - decay)
+        for buffer, found in zip(self._mean.buffers(), self.network.buffers(), strict=True):
+            buffer.copy_(found)
+
+
+def _adam(parameters: list[nn.Parameter], rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    # Fused, a U-Net of 7 million weights takes a fifth less time for a step on a CPU.
+    return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
+
+
+def _optimizer_state(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    states = optimizer.state_dict()["state"]
+    return {f"{prefix}.{place}.{name}": value for place, own in states.items() for name, value in own.items()}
+
+
+def _load_optimizer(prefix: str, optimizer: torch.optim.Optimizer, parts: Mapping[str, Tensor]) -> None:
+    values = optimizer.state_dict()
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in _below(f"{prefix}.", parts).items():
+        place, _, name = key.partition(".")
+        states.setdefault(int(place), {})[name] = value
+    optimizer.load_state_dict(values | {"state": states})
+
+
+def _below(prefix: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in parts.items() if name.startswith(prefix)}

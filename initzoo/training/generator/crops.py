@@ -1,0 +1,185 @@
+"""Crops of train photos beside what each concept's teacher makes of them, made once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import OutputError, TeacherError, TrainingError
+from initzoo.files.atomic import write_bytes
+from initzoo.pairs.photos import load_photos
+from initzoo.pairs.store import varied_photos
+from initzoo.pairs.teachers import Step, teach
+from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+
+__all__ = ["CropPlan", "make_crops", "open_crops", "quick_crops"]
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """Which crops of a concept are made.
+
+    Args:
+        photos: folder of photos, or None for the bundled ones; those of split `train` are used.
+        n_varied: varied photos to choose from.
+        n_photos: of these, how many a concept is shown.
+        crops_per_photo: crops of each.
+        crop_size: side, in pixels.
+        seed: draws photos, damage and places.
+    """
+
+    photos: Path | None = None
+    n_varied: int = 96
+    n_photos: int = 16
+    crops_per_photo: int = 3
+    crop_size: int = 64
+    seed: int = 7
+
+    @property
+    def n_crops(self) -> int:
+        """Crops of a concept."""
+        return self.n_photos * self.crops_per_photo
+
+    @cached_property
+    def photos_digest(self) -> str:
+        """Sixty-four hex digits that change when a photo does.
+
+        Raises:
+            InvalidImage: the folder holds no photos that can be read.
+        """
+        digest = hashlib.sha256()
+        for photo in load_photos(self.photos, split="train"):
+            digest.update(
+                json.dumps(photo.pixels.shape).encode() + np.ascontiguousarray(photo.pixels).tobytes()
+            )
+        return digest.hexdigest()
+
+    def name_of(self, teacher: Sequence[Step]) -> str:
+        """The file of a teacher's crops: it depends on photos, plan and teacher, and nothing else."""
+        what = [
+            self.photos_digest,
+            self.n_varied,
+            self.n_photos,
+            self.crops_per_photo,
+            self.crop_size,
+            self.seed,
+        ]
+        text = json.dumps([what, [asdict(step) for step in teacher]], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npy"
+
+
+def quick_crops() -> CropPlan:
+    """Hardly any crops: to see that a training works."""
+    return CropPlan(n_varied=4, n_photos=2, crops_per_photo=1)
+
+
+def make_crops(
+    teachers: Sequence[tuple[Step, ...]],
+    folder: Path,
+    plan: CropPlan,
+    *,
+    n_workers: int,
+    callback: Callable[[int, int], None] | None = None,
+) -> None:
+    """Make the crops of every teacher that has none in the folder yet.
+
+    Args:
+        teachers: steps of each concept.
+        folder: gets a file a teacher: uint8, shape `(n_crops, 2, 3, crop_size, crop_size)`, inputs and
+            targets; 1.2 MB with the plan's defaults.
+        plan: which crops.
+        n_workers: processes.
+        callback: called with teachers done and teachers in all.
+
+    Raises:
+        TrainingError: a teacher failed, or a process died.
+    """
+    todo = sorted({steps for steps in teachers if not (folder / plan.name_of(steps)).exists()}, key=str)
+    n_all = len(set(teachers))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot make the folder {folder}: {error.strerror}.") from error
+    report = callback or (lambda n_done, n_all: None)
+    report(n_all - len(todo), n_all)
+    if not todo:
+        return
+    if n_workers == 1:
+        photos = _photos_of(plan)
+        for number, steps in enumerate(todo):
+            _write_crops(steps, folder, plan, photos)
+            report(n_all - len(todo) + number + 1, n_all)
+        return
+    with ProcessPoolExecutor(
+        n_workers, mp_context=WORKER_CONTEXT, initializer=_start, initargs=(plan,)
+    ) as pool:
+        futures = [pool.submit(_work, steps, folder) for steps in todo]
+        try:
+            for number, future in enumerate(as_completed(futures)):
+                future.result()
+                report(n_all - len(todo) + number + 1, n_all)
+        except BrokenProcessPool as error:
+            raise TrainingError("a worker process died. Run the same command again to go on.") from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def open_crops(teachers: Sequence[tuple[Step, ...]], folder: Path, plan: CropPlan) -> list[NDArray[np.uint8]]:
+    """The crops of each teacher, mapped into memory as they are read."""
+    return [np.load(folder / plan.name_of(steps), mmap_mode="r", allow_pickle=False) for steps in teachers]
+
+
+_state: list[tuple[CropPlan, list[NDArray[np.uint8]]]] = []
+"""Plan and photos of this process, once `_start` ran: a pool has no other place for them."""
+
+
+def _start(plan: CropPlan) -> None:
+    use_one_core()
+    _state.append((plan, _photos_of(plan)))
+
+
+def _work(steps: tuple[Step, ...], folder: Path) -> None:
+    plan, photos = _state[0]
+    _write_crops(steps, folder, plan, photos)
+
+
+def _photos_of(plan: CropPlan) -> list[NDArray[np.uint8]]:
+    return varied_photos(load_photos(plan.photos, split="train"), plan.n_varied, seed=plan.seed)
+
+
+def _write_crops(
+    steps: tuple[Step, ...], folder: Path, plan: CropPlan, photos: list[NDArray[np.uint8]]
+) -> None:
+    import io
+
+    name, size = plan.name_of(steps), plan.crop_size
+    rng = np.random.default_rng([plan.seed, zlib.crc32(name.encode())])
+    crops = np.empty((plan.n_photos, plan.crops_per_photo, 2, 3, size, size), np.uint8)
+    chosen = rng.choice(len(photos), size=plan.n_photos, replace=len(photos) < plan.n_photos)
+    for number, place in enumerate(chosen):
+        try:
+            pair = teach(steps, photos[int(place)], seed=int(rng.integers(2**31)))
+        except TeacherError as error:
+            raise TrainingError(f"a teacher failed: {error}") from error
+        height, width = pair[0].shape[:2]
+        for part in range(plan.crops_per_photo):
+            top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+            for side, image in enumerate(pair):
+                crops[number, part, side] = image[top : top + size, left : left + size].transpose(2, 0, 1)
+    buffer = io.BytesIO()
+    np.save(buffer, crops.reshape(-1, *crops.shape[2:]), allow_pickle=False)
+    try:
+        write_bytes(folder / name, buffer.getvalue(), force=True)
+    except OutputError as error:
+        raise TrainingError(str(error)) from error

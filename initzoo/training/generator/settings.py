@@ -1,0 +1,297 @@
+"""What a weight generator is trained with and from, and where unfinished work is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.checkpoints.blocks import join_blocks, split_blocks, value_mask
+from initzoo.checkpoints.recipe import Recipe
+from initzoo.errors import TrainingError
+from initzoo.generator.denoisers import DENOISERS, DenoiserShape
+from initzoo.pairs.concepts import Concept
+from initzoo.pairs.teachers import Step, parse_teacher
+from initzoo.zoo.zoo import Zoo
+
+__all__ = ["GeneratorSettings", "Stage", "TrainingData", "quick_settings"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long and how fast one stage of training is.
+
+    Args:
+        n_steps: AdamW steps; 0 leaves the stage out.
+        batch_size: concepts in a step; a multiple of the lanes.
+        learning_rate: after warm-up; a cosine takes it down to zero at the end.
+        n_warmup: steps over which the rate goes up.
+        pure_share: share of a batch denoised from pure noise, the others from any timestep.
+    """
+
+    n_steps: int
+    batch_size: int
+    learning_rate: float
+    n_warmup: int = 100
+    pure_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """All settings of a training.
+
+    Args:
+        kind: name of the denoiser in `DENOISERS`.
+        weights: the first stage, on the error of weights.
+        behaviour: the second stage, on the error of images.
+        regressor: no noise and no timestep: words in, weights out.
+        pooled_words: one mean vector in place of the words' sequence.
+        train_share: share of the train concepts that is learnt from.
+        block_size: values in a block; the zoo's values are cut anew when it differs.
+        width: of the denoiser, a multiple of 48.
+        scale_floor: smallest scale of a value, as a share of the median over all values.
+        by_sensitivity: weigh the error of each value by how much it changes images, too.
+        token_dropout: how often a token of a wording is left out.
+        words_dropout: how often a whole wording is left out.
+        word_noise: noise on token vectors, as a share of their length.
+        n_fillers: at most so many frequent words that no wording teaches are put into half of the
+            wordings, so that "could you please" is known to mean nothing.
+        learned_words: tokens of the train wordings get learned vectors, besides their static ones.
+        learned_dropout: how often a token goes without its learned vector.
+        n_crops: crops of a concept in a behaviour step.
+        crop_size: side of the part of a crop that such a step looks at, a multiple of 4 pixels; small
+            parts leave time for more concepts. The last tenth of the steps looks at whole crops.
+        weight_decay: AdamW's.
+        max_gradient: gradients of greater norm are scaled down to it.
+        ema: decay of the running mean of weights, which is what is kept.
+        bfloat16: compute in bfloat16 where torch's autocast does; quicker on processors that have it.
+        n_lanes: parts of a batch, each the work of one process at a time.
+        seed: where all randomness starts.
+
+    Example:
+        >>> GeneratorSettings().kind
+        'joint'
+    """
+
+    kind: str = "joint"
+    weights: Stage = field(default_factory=lambda: Stage(2000, 64, 1e-3))
+    behaviour: Stage = field(default_factory=lambda: Stage(9000, 64, 8e-4, pure_share=0.875))
+    regressor: bool = False
+    pooled_words: bool = False
+    train_share: float = 1.0
+    block_size: int = 256
+    width: int = 192
+    scale_floor: float = 0.05
+    by_sensitivity: bool = True
+    token_dropout: float = 0.15
+    words_dropout: float = 0.0
+    word_noise: float = 0.3
+    n_fillers: int = 5
+    learned_words: bool = True
+    learned_dropout: float = 0.25
+    n_crops: int = 1
+    crop_size: int = 32
+    weight_decay: float = 0.01
+    max_gradient: float = 1.0
+    ema: float = 0.999
+    bfloat16: bool = False
+    n_lanes: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in DENOISERS:
+            raise ValueError(f"kind must be one of {', '.join(DENOISERS)}, found {self.kind!r}")
+        if any(stage.batch_size % self.n_lanes for stage in (self.weights, self.behaviour)):
+            raise ValueError(f"batch sizes must be multiples of the {self.n_lanes} lanes")
+        if self.crop_size % 4 or self.crop_size <= 0:
+            raise ValueError(f"crop_size must be a multiple of 4, found {self.crop_size}")
+        if self.width % 48 or self.width <= 0:
+            raise ValueError(f"width must be a multiple of 48, found {self.width}")
+        if not 0 < self.train_share <= 1:
+            raise ValueError(f"train_share must be above 0 and at most 1, found {self.train_share}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    def shape(self, *, n_blocks: int, n_word_values: int, n_learned: int = 0) -> DenoiserShape:
+        """Sizes of the denoiser to train, where `n_learned` tokens are known."""
+        return DenoiserShape(
+            n_blocks=n_blocks,
+            block_size=self.block_size,
+            n_word_values=n_word_values,
+            width=self.width,
+            pooled_words=self.pooled_words,
+            n_learned=n_learned if self.learned_words else 0,
+        )
+
+
+def quick_settings(settings: GeneratorSettings) -> GeneratorSettings:
+    """The same with hardly any training: to see that it works."""
+    return replace(
+        settings,
+        width=48,
+        n_crops=1,
+        train_share=min(0.1, settings.train_share),
+        weights=replace(settings.weights, n_steps=min(20, settings.weights.n_steps)),
+        behaviour=replace(settings.behaviour, n_steps=min(4, settings.behaviour.n_steps)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Train concepts with their wordings, teachers and adapters, and the base that these belong to.
+
+    Args:
+        concept_ids: in order.
+        prompts: wordings of each concept; never its test wordings.
+        teachers: steps of each concept.
+        blocks: float32, shape `(n_concepts, n_blocks, block_size)`, of the recipe's layout.
+        recipe: of the zoo.
+        base: weights by name, float32: weight, bias and A of each layer.
+        base_sha256: digest of the base on disk.
+        practice: concepts without an adapter, which the second stage learns from too: it needs none.
+    """
+
+    concept_ids: tuple[str, ...]
+    prompts: tuple[tuple[str, ...], ...]
+    teachers: tuple[tuple[Step, ...], ...]
+    blocks: NDArray[np.float32]
+    recipe: Recipe
+    base: Mapping[str, NDArray[np.float32]]
+    base_sha256: str
+    practice: tuple[Concept, ...] = ()
+
+    @classmethod
+    def from_zoo(cls, zoo: Zoo) -> TrainingData:
+        """The train concepts of a zoo, and nothing of the others.
+
+        Raises:
+            TrainingError: the zoo has fewer than two train concepts.
+            ChecksumMismatch, InvalidZoo, LayoutMismatch: the zoo is damaged.
+        """
+        rows = zoo.index.rows(split="train")
+        if len(rows) < 2:
+            raise TrainingError(f"zoo '{zoo.name}' has {len(rows)} train concepts, at least 2 are needed.")
+        return cls(
+            concept_ids=tuple(row.concept_id for row in rows),
+            prompts=tuple(row.prompts for row in rows),
+            teachers=tuple(parse_teacher(row.teacher) for row in rows),
+            blocks=zoo.all_blocks(split="train")[1],
+            recipe=zoo.recipe,
+            base=zoo.base(),
+            base_sha256=zoo.config.base_sha256,
+        )
+
+    def with_practice(self, concepts: Sequence[Concept]) -> TrainingData:
+        """The same with more to learn from.
+
+        Args:
+            concepts: of split `train`. Where an adapter is known, its concept gets their wordings; others
+                become practice.
+        """
+        more = {concept.id: concept.prompts for concept in concepts}
+        prompts = zip(self.concept_ids, self.prompts, strict=True)
+        known = set(self.concept_ids)
+        return replace(
+            self,
+            prompts=tuple(tuple(dict.fromkeys((*own, *more.get(name, ())))) for name, own in prompts),
+            practice=tuple(concept for concept in concepts if concept.id not in known),
+        )
+
+    def take(self, share: float, *, seed: int) -> tuple[TrainingData, TrainingData]:
+        """A share of the concepts, and the others; a smaller share is part of a larger one.
+
+        Both keep the order of the concepts.
+        """
+        n_taken = max(2, round(share * len(self.concept_ids)))
+        order = np.random.default_rng([seed, 0]).permutation(len(self.concept_ids))
+        return self._pick(np.sort(order[:n_taken])), self._pick(np.sort(order[n_taken:]))
+
+    def _pick(self, places: NDArray[np.int64]) -> TrainingData:
+        return replace(
+            self,
+            concept_ids=tuple(self.concept_ids[place] for place in places),
+            prompts=tuple(self.prompts[place] for place in places),
+            teachers=tuple(self.teachers[place] for place in places),
+            blocks=self.blocks[places],
+        )
+
+    @property
+    def all_teachers(self) -> tuple[tuple[Step, ...], ...]:
+        """Steps of each concept, then of each one of practice."""
+        return (*self.teachers, *(concept.teacher for concept in self.practice))
+
+    @property
+    def all_prompts(self) -> tuple[tuple[str, ...], ...]:
+        """Wordings of each concept, then of each one of practice."""
+        return (*self.prompts, *(concept.prompts for concept in self.practice))
+
+    def cut_blocks(self, block_size: int) -> NDArray[np.float32]:
+        """The blocks, cut anew if `block_size` is not the recipe's.
+
+        Returns:
+            float32, shape `(n_concepts, n_blocks, block_size)`.
+        """
+        layout = self.recipe.layout
+        if block_size == layout.block_size:
+            return self.blocks
+        wanted = replace(layout, block_size=block_size)
+        return np.stack([split_blocks(join_blocks(blocks, layout), wanted) for blocks in self.blocks])
+
+    @property
+    def digest(self) -> str:
+        """Sixty-four hex digits that change when anything that is learnt from does."""
+        digest = hashlib.sha256(json.dumps([self.concept_ids, self.prompts, self.base_sha256]).encode())
+        digest.update(json.dumps([[asdict(step) for step in steps] for steps in self.teachers]).encode())
+        if self.practice:
+            digest.update(json.dumps([asdict(concept) for concept in self.practice]).encode())
+        digest.update(json.dumps(self.recipe.to_dict(), sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(self.blocks).tobytes())
+        return digest.hexdigest()
+
+
+def normalisation(
+    blocks: NDArray[np.float32], mask: NDArray[np.bool_], *, floor: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and scale of each value over the zoo.
+
+    Args:
+        blocks: shape `(n_concepts, n_blocks, block_size)`.
+        mask: where blocks hold values, shape `(n_blocks, block_size)`.
+        floor: the smallest scale, as a share of the median scale.
+
+    Returns:
+        Mean and scale, float32, shape of `mask`; zero and one at padding.
+    """
+    mean = blocks.mean(axis=0, dtype=np.float64)
+    spread = blocks.std(axis=0, dtype=np.float64)
+    least = max(floor * float(np.median(spread[mask])), 1e-6)
+    scale = np.where(mask, np.maximum(spread, least), 1.0)
+    return np.where(mask, mean, 0).astype(np.float32), scale.astype(np.float32)
+
+
+def mask_of(recipe: Recipe, block_size: int) -> NDArray[np.bool_]:
+    """Where blocks of that size hold values."""
+    return value_mask(replace(recipe.layout, block_size=block_size))
+
+
+def stage_folder(run: Path, name: str, *parts: object) -> Path:
+    """The folder of a stage's work, named by a digest of all that decides what comes of it.
+
+    So one run folder serves trainings with other settings, and they share what they have in common.
+    """
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    folder = run / f"{name}-{digest[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot make the run folder {folder}: {error.strerror}.") from error
+    return folder

@@ -1,0 +1,212 @@
+"""The fits: one adapter a concept, each trained and scored on its own, by several processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from initzoo.checkpoints.blocks import join_blocks, split_blocks
+from initzoo.checkpoints.init import merge_adapter
+from initzoo.errors import HarvestError, InitzooError
+from initzoo.files.atomic import write_bytes
+from initzoo.networks.adapters import AdaptedPix2Pix, adapter_to_arrays
+from initzoo.networks.starter import Pix2Pix
+from initzoo.pairs.scores import score_images
+from initzoo.pairs.store import make_pairs, scoring_pairs, varied_photos
+from initzoo.training.harvest.settings import HarvestPlan, RunFolder
+from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
+from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+
+__all__ = ["run_fits", "run_mean_scores"]
+
+_FLOAT32_EVERY = 8
+"""One concept in so many is scored with float32 blocks too, to know what float16 costs."""
+
+_PATCH_SIZE = 192
+"""Side, in pixels, of the part of each taught photo that a fit keeps; its crops come from there."""
+
+
+def run_fits(
+    plan: HarvestPlan, run: RunFolder, *, n_workers: int, callback: Callable[[int, int], None]
+) -> list[tuple[str, str]]:
+    """Fit and score the adapter of every concept that has none yet in the run folder.
+
+    Args:
+        plan: what is harvested.
+        run: holds the base; gets a file a concept.
+        n_workers: processes, each on one core.
+        callback: called with concepts done and concepts in all, those done before counted too.
+
+    Returns:
+        Concepts that failed, with the reason.
+
+    Raises:
+        HarvestError: a worker died.
+    """
+    _run_all(plan, run, _fit_concept, run.fits, n_workers=n_workers, callback=callback)
+    failures = []
+    for concept in plan.concepts:
+        path = run.fits / f"{concept.id}.json"
+        notes = json.loads(path.read_bytes())
+        if "failure" in notes:
+            failures.append((concept.id, str(notes["failure"])))
+    return failures
+
+
+def run_mean_scores(
+    plan: HarvestPlan, run: RunFolder, *, n_workers: int, callback: Callable[[int, int], None]
+) -> None:
+    """Score the mean of the train concepts' adapters on every concept: what knows nothing of the words.
+
+    Args:
+        plan: what is harvested.
+        run: holds base and fits; gets a file a concept.
+        n_workers: processes, each on one core.
+        callback: called with concepts done and concepts in all.
+
+    Raises:
+        HarvestError: a worker died, or every train concept failed.
+    """
+    path = run.path / "mean.safetensors"
+    if not path.exists():
+        files = [run.fits / f"{concept.id}.safetensors" for concept in plan.train_concepts]
+        blocks = [load_file(file)["blocks"] for file in files if file.exists()]
+        if not blocks:
+            raise HarvestError(f"every train concept failed, e.g. {_first_failure(plan, run)}")
+        mean = np.stack(blocks).mean(axis=0, dtype=np.float64).astype(np.float32)
+        write_bytes(path, save({"blocks": mean}), force=True)
+    _run_all(plan, run, _score_mean, run.mean_scores, n_workers=n_workers, callback=callback)
+
+
+def _run_all(
+    plan: HarvestPlan,
+    run: RunFolder,
+    job: Callable[[str], None],
+    folder: Path,
+    *,
+    n_workers: int,
+    callback: Callable[[int, int], None],
+) -> None:
+    """Run a job for each concept whose JSON file is not yet in the folder."""
+    todo = [concept.id for concept in plan.concepts if not (folder / f"{concept.id}.json").exists()]
+    n_done, n_all = len(plan.concepts) - len(todo), len(plan.concepts)
+    callback(n_done, n_all)
+    if not todo:
+        return
+    with ProcessPoolExecutor(
+        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(plan, run)
+    ) as pool:
+        futures = [pool.submit(job, concept_id) for concept_id in todo]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                n_done += 1
+                callback(n_done, n_all)
+        except BrokenProcessPool as error:
+            raise HarvestError("a worker process died. Run the same command again to go on.") from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _first_failure(plan: HarvestPlan, run: RunFolder) -> str:
+    concept = plan.train_concepts[0]
+    return f"{concept.id}: {json.loads((run.fits / f'{concept.id}.json').read_bytes())['failure']}"
+
+
+class _Worker:
+    """What a worker process loads once and uses for all its concepts."""
+
+    def __init__(self, plan: HarvestPlan, run: RunFolder) -> None:
+        self.plan, self.run = plan, run
+        self.concepts = {concept.id: concept for concept in plan.concepts}
+        self.weights = load_file(run.base)
+        self.base = AdaptedPix2Pix.from_arrays(plan.recipe.network, self.weights)
+        self.base.values.requires_grad_(False)
+        self.photos = varied_photos(
+            plan.load_photos("train"), plan.recipe.fit.n_photos, seed=plan.recipe.seed
+        )
+        self.scoring = plan.load_photos("score")
+        self.places = {concept.id: place for place, concept in enumerate(plan.concepts)}
+        self._mean_edits: dict[bytes, np.ndarray] = {}
+
+    def edit(self, blocks: np.ndarray, photos: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the network with an adapter's blocks on photos, uint8 in and out."""
+        recipe = self.plan.recipe
+        model = Pix2Pix(recipe.network)
+        model.load_merged(merge_adapter(self.weights, join_blocks(blocks, recipe.layout), recipe.layout))
+        return [model.edit(photo) for photo in photos]
+
+    def edit_with_mean(self, photos: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the network with the mean adapter; most concepts show it the same photos, so edits are kept."""
+        keys = [hashlib.sha256(photo.tobytes()).digest() for photo in photos]
+        missing = [place for place, key in enumerate(keys) if key not in self._mean_edits]
+        if missing:
+            mean = load_file(self.run.path / "mean.safetensors")["blocks"]
+            edited = self.edit(mean, [photos[place] for place in missing])
+            if len(self._mean_edits) > 64:  # restorations show other pixels each time
+                self._mean_edits.clear()
+            self._mean_edits |= {keys[place]: image for place, image in zip(missing, edited, strict=True)}
+        return [self._mean_edits[key] for key in keys]
+
+
+_worker: list[_Worker] = []
+"""The worker of this process, once `_start_worker` ran: a pool has no other place for it."""
+
+
+def _start_worker(plan: HarvestPlan, run: RunFolder) -> None:
+    use_one_core()
+    _worker.append(_Worker(plan, run))
+
+
+def _fit_concept(concept_id: str) -> None:
+    """Fit, score and write one concept; whether it went well or not, its JSON file comes last."""
+    worker = _worker[0]
+    concept, recipe = worker.concepts[concept_id], worker.plan.recipe
+    place = worker.run.fits / concept_id
+    try:
+        pairs = make_pairs(
+            concept, worker.photos, n_pairs=recipe.fit.n_photos, patch_size=_PATCH_SIZE, seed=recipe.seed
+        )
+        adapter = fit_adapter(
+            worker.base,
+            pairs,
+            recipe.fit,
+            crop_size=recipe.crop_size,
+            max_gradient=recipe.max_gradient,
+            seed=recipe.seed,
+        )
+        blocks = split_blocks(adapter_to_arrays(adapter, recipe.layout), recipe.layout)
+        stored = blocks.astype(np.float16).astype(np.float32)
+        inputs, targets = scoring_pairs(concept, worker.scoring)
+        notes: dict[str, Any] = {
+            "untouched": asdict(score_images(inputs, targets)),
+            "trained": asdict(score_images(worker.edit(stored, inputs), targets)),
+        }
+        if worker.places[concept_id] % _FLOAT32_EVERY == 0:
+            notes["trained_float32"] = asdict(score_images(worker.edit(blocks, inputs), targets))
+    except (InitzooError, TrainingDiverged) as error:
+        notes = {"failure": str(error)}
+    else:
+        write_bytes(place.with_name(f"{concept_id}.safetensors"), save({"blocks": blocks}), force=True)
+    write_bytes(place.with_name(f"{concept_id}.json"), json.dumps(notes).encode(), force=True)
+
+
+def _score_mean(concept_id: str) -> None:
+    """Score the mean adapter on one concept."""
+    worker = _worker[0]
+    run = worker.run
+    notes: dict[str, Any] = {}
+    if (run.fits / f"{concept_id}.safetensors").exists():
+        inputs, targets = scoring_pairs(worker.concepts[concept_id], worker.scoring)
+        notes = asdict(score_images(worker.edit_with_mean(inputs), targets))
+    write_bytes(run.mean_scores / f"{concept_id}.json", json.dumps(notes).encode(), force=True)

@@ -1,0 +1,210 @@
+"""Training of base and adapters: one update of the joint stage, and the fit of one concept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from initzoo.checkpoints.recipe import FitStage, JointStage
+from initzoo.networks.adapters import AdaptedPix2Pix
+from initzoo.pairs.store import Pairs
+
+__all__ = [
+    "AdamState",
+    "TrainingDiverged",
+    "adam_update",
+    "draw_crops",
+    "fit_adapter",
+    "lane_gradient",
+    "rate_at",
+]
+
+
+class TrainingDiverged(ArithmeticError):
+    """A loss or a gradient is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """Adam's running moments of a flat tensor of values.
+
+    Args:
+        mean: running mean of gradients, shape of the values.
+        square: running mean of their squares, same shape.
+    """
+
+    mean: Tensor
+    square: Tensor
+
+    @classmethod
+    def zeros_like(cls, values: Tensor) -> AdamState:
+        """The moments before the first update."""
+        return cls(mean=torch.zeros_like(values), square=torch.zeros_like(values))
+
+
+@torch.no_grad()
+def adam_update(
+    values: Tensor,
+    gradient: Tensor,
+    state: AdamState,
+    *,
+    n_updates: int,
+    learning_rate: float,
+    betas: tuple[float, float],
+) -> None:
+    """Take one step of Adam, changing `values` and `state` in place.
+
+    Written out because the joint stage keeps the moments of thousands of adapters as rows of one tensor,
+    which it saves and shares between processes; torch's own keeps them in objects of its own.
+
+    Args:
+        values: what is trained, any shape.
+        gradient: of the loss with respect to `values`, same shape.
+        state: moments of `values`.
+        n_updates: updates so far, this one counted, at least 1.
+        learning_rate: step size.
+        betas: decay of the two moments.
+
+    Source:
+        Kingma and Ba (2015), algorithm 1, arXiv:1412.6980.
+
+    Example:
+        >>> values = torch.tensor([1.0, -1.0])
+        >>> adam_update(values, torch.tensor([0.5, -0.1]), AdamState.zeros_like(values),
+        ...             n_updates=1, learning_rate=0.25, betas=(0.9, 0.99))
+        >>> values
+        tensor([ 0.7500, -0.7500])
+    """
+    first, second = betas
+    state.mean.lerp_(gradient, 1 - first)
+    state.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+    scale = (state.square / (1 - second**n_updates)).sqrt_().add_(1e-8)
+    values.addcdiv_(state.mean, scale, value=-learning_rate / (1 - first**n_updates))
+
+
+def draw_crops(
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    *,
+    n_crops: int,
+    crop_size: int,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Cut crops from random places of random pairs.
+
+    Args:
+        pairs: inputs and targets, uint8, shape `(height, width, 3)`, each side at least `crop_size`.
+        n_crops: crops to cut.
+        crop_size: side of a crop, pixels.
+        rng: draws pairs and places.
+
+    Returns:
+        Inputs and targets, float32, shape `(n_crops, 3, crop_size, crop_size)`, values -1 to 1.
+    """
+    crops = np.empty((2, n_crops, crop_size, crop_size, 3), np.uint8)
+    for number in range(n_crops):
+        pair = pairs[int(rng.integers(len(pairs)))]
+        height, width = pair[0].shape[:2]
+        top, left = int(rng.integers(height - crop_size + 1)), int(rng.integers(width - crop_size + 1))
+        for side, image in enumerate(pair):
+            crops[side, number] = image[top : top + crop_size, left : left + crop_size]
+    images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+    return images[0], images[1]
+
+
+def rate_at(share_done: float, stage: JointStage) -> float:
+    """What the joint stage's learning rates are multiplied by: one, then down to zero at the end.
+
+    Example:
+        >>> [round(rate_at(share, JointStage(decay_share=0.4)), 3) for share in (0.0, 0.6, 0.8, 1.0)]
+        [1.0, 1.0, 0.5, 0.0]
+    """
+    return min(1.0, max(0.0, (1 - share_done) / stage.decay_share))
+
+
+def lane_gradient(
+    base: AdaptedPix2Pix, adapter: Tensor, inputs: Tensor, targets: Tensor, *, max_gradient: float
+) -> tuple[Tensor, Tensor, float]:
+    """Find how base and one adapter should change for one batch of one concept.
+
+    Args:
+        base: network whose `values` are trained.
+        adapter: of the concept, shape `(n_values,)`.
+        inputs: shape `(n, 3, size, size)`, values -1 to 1.
+        targets: same shape.
+        max_gradient: a gradient (base and adapter as one) of greater norm is scaled down to it.
+
+    Returns:
+        Gradients of the mean absolute error with respect to base and adapter, flat, and the error itself.
+
+    Raises:
+        TrainingDiverged: the error or a gradient is not finite.
+    """
+    trained = adapter.detach().clone().requires_grad_()
+    loss = (base(inputs, trained) - targets).abs().mean()
+    base_gradient, adapter_gradient = torch.autograd.grad(loss, [base.values, trained])
+    norm = math.hypot(base_gradient.norm().item(), adapter_gradient.norm().item())
+    if not math.isfinite(norm + loss.item()):
+        raise TrainingDiverged(f"the loss is {loss.item()}, the gradient's norm {norm}")
+    scale = min(1.0, max_gradient / (norm + 1e-6))
+    return base_gradient * scale, adapter_gradient * scale, loss.item()
+
+
+def fit_adapter(
+    base: AdaptedPix2Pix,
+    pairs: Pairs,
+    stage: FitStage,
+    *,
+    crop_size: int,
+    max_gradient: float,
+    seed: int,
+    callback: Callable[[int, float], None] | None = None,
+) -> Tensor:
+    """Train one concept's adapter on the frozen base, starting from zero.
+
+    Args:
+        base: the recipe's base; not changed.
+        pairs: of the concept; each side at least `crop_size`.
+        stage: steps, batch size and rates.
+        crop_size: side of the crops, pixels.
+        max_gradient: a gradient of greater norm is scaled down to it.
+        seed: draws the crops: the same for all concepts, so that all see the same data in the same order.
+        callback: called with step (from 0) and loss after each step.
+
+    Returns:
+        The adapter, float32, shape `(n_values,)`.
+
+    Raises:
+        TrainingDiverged: the loss or a gradient is not finite.
+    """
+    rng = np.random.default_rng(seed)
+    material = list(zip(pairs.inputs, pairs.targets, strict=True))
+    values = base.values.detach()
+    adapter = torch.zeros(base.n_adapter_values)
+    state = AdamState.zeros_like(adapter)
+    for step in range(stage.n_steps):
+        inputs, targets = draw_crops(material, n_crops=stage.batch_size, crop_size=crop_size, rng=rng)
+        trained = adapter.clone().requires_grad_()
+        edited = torch.func.functional_call(base, {"values": values}, (inputs, trained))
+        loss = (edited - targets).abs().mean()
+        (gradient,) = torch.autograd.grad(loss, [trained])
+        norm = gradient.norm().item()
+        if not math.isfinite(norm + loss.item()):
+            raise TrainingDiverged(f"the loss is {loss.item()} at step {step}, the gradient's norm {norm}")
+        gradient *= min(1.0, max_gradient / (norm + 1e-6))
+        adam_update(
+            adapter,
+            gradient,
+            state,
+            n_updates=step + 1,
+            learning_rate=stage.learning_rate * (1 - step / stage.n_steps),
+            betas=stage.betas,
+        )
+        if callback is not None:
+            callback(step, loss.item())
+    return adapter

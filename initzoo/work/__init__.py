@@ -1,0 +1,1 @@
+"""Long work: processes, devices, run folders and progress."""

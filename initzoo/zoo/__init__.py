@@ -1,0 +1,1 @@
+"""Zoos: where checkpoints live, are found, published and verified."""

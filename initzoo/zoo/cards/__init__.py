@@ -1,0 +1,201 @@
+"""The cards of a zoo: README.md of its dataset and of its model, written from what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import InvalidZoo
+from initzoo.files.atomic import write_bytes
+from initzoo.zoo.cards.generator import generator_section
+from initzoo.zoo.cards.tables import markdown_table
+from initzoo.zoo.index import IndexRow
+from initzoo.zoo.zoo import Zoo
+
+__all__ = ["dataset_card", "model_card", "write_cards", "write_model_card"]
+
+_SPLITS = {
+    "train": "what the base, the shared A and everything else that is tuned may see",
+    "heldout-composed": "new combinations of known parts; nothing but their own fit saw them",
+    "heldout-new": "a word, strength, colour or operator that no train concept uses",
+}
+
+
+def write_cards(zoo: Zoo) -> list[Path]:
+    """Write `dataset/README.md` and `model/README.md` of a zoo in a folder, replacing older ones.
+
+    Raises:
+        InvalidZoo: the zoo or its `dataset/harvest.json` is damaged.
+        OutputError: a card cannot be written.
+    """
+    path = zoo.folder / "dataset" / "README.md"
+    write_bytes(path, dataset_card(zoo).encode(), force=True)
+    return [path, write_model_card(zoo)]
+
+
+def write_model_card(zoo: Zoo) -> Path:
+    """Write `model/README.md` of a zoo in a folder, replacing an older one.
+
+    Raises:
+        InvalidZoo: the zoo is damaged, or has a weight generator without an `evaluation.json`.
+        OutputError: the card cannot be written.
+    """
+    path = zoo.folder / "model" / "README.md"
+    write_bytes(path, model_card(zoo).encode(), force=True)
+    return path
+
+
+def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
+    """The card of a zoo's dataset: what the checkpoints are, how good, how made, under which licences.
+
+    Every number comes from the zoo or from the report of its harvest.
+
+    Args:
+        zoo: a zoo in a folder; how it was made is left out if it has no `dataset/harvest.json`.
+        repo: where it is published, `owner/name`; None if it is not.
+
+    Raises:
+        InvalidZoo: the zoo or its report is damaged.
+    """
+    rows, recipe, layout = zoo.index.rows(), zoo.recipe, zoo.layout
+    licences = sorted({row.licence for row in rows})
+    first_prompt = rows[0].prompts[0]
+    return _template("dataset.md").format(
+        hub="" if repo is None else _template("hub_dataset.md").format(repo=repo, first_prompt=first_prompt),
+        made=_made(zoo),
+        licence_tag=licences[0].lower() if len(licences) == 1 else "other",
+        recipe=recipe.name,
+        size_category=_size_category(len(rows)),
+        n_checkpoints=f"{len(rows):,}",
+        first_prompt=first_prompt,
+        n_values=f"{layout.n_values:,}",
+        n_blocks=layout.n_blocks,
+        block_size=layout.block_size,
+        payload_size=f"{sum(row.byte_end - row.byte_start for row in rows) / 1e6:.1f} MB",
+        splits=markdown_table(("split", "concepts", "what it is"), _split_lines(rows)),
+        novelties=_counted(row.novelty for row in rows if row.split == "heldout-new"),
+        photo_size=recipe.photo_size,
+        scores_train=_score_table(rows, "train"),
+        scores_composed=_score_table(rows, "heldout-composed"),
+        scores_new=_score_table(rows, "heldout-new"),
+        lowest=_lowest(rows),
+        licences=", ".join(licences),
+        reach=recipe.network.reach,
+    )
+
+
+def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
+    """The card of a zoo's model: the base that its checkpoints share, and the weight generator if it has one.
+
+    Args:
+        zoo: a zoo in a folder.
+        repo: where it is published, `owner/name`; None if it is not.
+
+    Raises:
+        InvalidZoo: the zoo is damaged, or has a weight generator without an `evaluation.json`.
+    """
+    recipe, layout, base = zoo.recipe, zoo.layout, zoo.base()
+    layers = [
+        (layer.name, f"{layer.n_in} to {layer.n_out}", str(layer.kernel), str(layer.stride), str(layer.rank))
+        for layer in recipe.network.layers
+    ]
+    hub = ""
+    if repo is not None:
+        first = next(zoo.index.each_row())
+        hub = _template("hub_model.md").format(repo=repo, first_prompt=first.prompts[0])
+    return _template("model.md").format(
+        front_matter="" if repo is None else f"datasets:\n- {repo}\n",
+        hub=hub,
+        licence_tag=zoo.config.licence.lower(),
+        recipe=recipe.name,
+        n_base=f"{sum(array.size for name, array in base.items() if not name.endswith('.A')):,}",
+        n_shared=f"{sum(array.size for name, array in base.items() if name.endswith('.A')):,}",
+        n_values=f"{layout.n_values:,}",
+        n_blocks=layout.n_blocks,
+        block_size=layout.block_size,
+        weight_generator=generator_section(zoo.folder / "model"),
+        layers=markdown_table(("layer", "channels", "kernel", "stride", "rank"), layers),
+    )
+
+
+def _made(zoo: Zoo) -> str:
+    """How the zoo was made, from the report that a harvest leaves; nothing if there is none."""
+    path = zoo.folder / "dataset" / "harvest.json"
+    if not path.exists():
+        return ""
+    try:
+        report: dict[str, Any] = json.loads(path.read_bytes())
+        cost = report["float16_cost"]
+        minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
+        return _template("made.md").format(
+            float16_cost="an unmeasured amount of" if cost is None else f"{cost:.5f}",
+            n_rounds=zoo.recipe.joint.n_rounds,
+            n_lanes=zoo.recipe.joint.n_lanes,
+            n_steps=zoo.recipe.fit.n_steps,
+            minutes=f"{sum(minutes.values()):.0f}",
+            minutes_by_stage=", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items()),
+            n_workers=report["n_workers"],
+            processor=report["machine"]["processor"],
+            torch=report["machine"]["torch"],
+            rate=f"{report['concepts_per_core_minute']:.1f}",
+            failures=_failures(report["failures"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidZoo(f"cannot read '{path}', which a harvest leaves: {error}. Harvest again.") from error
+
+
+def _template(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _split_lines(rows: Sequence[IndexRow]) -> list[tuple[str, str, str]]:
+    counts = Counter(row.split for row in rows)
+    return [(split, f"{counts[split]:,}", meaning) for split, meaning in _SPLITS.items() if counts[split]]
+
+
+def _score_table(rows: Sequence[IndexRow], split: str) -> str:
+    """Mean PSNR and SSIM by family, of photo, mean and checkpoint."""
+    chosen = [row for row in rows if row.split == split]
+    if not chosen:
+        return "No concept of this split."
+    lines = []
+    for family in [*sorted({row.family for row in chosen}), "all"]:
+        group = [row for row in chosen if family in (row.family, "all")]
+        cells = [
+            f"{_mean(row.scores[f'psnr{kind}'] for row in group):.2f} / "
+            f"{_mean(row.scores[f'ssim{kind}'] for row in group):.3f}"
+            for kind in ("_untouched", "_mean", "")
+        ]
+        lines.append((family, str(len(group)), *cells))
+    return markdown_table(("family", "concepts", "untouched photo", "mean of the zoo", "checkpoint"), lines)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def _lowest(rows: Sequence[IndexRow], n: int = 8) -> str:
+    scored = [(row.psnr, row.concept_id) for row in rows if row.split == "train" and row.psnr is not None]
+    return ", ".join(f"{concept_id} ({psnr:.1f} dB)" for psnr, concept_id in sorted(scored)[:n])
+
+
+def _counted(names: Iterable[str]) -> str:
+    return ", ".join(f"{count} new {name}" for name, count in Counter(names).most_common()) or "none"
+
+
+def _failures(failures: Sequence[Sequence[str]]) -> str:
+    if not failures:
+        return "No concept failed."
+    return "Failed: " + "; ".join(f"{concept_id} ({reason})" for concept_id, reason in failures) + "."
+
+
+def _size_category(n_rows: int) -> str:
+    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")):
+        if n_rows < limit:
+            return name
+    return "100K<n<1M"

@@ -1,0 +1,217 @@
+"""The part of the model's card that tells of the weight generator, written from its files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import InvalidZoo
+from initzoo.zoo.cards.tables import markdown_table
+
+__all__ = ["generator_section"]
+
+_METHODS = {
+    "mean": "mean adapter",
+    "shuffled": "generated, words shuffled",
+    "nearest": "nearest wording's adapter",
+    "knn": "mean of nearest neighbours",
+    "kernel_ridge": "kernel ridge",
+    "generated": "**generated**",
+    "trained": "adapter trained on the concept",
+}
+_SPLITS = {
+    "train-unseen-wordings": "taught concepts, unseen wordings",
+    "heldout-composed": "new combinations",
+    "heldout-new": "something new",
+}
+
+
+def generator_section(folder: Path) -> str:
+    """What the card says of a weight generator; nothing where there is none.
+
+    Args:
+        folder: `model/` of a zoo.
+
+    Raises:
+        InvalidZoo: the generator's config or `evaluation.json` cannot be read.
+    """
+    if not (folder / "weight_generator" / "config.json").is_file():
+        return ""
+    config = _read(folder / "weight_generator" / "config.json")
+    found = _read(folder / "evaluation.json")
+    training = config["training"]
+    splits = [split for split in _SPLITS if split in found]
+    return (
+        files(__package__)
+        .joinpath("generator.md")
+        .read_text("utf-8")
+        .format(
+            kind=config["kind"],
+            n_weights=f"{_count_weights(folder / 'weight_generator' / 'model.safetensors'):,}",
+            n_train=f"{config['n_train_concepts']:,}",
+            practice=_practice(training),
+            n_wordings=f"{training['n_wordings']:,}",
+            weight_steps=f"{_n_steps(training, 'weights'):,}",
+            behaviour_steps=f"{_n_steps(training, 'behaviour'):,}",
+            encoder=config["text"]["encoder"],
+            encoder_licence=config["text"]["licence"],
+            wordings=found["wordings"],
+            table=markdown_table(["method", *(_SPLITS[split] for split in splits)], _lines(found, splits)),
+            further=_further(found, splits),
+            novelty=_novelty(found),
+            memory=_memory(found["memorisation"]),
+            calibration=_calibration(found["calibration"]),
+            init_ms=f"{found['speed']['init_ms']:.1f}",
+            processor=found["machine"]["processor"],
+        )
+    )
+
+
+def _practice(training: Mapping[str, Any]) -> str:
+    n_practice = training.get("n_practice", 0)
+    if not n_practice:
+        return ""
+    return f", from {n_practice:,} further concepts of their looks (second stage only: no checkpoints)"
+
+
+def _n_steps(training: Mapping[str, Any], stage: str) -> int:
+    """Steps of a stage in a training and in those that it went on from."""
+    earlier = training.get("start")
+    steps: int = training[stage]["n_steps"]
+    return steps + (_n_steps(earlier, stage) if earlier else 0)
+
+
+def _lines(found: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
+    """A line a method, and one with the share of the gap."""
+    lines = [
+        [name, *(_figures(found[split], method) for split in splits)] for method, name in _METHODS.items()
+    ]
+    shares = []
+    for split in splits:
+        share, ends = found[split]["gap_closed"], found[split]["gap_closed_interval"]
+        shares.append("-" if share is None else f"{share:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]")
+    counts = [f"{found[split]['n_concepts']} / {found[split]['n_wordings']}" for split in splits]
+    return [*lines, ["gap closed by generated", *shares], ["concepts / wordings", *counts]]
+
+
+def _figures(section: Mapping[str, Any], method: str) -> str:
+    """Mean, its interval and the 10th percentile; nothing for a method that was not measured."""
+    if method not in section["psnr"]:
+        return ""
+    low, high = section["psnr_interval"][method]
+    return f"{section['psnr'][method]:.2f} [{low:.2f}, {high:.2f}] \\| {section['psnr_10th'][method]:.1f}"
+
+
+def _further(found: Mapping[str, Any], splits: Sequence[str]) -> str:
+    """A table of the further generators: what is other in their training, and what they lose by it."""
+    also = found["also"]
+    if not also:
+        return ""
+    reference = also.get("reference", {}).get("training")
+    lines = []
+    for name, told in also.items():
+        training = told["training"]
+        steps = " + ".join(f"{_n_steps(training, stage):,}" for stage in ("weights", "behaviour"))
+        cells = []
+        for split in splits:
+            section = found[split]
+            lead = section.get("difference_to_reference", {}).get(name)
+            cell = _figures(section, name)
+            if lead is not None:
+                cell += f" \\| {-lead['psnr']:+.2f} [{-lead['interval'][1]:.2f}, {-lead['interval'][0]:.2f}]"
+            cells.append(cell)
+        lines.append([name, _changes(reference or training, training), steps, *cells])
+    text = (
+        "\nFurther generators, measured on the same questions and photos: what was other in their settings, "
+        "steps of both stages, and after the second bar what they are above `reference`, paired by "
+        "concept.\n\n"
+    )
+    return (
+        text
+        + markdown_table(["name", "changed", "steps", *(_SPLITS[split] for split in splits)], lines)
+        + "\n"
+    )
+
+
+def _changes(reference: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """The settings that are other than the reference's, stages apart: their steps stand beside."""
+    told = {key: value for key, value in training.items() if key not in ("weights", "behaviour", "start")}
+    odd = {key: value for key, value in told.items() if reference.get(key, value) != value}
+    return ", ".join(f"`{key}` {json.dumps(value)}" for key, value in odd.items())
+
+
+def _novelty(found: Mapping[str, Any]) -> str:
+    """What is new in the concepts of `heldout-new`, each kind apart."""
+    kinds = found.get("heldout-new", {}).get("novelty", {})
+    if not kinds:
+        return ""
+    methods = ("mean", "nearest", "kernel_ridge", "generated", "trained")
+    lines = [
+        [
+            f"new {kind}",
+            str(part["n_concepts"]),
+            *(f"{part['psnr'][method]:.2f}" for method in methods),
+            "" if part["gap_closed"] is None else f"{part['gap_closed']:.2f}",
+        ]
+        for kind, part in kinds.items()
+    ]
+    return "\n" + markdown_table(["what is new", "concepts", *methods, "gap closed"], lines) + "\n"
+
+
+def _memory(memory: Mapping[str, Any] | None) -> str:
+    if memory is None or memory["ratio"] is None:
+        return ""
+    nearest, overlap = memory["nearest_train"], memory["wrong_pixels"]["overlap_with_nearest"]
+    text = (
+        "Copies? The median distance of a generated adapter to the nearest train adapter is "
+        f"{memory['ratio']:.2f} of the leave-one-out median of the train adapters "
+        f"({nearest['generated']:.1f} against {memory['train_leave_one_out']:.1f}). Distance alone proves "
+        f"little: held-out trained adapters have {nearest['trained_heldout']:.1f}, Gaussian noise "
+        f"of the zoo's spread {nearest['gaussian']:.1f}, and the second stage moves weights where images "
+        "hardly notice. "
+    )
+    if None not in overlap.values():
+        text += (
+            "So images are compared, too: the pixels that a generated init gets wrong and those of the "
+            f"nearest checkpoint overlap by {overlap['generated']:.2f} (intersection over union), those of "
+            f"a copy with as much noise by {overlap['noisy_copy']:.2f}."
+        )
+    return text.rstrip() + "\n"
+
+
+def _calibration(calibration: Mapping[str, Any] | None) -> str:
+    if calibration is None:
+        return ""
+    return (
+        "`initzoo pull` says how far words are from the zoo's, and which PSNR to expect: of "
+        f"{calibration['n_tested']} held-out wordings that the range was not made from, "
+        f"{calibration['coverage']:.0%} came out inside of it.\n"
+    )
+
+
+def _count_weights(path: Path) -> int:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            names = [name for name in tensors.keys() if name.startswith("denoiser.")]  # noqa: SIM118
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+    except (OSError, SafetensorError) as error:
+        raise InvalidZoo(f"cannot read '{path}': {error}. Get the weight generator again.") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidZoo(
+            f"cannot read '{path}', which the card tells of: {error}. "
+            "Write it with: initzoo generator evaluate --out FOLDER"
+        ) from error
+    if not isinstance(found, dict):
+        raise InvalidZoo(f"'{path}' is not the report of an evaluation. Evaluate again.")
+    return found

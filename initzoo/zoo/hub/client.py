@@ -1,0 +1,445 @@
+"""Asking the Hub: revisions, whole files, and byte ranges that go on where they stopped.
+
+Each failure of the Hub's client becomes one line that names the zoo and the next step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from initzoo.errors import (
+    AccessDenied,
+    ChecksumMismatch,
+    HubUnavailable,
+    InitzooError,
+    InvalidZoo,
+    OutputError,
+    UnknownZoo,
+)
+from initzoo.files.atomic import write_bytes
+from initzoo.files.digests import DamagedFile
+from initzoo.zoo.hub.addresses import HubSettings, is_revision
+from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, repo_folder
+from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
+
+__all__ = [
+    "MissingFile",
+    "check_digest",
+    "download",
+    "fetch_range",
+    "hub_call",
+    "make_api",
+    "resolve_revision",
+]
+
+MAX_RETRIES = 4
+FIRST_WAIT = 0.5  # seconds; doubled at each retry, unless the Hub says how long to wait
+_LEAST_BAR_BYTES = 2**20
+_RETRIED = (408, 429, 500, 502, 503, 504)
+_LOGIN = "Log in: hf auth login, or set HF_TOKEN"
+
+Check = Callable[[Path], None]
+
+
+class MissingFile(UnknownZoo):
+    """The repo is there, but not this file of it."""
+
+
+@contextmanager
+def hub_call(what: str) -> Iterator[None]:
+    """Turn failures of the Hub's client into an `InitzooError` that says what was asked for.
+
+    Progress bars of the client are off where standard error is no terminal.
+
+    Args:
+        what: e.g. "zoo 'me/zoo'".
+    """
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        with _bars_on_terminals():
+            yield
+    except InitzooError:
+        raise
+    except errors.OfflineModeIsEnabled as error:
+        raise _not_cached(what) from error
+    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+        raise _answer_error(what, error) from error
+    except (errors.HFValidationError, errors.HfHubHTTPError, errors.EntryNotFoundError) as error:
+        raise _answer_error(what, error) from error
+    except OSError as error:
+        if error.filename is not None:
+            raise OutputError(
+                f"{what}: cannot write to the cache at {error.filename} ({error.strerror}). "
+                "Name another with HF_HUB_CACHE"
+            ) from error
+        raise HubUnavailable(f"{what}: {_reason(error)}. Try again later") from error
+    except ValueError as error:  # so the client reports unsafe names and answers that make no sense
+        raise HubUnavailable(f"{what}: {_reason(error)}. Try again later") from error
+
+
+@contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    is_decided = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled()
+    if is_decided or sys.stderr.isatty():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _answer_error(what: str, error: Exception) -> InitzooError:
+    """What to say when the Hub answered no, or not at all."""
+    from huggingface_hub import errors
+
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
+    match error:
+        case errors.GatedRepoError():
+            return AccessDenied(
+                f"{what}: access is granted one by one. Ask for it on the repo's page, then {_LOGIN.lower()}"
+            )
+        case errors.RevisionNotFoundError():
+            return UnknownZoo(f"{what}: the repo has no such revision. Name a branch, tag or commit of it")
+        case errors.RepositoryNotFoundError() if status == 401:
+            return AccessDenied(f"{what}: there is no such repo, or it is private. {_LOGIN}")
+        case errors.RepositoryNotFoundError():
+            return UnknownZoo(f"{what}: there is no such repo that you may see. Check its name: owner/name")
+        case errors.LocalEntryNotFoundError():
+            return HubUnavailable(f"{what}: {_reason(error.__cause__ or error)}. Try again later")
+        case errors.EntryNotFoundError():
+            return MissingFile(f"{what}: no such file. Name another revision of it")
+        case errors.HFValidationError() | errors.DisabledRepoError():
+            return UnknownZoo(f"{what}: {_reason(error)}. Name it as owner/name")
+    if status in (401, 403):
+        return AccessDenied(f"{what}: the Hub refused ({status}). {_LOGIN} with the rights it needs")
+    if status == 429:
+        return HubUnavailable(f"{what}: too many requests (429). Wait some minutes, or {_LOGIN.lower()}")
+    if status:
+        return HubUnavailable(f"{what}: the Hub answered {status}. Try again later")
+    return HubUnavailable(f"{what}: cannot reach the Hub ({_reason(error)}). Try again later")
+
+
+def make_api(settings: HubSettings) -> Any:
+    """The Hub's client, which says that it serves initzoo."""
+    from huggingface_hub import HfApi
+
+    return HfApi(
+        endpoint=settings.endpoint,
+        token=settings.token,
+        library_name="initzoo",
+        library_version=_version(),
+    )
+
+
+def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | None) -> str:
+    """The commit that a branch, tag or shortened commit is now, 40 hex digits; one request.
+
+    A commit is itself and costs no request. Without a connection it is what the Hub said last.
+
+    Raises:
+        AccessDenied, HubUnavailable, UnknownZoo: it cannot be told.
+    """
+    name = name or "main"
+    if is_revision(name):
+        return name
+    what = f"zoo '{repo}', revision '{name}'"
+    cached = cached_revision(settings, kind, repo, name)
+    if is_offline(settings):
+        if cached is None:
+            raise _not_cached(what)
+        return cached
+    try:
+        revision = _ask_revision(settings, kind, repo, name, what)
+    except HubUnavailable:
+        if cached is None:
+            raise
+        return cached
+    path = repo_folder(settings, kind, repo).joinpath("refs", *name.split("/"))
+    with suppress(OSError, OutputError):  # a cache that is only read: the Hub is asked again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, revision.encode(), force=True)
+    return revision
+
+
+def download(
+    settings: HubSettings,
+    kind: str,
+    repo: str,
+    revision: str,
+    path: str,
+    *,
+    check: Check,
+    checks_cached: bool,
+) -> Path:
+    """A whole file of a repo, from the cache or the Hub.
+
+    A damaged one is removed and fetched once more.
+
+    Args:
+        settings: how the Hub is reached.
+        kind: `dataset` or `model`.
+        repo: `owner/name`.
+        revision: 40 hex digits.
+        path: the file in the repo.
+        check: raises ChecksumMismatch or DamagedFile if the file is not what it should be.
+        checks_cached: check it too when it was in the cache.
+
+    Raises:
+        MissingFile: the repo has no such file.
+        ChecksumMismatch, InvalidZoo: it is damaged, twice.
+        AccessDenied, HubUnavailable, OutputError, UnknownZoo: it cannot be had.
+    """
+    what = f"zoo '{repo}' at {revision[:7]}, file '{path}'"
+    for is_last in (False, True):
+        pointer = cached_file(settings, kind, repo, revision, path)
+        was_cached = pointer is not None
+        if pointer is None:
+            pointer = _download(settings, kind, repo, revision, path, what)
+        if was_cached and not checks_cached:
+            return pointer
+        try:
+            check(pointer)
+        except (DamagedFile, ChecksumMismatch) as error:
+            forget_file(pointer)
+            if is_last or is_offline(settings):
+                if isinstance(error, DamagedFile):
+                    raise InvalidZoo(f"{what}: {error}. Get the zoo again.") from error
+                raise
+        else:
+            return pointer
+    raise AssertionError("the last try returns or raises")
+
+
+def check_digest(path: Path, want: FileDigest, what: str) -> None:
+    """Check a file's size and digest.
+
+    Raises:
+        ChecksumMismatch: they are others.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(2**20):
+            digest.update(data)
+    if path.stat().st_size != want.n_bytes or digest.hexdigest() != want.sha256:
+        raise ChecksumMismatch(
+            f"{what}: expected {want.n_bytes} bytes with sha256 {want.sha256}, "
+            f"found {path.stat().st_size} bytes with sha256 {digest.hexdigest()}. Try again later, "
+            "or tell who published it"
+        )
+
+
+def fetch_range(
+    settings: HubSettings, repo: str, revision: str, path: str, *, start: int, end: int, part: Path
+) -> None:
+    """Fetch bytes of a file of a dataset repo, and append to what `part` has of them already.
+
+    Args:
+        settings: how the Hub is reached.
+        repo: `owner/name`.
+        revision: 40 hex digits.
+        path: the file in the repo.
+        start: first byte of the range in the file.
+        end: the byte after the last one.
+        part: file that holds the first bytes of the range, or none yet.
+
+    Raises:
+        InvalidZoo: the range is not in the file.
+        AccessDenied, HubUnavailable, MissingFile, UnknownZoo: it cannot be had.
+    """
+    import httpx2
+
+    what = f"zoo '{repo}' at {revision[:7]}, file '{path}'"
+    if is_offline(settings):
+        raise _not_cached(what)
+    from tqdm import tqdm
+
+    n_failed, size = 0, end - start
+    # None: off where standard error is no terminal.
+    is_off = None if size >= _LEAST_BAR_BYTES else True
+    with (
+        hub_call(what),
+        part.open("ab") as file,
+        tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
+    ):
+        while (place := file.tell()) < end - start:
+            try:
+                _append_range(settings, repo, revision, path, start + place, end, _Counted(file, bar), what)
+                problem: Exception = EOFError(f"the answer ended after {file.tell()} of {end - start} bytes")
+            except (httpx2.TransportError, httpx2.StreamError) as error:
+                problem = error
+            file.flush()
+            if file.tell() >= end - start:
+                return
+            n_failed = 0 if file.tell() > place else n_failed + 1
+            if n_failed > MAX_RETRIES:
+                raise HubUnavailable(
+                    f"{what}: {_reason(problem)}. Pull again later: it goes on where it stopped"
+                ) from problem
+            time.sleep(FIRST_WAIT * 2 ** max(n_failed - 1, 0))
+
+
+class _Counted:
+    """Writes to a file and moves a bar."""
+
+    def __init__(self, file: BinaryIO, bar: Any) -> None:
+        self._file, self._bar = file, bar
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+        self._file.write(data)
+        self._bar.update(len(data))
+
+
+def _append_range(
+    settings: HubSettings,
+    repo: str,
+    revision: str,
+    path: str,
+    start: int,
+    end: int,
+    file: _Counted,
+    what: str,
+) -> None:
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
+
+    url = hf_hub_url(repo, path, repo_type="dataset", revision=revision, endpoint=settings.endpoint)
+    headers = _headers(settings) | {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+    with http_stream_backoff(
+        "GET",
+        url,
+        headers=headers,
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        max_retries=MAX_RETRIES,
+        base_wait_time=FIRST_WAIT,
+        retry_on_exceptions=(),
+        retry_on_status_codes=_RETRIED,
+    ) as response:
+        if response.status_code == 416:
+            raise InvalidZoo(
+                f"{what}: the index points to bytes {start} to {end}, past its end. Tell who published it"
+            )
+        hf_raise_for_status(response)
+        found = response.headers.get("Content-Range", "")
+        if response.status_code == 206 and not found.startswith(f"bytes {start}-"):
+            raise HubUnavailable(f"{what}: asked for bytes from {start} on, got {found!r}. Try again later")
+        n_skipped = 0 if response.status_code == 206 else start  # a server that knows no ranges sends all
+        n_wanted = end - start
+        # Without a size of chunks, so that what came before a cut is kept.
+        for data in response.iter_raw():
+            if n_skipped >= len(data):
+                n_skipped -= len(data)
+                continue
+            wanted = data[n_skipped : n_skipped + n_wanted]
+            n_skipped = 0
+            file.write(wanted)
+            n_wanted -= len(wanted)
+            if n_wanted <= 0:
+                return
+
+
+def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: str) -> str:
+    """Ask for the head of a file: the answer says the commit, and has no body however large the repo is."""
+    import httpx2
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import hf_raise_for_status, http_backoff
+
+    url = hf_hub_url(repo, MANIFEST_FILE, repo_type=kind, revision=name, endpoint=settings.endpoint)
+    with hub_call(what):
+        response = http_backoff(
+            "HEAD",
+            url,
+            headers=_headers(settings),
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            max_retries=MAX_RETRIES,
+            base_wait_time=FIRST_WAIT,
+            retry_on_exceptions=(httpx2.ReadError, httpx2.RemoteProtocolError),
+            retry_on_status_codes=_RETRIED,
+        )
+        # The answer to the first request has it: one that was redirected to may be another host's.
+        answers = [*response.history, response]
+        revisions = [answer.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT, "") for answer in answers]
+        revision = next(filter(is_revision, revisions), None)
+        if revision is None:
+            hf_raise_for_status(response)
+    if revision is None:
+        raise HubUnavailable(f"{what}: the Hub did not say what commit it is. Check HF_ENDPOINT")
+    return str(revision)
+
+
+def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: str, what: str) -> Path:
+    if is_offline(settings):
+        raise _not_cached(what)
+    from huggingface_hub import hf_hub_download
+
+    def fetch() -> Path:
+        return Path(
+            hf_hub_download(
+                repo,
+                path,
+                repo_type=kind,
+                revision=revision,
+                cache_dir=None if settings.cache_dir is None else Path(settings.cache_dir),
+                endpoint=settings.endpoint,
+                token=settings.token,
+                library_name="initzoo",
+            )
+        )
+
+    with hub_call(what):
+        try:
+            return fetch()
+        except OSError as error:
+            # The client raises a bare OSError when a body was too short, and tries no second time.
+            if type(error) is not OSError or error.filename is not None:
+                raise
+            return fetch()
+
+
+def _headers(settings: HubSettings) -> dict[str, str]:
+    from huggingface_hub.utils import build_hf_headers
+
+    headers: dict[str, str] = build_hf_headers(
+        token=settings.token, library_name="initzoo", library_version=_version()
+    )
+    return headers
+
+
+def _not_cached(what: str) -> HubUnavailable:
+    return HubUnavailable(
+        f"{what}: not in the cache, and the Hub may not be asked (HF_HUB_OFFLINE or local_files_only). "
+        "Pull it once while online; what is cached: initzoo zoos"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, without a full stop."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200].rstrip(". ")
+
+
+def _version() -> str:
+    """The version of initzoo that is installed, which the Hub is told."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("initzoo")
+    except PackageNotFoundError:
+        return "unknown"

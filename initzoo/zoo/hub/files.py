@@ -1,0 +1,286 @@
+"""The files of a zoo on the Hub, at one revision: from the cache, else fetched and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
+from initzoo.files.atomic import one_at_a_time
+from initzoo.files.digests import read_file
+from initzoo.zoo.folder import PlannedFile
+from initzoo.zoo.hub.addresses import HubSettings
+from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
+from initzoo.zoo.hub.client import MissingFile, check_digest, download, fetch_range, resolve_revision
+from initzoo.zoo.index import IndexRow
+from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest
+from initzoo.zoo.shards import read_range
+from initzoo.zoo.verify import VerifyReport, verify_zoo
+
+__all__ = ["HubFiles", "open_hub_zoo"]
+
+_ALWAYS_CHECKED_BYTES = 2**24
+_WHOLE_SHARD_SHARE = 0.5
+
+
+def open_hub_zoo(repo: str, revision: str | None, settings: HubSettings) -> HubFiles:
+    """Resolve the revision of a zoo's dataset repo, once.
+
+    Raises:
+        AccessDenied, HubUnavailable, UnknownZoo: there is no such repo or revision, or the Hub does not say.
+    """
+    return HubFiles(repo, resolve_revision(settings, "dataset", repo, revision), settings)
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """The files of a zoo on the Hub.
+
+    Args:
+        repo: dataset repo, `owner/name`.
+        revision: its revision, 40 hex digits.
+        settings: how the Hub is reached.
+    """
+
+    repo: str
+    revision: str
+    settings: HubSettings
+
+    @property
+    def name(self) -> str:
+        """`owner/name`."""
+        return self.repo
+
+    @property
+    def address(self) -> str:
+        """`owner/name@revision`."""
+        return f"{self.repo}@{self.revision}"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the zoo consists of.
+
+        Raises:
+            InvalidZoo: the repo is no zoo, or one of a newer format.
+        """
+        found: list[Manifest] = []
+
+        def check(path: Path) -> None:
+            found.append(Manifest.from_bytes(read_file(path, max_bytes=MAX_MANIFEST_BYTES)))
+
+        try:
+            download(
+                self.settings,
+                "dataset",
+                self.repo,
+                self.revision,
+                MANIFEST_FILE,
+                check=check,
+                checks_cached=True,
+            )
+        except MissingFile as error:
+            raise InvalidZoo(
+                f"'{self.repo}' at {self.revision[:7]} is no zoo: it has no {MANIFEST_FILE}. "
+                "Name another repo, or publish a zoo there: initzoo push FOLDER OWNER/NAME"
+            ) from error
+        return found[-1]
+
+    def index_path(self) -> Path:
+        """The index file, fetched if it is not in the cache.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
+        """
+        return self._dataset_file("index.parquet")
+
+    def base_folder(self) -> Path:
+        """The folder of the base, fetched if it is not in the cache.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
+        """
+        self._model_file(f"{self.manifest.base}/model.safetensors")
+        return self._model_file(f"{self.manifest.base}/config.json").parent
+
+    def has_generator(self) -> bool:
+        """Whether the zoo has a weight generator; nothing of it is fetched."""
+        return self.manifest.generator is not None
+
+    def generator_folder(self) -> Path:
+        """The folder of the weight generator, fetched if it is not in the cache.
+
+        Raises:
+            InvalidGenerator: the zoo has none.
+            ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
+        """
+        folder = self.manifest.generator
+        if folder is None:
+            raise InvalidGenerator(f"zoo '{self.repo}' has no weight generator. Name another zoo.")
+        for path in self.manifest.model_files:
+            if path.startswith(f"{folder}/"):
+                self._model_file(path)
+        return self._model_file(f"{folder}/config.json").parent
+
+    def payload(self, row: IndexRow) -> bytes:
+        """The bytes of a checkpoint: from a whole shard or alone from the cache, else fetched alone.
+
+        Raises:
+            ChecksumMismatch: they are not what the index promises, twice.
+            HubUnavailable, InvalidZoo: they cannot be had.
+        """
+        data = self._cached_payload(row)
+        if data is not None:
+            return data
+        path = payload_path(self.settings, self.repo, row.sha256)
+        found = ""
+        with one_at_a_time(lock_path(self.settings, self.repo, row.sha256)):
+            data = self._cached_payload(row)  # another process may have fetched it meanwhile
+            if data is not None:
+                return data
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write to the cache at {path.parent} ({error.strerror}). "
+                    "Name another with HF_HUB_CACHE"
+                ) from error
+            part = path.with_suffix(".part")
+            for _ in range(2):
+                fetch_range(
+                    self.settings,
+                    self.repo,
+                    self.revision,
+                    row.shard,
+                    start=row.byte_start,
+                    end=row.byte_end,
+                    part=part,
+                )
+                data = part.read_bytes()
+                found = hashlib.sha256(data).hexdigest()
+                if found == row.sha256:
+                    part.replace(path)
+                    return data
+                part.unlink()
+        raise ChecksumMismatch(
+            f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': expected sha256 "
+            f"{row.sha256}, found {found}, twice. Try again later, or tell who published it"
+        )
+
+    def payloads(self, rows: Iterable[IndexRow]) -> Iterator[bytes]:
+        """The bytes of several checkpoints, in the order of `rows`.
+
+        Of a shard of which most is wanted, the whole file is fetched, once.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: as for `payload`.
+        """
+        chosen = list(rows)
+        wanted: dict[str, int] = {}
+        for row in chosen:
+            wanted[row.shard] = wanted.get(row.shard, 0) + row.byte_end - row.byte_start
+        for row in chosen:
+            if wanted[row.shard] > _WHOLE_SHARD_SHARE * self._shard(row).n_bytes:
+                self._dataset_file(row.shard)
+            yield self.payload(row)
+
+    def verify(self) -> VerifyReport:
+        """Fetch what is not in the cache, and read and check every byte of the zoo.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: a file cannot be had.
+        """
+        checked = replace(self)
+        for path in checked.manifest.dataset_files:
+            checked._dataset_file(path, checks_cached=True)
+        for path in checked.manifest.model_files:
+            checked._model_file(path, checks_cached=True)
+        folder = checked.index_path().parent
+        generator = checked.generator_folder() if checked.has_generator() else None
+        return verify_zoo(folder, checked.base_folder(), self.address, generator)
+
+    def plan(self, row: IndexRow | None, *, with_base: bool) -> list[PlannedFile]:
+        """The files and byte ranges that pulling a checkpoint takes, or generating one without a row."""
+        manifest = self.manifest
+        files = [
+            ("dataset", self.repo, self.revision, "index.parquet", manifest.dataset_files["index.parquet"])
+        ]
+        folders = [manifest.base] if with_base else []
+        if row is None and manifest.generator is not None:
+            folders.append(manifest.generator)
+        files += [
+            ("model", manifest.model_repo, manifest.model_revision, path, file)
+            for path, file in manifest.model_files.items()
+            if path.startswith(tuple(f"{folder}/" for folder in folders))
+        ]
+        planned = []
+        for kind, repo, revision, path, file in files:
+            is_cached = cached_file(self.settings, kind, repo, revision, path) is not None
+            planned.append(PlannedFile(repo, path, file.n_bytes, is_cached))
+        if row is not None:
+            is_cached = self._cached_payload(row) is not None
+            planned.append(PlannedFile(self.repo, row.shard, row.byte_end - row.byte_start, is_cached))
+        return planned
+
+    def _cached_payload(self, row: IndexRow) -> bytes | None:
+        """The bytes if the cache has them, whole; damaged ones are removed."""
+        path = payload_path(self.settings, self.repo, row.sha256)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() == row.sha256:
+            return data
+        if data:
+            path.unlink(missing_ok=True)
+        shard = self._shard(row)
+        if not 0 <= row.byte_start < row.byte_end <= shard.n_bytes:
+            raise InvalidZoo(
+                f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': the index points "
+                f"to bytes {row.byte_start} to {row.byte_end} of {row.shard}, which has {shard.n_bytes}. "
+                "Tell who published it"
+            )
+        whole = cached_file(self.settings, "dataset", self.repo, self.revision, row.shard)
+        if whole is not None:
+            data = read_range(whole, row.byte_start, row.byte_end)
+            if hashlib.sha256(data).hexdigest() == row.sha256:
+                return data
+        return None
+
+    def _shard(self, row: IndexRow) -> FileDigest:
+        if row.shard not in self.manifest.dataset_files:
+            raise InvalidZoo(
+                f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': {MANIFEST_FILE} "
+                f"lists no file '{row.shard}'. Tell who published it"
+            )
+        return self.manifest.dataset_files[row.shard]
+
+    def _dataset_file(self, path: str, *, checks_cached: bool = False) -> Path:
+        want = self.manifest.dataset_files[path]
+        return self._file("dataset", self.repo, self.revision, path, want, checks_cached=checks_cached)
+
+    def _model_file(self, path: str, *, checks_cached: bool = False) -> Path:
+        manifest = self.manifest
+        want = manifest.model_files.get(path)
+        if want is None:
+            raise InvalidZoo(
+                f"zoo '{self.repo}' at {self.revision[:7]}: {MANIFEST_FILE} does not list '{path}'."
+            )
+        repo, revision = manifest.model_repo, manifest.model_revision
+        return self._file("model", repo, revision, path, want, checks_cached=checks_cached)
+
+    def _file(
+        self, kind: str, repo: str, revision: str, path: str, want: FileDigest, *, checks_cached: bool
+    ) -> Path:
+        what = f"zoo '{self.repo}' at {self.revision[:7]}, file '{path}'"
+        return download(
+            self.settings,
+            kind,
+            repo,
+            revision,
+            path,
+            check=partial(check_digest, want=want, what=what),
+            checks_cached=checks_cached or want.n_bytes <= _ALWAYS_CHECKED_BYTES,
+        )

@@ -1,0 +1,183 @@
+"""Publishing to a repo on the Hub: what is there, what would change, and one commit for all of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import HubUnavailable, PublishRefused
+from initzoo.zoo.hub.addresses import HubSettings
+from initzoo.zoo.hub.client import hub_call, make_api
+
+__all__ = ["RepoState", "Upload", "commit", "look_at_repo", "set_tag"]
+
+Content = Path | bytes
+"""A file to publish: where it is, or its bytes."""
+
+
+@dataclass(frozen=True)
+class RepoState:
+    """What a repo holds.
+
+    Args:
+        kind: `dataset` or `model`.
+        repo: `owner/name`.
+        head: revision of its main branch, 40 hex digits.
+        is_private: only its owners see it.
+        files: by path, SHA-256 of the file, or `git:` and the digest that git gives a small one.
+        tags: revisions by tag.
+    """
+
+    kind: str
+    repo: str
+    head: str
+    is_private: bool
+    files: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What differs between files here and a repo.
+
+    Args:
+        changed: files to upload, by path in the repo.
+        removed: paths to remove.
+        n_bytes: bytes of `changed`.
+        n_unchanged: files that the repo has already.
+    """
+
+    changed: Mapping[str, Content]
+    removed: Sequence[str]
+    n_bytes: int
+    n_unchanged: int
+
+    @classmethod
+    def between(cls, state: RepoState, files: Mapping[str, Content], owned: Sequence[str]) -> Upload:
+        """Compare files with a repo.
+
+        Args:
+            state: what the repo holds.
+            files: what it shall hold, by path.
+            owned: beginnings of the paths that may be removed when `files` does not have them.
+        """
+        changed = {path: content for path, content in files.items() if not _is_there(state, path, content)}
+        removed = [path for path in state.files if path.startswith(tuple(owned)) and path not in files]
+        n_bytes = sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in changed.values())
+        return cls(changed, removed, n_bytes, len(files) - len(changed))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the repo holds everything already, and nothing else."""
+        return not self.changed and not self.removed
+
+
+def look_at_repo(settings: HubSettings, kind: str, repo: str, *, private: bool) -> RepoState:
+    """Make a repo unless it is there, and say what it holds.
+
+    Raises:
+        PublishRefused: it shall be private and is public.
+        AccessDenied, HubUnavailable, UnknownZoo: it cannot be made or seen.
+    """
+    api = make_api(settings)
+    what = f"{kind} repo '{repo}'"
+    with hub_call(what):
+        # Only a new repo takes the wish: one that is there keeps what it is.
+        api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True)
+        info = api.repo_info(repo, repo_type=kind)
+        refs = api.list_repo_refs(repo, repo_type=kind)
+        found = list(api.list_repo_tree(repo, repo_type=kind, revision=info.sha, recursive=True))
+    if private and not info.private:
+        raise PublishRefused(
+            f"{what} is public already. Make it private in its settings first, or leave out --private"
+        )
+    files = {
+        entry.path: entry.lfs.sha256 if entry.lfs is not None else f"git:{entry.blob_id}"
+        for entry in found
+        if hasattr(entry, "blob_id")
+    }
+    tags = {ref.name: ref.target_commit for ref in refs.tags}
+    return RepoState(kind, repo, info.sha, bool(info.private), files, tags)
+
+
+def commit(settings: HubSettings, state: RepoState, upload: Upload, message: str) -> str:
+    """Upload what changed and make one commit of it; nothing of it shows before the commit is made.
+
+    Returns:
+        The new revision, 40 hex digits; the old one if nothing changed.
+
+    Raises:
+        PublishRefused: someone else has published since `state` was looked at.
+        AccessDenied, HubUnavailable: the Hub does not take it.
+    """
+    if upload.is_empty:
+        return state.head
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub.errors import HfHubHTTPError
+
+    operations: list[Any] = [CommitOperationDelete(path_in_repo=path) for path in upload.removed]
+    operations += [
+        CommitOperationAdd(
+            path_in_repo=path, path_or_fileobj=content if isinstance(content, bytes) else str(content)
+        )
+        for path, content in upload.changed.items()
+    ]
+    what = f"{state.kind} repo '{state.repo}'"
+    with hub_call(what):
+        try:
+            made = make_api(settings).create_commit(
+                state.repo,
+                operations,
+                commit_message=message,
+                repo_type=state.kind,
+                parent_commit=state.head,
+            )
+        except HfHubHTTPError as error:
+            if error.response.status_code in (409, 412):
+                raise PublishRefused(
+                    f"{what}: someone else published to it just now. Push again, on top of that"
+                ) from error
+            raise
+        except RuntimeError as error:  # so the client reports a file that did not get through
+            if error.__cause__ is None:
+                raise
+            reason = str(error.__cause__).strip().splitlines()[0][:200]
+            raise HubUnavailable(
+                f"{what}: an upload failed ({reason}). Push again: what arrived is not sent twice"
+            ) from error
+    revision: str = made.oid
+    return revision
+
+
+def set_tag(settings: HubSettings, state: RepoState, tag: str, revision: str) -> None:
+    """Name a revision; a tag that names it already is left alone.
+
+    Raises:
+        PublishRefused: the tag names another revision.
+        AccessDenied, HubUnavailable: the Hub does not take it.
+    """
+    if state.tags.get(tag, revision) != revision:
+        raise PublishRefused(
+            f"{state.kind} repo '{state.repo}': tag '{tag}' names revision {state.tags[tag][:7]}, and tags "
+            "do not move. Choose another tag"
+        )
+    if tag not in state.tags:
+        with hub_call(f"{state.kind} repo '{state.repo}', tag '{tag}'"):
+            make_api(settings).create_tag(state.repo, tag=tag, revision=revision, repo_type=state.kind)
+
+
+def _is_there(state: RepoState, path: str, content: Content) -> bool:
+    digest = state.files.get(path)
+    if digest is None:
+        return False
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    if digest.startswith("git:"):
+        # As git names a file's contents.
+        return (
+            digest
+            == "git:" + hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        )
+    return digest == hashlib.sha256(data).hexdigest()

@@ -1,0 +1,15 @@
+"""The index of a zoo: a parquet table with a row a checkpoint, in the order of concept ids."""
+
+from initzoo.zoo.index.checkpoints import Index
+from initzoo.zoo.index.files import write_index, write_index_tables, write_sorted_index
+from initzoo.zoo.index.rows import SCORES, IndexRow, Match
+
+__all__ = [
+    "SCORES",
+    "Index",
+    "IndexRow",
+    "Match",
+    "write_index",
+    "write_index_tables",
+    "write_sorted_index",
+]

@@ -1,0 +1,447 @@
+"""The index file: a parquet table in the order of concept ids, sealed, and read as far as it is needed.
+
+Its footer holds a digest of each row group and one of itself, and a seal covers the whole
+file. A small index is read whole and its seal checked; of a large one only the footer and
+the row groups that a question needs are read, each checked against its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from initzoo.errors import InvalidZoo
+from initzoo.files.atomic import new_file
+from initzoo.files.chunked import PieceFile
+from initzoo.files.digests import BLANK_SEAL, SEAL_MARK, DamagedFile, check_seal, read_file, reported_as
+from initzoo.zoo.index.rows import COLUMN_TYPES, SCORES, IndexRow, problem_of
+from initzoo.zoo.shards import CONCEPT_ID
+
+__all__ = [
+    "ADVICE",
+    "ROWS_A_GROUP",
+    "IndexTable",
+    "arrow_schema",
+    "values_of",
+    "write_index",
+    "write_index_tables",
+    "write_sorted_index",
+]
+
+ADVICE = "Get the zoo again, or check all of it: initzoo verify"
+ROWS_A_GROUP = 2048
+"""Few enough that one lookup decodes little, many enough that a million rows have a small footer."""
+
+_FORMAT_VERSION = "1"
+_VERSION_KEY = "initzoo_format_version"
+_GROUPS_KEY = "initzoo_row_groups"
+_FOOTER_MARK = b"initzoo-footer-sha256:"
+_N_DIGITS = 64
+_MAX_BYTES = 2**33
+_MAX_WHOLE_BYTES = 2**29
+_MAX_FOOTER_BYTES = 2**26
+_MAX_ROWS = 2**22
+_WHOLE_UP_TO = 2**22
+_MAX_KEPT_COLUMNS = 64
+_TAIL_BYTES = 8  # length of the footer, and the letters PAR1
+
+
+def write_index(path: str | os.PathLike[str], rows: Iterable[IndexRow], *, force: bool = False) -> None:
+    """Write an index, ordered by concept id; the same rows give the same bytes.
+
+    Args:
+        path: the parquet file; its folder must exist.
+        rows: one a checkpoint.
+        force: replace a file that is there already.
+
+    Raises:
+        ValueError: a row is not sound, or two rows have the same concept id.
+        OutputError: the file exists already or cannot be written.
+    """
+    write_sorted_index(path, sorted(rows, key=lambda row: row.concept_id), force=force)
+
+
+def write_sorted_index(
+    path: str | os.PathLike[str], rows: Iterable[IndexRow], *, force: bool = False
+) -> None:
+    """Write an index from rows that come in the order of their ids: of a million, few are held at a time.
+
+    Raises:
+        ValueError: a row is not sound, or does not come after the one before it.
+        OutputError: as for `write_index`.
+    """
+    write_index_tables(path, _row_tables(rows), force=force)
+
+
+def write_index_tables(path: str | os.PathLike[str], tables: Iterable[Any], *, force: bool) -> None:
+    """Write an index from arrow tables that each become a row group."""
+    import pyarrow.parquet as pq
+
+    notes = {_VERSION_KEY: _FORMAT_VERSION, "initzoo_seal": BLANK_SEAL}
+    notes |= {"initzoo_footer": _FOOTER_MARK.decode() + "0" * _N_DIGITS}
+    with new_file(Path(path), force=force) as file:
+        # A plain file object, so that arrow does not close it.
+        with pq.ParquetWriter(
+            file, arrow_schema(), compression="zstd", write_statistics=["concept_id"]
+        ) as writer:
+            n_groups = 0
+            for table in tables:
+                writer.write_table(table, row_group_size=max(len(table), 1))
+                n_groups += 1
+            writer.add_key_value_metadata(notes | {_GROUPS_KEY: "0" * (_N_DIGITS * n_groups)})
+        file.flush()
+        _fill_digests(file, n_groups)
+
+
+def arrow_schema() -> Any:
+    """The columns of an index, as arrow types."""
+    import pyarrow as pa
+
+    types = {"list<string>": pa.list_(pa.string()), "float": pa.float32()}
+    return pa.schema([(name, types.get(kind) or getattr(pa, kind)()) for name, kind in COLUMN_TYPES.items()])
+
+
+def _row_tables(rows: Iterable[IndexRow]) -> Iterator[Any]:
+    import pyarrow as pa
+
+    schema = arrow_schema()
+
+    def table(chosen: Sequence[IndexRow]) -> Any:
+        columns = list(zip(*map(astuple, chosen), strict=True)) or [()] * len(schema)
+        arrays = [pa.array(values, type=kind) for values, kind in zip(columns, schema.types, strict=True)]
+        return pa.table(arrays, schema=schema)
+
+    waiting: list[IndexRow] = []
+    before = ""
+    n_rows = 0
+    for row in rows:
+        if problem := problem_of(row):
+            raise ValueError(f"row of concept {row.concept_id[:80]!r}: {problem}")
+        if row.concept_id == before:
+            raise ValueError(f"two rows have the concept id {before!r}")
+        if row.concept_id < before:
+            raise ValueError(
+                f"row of concept '{row.concept_id}' comes after '{before}': they must be in order"
+            )
+        before = row.concept_id
+        waiting.append(row)
+        n_rows += 1
+        if len(waiting) == ROWS_A_GROUP:
+            yield table(waiting)
+            waiting = []
+    if waiting or not n_rows:
+        yield table(waiting)
+
+
+def _fill_digests(file: BinaryIO, n_groups: int) -> None:
+    """Put the digests of row groups, of the footer, and of the whole file in place of their zeros."""
+    import pyarrow.parquet as pq
+
+    file.seek(0)
+    metadata = pq.read_metadata(file)
+    file.seek(-_TAIL_BYTES, os.SEEK_END)
+    footer_start = file.tell() - int.from_bytes(file.read(4), "little")
+    bounds = _group_bounds(metadata, footer_start)
+    digits = "".join(_digest_of(file, bounds[i], bounds[i + 1]) for i in range(n_groups)).encode()
+    file.seek(footer_start)
+    footer = file.read()
+    if n_groups:
+        blank = b"0" * len(digits)
+        assert footer.count(_FOOTER_MARK) == footer.count(BLANK_SEAL.encode()) == 1
+        place = footer.index(blank, footer.index(_GROUPS_KEY.encode()))
+        footer = footer[:place] + digits + footer[place + len(digits) :]
+    own = hashlib.sha256(footer).hexdigest().encode()
+    place = footer.index(_FOOTER_MARK) + len(_FOOTER_MARK)
+    footer = footer[:place] + own + footer[place + _N_DIGITS :]
+    file.seek(footer_start)
+    file.write(footer)
+    file.flush()
+    whole = _digest_of(file, 0, footer_start + len(footer)).encode()
+    file.seek(footer_start + footer.index(SEAL_MARK) + len(SEAL_MARK))
+    file.write(whole)
+
+
+def _group_bounds(metadata: Any, footer_start: int) -> list[int]:
+    """Where row groups start, the first with the file itself, and where the last one ends.
+
+    Raises:
+        DamagedFile: they do not lie one after the other.
+    """
+    starts = []
+    for number in range(metadata.num_row_groups):
+        column = metadata.row_group(number).column(0)
+        first = column.dictionary_page_offset
+        starts.append(column.data_page_offset if first is None else min(first, column.data_page_offset))
+    bounds = [0, *starts[1:], footer_start]
+    if sorted(set(bounds)) != bounds:
+        raise DamagedFile("its row groups do not lie one after the other")
+    return bounds
+
+
+def _digest_of(file: BinaryIO, start: int, end: int) -> str:
+    digest = hashlib.sha256()
+    file.seek(start)
+    while start < end:
+        data = file.read(min(end - start, 2**20))
+        if not data:
+            raise DamagedFile(f"ends at byte {start}, expected {end}")
+        digest.update(data)
+        start += len(data)
+    return digest.hexdigest()
+
+
+class IndexTable:
+    """The columns of an index file, by row group. Make one with `IndexTable.open`.
+
+    Args:
+        path: the file.
+        parquet: an open `pyarrow.parquet.ParquetFile` of checked bytes.
+        digest: hex digest that stands for all of the file.
+    """
+
+    def __init__(self, path: Path, parquet: Any, digest: str) -> None:
+        self.path = path
+        self.digest = digest
+        self.n_groups: int = parquet.metadata.num_row_groups
+        self.n_rows: int = parquet.metadata.num_rows
+        self._parquet = parquet
+        self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
+        self._groups_with_checked_ids: set[int] = set()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, whole_up_to: int = _WHOLE_UP_TO) -> IndexTable:
+        """Open a file: read it whole and check its seal, or its footer alone if it is large.
+
+        Args:
+            path: the index file.
+            whole_up_to: bytes that a file may have to be read whole.
+
+        Raises:
+            DamagedFile: it cannot be read, is damaged, lacks a column or is of another format version.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        footer, size = _read_footer(Path(path))
+        try:
+            if size > whole_up_to and _FOOTER_MARK in footer:
+                checked = _Checked(Path(path), footer, size)
+                parquet = pq.ParquetFile(pa.PythonFile(checked, mode="r"), metadata=checked.metadata)
+                digest = hashlib.sha256(footer).hexdigest()
+            else:
+                data = read_file(path, max_bytes=_MAX_WHOLE_BYTES)
+                check_seal(data)
+                parquet = pq.ParquetFile(pa.BufferReader(data))
+                digest = hashlib.sha256(data).hexdigest()
+            version = (parquet.metadata.metadata or {}).get(_VERSION_KEY.encode())
+            found = {field.name: str(field.type) for field in parquet.schema_arrow}
+        except DamagedFile:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DamagedFile("is no parquet table") from error
+        _check_table(version, found, parquet.metadata.num_rows)
+        return cls(Path(path), parquet, digest)
+
+    def n_rows_of(self, group: int) -> int:
+        """Number of rows in a row group."""
+        n_rows: int = self._parquet.metadata.row_group(group).num_rows
+        return n_rows
+
+    def column(self, group: int, name: str) -> Any:
+        """A column of a row group as an arrow array.
+
+        Raises:
+            InvalidZoo: the row group is damaged, or a value is missing.
+        """
+        if (group, name) in self._kept:
+            self._kept.move_to_end((group, name))
+            return self._kept[group, name]
+        with reported_as(InvalidZoo, f"index '{self.path}', column '{name}'", ADVICE):
+            array = self._decode(group, name)
+        self._kept[group, name] = array
+        while len(self._kept) > _MAX_KEPT_COLUMNS:
+            self._kept.popitem(last=False)
+        return array
+
+    def ids(self, group: int) -> Any:
+        """The concept ids of a row group as an arrow array, checked: sound ones, in order, each once.
+
+        Raises:
+            InvalidZoo: they are not, or the row group is damaged.
+        """
+        array = self.column(group, "concept_id")
+        if group not in self._groups_with_checked_ids:
+            with reported_as(InvalidZoo, f"index '{self.path}'", ADVICE):
+                _check_ids(array.to_pylist())
+            self._groups_with_checked_ids.add(group)
+        return array
+
+    def id_ranges(self) -> list[tuple[str, str]] | None:
+        """The first and last concept id of each row group, or None if the file does not say."""
+        ranges = []
+        for number in range(self.n_groups):
+            column = self._parquet.metadata.row_group(number).column(0)
+            statistics = column.statistics if column.path_in_schema == "concept_id" else None
+            if statistics is None or not statistics.has_min_max:
+                return None
+            ranges.append((statistics.min, statistics.max))
+        return ranges
+
+    def _decode(self, group: int, name: str) -> Any:
+        import pyarrow as pa
+
+        try:
+            chunks = self._parquet.read_row_group(group, columns=[name], use_threads=False).column(name)
+            array = chunks.combine_chunks()
+            array = array.chunk(0) if isinstance(array, pa.ChunkedArray) and array.num_chunks else array
+            array.validate(full=True)
+        except DamagedFile:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DamagedFile("cannot be decoded") from error
+        n_rows = self.n_rows_of(group)
+        if len(array) != n_rows:
+            raise DamagedFile(f"has {len(array)} values for {n_rows} rows")
+        if name not in SCORES and array.null_count:
+            raise DamagedFile("has a row without a value")
+        if COLUMN_TYPES[name] == "list<string>" and values_of(array).null_count:
+            raise DamagedFile("has an empty prompt")
+        return array
+
+
+def values_of(array: Any) -> Any:
+    """The values of an arrow list array without nulls, list after list.
+
+    `flatten` would do, but it loads all of arrow's functions: a tenth of a second at the first pull.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> values_of(pa.array([["a"], [], ["b", "c"]])[1:]).to_pylist()
+        ['b', 'c']
+    """
+    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+    return array.values.slice(first, last - first)
+
+
+def _check_ids(ids: list[str]) -> None:
+    for name in ids:
+        if not CONCEPT_ID.fullmatch(name):
+            raise DamagedFile(f"names {name[:80]!r}, which is no concept id")
+    if len(set(ids)) < len(ids):
+        repeated = next(name for name in ids if ids.count(name) > 1)
+        raise DamagedFile(f"has two rows for concept '{repeated}'")
+    if any(first > second for first, second in pairwise(ids)):
+        raise DamagedFile("does not have its rows in the order of concept ids")
+
+
+class _Checked(io.RawIOBase):
+    """A large index file as arrow reads it: the footer from memory, the rest piece by piece."""
+
+    def __init__(self, path: Path, footer: bytes, size: int) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        check_footer(footer)
+        self._footer, self._size, self._place = footer, size, 0
+        # To arrow a footer is a file without row groups.
+        self.metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
+        digits = (self.metadata.metadata or {}).get(_GROUPS_KEY.encode(), b"").decode("ascii", "replace")
+        bounds = _group_bounds(self.metadata, size - len(footer))
+        if len(digits) != _N_DIGITS * (len(bounds) - 1) or not re.fullmatch(r"[0-9a-f]*", digits):
+            raise DamagedFile("has no digest for each of its row groups")
+        starts = range(0, len(digits), _N_DIGITS)
+        self._pieces = PieceFile(path, bounds, [bytes.fromhex(digits[i : i + _N_DIGITS]) for i in starts])
+
+    def read(self, size: int = -1) -> bytes:
+        """Read checked bytes from the current place on."""
+        start = self._place
+        end = self._size if size < 0 else min(start + size, self._size)
+        self._place = max(end, start)
+        first = self._size - len(self._footer)
+        part = b"" if end <= first else self._footer[max(start - first, 0) : end - first]
+        if start >= min(end, first):
+            return part
+        return self._pieces.read(start, min(end, first)) + part
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place."""
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """The current place."""
+        return self._place
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+
+def _read_footer(path: Path) -> tuple[bytes, int]:
+    """The footer of a parquet file with its length and the last four letters, and the file's size."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                raise DamagedFile(f"is larger than the {_MAX_BYTES} bytes that such a file may have")
+            file.seek(max(size - _TAIL_BYTES, 0))
+            tail = file.read(_TAIL_BYTES)
+            length = int.from_bytes(tail[:4], "little") + _TAIL_BYTES
+            if not tail.endswith(b"PAR1") or length > min(size, _MAX_FOOTER_BYTES):
+                return b"", size
+            file.seek(size - length)
+            return file.read(length), size
+    except (OSError, ValueError) as error:
+        if isinstance(error, DamagedFile):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DamagedFile(f"cannot be read ({reason})") from error
+
+
+def check_footer(footer: bytes) -> None:
+    """Check a footer against the digest that it holds.
+
+    Raises:
+        DamagedFile: it holds no digest or seal, or has changed.
+    """
+    found = b""
+    blank = footer
+    for mark in (_FOOTER_MARK, SEAL_MARK):
+        place = footer.find(mark) + len(mark)
+        if footer.count(mark) != 1 or len(footer) < place + _N_DIGITS:
+            raise DamagedFile("has no seal of initzoo: it is cut off, or something else made it")
+        found = found or footer[place : place + _N_DIGITS]
+        blank = blank[:place] + b"0" * _N_DIGITS + blank[place + _N_DIGITS :]
+    if hashlib.sha256(blank).hexdigest().encode() != found:
+        raise DamagedFile("its footer does not match the digest in it")
+
+
+def _check_table(version: bytes | None, found: dict[str, str], n_rows: int) -> None:
+    """Raise DamagedFile unless this is a table that `write_index` could have written."""
+    expected = _FORMAT_VERSION
+    if version is None:
+        raise DamagedFile(f"has no format version, expected {expected!r}: it is no index of a zoo")
+    if version != expected.encode():
+        raise DamagedFile(
+            f"has format version {version[:20].decode(errors='replace')!r}, this initzoo reads {expected!r}; "
+            "upgrade: pip install -U initzoo"
+        )
+    for name, kind in COLUMN_TYPES.items():
+        if name not in found:
+            raise DamagedFile(f"lacks the column '{name}'")
+        if re.sub(r"<\w+: ", "<", found[name]) != kind:
+            raise DamagedFile(f"column '{name}': expected {kind}, found {found[name]}")
+    if n_rows > _MAX_ROWS:
+        raise DamagedFile(f"has {n_rows} rows, at most {_MAX_ROWS} are read")

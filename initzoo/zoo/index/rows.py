@@ -1,0 +1,143 @@
+"""What the index says of a checkpoint, and what makes it believable."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+
+from initzoo.checkpoints.init import SCORES
+from initzoo.pairs.concepts import SPLITS
+from initzoo.zoo.shards import CONCEPT_ID
+
+__all__ = ["COLUMN_TYPES", "MAX_WORDING", "SCORES", "IndexRow", "Match", "problem_of"]
+
+MAX_WORDING = 1000
+"""Letters that a wording may have."""
+_MAX_WORDINGS = 1000
+_MAX_TEXT = 100_000
+_SHARD_PATH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}/){0,8}[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LAYOUT_ID = re.compile(r"[0-9a-f]{16}")
+_ITEM_BYTES = {"F16": 2}
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """What the index says of one checkpoint.
+
+    Args:
+        concept_id: small letters, digits and hyphens; names the checkpoint.
+        prompts: wordings that training saw; the first is the concept's plain name.
+        test_prompts: wordings that training never saw.
+        family: e.g. `colour` or `restoration`.
+        split: `train`, `heldout-composed` or `heldout-new`.
+        novelty: for `heldout-new`, what is new: words, strength, colour or operator.
+        teacher: the teacher's steps as JSON.
+        recipe: name of the recipe.
+        layout_id: id of the layout.
+        base_sha256: digest of the base's weights.
+        shard: path of the shard from the dataset's folder, with `/`.
+        byte_start: first byte of the blocks in the shard file.
+        byte_end: the byte after their last one.
+        sha256: digest of these bytes.
+        n_blocks: number of blocks.
+        block_size: values in a block.
+        dtype: always `F16`.
+        psnr: mean PSNR of the checkpoint on scoring photos, dB.
+        ssim: mean SSIM of the same.
+        psnr_untouched: the same for the photo as it is.
+        ssim_untouched: the same for the photo as it is.
+        psnr_mean: the same for the mean adapter of the zoo.
+        ssim_mean: the same for the mean adapter of the zoo.
+        licence: licence of the weights.
+        source: where they come from.
+    """
+
+    concept_id: str
+    prompts: tuple[str, ...]
+    test_prompts: tuple[str, ...]
+    family: str
+    split: str
+    novelty: str
+    teacher: str
+    recipe: str
+    layout_id: str
+    base_sha256: str
+    shard: str
+    byte_start: int
+    byte_end: int
+    sha256: str
+    n_blocks: int
+    block_size: int
+    dtype: str
+    psnr: float | None
+    ssim: float | None
+    psnr_untouched: float | None
+    ssim_untouched: float | None
+    psnr_mean: float | None
+    ssim_mean: float | None
+    licence: str
+    source: str
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """The scores by name; None where there is none."""
+        return {name: getattr(self, name) for name in SCORES}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A concept near to some words: its nearest prompt, and how near, from 0 to 1."""
+
+    concept_id: str
+    prompt: str
+    similarity: float
+
+
+COLUMN_TYPES = {
+    **{field.name: "string" for field in fields(IndexRow)},
+    **dict.fromkeys(("prompts", "test_prompts"), "list<string>"),
+    **dict.fromkeys(("byte_start", "byte_end"), "int64"),
+    **dict.fromkeys(("n_blocks", "block_size"), "int32"),
+    **dict.fromkeys(SCORES, "float"),
+}
+
+
+def problem_of(row: IndexRow) -> str | None:
+    """What is wrong with the values of a row, or None.
+
+    Example:
+        >>> problem_of(row)  # doctest: +SKIP
+        "split has the value 'tests', which no zoo has"
+    """
+    checks = {
+        "concept_id": CONCEPT_ID.fullmatch(row.concept_id),
+        "prompts": row.prompts and all(prompt.strip() for prompt in row.prompts),
+        "split": row.split in SPLITS,
+        "layout_id": _LAYOUT_ID.fullmatch(row.layout_id),
+        "base_sha256": _DIGEST.fullmatch(row.base_sha256),
+        "shard": _SHARD_PATH.fullmatch(row.shard) and row.shard.endswith(".safetensors"),
+        "sha256": _DIGEST.fullmatch(row.sha256),
+        "dtype": row.dtype in _ITEM_BYTES,
+        "n_blocks": row.n_blocks > 0,
+        "block_size": row.block_size > 0,
+    }
+    for name, is_sound in checks.items():
+        if not is_sound:
+            return f"{name} has the value {str(getattr(row, name))[:80]!r}, which no zoo has"
+    wordings = (*row.prompts, *row.test_prompts)
+    if (longest := max(map(len, wordings))) > MAX_WORDING:
+        return f"a wording has {longest} letters, at most {MAX_WORDING} are read"
+    if len(wordings) > _MAX_WORDINGS:
+        return f"there are {len(wordings)} wordings, at most {_MAX_WORDINGS} are read"
+    for name in ("family", "novelty", "teacher", "recipe", "licence", "source"):
+        if len(getattr(row, name)) > _MAX_TEXT:
+            return f"{name} has {len(getattr(row, name))} letters, at most {_MAX_TEXT} are read"
+    expected = row.n_blocks * row.block_size * _ITEM_BYTES[row.dtype]
+    if row.byte_start < 0 or row.byte_end - row.byte_start != expected:
+        return f"bytes {row.byte_start} to {row.byte_end} do not hold {expected} bytes of blocks"
+    for name, score in row.scores.items():
+        if score is not None and not math.isfinite(score):
+            return f"{name} is {score}"
+    return None

@@ -1,0 +1,203 @@
+"""Publishing a zoo on the Hub: a dataset repo and a model repo, each changed by one commit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from initzoo.errors import PublishRefused
+from initzoo.zoo.cards import dataset_card, model_card
+from initzoo.zoo.hub import HubSettings, Upload, commit, look_at_repo, set_tag
+from initzoo.zoo.hub.addresses import is_hub_address
+from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest, Manifest
+from initzoo.zoo.zoo import Zoo
+
+__all__ = ["PushReport", "push_zoo"]
+
+_DATASET_OWNED = ("blocks/", "index.parquet", "harvest.json")
+_MODEL_EXTRAS = ("evaluation.json", "bench.json")
+_MODEL_OWNED = ("base/", "weight_generator/", *_MODEL_EXTRAS)
+_CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class PushReport:
+    """What was published.
+
+    Args:
+        repo: `owner/name`, of the dataset and of the model.
+        revision: of the dataset repo, 40 hex digits; the zoo's.
+        model_revision: of the model repo.
+        tag: name of the revision, or None.
+        n_uploaded: files that were uploaded.
+        n_bytes: their bytes.
+        n_unchanged: files that were there already.
+        n_removed: files that the zoo no longer has.
+    """
+
+    repo: str
+    revision: str
+    model_revision: str
+    tag: str | None
+    n_uploaded: int
+    n_bytes: int
+    n_unchanged: int
+    n_removed: int
+
+
+def push_zoo(
+    folder: str | os.PathLike[str],
+    repo: str,
+    *,
+    private: bool = False,
+    tag: str | None = None,
+    message: str | None = None,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> PushReport:
+    """Publish a zoo from a folder.
+
+    First the model repo is changed, by one commit, then the dataset repo, by another that names
+    the model's revision. A reader sees the old zoo until the last commit is made; whatever
+    stops the work, doing it again completes it. Only files that differ are uploaded.
+
+    Args:
+        folder: the zoo's folder.
+        repo: `owner/name` on the Hub; both repos are made if they are missing.
+        private: make new repos private.
+        tag: name to give the new revision, e.g. `v1`; tags do not move.
+        message: of the commits.
+        token: access token with the right to write; else HF_TOKEN, or the one of `hf auth login`.
+        endpoint: address of the Hub; else HF_ENDPOINT.
+
+    Raises:
+        UnknownZoo: the folder holds no zoo, or the repo cannot have such a name.
+        PublishRefused: the zoo is damaged, a row has no licence or source, the tag names something
+            else, a repo that shall be private is public, or someone else published meanwhile.
+        AccessDenied: the token may not write to the repos.
+        HubUnavailable: the Hub does not answer.
+
+    Example:
+        >>> push_zoo("my-zoo", "me/my-zoo", tag="v1").revision  # doctest: +SKIP
+        '0c5a1b...'
+    """
+    if not is_hub_address(repo) or "@" in repo:
+        raise PublishRefused(f"{repo[:200]!r} is no name of a repo. Name it as owner/name")
+    zoo = Zoo.from_pretrained(folder)
+    _check_fit(zoo)
+    settings = HubSettings(token=token, endpoint=endpoint)
+    model_files = _model_files(zoo, repo)
+    dataset_files = _dataset_files(zoo, repo)
+    model = look_at_repo(settings, "model", repo, private=private)
+    dataset = look_at_repo(settings, "dataset", repo, private=private)
+    model_upload = Upload.between(model, model_files, _MODEL_OWNED)
+    text = message or f"Publish zoo {zoo.name} with initzoo"
+
+    def dataset_upload(model_revision: str) -> Upload:
+        manifest = _manifest(zoo, repo, model_revision, dataset_files, model_files)
+        return Upload.between(dataset, dataset_files | {MANIFEST_FILE: manifest.to_bytes()}, _DATASET_OWNED)
+
+    if tag is not None:
+        # A tag that cannot be given is said before anything is uploaded.
+        is_same = model_upload.is_empty and dataset_upload(model.head).is_empty
+        for state in (model, dataset):
+            if tag in state.tags and not (is_same and state.tags[tag] == state.head):
+                raise PublishRefused(
+                    f"{state.kind} repo '{repo}': tag '{tag}' names revision {state.tags[tag][:7]}, and tags "
+                    "do not move. Choose another tag"
+                )
+    model_revision = commit(settings, model, model_upload, text)
+    upload = dataset_upload(model_revision)
+    revision = commit(settings, dataset, upload, text)
+    if tag is not None:
+        set_tag(settings, model, tag, model_revision)
+        set_tag(settings, dataset, tag, revision)
+    return PushReport(
+        repo=repo,
+        revision=revision,
+        model_revision=model_revision,
+        tag=tag,
+        n_uploaded=len(model_upload.changed) + len(upload.changed),
+        n_bytes=model_upload.n_bytes + upload.n_bytes,
+        n_unchanged=model_upload.n_unchanged + upload.n_unchanged,
+        n_removed=len(model_upload.removed) + len(upload.removed),
+    )
+
+
+def _check_fit(zoo: Zoo) -> None:
+    """Raise unless every byte is right, and every row says under which licence and from where it comes."""
+    report = zoo.verify()
+    if report.problems:
+        more = f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""
+        raise PublishRefused(
+            f"zoo '{zoo.folder}' is damaged: {report.problems[0]}{more} See all: initzoo verify {zoo.folder}"
+        )
+    if not zoo.config.licence.strip():
+        raise PublishRefused(f"zoo '{zoo.folder}': its base has no licence. Give it one, and write it again")
+    n_rows = 0
+    for row in zoo.index.each_row():
+        n_rows += 1
+        for name in ("licence", "source"):
+            if not getattr(row, name).strip():
+                raise PublishRefused(
+                    f"zoo '{zoo.folder}', concept '{row.concept_id}': it has no {name}. Give its concept "
+                    "one in the concepts file, and harvest again"
+                )
+    if not n_rows:
+        raise PublishRefused(f"zoo '{zoo.folder}' has no checkpoints, so there is nothing to publish")
+
+
+def _dataset_files(zoo: Zoo, repo: str) -> dict[str, Path | bytes]:
+    folder = zoo.folder / "dataset"
+    shards = sorted({row.shard for row in zoo.index.each_row()})
+    files: dict[str, Path | bytes] = {path: folder / path for path in ("index.parquet", *shards)}
+    if (folder / "harvest.json").is_file():
+        files["harvest.json"] = folder / "harvest.json"
+    return files | {_CARD: dataset_card(zoo, repo=repo).encode()}
+
+
+def _model_files(zoo: Zoo, repo: str) -> dict[str, Path | bytes]:
+    model = zoo.folder / "model"
+    base = zoo.files.base_folder()
+    paths = [base / "config.json", base / "model.safetensors"]
+    if zoo.has_generator:
+        generator = zoo.generator_folder
+        paths += sorted(
+            path for path in generator.rglob("*") if path.is_file() and not path.name.startswith(".")
+        )
+    paths += [model / name for name in _MODEL_EXTRAS if (model / name).is_file()]
+    files: dict[str, Path | bytes] = {path.relative_to(model).as_posix(): path for path in paths}
+    return files | {_CARD: model_card(zoo, repo=repo).encode()}
+
+
+def _manifest(
+    zoo: Zoo,
+    repo: str,
+    model_revision: str,
+    dataset_files: Mapping[str, Path | bytes],
+    model_files: Mapping[str, Path | bytes],
+) -> Manifest:
+    model = zoo.folder / "model"
+    generator = zoo.generator_folder.relative_to(model).as_posix() if zoo.has_generator else None
+    return Manifest(
+        model_repo=repo,
+        model_revision=model_revision,
+        base=zoo.files.base_folder().relative_to(model).as_posix(),
+        generator=generator,
+        dataset_files=_digests(dataset_files),
+        model_files=_digests(model_files),
+    )
+
+
+def _digests(files: Mapping[str, Path | bytes]) -> dict[str, FileDigest]:
+    """Size and digest of what readers fetch; cards may be edited on the Hub."""
+    digests = {}
+    for path, content in files.items():
+        if isinstance(content, Path):
+            with content.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path] = FileDigest(content.stat().st_size, sha256)
+    return digests

@@ -1,0 +1,236 @@
+"""Shards: safetensors files that hold the float16 weight blocks of many checkpoints.
+
+A shard has one tensor a checkpoint, named by its concept id, of shape
+`(n_blocks, block_size)`. Its header says which recipe and layout the blocks belong to.
+The bytes of one checkpoint lie together, so a byte range is enough to read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from initzoo.checkpoints.blocks import check_blocks
+from initzoo.checkpoints.recipe import Layout
+from initzoo.errors import InvalidInit, InvalidZoo, LayoutMismatch
+from initzoo.files.atomic import write_bytes
+from initzoo.files.digests import DamagedFile, check_seal, read_file, reported_as
+from initzoo.files.tensors import encode_tensors, read_header
+
+__all__ = [
+    "CONCEPT_ID",
+    "MAX_CHECKPOINTS",
+    "Payload",
+    "ShardHeader",
+    "decode_blocks",
+    "read_range",
+    "read_shard",
+    "read_shard_header",
+    "write_shard",
+]
+
+CONCEPT_ID = re.compile(r"[a-z0-9]{1,64}(-{1,2}[a-z0-9]{1,64}){0,32}")
+MAX_CHECKPOINTS = 4096
+MAX_SHARD_BYTES = 2**31
+_MAX_CHECKPOINT_BYTES = 2**28
+_FORMAT_VERSION = "1"
+_ADVICE = "Get the zoo again, or check all of it: initzoo verify"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Where a checkpoint's blocks lie in their shard, in bytes, and their digest."""
+
+    start: int
+    end: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What a shard says of itself; `ranges` gives (start, end) in bytes of each concept id."""
+
+    recipe: str
+    layout_id: str
+    n_blocks: int
+    block_size: int
+    ranges: dict[str, tuple[int, int]]
+
+
+def write_shard(
+    path: str | os.PathLike[str],
+    blocks_by_id: Mapping[str, np.ndarray],
+    layout: Layout,
+    recipe_name: str,
+    *,
+    force: bool = False,
+) -> dict[str, Payload]:
+    """Write checkpoints' blocks as float16; the same blocks give the same bytes.
+
+    Args:
+        path: the file; its folder must exist.
+        blocks_by_id: concept id -> blocks, shape `(n_blocks, block_size)`; at most 4,096.
+        layout: the layout that the blocks were cut by.
+        recipe_name: the recipe that they were trained with.
+        force: replace a file that is there already.
+
+    Returns:
+        For each concept id, what the index says of its blocks.
+
+    Raises:
+        LayoutMismatch: blocks of another shape, or values where the layout has none.
+        InvalidInit: a value is NaN, infinite or too large for float16.
+        OutputError: the file exists already or cannot be written.
+        ValueError: no checkpoints, too many, or a concept id that is not a plain one.
+    """
+    if not 1 <= len(blocks_by_id) <= MAX_CHECKPOINTS:
+        raise ValueError(f"a shard holds 1 to {MAX_CHECKPOINTS} checkpoints, found {len(blocks_by_id)}")
+    tensors = {}
+    for concept_id, blocks in blocks_by_id.items():
+        if not CONCEPT_ID.fullmatch(concept_id):
+            raise ValueError(f"a concept id has small letters, digits and hyphens, found {concept_id[:80]!r}")
+        tensors[concept_id] = _to_float16(blocks, layout, concept_id)
+    metadata = {"format_version": _FORMAT_VERSION, "kind": "shard"}
+    metadata |= {"layout_id": layout.id, "recipe": recipe_name}
+    data = encode_tensors(tensors, metadata)
+    write_bytes(Path(path), data, force=force)
+    payloads = {}
+    position = len(data) - sum(array.nbytes for array in tensors.values())
+    for concept_id in sorted(tensors):
+        payload = tensors[concept_id].tobytes()
+        digest = hashlib.sha256(payload).hexdigest()
+        payloads[concept_id] = Payload(position, position + len(payload), digest)
+        position += len(payload)
+    return payloads
+
+
+def read_shard_header(path: str | os.PathLike[str]) -> ShardHeader:
+    """Read what a shard holds, and no block.
+
+    Raises:
+        InvalidZoo: the file cannot be read, is no shard or has a damaged header.
+    """
+    with reported_as(InvalidZoo, f"shard '{path}'", _ADVICE):
+        header = read_header(path)
+        metadata = header.metadata
+        if metadata.get("kind") != "shard":
+            raise DamagedFile("is no shard: its header does not say kind 'shard'")
+        if metadata.get("format_version") != _FORMAT_VERSION:
+            version = metadata.get("format_version", "")[:20]
+            raise DamagedFile(
+                f"has format version {version!r}, this initzoo reads {_FORMAT_VERSION!r}; "
+                "upgrade: pip install -U initzoo"
+            )
+        shapes = {tensor.shape for tensor in header.tensors.values()}
+        dtypes = {tensor.dtype for tensor in header.tensors.values()}
+        bad_names = [name for name in header.tensors if not CONCEPT_ID.fullmatch(name)]
+        if bad_names:
+            raise DamagedFile(f"holds {bad_names[0]!r}, which is no concept id")
+        if len(shapes) != 1 or len(shape := shapes.pop()) != 2 or dtypes != {"F16"}:
+            raise DamagedFile("expected F16 tensors of one shape (n_blocks, block_size), found others")
+    return ShardHeader(
+        recipe=metadata.get("recipe", ""),
+        layout_id=metadata.get("layout_id", ""),
+        n_blocks=shape[0],
+        block_size=shape[1],
+        ranges={name: (tensor.start, tensor.end) for name, tensor in header.tensors.items()},
+    )
+
+
+def read_shard(path: str | os.PathLike[str], layout: Layout) -> dict[str, np.ndarray]:
+    """Read all checkpoints of a shard: concept id -> blocks, float32.
+
+    Raises:
+        InvalidZoo: the file cannot be read, is no shard, or is damaged anywhere.
+        LayoutMismatch: its blocks were cut by another layout.
+    """
+    header = read_shard_header(path)
+    if header.layout_id != layout.id:
+        raise LayoutMismatch(
+            f"shard '{path}': expected layout {layout.id}, found {header.layout_id}. "
+            f"It was made with recipe '{header.recipe}'; load it with that recipe."
+        )
+    with reported_as(InvalidZoo, f"shard '{path}'", _ADVICE):
+        data = read_file(path, max_bytes=MAX_SHARD_BYTES)
+        check_seal(data)
+    return {
+        concept_id: decode_blocks(data[start:end], layout, concept_id)
+        for concept_id, (start, end) in header.ranges.items()
+    }
+
+
+def read_range(path: str | os.PathLike[str], start: int, end: int) -> bytes:
+    """Read the bytes from `start` up to `end` of a file, and no others.
+
+    Raises:
+        InvalidZoo: the file cannot be read, or the range does not lie inside of it.
+    """
+    with reported_as(InvalidZoo, f"shard '{path}'", _ADVICE):
+        if not 0 <= start < end or end - start > _MAX_CHECKPOINT_BYTES:
+            raise DamagedFile(f"bytes {start} to {end} are no range of a checkpoint")
+        try:
+            with Path(path).open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if end > size:
+                    raise DamagedFile(f"bytes {start} to {end} go past its end at {size}: it is cut off")
+                file.seek(start)
+                data = file.read(end - start)
+        except OSError as error:
+            raise DamagedFile(f"cannot be read ({error.strerror or error})") from error
+        if len(data) != end - start:
+            raise DamagedFile(f"gave {len(data)} of the {end - start} bytes from {start} on")
+    return data
+
+
+def decode_blocks(data: bytes, layout: Layout, concept_id: str) -> np.ndarray:
+    """Blocks from the float16 bytes of one checkpoint.
+
+    Returns:
+        Blocks, float32, shape `(n_blocks, block_size)`, all finite, padding zero.
+
+    Raises:
+        LayoutMismatch: another number of values, or values where the layout has none.
+        InvalidInit: a value is NaN or infinite.
+
+    Example:
+        >>> layout = Layout(tensors=(("head.bias", (3,)),), block_size=4)
+        >>> decode_blocks(np.array([1, 2, 3, 0], dtype="<f2").tobytes(), layout, "warm")
+        array([[1., 2., 3., 0.]], dtype=float32)
+    """
+    expected = 2 * layout.n_blocks * layout.block_size
+    if len(data) != expected:
+        raise LayoutMismatch(
+            f"concept '{concept_id}': expected {layout.n_blocks} blocks of {layout.block_size} values "
+            f"({expected} bytes), found {len(data)} bytes. Load it with the recipe it was made with."
+        )
+    blocks = np.frombuffer(data, dtype="<f2").astype(np.float32)
+    blocks = blocks.reshape(layout.n_blocks, layout.block_size)
+    _check(blocks, layout, concept_id)
+    return blocks
+
+
+def _to_float16(blocks: np.ndarray, layout: Layout, concept_id: str) -> np.ndarray:
+    _check(blocks, layout, concept_id)
+    with np.errstate(over="ignore"):
+        halves = blocks.astype("<f2")
+    too_large = np.isinf(halves)
+    if too_large.any():
+        first = int(np.argmax(too_large.any(axis=1)))
+        raise InvalidInit(
+            f"concept '{concept_id}', block {first}: {np.abs(blocks[first]).max():g} does not fit float16 "
+            "(largest is 65504). Fit it again with a lower learning rate."
+        )
+    return halves
+
+
+def _check(blocks: np.ndarray, layout: Layout, concept_id: str) -> None:
+    try:
+        check_blocks(blocks, layout)
+    except (LayoutMismatch, InvalidInit) as error:
+        raise type(error)(f"concept '{concept_id}', {error}") from error

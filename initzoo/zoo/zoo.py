@@ -1,0 +1,510 @@
+"""A zoo: trained checkpoints, found by words and pulled as inits, and new inits made from words."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from initzoo.checkpoints.base import Base, BaseConfig, read_base, read_base_config
+from initzoo.checkpoints.blocks import join_blocks
+from initzoo.checkpoints.init import Generation, Init, InitMetadata, check_draw, merge_adapter, name_words
+from initzoo.checkpoints.recipe import Layout, Recipe
+from initzoo.errors import InvalidGenerator, InvalidWords, InvalidZoo, UnknownConcept, UnknownZoo
+from initzoo.files.digests import is_file
+from initzoo.pairs.concepts import alphabets_of, catalog_folder
+from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
+from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
+from initzoo.zoo.index import SCORES, Index, IndexRow
+from initzoo.zoo.shards import decode_blocks
+from initzoo.zoo.verify import VerifyReport, check_row
+
+if TYPE_CHECKING:
+    from initzoo.generator.baselines import TaughtAdapters
+    from initzoo.generator.calibration import Calibration, Expectation
+    from initzoo.generator.files import GeneratorFiles
+    from initzoo.generator.model import WeightGenerator
+    from initzoo.generator.tokens import TokenVectors
+    from initzoo.pairs.concepts import Concept
+
+__all__ = ["BUNDLED_ZOO", "Zoo"]
+
+BUNDLED_ZOO = "starter"
+_MAX_WORDING = 200
+
+
+class Zoo:
+    """Index, shards, base and weight generator. Open one with `Zoo.from_pretrained`.
+
+    Files are read when they are needed and checked whenever they are read. Not every zoo has a weight
+    generator.
+
+    Example:
+        >>> zoo = Zoo.from_pretrained("starter")  # doctest: +SKIP
+        >>> zoo.find("Pencil-Sketch").concept_id  # doctest: +SKIP
+        'pencil-sketch'
+    """
+
+    def __init__(self, files: ZooFiles) -> None:
+        """Take the files of a zoo, as `from_pretrained` finds them."""
+        self.files = files
+
+    def __reduce__(self) -> tuple[type[Zoo], tuple[ZooFiles]]:
+        """Go to another process as a name, and read there what is needed."""
+        return Zoo, (self.files,)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        endpoint: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Zoo:
+        """Open a zoo: one that comes with initzoo, one in a folder, or one on the Hub.
+
+        Of a zoo on the Hub the revision is looked up now; everything else is fetched when it
+        is needed, checked, and kept in the Hub's cache. A folder goes before a repo of that name.
+
+        Args:
+            name: `starter` for the zoo that comes with initzoo; a folder that holds
+                `dataset/index.parquet` and `model/base/`; or `owner/name` on the Hub, maybe
+                with a revision: `owner/name@v1`.
+            revision: branch, tag or commit on the Hub, e.g. `v1`; else `main`.
+            token: access token for the Hub, or False for none; else HF_TOKEN, or the one of `hf auth login`.
+            endpoint: address of the Hub; else HF_ENDPOINT.
+            cache_dir: folder of the Hub's cache; else HF_HUB_CACHE.
+            local_files_only: take what is cached and never ask the Hub, as with HF_HUB_OFFLINE=1.
+
+        Raises:
+            UnknownZoo: there is no such zoo or revision.
+            AccessDenied: the zoo is private or gated.
+            HubUnavailable: the Hub is needed and cannot be asked.
+            ValueError: a revision for a zoo that is not on the Hub, or two of them.
+        """
+        text = str(name)
+        files: ZooFiles
+        is_folder = text != BUNDLED_ZOO and is_file(Path(name) / "dataset" / "index.parquet")
+        if text == BUNDLED_ZOO:
+            files = FolderFiles(catalog_folder(), BUNDLED_ZOO, BUNDLED_ZOO)
+        elif is_folder or not is_hub_address(text):
+            files = FolderFiles(Path(name), _plain(Path(name).absolute().name), text)
+        else:
+            repo, named = split_address(text)
+            if named is not None and revision is not None:
+                raise ValueError(f"two revisions: '{named}' in the name and '{revision}'; give one")
+            settings = HubSettings(token, endpoint, cache_dir, local_files_only)
+            return cls(_open_hub_zoo(repo, named or revision, settings))
+        if not is_file(files.index_path()):
+            asked = _plain(text)[:_MAX_WORDING]
+            raise UnknownZoo(
+                f"no zoo {asked!r}: found no dataset/index.parquet there. Name a folder that holds one, "
+                f"a zoo on the Hub (owner/name), or the zoo that comes with initzoo: --zoo {BUNDLED_ZOO}"
+            )
+        if revision is not None:
+            raise ValueError(
+                f"zoo '{files.name}' is in a folder, which has no revision '{revision}'; leave it out"
+            )
+        return cls(files)
+
+    @property
+    def name(self) -> str:
+        """What the zoo is called."""
+        return self.files.name
+
+    @property
+    def address(self) -> str:
+        """What opens the same zoo again, as `--zoo` takes it."""
+        return self.files.address
+
+    @property
+    def folder(self) -> Path:
+        """The zoo's folder.
+
+        Raises:
+            InvalidZoo: it is on the Hub.
+        """
+        if isinstance(self.files, FolderFiles):
+            return self.files.folder
+        raise InvalidZoo(f"zoo '{self.name}' is on the Hub, and this needs one in a folder.")
+
+    @cached_property
+    def index(self) -> Index:
+        """The index of the zoo.
+
+        Raises:
+            InvalidZoo: it is damaged or of another format version.
+        """
+        return Index.open(self.files.index_path(), lookup_folder=_lookup_folder)
+
+    @cached_property
+    def config(self) -> BaseConfig:
+        """What the base says of itself.
+
+        Raises:
+            InvalidZoo: there is not exactly one base, or its config is damaged.
+        """
+        return read_base_config(self._base_folder)
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the zoo's adapters."""
+        return self.config.layout
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the zoo's checkpoints were trained with."""
+        return self.config.recipe
+
+    @cached_property
+    def revision(self) -> str:
+        """Forty hex digits that change when a checkpoint, a wording or the base changes.
+
+        On the Hub they are the commit of the dataset repo; else a digest of the index and the base's config,
+        which hold the digests of all the rest. Of a zoo in a folder, the weight generator has a digest of its
+        own, which generated inits name.
+        """
+        if self.files.revision is not None:
+            return self.files.revision
+        both = f"{self.index.sha256} {self.config.config_sha256}"
+        return hashlib.sha256(both.encode()).hexdigest()[:40]
+
+    def find(self, words: str) -> IndexRow:
+        """The row of the concept that `words` name, by id or by any wording.
+
+        Raises:
+            UnknownConcept: no concept has these words; the message names the three closest.
+        """
+        row = self.index.find(words)
+        if row is None:
+            closest = ", ".join(f"'{match.concept_id}'" for match in self.index.nearest(words))
+            hint = f"; closest are {closest}" if closest else ""
+            asked = _plain(words)[:_MAX_WORDING]
+            more = (
+                "List all: initzoo list"
+                if self.name == BUNDLED_ZOO
+                else f"Look for others: initzoo search WORDS --zoo {self.address}"
+            )
+            if self.has_generator:
+                more += ". Or generate weights from the words: initzoo pull WORDS"
+            raise UnknownConcept(f"no concept {asked!r} in zoo '{self.name}'{hint}. {more}")
+        return row
+
+    def pull(
+        self,
+        words: str,
+        *,
+        adapter_only: bool = False,
+        origin: str | None = None,
+        seed: int = 0,
+        n_timesteps: int = 1,
+    ) -> Init:
+        """The init that `words` name, or one that the weight generator makes from them.
+
+        Args:
+            words: concept id, any wording of a concept, or any other words for an edit.
+            adapter_only: leave the adapter alone instead of merging it with the base.
+            origin: `exact` for a checkpoint of the zoo or nothing, `generated` to generate even when there
+                is one; None takes the checkpoint where there is one.
+            seed: of a generated init, 0 to 2**63 - 1; another one gives a variation of it.
+            n_timesteps: denoising steps of a generated init, 1 to 1000.
+
+        Raises:
+            UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
+            InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
+            ChecksumMismatch: weights are not those that index or config promise, or the weight generator
+                was made for another base.
+            InvalidGenerator: the weight generator is asked for and missing, or damaged.
+            InvalidZoo: a file of the zoo is missing or damaged.
+            LayoutMismatch: checkpoint or weight generator was made for another base or layout.
+            ValueError: origin, seed or timesteps are out of range.
+
+        Example:
+            >>> zoo = Zoo.from_pretrained("starter")
+            >>> zoo.pull("a graphite drawing", origin="exact").metadata.concept
+            'pencil-sketch'
+            >>> zoo.pull("faded teal charcoal at dusk", seed=3).metadata.origin  # doctest: +SKIP
+            'generated'
+        """
+        if origin not in (None, "exact", "generated"):
+            raise ValueError(f"origin must be exact, generated or None, found {origin!r}")
+        check_draw(seed=seed, n_timesteps=n_timesteps)
+        row = None if origin == "generated" else self.index.find(words)
+        if row is None and (origin == "generated" or (origin is None and self.has_generator)):
+            return self._generate(words, adapter_only, seed, n_timesteps)
+        row = row or self.find(words)
+        metadata = InitMetadata(
+            concept=row.concept_id,
+            wording=_plain(words)[:_MAX_WORDING],
+            origin="exact",
+            zoo=self.name,
+            revision=self.revision,
+            recipe=self.recipe,
+            base_sha256=row.base_sha256,
+            scores=row.scores,
+            licence=row.licence,
+            source=row.source,
+        )
+        return self._init(self._blocks_of(row), metadata, adapter_only)
+
+    @property
+    def has_generator(self) -> bool:
+        """Whether there is a weight generator, sound or not."""
+        return self.files.has_generator()
+
+    @cached_property
+    def generator_folder(self) -> Path:
+        """Where the zoo's weight generator is, if it has one; from the Hub it is fetched now.
+
+        Raises:
+            InvalidGenerator: the zoo is on the Hub and has none.
+        """
+        return self.files.generator_folder()
+
+    @cached_property
+    def generator(self) -> WeightGenerator:
+        """The weight generator, checked to be made for the zoo's base. The first use loads torch.
+
+        Raises:
+            InvalidGenerator: there is none, or it is damaged.
+            ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
+        """
+        files = self._generator_files  # what is wrong with them shows before torch is loaded
+        from initzoo.generator.model import WeightGenerator
+
+        return WeightGenerator.from_files(files)
+
+    def expect(self, words: str) -> Expectation | None:
+        """Say how far words are from what the zoo knows, and what PSNR to expect of a generated init.
+
+        Returns:
+            Distance and range; None when the weight generator is not calibrated.
+
+        Raises:
+            InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
+            InvalidGenerator: there is no weight generator, or it or its calibration is damaged.
+            ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
+        """
+        vectors = self._generator_files.words
+        return self._calibration.expect(vectors, words) if self._calibration else None
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the zoo's files come from the Hub or its cache."""
+        return self.files.revision is not None
+
+    def plan(self, words: str, *, adapter_only: bool = False, origin: str | None = None) -> list[PlannedFile]:
+        """The files and byte ranges that a pull takes, and which of them are on this machine already.
+
+        Args:
+            words, adapter_only, origin: as `pull` takes them.
+
+        Raises:
+            UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
+            InvalidZoo: the zoo is damaged.
+        """
+        row = None if origin == "generated" else self.index.find(words)
+        if row is None and (origin == "exact" or not self.has_generator):
+            row = self.find(words)
+        return self.files.plan(row, with_base=not adapter_only)
+
+    def blocks(self, concept_id: str) -> np.ndarray:
+        """The weight blocks of a checkpoint, float32, shape `(n_blocks, block_size)`.
+
+        Raises:
+            KeyError: the zoo has no such concept id.
+            ChecksumMismatch: the bytes are not those that the index promises.
+            InvalidZoo: the shard is missing, or the row points outside of it.
+            LayoutMismatch: the checkpoint was made for another base or layout.
+        """
+        return self._blocks_of(self.index.row(concept_id))
+
+    def all_blocks(self, *, split: str | None = None) -> tuple[list[str], np.ndarray]:
+        """The weight blocks of all checkpoints, or of those of one split.
+
+        Returns:
+            Concept ids, and blocks, float32, shape `(n_checkpoints, n_blocks, block_size)`.
+
+        Raises:
+            ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
+        """
+        rows = self.index.rows(split=split)
+        blocks = np.empty((len(rows), self.layout.n_blocks, self.layout.block_size), dtype=np.float32)
+        for place, own in enumerate(self.blocks_of(rows)):
+            blocks[place] = own
+        return [row.concept_id for row in rows], blocks
+
+    def blocks_of(self, rows: Sequence[IndexRow]) -> Iterator[np.ndarray]:
+        """The weight blocks of several checkpoints, one after the other, as `blocks` gives them.
+
+        Of a zoo on the Hub, whole shards are fetched where most of one is wanted.
+
+        Raises:
+            ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
+        """
+        for row in rows:
+            check_row(row, self.config)
+        for row, data in zip(rows, self.files.payloads(rows), strict=True):
+            yield decode_blocks(data, self.layout, row.concept_id)
+
+    def mean_adapter_blocks(self) -> np.ndarray:
+        """The mean of the train split's blocks, float32, shape `(n_blocks, block_size)`.
+
+        Raises:
+            InvalidZoo: the zoo has no train split, or is damaged.
+        """
+        ids, blocks = self.all_blocks(split="train")
+        if not ids:
+            raise InvalidZoo(f"zoo '{self.name}' has no train checkpoints to take the mean of.")
+        return blocks.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def taught_adapters(self, vectors: TokenVectors, *, practice: Sequence[Concept] = ()) -> TaughtAdapters:
+        """The train concepts with all their training wordings, and nothing of the others.
+
+        Args:
+            vectors: of the weight generator's tokens.
+            practice: what the weight generator practised on: concepts of the zoo among it bring further
+                wordings. The others have no adapter, which the simpler ways need.
+        """
+        from initzoo.generator.baselines import TaughtAdapters
+
+        more = {concept.id: concept.prompts for concept in practice}
+        rows = self.index.rows(split="train")
+        prompts = [tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ())))) for row in rows]
+        return TaughtAdapters.make(vectors, prompts, self.all_blocks(split="train")[1])
+
+    def base(self) -> dict[str, np.ndarray]:
+        """The base's weights by name, float32: weight, bias and A of its layers.
+
+        Raises:
+            ChecksumMismatch: they are not those that the config promises.
+            InvalidZoo: a file is missing or damaged.
+        """
+        return dict(self._base.weights)
+
+    def merge(self, init: Init) -> Init:
+        """A merged init from an adapter-only one that was made for this zoo's base.
+
+        Raises:
+            ChecksumMismatch: it was made for another base.
+        """
+        return init if init.kind == "merged" else init.merged_with(self._base)
+
+    def verify(self) -> VerifyReport:
+        """Read and check every byte of the zoo; problems are in the report, not raised.
+
+        Raises:
+            InvalidZoo: there is not exactly one base.
+        """
+        return self.files.verify()
+
+    def _generate(self, words: str, adapter_only: bool, seed: int, n_timesteps: int) -> Init:
+        """An init from words. All that can be wrong with them shows before torch is loaded."""
+        from initzoo.generator.tokens import check_words
+
+        plain = check_words(words)
+        self._check_alphabet(plain)
+        files, expected = self._generator_files, self.expect(plain)
+        files.words.tokenise(plain)
+        blocks = self.generator.generate(plain, seed=seed, n_timesteps=n_timesteps)
+        generation = Generation(seed, n_timesteps, files.digest)
+        if expected is not None:
+            generation = replace(
+                generation,
+                distance=round(expected.distance, 4),
+                expected_psnr=(round(expected.low, 2), round(expected.high, 2)),
+                is_far=expected.is_far,
+            )
+        metadata = InitMetadata(
+            concept=name_words(plain),
+            wording=plain,
+            origin="generated",
+            zoo=self.name,
+            revision=self.revision,
+            recipe=self.recipe,
+            base_sha256=self.config.base_sha256,
+            scores=dict.fromkeys(SCORES),
+            licence=self.generator.config.licence,
+            source=f"made from the words by the weight generator of zoo '{self.name}'",
+            generation=generation,
+        )
+        return self._init(blocks, metadata, adapter_only)
+
+    def _check_alphabet(self, words: str) -> None:
+        """Token vectors know the letters of many alphabets, and nothing of what is written with them."""
+        taught = self.index.alphabets
+        odd = next((letter for letter in words if alphabets_of(letter) - taught), None)
+        if odd is not None:
+            raise InvalidWords(
+                f"the letter {odd!r} is of an alphabet that no wording in zoo '{self.name}' is written in. "
+                "Say it in plain words of the zoo's language."
+            )
+
+    def _init(self, blocks: np.ndarray, metadata: InitMetadata, adapter_only: bool) -> Init:
+        weights = join_blocks(blocks, self.layout)
+        if not adapter_only:
+            weights = merge_adapter(self._base.weights, weights, self.layout)
+        return Init(weights=weights, kind="adapter" if adapter_only else "merged", metadata=metadata)
+
+    @cached_property
+    def _generator_files(self) -> GeneratorFiles:
+        if not self.has_generator:
+            raise InvalidGenerator(
+                f"zoo '{self.name}' has no weight generator: found no model/weight_generator/config.json in "
+                f"'{self.address}'. Train one: initzoo generator train --help"
+            )
+        from initzoo.generator.files import read_generator_files
+
+        files = read_generator_files(self.generator_folder)
+        files.check_made_for(base_sha256=self.config.base_sha256, layout=self.layout)
+        return files
+
+    @cached_property
+    def _calibration(self) -> Calibration | None:
+        """None when there is no file: a zoo with few held-out concepts has nothing to calibrate on."""
+        from initzoo.generator.calibration import CALIBRATION_FILE, Calibration
+
+        if not is_file(self.generator_folder / CALIBRATION_FILE):
+            return None
+        files = self._generator_files
+        return Calibration.load(files.folder, files.words, generator_sha256=files.digest)
+
+    def _blocks_of(self, row: IndexRow) -> np.ndarray:
+        check_row(row, self.config)
+        data = self.files.payload(row)
+        return decode_blocks(data, self.layout, row.concept_id)
+
+    @cached_property
+    def _base(self) -> Base:
+        return read_base(self._base_folder)
+
+    @cached_property
+    def _base_folder(self) -> Path:
+        return self.files.base_folder()
+
+
+def _open_hub_zoo(repo: str, revision: str | None, settings: HubSettings) -> ZooFiles:
+    # Constants of the Hub's client are read here, and its other parts when the Hub is asked.
+    from initzoo.zoo.hub import open_hub_zoo
+
+    return open_hub_zoo(repo, revision, settings)
+
+
+def _lookup_folder() -> Path:
+    from initzoo.zoo.hub import lookup_folder
+
+    return lookup_folder()
+
+
+def _plain(text: str) -> str:
+    """Text that any file can hold: what is no Unicode becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
