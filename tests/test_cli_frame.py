@@ -2,32 +2,52 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import initzoo.cli
 from initzoo import __version__
-from initzoo.cli.main import COMMANDS, LazyGroup, main
+from initzoo.cli.frame import LazyGroup
+from initzoo.cli.main import main
+
+FAIL = '''
+import click
+
 from initzoo.errors import InitzooError
 
+SECTION = "Measure"
 
-@click.command()
+
+@click.command("fail-here")
 @click.argument("what")
-def fail(what: str) -> None:
-    """Fail."""
+def command(what: str) -> None:
+    """Fail, in one of three ways."""
     raise {
         "ours": InitzooError("no such thing. Try another"),
         "keys": KeyboardInterrupt(),
         "bug": KeyError("x"),
     }[what]
+'''
 
 
 @pytest.fixture
-def with_fail(monkeypatch: pytest.MonkeyPatch) -> click.Command:
-    monkeypatch.setitem(COMMANDS, "fail", f"{__name__}:fail")
-    return main
+def with_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[click.Group]:
+    """The program with one file more in the folder of its commands."""
+    (tmp_path / "fail_here.py").write_text(FAIL)
+    monkeypatch.setattr(initzoo.cli, "__path__", [*initzoo.cli.__path__, str(tmp_path)])
+    yield LazyGroup("initzoo", package="initzoo.cli")
+    sys.modules.pop("initzoo.cli.fail_here", None)
+
+
+def test_a_file_in_the_folder_is_a_command(with_fail: click.Group) -> None:
+    lines = CliRunner().invoke(with_fail, ["--help"]).stdout.splitlines()
+    assert lines.index("  fail-here   Fail, in one of three ways.") > lines.index("Measure:")
+    assert "initzoo.cli.fail_here" not in sys.modules
+    assert CliRunner().invoke(with_fail, ["fail-here", "--help"]).exit_code == 0
 
 
 def test_every_command_is_there_and_has_help() -> None:
@@ -56,20 +76,20 @@ def test_unknown_commands_are_a_usage_error() -> None:
 
 
 def test_our_failures_are_one_line_and_exit_1(with_fail: click.Command) -> None:
-    result = CliRunner().invoke(with_fail, ["fail", "ours"])
+    result = CliRunner().invoke(with_fail, ["fail-here", "ours"])
     assert result.exit_code == 1
     assert result.stderr == "Error: no such thing. Try another\n"
     assert result.stdout == ""
 
 
 def test_ctrl_c_exits_130_without_a_traceback(with_fail: click.Command) -> None:
-    result = CliRunner().invoke(with_fail, ["fail", "keys"])
+    result = CliRunner().invoke(with_fail, ["fail-here", "keys"])
     assert result.exit_code == 130
     assert result.stderr == "Interrupted.\n"
 
 
 def test_bugs_keep_their_traceback(with_fail: click.Command) -> None:
-    assert isinstance(CliRunner().invoke(with_fail, ["fail", "bug"]).exception, KeyError)
+    assert isinstance(CliRunner().invoke(with_fail, ["fail-here", "bug"]).exception, KeyError)
 
 
 def test_the_module_is_the_command() -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from zoo_fixtures import TINY_RECIPE, TinyConcept, make_zoo
 
 from initzoo.checkpoints.blocks import value_mask
-from initzoo.cli.generator_evaluate import evaluate as evaluate_command
+from initzoo.cli.generator.evaluate import command as evaluate_command
 from initzoo.errors import (
     ChecksumMismatch,
     InvalidGenerator,

@@ -11,7 +11,7 @@ from zoo_fixtures import make_zoo
 
 import initzoo.training.generator.loop as loop
 from initzoo.checkpoints.recipe import NetworkShape
-from initzoo.cli.generator import generator as generator_group
+from initzoo.cli.generator import command as generator_group
 from initzoo.errors import TrainingError
 from initzoo.generator.model import WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors

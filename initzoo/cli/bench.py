@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
-from initzoo.cli.using import zoo_option
+from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
 from initzoo.work.progress import StageBars
 
 if TYPE_CHECKING:
     from initzoo.evaluation.benchmark import Benchmark, BenchmarkSettings
 
-__all__ = ["bench"]
+__all__ = ["command"]
+
+SECTION = "Measure"
 
 _PATH = click.Path(path_type=Path)
 _OUTPUTS = ("bench.json", "curves.png", "ratios.png")
@@ -35,7 +36,9 @@ class _Numbers(click.ParamType):
             self.fail(f"expected numbers with commas between them, found {value!r}", param, ctx)
 
 
-@click.command(epilog=example("initzoo bench --quick --methods pix2pix_book,scratch_best,base --out bench"))
+@click.command(
+    "bench", epilog=example("initzoo bench --quick --methods pix2pix_book,scratch_best,base --out bench")
+)
 @zoo_option
 @click.option("--out", "-o", type=_PATH, required=True, help=f"Folder for {', '.join(_OUTPUTS)}.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
@@ -66,7 +69,7 @@ class _Numbers(click.ParamType):
               help="Of weights, photos and crops.")  # fmt: skip
 @force_option
 @json_option
-def bench(
+def command(
     zoo_name: str, out: Path, run_folder: Path | None, force: bool, as_json: bool, **chosen: Any
 ) -> None:
     """Measure how long each start takes to the quality that the best of all reaches.

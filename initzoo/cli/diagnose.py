@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
-from initzoo.cli.using import zoo_option
+from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
 
 if TYPE_CHECKING:
     from initzoo.networks.diagnosis import Diagnosis
 
-__all__ = ["diagnose"]
+__all__ = ["command"]
+
+SECTION = "Measure"
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.command(epilog=example("initzoo diagnose zeros he_normal base"))
+@click.command("diagnose", epilog=example("initzoo diagnose zeros he_normal base"))
 @click.argument("inits", nargs=-1, metavar="INIT...")
 @click.option("--all", "all_of_them", is_flag=True, help="Every classical initialization, base and mean.")
 @zoo_option
@@ -30,7 +31,7 @@ _PATH = click.Path(path_type=Path)
               help="Draws the weights of an initialization, and the gradient.")  # fmt: skip
 @force_option
 @json_option
-def diagnose(
+def command(
     inits: tuple[str, ...],
     all_of_them: bool,
     zoo_name: str,

@@ -1,4 +1,4 @@
-"""`initzoo evaluate` and `initzoo grid`: how good a zoo's checkpoints are, in numbers and in pictures."""
+"""`initzoo evaluate`: how good the checkpoints of a zoo are, in numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from pathlib import Path
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
-from initzoo.cli.using import zoo_option
+from initzoo.cli.options import (
+    echo_json,
+    example,
+    json_option,
+    zoo_option,
+)
 from initzoo.work.progress import StageBars
 
-__all__ = ["evaluate", "grid"]
+__all__ = ["command"]
+
+SECTION = "Measure"
 
 
-@click.command(epilog=example("initzoo evaluate --split train --limit 60"))
+@click.command("evaluate", epilog=example("initzoo evaluate --split train --limit 60"))
 @zoo_option
 @click.option("--split", help="Only this split: train, heldout-composed or heldout-new.")
 @click.option(
@@ -26,7 +32,7 @@ __all__ = ["evaluate", "grid"]
 @click.option("--limit", type=click.IntRange(1), help="Measure only so many, spread over the zoo.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
 @json_option
-def evaluate(
+def command(
     zoo_name: str,
     split: str | None,
     photos: Path | None,
@@ -70,43 +76,3 @@ def evaluate(
             f"{one.psnr:5.2f} ({one.ssim:.3f})" for one in (row.untouched, row.mean, row.trained)
         )
         click.echo(f"{row.family:12} {row.n_concepts:5d}  {cells}  {row.lowest_tenth:8.2f}")
-
-
-@click.command(epilog=example('initzoo grid "pencil sketch" "sepia" --photo chelsea -o grid.png'))
-@click.argument("concepts", nargs=-1, required=True)
-@zoo_option
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Image to write.")
-@click.option(
-    "--photo",
-    "names",
-    multiple=True,
-    help="Name of a bundled scoring photo, or an image file; give it again to use several in turn.",
-)
-@click.option(
-    "--columns", type=click.IntRange(1, 6), default=1, show_default=True, help="Concepts side by side."
-)
-@click.option(
-    "--side", type=click.IntRange(32, 1024), default=192, show_default=True, help="Pixels of an image."
-)
-@force_option
-def grid(
-    concepts: tuple[str, ...],
-    zoo_name: str,
-    out: Path,
-    names: tuple[str, ...],
-    columns: int,
-    side: int,
-    force: bool,
-) -> None:
-    """Draw, for each of CONCEPTS, a photo, what the teacher makes of it, and what the checkpoint does."""
-    from initzoo.errors import OutputError
-    from initzoo.evaluation.checkpoints import concept_grid
-    from initzoo.files.images import write_image
-    from initzoo.zoo.zoo import Zoo
-
-    if out.exists() and not force:
-        raise OutputError(f"{out} exists already. Choose another name, or add --force to replace it")
-    zoo = Zoo.from_pretrained(zoo_name)
-    picture = concept_grid(zoo, concepts, names, n_columns=columns, side=side)
-    write_image(out, picture, force=force)
-    click.echo(f"{len(concepts)} concepts  {picture.shape[1]}x{picture.shape[0]}  -> {out}")

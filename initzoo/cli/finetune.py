@@ -9,32 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
-from initzoo.cli.using import zoo_option
+from initzoo.cli.options import device_option, echo_json, example, force_option, json_option, zoo_option
 
 if TYPE_CHECKING:
     from initzoo.training.finetune import Finetuned, PairSet
     from initzoo.training.start import Start
 
-__all__ = ["device_option", "finetune"]
+__all__ = ["command"]
+
+SECTION = "Use"
 
 _PATH = click.Path(path_type=Path)
 
 
-def device_option(function: Any) -> Any:
-    """Add `--device`."""
-    return click.option(
-        "--device",
-        "device_name",
-        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-        default="auto",
-        show_default=True,
-        help="Where to compute; auto takes a GPU if there is one.",
-    )(function)
-
-
 @click.command(
-    epilog=example('initzoo finetune "pencil sketch" --teacher charcoal --steps 100 -o charcoal.safetensors')
+    "finetune",
+    epilog=example('initzoo finetune "pencil sketch" --teacher charcoal --steps 100 -o charcoal.safetensors'),
 )
 @click.argument("init")
 @click.option(
@@ -82,7 +72,7 @@ def device_option(function: Any) -> Any:
               help="Draws crops, photos and the discriminator's first weights.")  # fmt: skip
 @force_option
 @json_option
-def finetune(
+def command(
     init: str,
     out: Path,
     sheet: Path | None,

@@ -10,12 +10,14 @@ import click
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.work.progress import StageBars
 
-__all__ = ["harvest"]
+__all__ = ["command"]
+
+SECTION = "Make your own zoo"
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.command(epilog=example("initzoo harvest --limit 12 --quick --out my-zoo"))
+@click.command("harvest", epilog=example("initzoo harvest --limit 12 --quick --out my-zoo"))
 @click.option("--concepts", type=_PATH, help="Concepts file; the bundled one by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new zoo.")
@@ -25,7 +27,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--quick", is_flag=True, help="Train hardly at all: to see that everything works.")
 @force_option
 @json_option
-def harvest(
+def command(
     concepts: Path | None,
     photos: Path | None,
     out: Path,

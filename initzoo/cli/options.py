@@ -11,7 +11,19 @@ import click
 if TYPE_CHECKING:
     from initzoo.zoo.index import Match
 
-__all__ = ["echo_json", "example", "force_option", "json_option", "match_to_json", "readable_size"]
+__all__ = [
+    "DEFAULT_ZOO",
+    "device_option",
+    "echo_json",
+    "example",
+    "force_option",
+    "json_option",
+    "match_to_json",
+    "readable_size",
+    "zoo_option",
+]
+
+DEFAULT_ZOO = "starter"
 
 
 def example(command: str) -> str:
@@ -34,6 +46,32 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--force` as the argument `force`."""
     return click.option("--force", is_flag=True, help="Replace what is there already.")(function)
+
+
+def zoo_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--zoo`, which falls back to INITZOO_ZOO and then to the zoo that comes with initzoo."""
+    return click.option(
+        "--zoo",
+        "zoo_name",
+        envvar="INITZOO_ZOO",
+        default=DEFAULT_ZOO,
+        show_default=True,
+        show_envvar=True,
+        metavar="ZOO",
+        help="Name or folder of the zoo, or owner/name[@revision] on the Hub.",
+    )(function)
+
+
+def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--device`."""
+    return click.option(
+        "--device",
+        "device_name",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute; auto takes a GPU if there is one.",
+    )(function)
 
 
 def echo_json(result: object) -> None:

@@ -1,62 +1,25 @@
-"""`initzoo list` and `initzoo pairs`: what concepts there are, and their pairs as image folders."""
+"""`initzoo pairs`: the pairs of a concept as image folders."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.cli.options import (
+    echo_json,
+    example,
+    force_option,
+    json_option,
+)
 
-if TYPE_CHECKING:
-    from initzoo.pairs.concepts import Concept
+__all__ = ["command"]
 
-__all__ = ["list_concepts", "pairs"]
-
-_SPLITS = ("train", "heldout-composed", "heldout-new")
-
-
-@click.command("list", epilog=example("initzoo list --family style --split train"))
-@click.option("--family", help="Only concepts of this family, e.g. style or restoration.")
-@click.option("--split", type=click.Choice(_SPLITS), help="Only concepts of this split.")
-@json_option
-def list_concepts(family: str | None, split: str | None, as_json: bool) -> None:
-    """List the concepts of the catalog: id, family, split and name."""
-    from initzoo.pairs.concepts import load_concepts
-
-    concepts = load_concepts()
-    families = sorted({concept.family for concept in concepts})
-    if family is not None and family not in families:
-        raise click.BadParameter(
-            f"no family '{family}'; the families are {', '.join(families)}", param_hint="--family"
-        )
-    chosen = [
-        concept for concept in concepts if family in (None, concept.family) and split in (None, concept.split)
-    ]
-    if as_json:
-        echo_json([_listed(concept) for concept in chosen])
-        return
-    id_width = max((len(concept.id) for concept in chosen), default=0)
-    for concept in chosen:
-        click.echo(f"{concept.id:{id_width}}  {concept.family:11}  {concept.split:16}  {concept.prompts[0]}")
+SECTION = "Make your own zoo"
 
 
-def _listed(concept: Concept) -> dict[str, object]:
-    return {
-        "concept": concept.id,
-        "family": concept.family,
-        "split": concept.split,
-        "novelty": concept.novelty,
-        "prompts": list(concept.prompts),
-        "test_prompts": list(concept.test_prompts),
-        "licence": concept.licence,
-        "source": concept.source,
-    }
-
-
-@click.command(epilog=example('initzoo pairs "pencil sketch" --out pencil-sketch-pairs'))
+@click.command("pairs", epilog=example('initzoo pairs "pencil sketch" --out pencil-sketch-pairs'))
 @click.argument("words", required=False)
 @click.option(
     "--concepts", "file", type=click.Path(path_type=Path), help="Make pairs of every concept in this TOML."
@@ -76,7 +39,7 @@ def _listed(concept: Concept) -> dict[str, object]:
 )
 @force_option
 @json_option
-def pairs(
+def command(
     words: str | None,
     file: Path | None,
     photos: Path | None,

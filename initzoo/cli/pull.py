@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option, match_to_json, readable_size
-from initzoo.cli.using import DEFAULT_ZOO, zoo_option
+from initzoo.cli.options import (
+    DEFAULT_ZOO,
+    echo_json,
+    example,
+    force_option,
+    json_option,
+    match_to_json,
+    readable_size,
+    zoo_option,
+)
 
 if TYPE_CHECKING:
     from initzoo.checkpoints.init import Generation, Init
+    from initzoo.zoo.folder import PlannedFile
     from initzoo.zoo.zoo import Zoo
 
-__all__ = ["pull"]
+__all__ = ["command"]
+
+SECTION = "Use"
 
 _MAX_CANDIDATES = 100
 
@@ -62,7 +73,7 @@ class _Request:
         return range(self.seed, self.seed + (self.candidates or 1))
 
 
-@click.command(epilog=example('initzoo pull "pencil sketch"'))
+@click.command("pull", epilog=example('initzoo pull "pencil sketch"'))
 @click.argument("words", nargs=-1, required=True)
 @zoo_option
 @click.option(
@@ -92,7 +103,7 @@ class _Request:
 )
 @force_option
 @json_option
-def pull(
+def command(
     words: tuple[str, ...],
     zoo_name: str,
     out: Path | None,
@@ -114,9 +125,9 @@ def pull(
     text = " ".join(words)
     zoo = Zoo.from_pretrained(zoo_name)
     if dry_run and zoo.is_on_hub:
-        from initzoo.cli.publishing import echo_plan
-
-        echo_plan(zoo, text, zoo.plan(text, adapter_only=adapter_only, origin=wanted.origin), as_json=as_json)
+        _echo_plan(
+            zoo, text, zoo.plan(text, adapter_only=adapter_only, origin=wanted.origin), as_json=as_json
+        )
         return
     inits = _pull(zoo, text, wanted, adapter_only=adapter_only)
     files = {_place(init, out, is_candidate=wanted.candidates is not None): init.to_bytes() for init in inits}
@@ -246,3 +257,20 @@ def _generation_to_dict(generation: Generation | None) -> dict[str, Any]:
     from initzoo.checkpoints.init import Generation
 
     return dict.fromkeys(Generation.__dataclass_fields__)
+
+
+def _echo_plan(zoo: Zoo, words: str, plan: list[PlannedFile], *, as_json: bool) -> None:
+    """Say what a pull from the Hub would fetch, in bytes."""
+    n_bytes = sum(file.n_bytes for file in plan if not file.is_cached)
+    if as_json:
+        files = [
+            {"repo": file.repo, "path": file.path, "bytes": file.n_bytes, "cached": file.is_cached}
+            for file in plan
+        ]
+        where = {"words": words, "zoo": zoo.name, "revision": zoo.revision, "state": "dry run"}
+        echo_json(where | {"files": files, "bytes_to_fetch": n_bytes})
+        return
+    for file in plan:
+        state = "cached" if file.is_cached else "fetch"
+        click.echo(f"{state:6}  {file.n_bytes:>12}  {file.repo}  {file.path}")
+    click.echo(f"{words}  {zoo.name}  revision {zoo.revision[:7]}  {n_bytes} bytes to fetch (dry run)")

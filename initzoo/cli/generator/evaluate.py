@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
-from initzoo.cli.using import zoo_option
+from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
 from initzoo.work.progress import StageBars
 
 if TYPE_CHECKING:
     from initzoo.evaluation.generator import GeneratorEvaluation
     from initzoo.pairs.concepts import Concept
 
-__all__ = ["evaluate"]
+__all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
 _OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
 
 
-@click.command(epilog=example("initzoo generator evaluate --limit 20 --out evaluation"))
+@click.command("evaluate", epilog=example("initzoo generator evaluate --limit 20 --out evaluation"))
 @zoo_option
 @click.option("--generator", "folder", type=_PATH, help="Folder of the weight generator; the zoo's own one.")
 @click.option(
@@ -56,7 +55,7 @@ _OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @force_option
 @json_option
-def evaluate(
+def command(
     zoo_name: str,
     folder: Path | None,
     also: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""`initzoo generator`: train the weight generator, and make its token vectors."""
+"""`initzoo generator train`: a weight generator for a zoo."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ from typing import Any
 
 import click
 
-from initzoo.cli.generator_evaluate import evaluate
 from initzoo.cli.options import echo_json, example, force_option, json_option
 from initzoo.work.progress import StageBars
 
-__all__ = ["generator"]
+__all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.group(epilog=example("initzoo generator train --quick --out my-generator"))
-def generator() -> None:
-    """Train the weight generator, which makes inits from words, and measure it."""
-
-
-generator.add_command(evaluate)
-
-
-@generator.command(epilog=example("initzoo generator train --quick --out my-generator"))
+@click.command("train", epilog=example("initzoo generator train --quick --out my-generator"))
 @click.option("--zoo", default="starter", envvar="INITZOO_ZOO", show_default=True, help="Zoo to learn from.")
 @click.option(
     "--text", type=_PATH, help="Folder of token vectors; those of the bundled generator by default."
@@ -89,7 +80,7 @@ generator.add_command(evaluate)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @force_option
 @json_option
-def train(
+def command(
     zoo: str,
     text: Path | None,
     out: Path,
@@ -150,28 +141,6 @@ def train(
         f"{config.kind}  {config.n_train_concepts} concepts  {' + '.join(map(str, n_steps))} steps  "
         f"{seconds / 60:.1f} min  -> {out}"
     )
-
-
-@generator.command(
-    name="distil-words",
-    epilog=example("initzoo generator distil-words --encoder all-MiniLM-L6-v2 --out text"),
-)
-@click.option("--encoder", type=_PATH, required=True, help="Folder of a sentence encoder.")
-@click.option("--out", "-o", type=_PATH, required=True, help="Folder of the token vectors.")
-@click.option("--extra-words", type=_PATH, help="File of whole words, one a line, that get a vector too.")
-@click.option("--values", "n_values", type=click.IntRange(8, 384), default=176, show_default=True)
-@json_option
-def distil_words(encoder: Path, out: Path, extra_words: Path | None, n_values: int, as_json: bool) -> None:
-    """Make the token vectors, once, from a sentence encoder."""
-    from initzoo.generator.tokens import distil_words as distil
-    from initzoo.generator.tokens import read_extra_words
-
-    extra = read_extra_words(extra_words) if extra_words else ()
-    n_tokens = distil(encoder, out, extra_words=extra, n_values=n_values)
-    if as_json:
-        echo_json({"out": str(out), "n_tokens": n_tokens, "n_values": n_values})
-        return
-    click.echo(f"{n_tokens} tokens of {n_values} values  -> {out}")
 
 
 def _settings(chosen: dict[str, Any]) -> Any:

@@ -1,0 +1,118 @@
+"""The frame of the command line: finds commands by their files, loads them late."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import Any
+
+import click
+
+from initzoo.errors import InitzooError
+
+__all__ = ["CommandFile", "LazyGroup"]
+
+_SECTIONS = ("Use", "Make your own zoo", "Measure", "Commands")  # the last: files that name no section
+_INTERRUPTED = 130  # what shells give for Ctrl-C
+
+
+@dataclass(frozen=True)
+class CommandFile:
+    """A file with a command in it, seen without importing it.
+
+    Args:
+        name: name of the command, e.g. "distil-words" for the file distil_words.py.
+        help: first line of the docstring of its function `command`.
+        section: value of its constant `SECTION`, the heading in the help of the group.
+    """
+
+    name: str
+    help: str
+    section: str = _SECTIONS[-1]
+
+    @classmethod
+    def read(cls, module: str, source: str) -> CommandFile | None:
+        """The command in the source of a module; None if it defines no function `command`.
+
+        Example:
+            >>> source = 'SECTION = "Measure"' + chr(10) + 'def command(): "Count."'
+            >>> CommandFile.read("count_words", source)
+            CommandFile(name='count-words', help='Count.', section='Measure')
+        """
+        section, summary = _SECTIONS[-1], None
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "command":
+                summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SECTION":
+                section = ast.literal_eval(node.value)
+        return None if summary is None else cls(module.replace("_", "-"), summary, section)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are the modules of a package, imported when they are asked for.
+
+    A module with a function `command` is a command, named as the module. Failures that initzoo
+    reports on purpose become one line on standard error and exit code 1; Ctrl-C gives exit
+    code 130. Anything else is a bug and keeps its traceback.
+
+    Args:
+        package: name of the package, e.g. "initzoo.cli".
+    """
+
+    def __init__(self, *args: Any, package: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.package = package
+
+    @cached_property
+    def files(self) -> dict[str, CommandFile]:
+        """Commands by name, in the order of the alphabet; only their sources are read."""
+        files = {}
+        for module in self._modules():
+            spec = find_spec(f"{self.package}.{module}")
+            assert spec is not None
+            assert isinstance(spec.loader, InspectLoader)
+            file = CommandFile.read(module, spec.loader.get_source(spec.name) or "")
+            if file is not None:
+                files[file.name] = file
+        return dict(sorted(files.items()))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of the alphabet."""
+        return list(self.files)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now; None if there is none."""
+        module = cmd_name.replace("-", "_")
+        if module not in self._modules():  # the sources of the others are not read: an exact pull is quick
+            return None
+        command = getattr(import_module(f"{self.package}.{module}"), "command", None)
+        return command if isinstance(command, click.Command) else None
+
+    def _modules(self) -> list[str]:
+        return [module.name for module in iter_modules(import_module(self.package).__path__)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a list of commands for each section."""
+        width = max(map(len, self.files), default=0)
+        for section in dict.fromkeys((*_SECTIONS, *(file.section for file in self.files.values()))):
+            rows = [
+                (f"{file.name:{width}}", file.help) for file in self.files.values() if file.section == section
+            ]
+            if rows:
+                with formatter.section(section):
+                    formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn failures into exit codes."""
+        try:
+            return super().invoke(ctx)
+        except InitzooError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            click.echo("Interrupted.", err=True)
+            raise click.exceptions.Exit(_INTERRUPTED) from error

@@ -1,0 +1,22 @@
+"""`initzoo generator`: a group of the files in this folder."""
+
+from __future__ import annotations
+
+import click
+
+from initzoo.cli.frame import LazyGroup
+from initzoo.cli.options import example
+
+__all__ = ["command"]
+
+SECTION = "Make your own zoo"
+
+
+@click.group(
+    "generator",
+    cls=LazyGroup,
+    package=__package__,
+    epilog=example("initzoo generator train --quick --out my-generator"),
+)
+def command() -> None:
+    """Train the weight generator, which makes inits from words, and measure it."""

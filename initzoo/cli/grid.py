@@ -1,0 +1,57 @@
+"""`initzoo grid`: what checkpoints do, in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from initzoo.cli.options import (
+    example,
+    force_option,
+    zoo_option,
+)
+
+__all__ = ["command"]
+
+SECTION = "Measure"
+
+
+@click.command("grid", epilog=example('initzoo grid "pencil sketch" "sepia" --photo chelsea -o grid.png'))
+@click.argument("concepts", nargs=-1, required=True)
+@zoo_option
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Image to write.")
+@click.option(
+    "--photo",
+    "names",
+    multiple=True,
+    help="Name of a bundled scoring photo, or an image file; give it again to use several in turn.",
+)
+@click.option(
+    "--columns", type=click.IntRange(1, 6), default=1, show_default=True, help="Concepts side by side."
+)
+@click.option(
+    "--side", type=click.IntRange(32, 1024), default=192, show_default=True, help="Pixels of an image."
+)
+@force_option
+def command(
+    concepts: tuple[str, ...],
+    zoo_name: str,
+    out: Path,
+    names: tuple[str, ...],
+    columns: int,
+    side: int,
+    force: bool,
+) -> None:
+    """Draw, for each of CONCEPTS, a photo, what the teacher makes of it, and what the checkpoint does."""
+    from initzoo.errors import OutputError
+    from initzoo.evaluation.checkpoints import concept_grid
+    from initzoo.files.images import write_image
+    from initzoo.zoo.zoo import Zoo
+
+    if out.exists() and not force:
+        raise OutputError(f"{out} exists already. Choose another name, or add --force to replace it")
+    zoo = Zoo.from_pretrained(zoo_name)
+    picture = concept_grid(zoo, concepts, names, n_columns=columns, side=side)
+    write_image(out, picture, force=force)
+    click.echo(f"{len(concepts)} concepts  {picture.shape[1]}x{picture.shape[0]}  -> {out}")

@@ -1,0 +1,47 @@
+"""`initzoo push`: a zoo on the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from initzoo.cli.options import (
+    echo_json,
+    example,
+    json_option,
+)
+
+__all__ = ["command"]
+
+SECTION = "Make your own zoo"
+
+
+@click.command("push", epilog=example("initzoo push my-zoo me/my-zoo --tag v1"))
+@click.argument("folder")
+@click.argument("repo", metavar="ORG/NAME")
+@click.option("--private", is_flag=True, help="Make new repos private.")
+@click.option("--tag", help="Name to give the new revision, e.g. v1.")
+@click.option("--message", help="Message of the commits.")
+@json_option
+def command(
+    folder: str, repo: str, private: bool, tag: str | None, message: str | None, as_json: bool
+) -> None:
+    """Publish the zoo in FOLDER on the Hub, as the dataset repo and the model repo ORG/NAME.
+
+    Both repos are made if they are missing. Only what changed is uploaded, readers see the new zoo when all
+    of it is there, and a push that was interrupted is completed by another. Log in first: hf auth login.
+    """
+    from initzoo.zoo.publish import push_zoo
+
+    report = push_zoo(folder, repo, private=private, tag=tag, message=message)
+    if as_json:
+        echo_json(asdict(report))
+        return
+    name = f"  tag {report.tag}" if report.tag else ""
+    click.echo(
+        f"{report.repo}  revision {report.revision[:7]}{name}  uploaded {report.n_uploaded} files, "
+        f"{report.n_bytes} bytes  unchanged {report.n_unchanged}  removed {report.n_removed}"
+    )
+    pinned = f"{report.repo}@{report.tag or report.revision}"
+    click.echo(f"next: initzoo verify {pinned}", err=True)

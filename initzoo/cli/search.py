@@ -1,0 +1,47 @@
+"""`initzoo search`: the concepts nearest to some words."""
+
+from __future__ import annotations
+
+import click
+
+from initzoo.cli.options import (
+    echo_json,
+    example,
+    json_option,
+    match_to_json,
+    zoo_option,
+)
+
+__all__ = ["command"]
+
+SECTION = "Use"
+
+
+@click.command("search", epilog=example("initzoo search watercolour"))
+@click.argument("words", nargs=-1, required=True)
+@zoo_option
+@click.option(
+    "-n", "--n", "n", type=click.IntRange(1, 10_000), default=10, show_default=True, help="At most so many."
+)
+@json_option
+def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
+    """List the concepts whose wordings look most like WORDS, nearest first."""
+    from initzoo.zoo.zoo import Zoo
+
+    zoo = Zoo.from_pretrained(zoo_name)
+    text = " ".join(words)
+    matches = zoo.index.search(text, n)
+    rows = {match.concept_id: zoo.index.row(match.concept_id) for match in matches}
+    if as_json:
+        results = [
+            match_to_json(match) | {"family": row.family, "split": row.split}
+            for match, row in zip(matches, rows.values(), strict=True)
+        ]
+        echo_json({"words": text, "zoo": zoo.name, "revision": zoo.revision, "results": results})
+        return
+    width = max((len(concept_id) for concept_id in rows), default=0)
+    for match, row in zip(matches, rows.values(), strict=True):
+        place = f"{row.family:11}  {row.split:16}  {match.similarity:.2f}"
+        click.echo(f"{match.concept_id:{width}}  {place}  {match.prompt}")
+    if not matches:
+        click.echo("nothing in this zoo has words like these. The bundled concepts: initzoo list", err=True)

@@ -1,0 +1,75 @@
+"""`initzoo show`: all that the zoo knows of a concept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from initzoo.cli.options import (
+    echo_json,
+    example,
+    json_option,
+    readable_size,
+    zoo_option,
+)
+
+__all__ = ["command"]
+
+SECTION = "Use"
+
+
+@click.command("show", epilog=example('initzoo show "pencil sketch"'))
+@click.argument("concept", nargs=-1, required=True)
+@zoo_option
+@json_option
+def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
+    """Show what the zoo knows of CONCEPT: wordings, teacher, scores, licence, place and size."""
+    from initzoo.zoo.zoo import Zoo
+
+    zoo = Zoo.from_pretrained(zoo_name)
+    row = zoo.find(" ".join(concept))
+    teacher = _parse_teacher(row.teacher)
+    if as_json:
+        values = asdict(row) | {"teacher": teacher, "bytes": row.byte_end - row.byte_start}
+        values = {"concept": values.pop("concept_id"), "zoo": zoo.name, "revision": zoo.revision} | values
+        echo_json(values)
+        return
+    steps = teacher if isinstance(teacher, str) else json.dumps(teacher, ensure_ascii=False)
+    size = readable_size(row.byte_end - row.byte_start)
+    lines = {
+        "concept": row.concept_id,
+        "family": row.family,
+        "split": row.split + (f" ({row.novelty})" if row.novelty else ""),
+        "prompts": "; ".join(row.prompts),
+        "kept for tests": "; ".join(row.test_prompts),
+        "teacher": steps,
+        "PSNR": _readable_score(row.psnr, row.psnr_untouched, row.psnr_mean, "{:.2f} dB"),
+        "SSIM": _readable_score(row.ssim, row.ssim_untouched, row.ssim_mean, "{:.3f}"),
+        "recipe": f"{row.recipe}, layout {row.layout_id}, base {row.base_sha256[:12]}",
+        "weights": f"{row.n_blocks} blocks of {row.block_size}, {size}",
+        "place": f"{row.shard}, bytes {row.byte_start} to {row.byte_end}",
+        "sha256": row.sha256,
+        "licence": row.licence,
+        "source": row.source,
+    }
+    for name, text in lines.items():
+        click.echo(f"{name + ':':15} {text}")
+
+
+def _parse_teacher(text: str) -> Any:
+    """The teacher's steps, or the text as it is when it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _readable_score(score: float | None, untouched: float | None, mean: float | None, form: str) -> str:
+    if score is None:
+        return "not scored"
+    others = {"the photo as it is": untouched, "mean of the zoo": mean}
+    known = [f"{name} {form.format(value)}" for name, value in others.items() if value is not None]
+    return form.format(score) + (f" ({', '.join(known)})" if known else "")

@@ -1,0 +1,56 @@
+"""`initzoo thumbnails`: the small pictures that the page shows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from initzoo.cli.options import (
+    echo_json,
+    example,
+    force_option,
+    json_option,
+    readable_size,
+    zoo_option,
+)
+
+__all__ = ["command"]
+
+SECTION = "Make your own zoo"
+
+
+@click.command("thumbnails", epilog=example("initzoo thumbnails -o my-thumbnails"))
+@zoo_option
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Folder to write; the zoo's own by default, where the demo looks.",
+)
+@force_option
+@json_option
+def command(zoo_name: str, out: Path | None, force: bool, as_json: bool) -> None:
+    """Draw a small picture of each checkpoint, so that the demo need not."""
+    from tqdm import tqdm
+
+    from initzoo.demo.thumbnails import make_thumbnails, thumbnail_folder
+    from initzoo.zoo.zoo import Zoo
+
+    zoo = Zoo.from_pretrained(zoo_name)
+    folder = out or thumbnail_folder(zoo)
+    if out is None and zoo.is_on_hub:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with tqdm(desc="thumbnails", unit=" concepts", file=sys.stderr, disable=None) as bar:
+
+        def show(n_done: int, n_all: int) -> None:
+            bar.total = n_all
+            bar.update(n_done - bar.n)
+
+        n_bytes = make_thumbnails(zoo, folder, force=force, callback=show)
+    if as_json:
+        result = {"zoo": zoo.name, "revision": zoo.revision, "folder": str(folder), "bytes": n_bytes}
+        echo_json(result | {"concepts": len(zoo.index)})
+        return
+    click.echo(f"{zoo.name}  {len(zoo.index)} thumbnails  {readable_size(n_bytes)}  -> {folder}")

@@ -1,0 +1,50 @@
+"""`initzoo verify`: a search for damage in a zoo or a file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from initzoo.cli.options import (
+    echo_json,
+    example,
+    json_option,
+    readable_size,
+    zoo_option,
+)
+
+__all__ = ["command"]
+
+SECTION = "Use"
+
+
+@click.command("verify", epilog=example("initzoo verify"))
+@click.argument("target", required=False)
+@zoo_option
+@json_option
+def command(target: str | None, zoo_name: str, as_json: bool) -> None:
+    """Read every byte of TARGET and report damage: a zoo, or a shard, index, base or init file.
+
+    Without TARGET it is the zoo that --zoo names. Exit code 1 and a line for each problem on damage.
+    """
+    from initzoo.files.digests import is_file
+    from initzoo.zoo.verify import verify_file
+    from initzoo.zoo.zoo import Zoo
+
+    target = target or zoo_name
+    report = verify_file(target) if is_file(target) else Zoo.from_pretrained(target).verify()
+    if as_json:
+        echo_json(asdict(report) | {"ok": not report.problems})
+    elif not report.problems:
+        counts = f"{_count(report.n_checkpoints, 'checkpoint')}  {_count(report.n_files, 'file')}"
+        click.echo(f"{report.target}  {report.kind}  {counts}  {readable_size(report.n_bytes)}  all ok")
+    else:
+        for problem in report.problems:
+            click.echo(problem, err=True)
+    if report.problems:
+        raise click.exceptions.Exit(1)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
