@@ -128,9 +128,10 @@ def test_crops_depend_on_seed_and_step_alone(pairs):
     [
         ({"gan": "wgan"}, "gan must be one of"),
         ({"crop_size": 30}, "multiple of 4 from 32"),
-        ({"learning_rate": math.nan}, "numbers above 0"),
+        ({"learning_rate": math.nan}, "number above 0"),
         ({"ema": 1.0}, "below 1"),
-        ({"batch_size": 0}, "at least"),
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"betas": (0.9, 1.0)}, "betas must be at least 0 and below 1, found 0.9, 1.0"),
     ],
 )
 def test_wrong_settings_are_refused(changes, said):
@@ -386,7 +387,7 @@ def test_outputs_are_checked_before_the_work(options, tmp_path):
     (tmp_path / "mine.png").write_bytes(b"taken")
     for name, said in (
         ("mine.safetensors", "mine.png exists already"),
-        ("mine.pt", "ends with .safetensors"),
+        ("mine.pt", "must end with .safetensors"),
         ("missing/mine.safetensors", "there is no folder"),
     ):
         result = invoke("pencil sketch", *options, "-o", tmp_path / name)

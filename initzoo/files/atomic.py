@@ -6,14 +6,88 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from initzoo.errors import OutputError
 
-__all__ = ["new_file", "one_at_a_time", "replace_folder", "write_bytes"]
+__all__ = [
+    "check_free",
+    "check_free_folder",
+    "new_file",
+    "one_at_a_time",
+    "replace_folder",
+    "write_bytes",
+]
+
+
+def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = ()) -> None:
+    """Raise if a file cannot be written: before long work, not after it.
+
+    Args:
+        path: the file; or, with names, a folder that is made when it is missing.
+        names: of the files in the folder.
+        force: files that exist may be replaced.
+        endings: what the name of a single file may end with, e.g. `.png`; anything when empty.
+
+    Raises:
+        OutputError: a file exists and `force` is off, a folder has the name of a file or the other way
+            round, there is no folder to write the file into, or its ending is another one.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     check_free(Path(folder) / "report.json", force=False)
+        ...     check_free(Path(folder) / "report", "report.json", "plot.png", force=False)
+        ...     check_free(Path(folder) / "reports" / "report.json", force=False)
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.OutputError: cannot write ...report.json: there is no folder ... Make it first
+    """
+    path = Path(path)
+    if endings and path.suffix.lower() not in endings:
+        raise OutputError(f"cannot write {path}: its name must end with {' or '.join(endings)}")
+    if names and os.path.lexists(path) and not os.path.isdir(path):
+        raise OutputError(f"cannot write into {path}: it is not a folder. Name another one")
+    for file in [path / name for name in names] or [path]:
+        if os.path.isdir(file):
+            raise OutputError(f"cannot write {file}: it is a folder. Name a file")
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise OutputError(f"cannot write {file}: it is a device or the like. Name a file")
+        if os.path.lexists(file) and not force:
+            raise OutputError(f"{file} exists already. Choose another name, or add --force to replace it")
+    if not names:
+        _check_parent(path)
+
+
+def check_free_folder(path: Path, *, force: bool) -> None:
+    """Raise if `replace_folder` would not write this folder: before long work, not after it.
+
+    Args:
+        path: the folder; one that is empty is free.
+        force: whatever it holds may be replaced.
+
+    Raises:
+        OutputError: as for `replace_folder`.
+
+    Example:
+        >>> check_free_folder(Path("new-zoo"), force=False)
+    """
+    path = Path(path)
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise OutputError(f"cannot write the folder {path}: a file has that name. Choose another name")
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise OutputError(f"cannot replace {path}: it is the current folder or holds it. Name a new folder")
+    _check_parent(path)
+    if os.path.isdir(path) and not force:
+        try:
+            is_empty = next(path.iterdir(), None) is None
+        except OSError as error:
+            raise _not_writable(path, error) from error
+        if not is_empty:
+            raise OutputError(f"{path} is not empty. Choose another folder, or add --force to replace it")
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
@@ -58,13 +132,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         'hello'
     """
     path = Path(path)
-    if os.path.isdir(path):
-        raise OutputError(f"cannot write {path}: it is a folder. Name a file")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OutputError(f"cannot write {path}: it is a device or the like. Name a file")
-    if os.path.lexists(path) and not force:
-        raise OutputError(f"{path} exists already. Choose another name, or add --force to replace it")
-    _check_parent(path)
+    check_free(path, force=force)
     beside = _beside(Path(os.path.realpath(path)), "part")
     try:
         with open(beside, "x+b") as file:
@@ -101,7 +169,7 @@ def replace_folder(path: Path, *, force: bool) -> Iterator[Path]:
         ['a.txt']
     """
     path = Path(path)
-    _check_folder_place(path, force)
+    check_free_folder(path, force=force)
     beside = _beside(path, "part")
     try:
         beside.mkdir()
@@ -112,21 +180,6 @@ def replace_folder(path: Path, *, force: bool) -> Iterator[Path]:
         _swap(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-
-
-def _check_folder_place(path: Path, force: bool) -> None:
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise OutputError(f"cannot write the folder {path}: a file has that name. Choose another name")
-    if Path.cwd().is_relative_to(path.resolve()):
-        raise OutputError(f"cannot replace {path}: it is the current folder or holds it. Name a new folder")
-    _check_parent(path)
-    if os.path.isdir(path) and not force:
-        try:
-            is_empty = next(path.iterdir(), None) is None
-        except OSError as error:
-            raise _not_writable(path, error) from error
-        if not is_empty:
-            raise OutputError(f"{path} is not empty. Choose another folder, or add --force to replace it")
 
 
 def _swap(new: Path, path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +90,17 @@ class Finetuned:
     history: list[tuple[int, float, float]]
     seconds: float
     examples: tuple[Example, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain JSON values, without weights and images."""
+        return {
+            "source": self.init.metadata.source,
+            "best_step": self.best_step,
+            "start": asdict(self.start),
+            "end": asdict(self.end),
+            "history": [{"step": step, "psnr": psnr, "ssim": ssim} for step, psnr, ssim in self.history],
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def finetune(

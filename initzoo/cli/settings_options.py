@@ -1,0 +1,283 @@
+"""Options made from a settings dataclass: one for each field, in the words of its `Args:` section."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from enum import Enum
+from functools import wraps
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import click
+from click.core import ParameterSource
+
+from initzoo.errors import InitzooError
+
+__all__ = ["CommaList", "argument_docs", "settings_options"]
+
+S = TypeVar("S")
+Values = dict[str, Any]
+
+
+def settings_options(
+    kind: type[S],
+    *,
+    default: S | None = None,
+    argument: str = "settings",
+    names: Mapping[str, str] | None = None,
+    skip: Collection[str] = (),
+    quick: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command an option for each field of a settings dataclass, and the settings they make.
+
+    The field `n_warmup` becomes `--warmup`, `batch_size` becomes `--batch-size`. The annotation gives the
+    type of the value: a `Literal` or an `Enum` its choices, `bool` a flag, a tuple values with commas
+    between them. A dataclass in a field is taken apart: `fit.n_steps` becomes `--fit-steps`. A field that
+    has neither an option nor a place in `skip` is a mistake in the program, and shows at import.
+
+    Args:
+        kind: the dataclass. Its `__post_init__` checks values; its message begins with the field's name.
+        default: what options change; None for `kind()`.
+        argument: name under which the command gets the settings.
+        names: option by path of a field, e.g. `{"fit.n_steps": "--steps"}`, or the first part of the names
+            of all options of a nested dataclass, e.g. `{"fit": "adapter"}`.
+        skip: paths of fields, nested dataclasses included, that keep their defaults.
+        quick: adds `--quick`: values of fields, nested as the dataclasses are, that other options precede.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Walk:
+        ...     '''How a walk goes.
+        ...
+        ...     Args:
+        ...         n_steps: number of steps.
+        ...         pace: steps a second.
+        ...     '''
+        ...
+        ...     n_steps: int = 100
+        ...     pace: float = 2.0
+        >>> @click.command()
+        ... @settings_options(Walk, quick={"n_steps": 3})
+        ... def walk(settings):
+        ...     click.echo(settings)
+        >>> walk(["--quick", "--pace", "1"], standalone_mode=False)
+        Walk(n_steps=3, pace=1.0)
+    """
+    options = list(_find_options(kind, default, names or {}, frozenset(skip), argument))
+    prefixes = {option.path.rpartition(".")[0] for option in options}
+    unknown = {*(names or {})} - {option.path for option in options} - prefixes
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(unknown))} to name an option after")
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def with_settings(**values: Any) -> Any:
+            context = click.get_current_context()
+            is_quick = values.pop(f"{argument}__quick", False)
+            chosen = _merge({}, quick or {}) if is_quick else {}
+            for option in options:
+                value = values.pop(option.parameter)
+                if context.get_parameter_source(option.parameter) is not ParameterSource.DEFAULT:
+                    _merge(chosen, option.nest(value))
+            values[argument] = _build(kind, default, chosen, {one.path: one.name for one in options})
+            return function(**values)
+
+        command: Callable[..., Any] = with_settings
+        if quick is not None:
+            command = click.option(
+                "--quick",
+                f"{argument}__quick",
+                is_flag=True,
+                help="Do hardly any work, except where another option says otherwise: to see that all runs.",
+            )(command)
+        for option in reversed(options):
+            command = option.add_to(command)
+        return command
+
+    return decorate
+
+
+def argument_docs(kind: type) -> dict[str, str]:
+    """The text of each name in the `Args:` section of a docstring, on one line.
+
+    Example:
+        >>> argument_docs(click.Choice)
+        {}
+    """
+    docs: dict[str, str] = {}
+    _, _, section = (inspect.getdoc(kind) or "").partition("\nArgs:\n")
+    for line in section.splitlines():
+        entry = re.match(r"    (\w+): (.*)", line)
+        if entry:
+            docs[name := entry[1]] = entry[2]
+        elif line.startswith(" " * 8):
+            docs[name] += " " + line.strip()
+        else:
+            break
+    return docs
+
+
+class CommaList(click.ParamType):
+    """Values with commas between them, as a tuple.
+
+    Args:
+        kind: type of a value.
+        length: how many values there must be; None for any number.
+
+    Example:
+        >>> CommaList(int).convert("1, 2,3", None, None)
+        (1, 2, 3)
+    """
+
+    def __init__(self, kind: type, length: int | None = None) -> None:
+        self.kind = kind
+        self.length = length
+        noun = {int: "INTEGER", float: "FLOAT"}.get(kind, "TEXT")
+        self.name = ",".join([noun] * (length or 1)) + ("" if length else ",...")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split a text; a tuple stays as it is."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        try:
+            values = tuple(self.kind(part) for part in parts if part)
+        except ValueError:
+            values = None
+        if values is None or self.length not in (None, len(values)):
+            noun = {int: "whole numbers", float: "numbers"}.get(self.kind, "texts")
+            count = f"{self.length} " if self.length else ""
+            self.fail(f"expected {count}{noun} with commas between them, found {value!r}", param, ctx)
+        return values
+
+
+@dataclass(frozen=True)
+class _Option:
+    """The option of a field.
+
+    Args:
+        path: of the field, with dots where it is in a nested dataclass.
+        name: of the option; two, with a slash between them, for a flag that is on by default.
+        parameter: name of the value in the command's arguments.
+        kind: annotation of the field, None left out.
+        default: of the field.
+        help: its text in the `Args:` section.
+    """
+
+    path: str
+    name: str
+    parameter: str
+    kind: Any
+    default: Any
+    help: str
+
+    def nest(self, value: Any) -> Values:
+        """A value in dictionaries, one in the other as the dataclasses are."""
+        for part in reversed(self.path.split(".")):
+            value = {part: value}
+        return dict(value)
+
+    def add_to(self, command: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a command with the option."""
+        settings: Values = {"default": self.default, "help": self.help, "show_default": True}
+        if self.kind is bool:
+            settings["is_flag"] = True
+        else:
+            settings["type"] = _click_type(self.kind, self.path)
+        return click.option(self.name, self.parameter, **settings)(command)
+
+
+def _find_options(
+    kind: Any, default: Any, names: Mapping[str, str], skip: frozenset[str], argument: str, above: str = ""
+) -> Iterator[_Option]:
+    """The options of a dataclass and of those in its fields, in the order of the fields."""
+    hints, docs = get_type_hints(kind), argument_docs(kind)
+    for field in fields(kind):
+        path = f"{above}{field.name}"
+        if path in skip or not field.init:
+            continue
+        hint, value = _without_none(hints[field.name]), _default_of(field, default)
+        if is_dataclass(hint):
+            yield from _find_options(hint, value, names, skip, argument, above=f"{path}.")
+            continue
+        if field.name not in docs:
+            raise TypeError(f"{kind.__name__} has no 'Args:' text for {field.name}")
+        text = docs[field.name]
+        name = names.get(path) or _name_of(path, names)
+        if hint is bool and value is True and "/" not in name:
+            name = f"{name}/--no-{name.removeprefix('--')}"
+        parameter = f"{argument}__{path.replace('.', '__')}"
+        yield _Option(path, name, parameter, hint, value, text[:1].upper() + text[1:])
+
+
+def _name_of(path: str, names: Mapping[str, str]) -> str:
+    """The name that an option has unless it is given one."""
+    *above, last = path.split(".")
+    prefixes = [names.get(".".join(above[: place + 1]), part) for place, part in enumerate(above)]
+    return "--" + "-".join([*prefixes, last.removeprefix("n_")]).replace("_", "-")
+
+
+def _default_of(field: Field[Any], default: Any) -> Any:
+    if default is not None:
+        return getattr(default, field.name)
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return None if field.default is MISSING else field.default
+
+
+def _without_none(hint: Any) -> Any:
+    """`X` for `X | None`."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    parts = [part for part in get_args(hint) if part is not NoneType]
+    return parts[0] if len(parts) == 1 else hint
+
+
+def _click_type(hint: Any, path: str) -> click.ParamType:
+    """How click reads values of an annotation."""
+    simple: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    if hint in simple:
+        return simple[hint]
+    if hint is Path:
+        return click.Path(path_type=Path)
+    if get_origin(hint) is Literal:
+        return click.Choice(get_args(hint))
+    if inspect.isclass(hint) and issubclass(hint, Enum):
+        return click.Choice(hint)
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        if parts[0] in simple and set(parts[1:]) <= {parts[0], Ellipsis}:
+            return CommaList(parts[0], None if Ellipsis in parts else len(parts))
+    raise TypeError(f"no option can hold {path}: {hint}. Skip it")
+
+
+def _merge(values: Values, others: Mapping[str, Any]) -> Values:
+    """Put values into nested dictionaries, in place; later ones win."""
+    for name, value in others.items():
+        if isinstance(value, Mapping):
+            _merge(values.setdefault(name, {}), value)
+        else:
+            values[name] = value
+    return values
+
+
+def _build(kind: type[S], default: S | None, values: Values, names: Mapping[str, str], above: str = "") -> S:
+    """The settings that values make; what is wrong with them is said of options, not of fields."""
+    values = dict(values)
+    for field in fields(kind):  # type: ignore[arg-type]
+        if isinstance(values.get(field.name), dict):
+            inner = _default_of(field, default)
+            path = f"{above}{field.name}."
+            values[field.name] = _build(type(inner), inner, values[field.name], names, path)
+    try:
+        return kind(**values) if default is None else replace(default, **values)  # type: ignore[type-var]
+    except (ValueError, InitzooError) as error:
+        subject, _, rest = str(error).partition(" ")
+        message = f"{names.get(above + subject, subject).split('/')[0]} {rest}"
+        if isinstance(error, ValueError):
+            raise click.UsageError(message) from error
+        raise type(error)(message) from error
