@@ -50,6 +50,7 @@ def settings(photo_folder):
         "n_photos": 2,
         "unet_width": 2,
         "batch_size": 1,
+        "n_workers": 1,
     }
     return BenchmarkSettings(**QUICK | changes)
 
@@ -102,7 +103,8 @@ def test_seconds_of_a_step_are_those_of_the_middle_run():
 
 
 def test_the_book_is_kept():
-    settings = BenchmarkSettings(crop_size=256, unet_width=64)
+    settings = BenchmarkSettings(device="cuda")
+    assert (settings.crop_size, settings.unet_width, settings.n_workers) == (256, 64, 1)
     book = settings.schedule("pix2pix_book", 200, 2e-4)
     assert (settings.n_halvings, book.batch_size, book.betas) == (8, 1, (0.5, 0.999))
     assert (book.gan, book.l1_weight, book.constant_share, book.n_warmup) == ("non-saturating", 100, 0.5, 0)

@@ -104,7 +104,12 @@ def generators(zoo, tmp_path_factory):
 @pytest.fixture
 def settings(photo_folder):
     return EvaluationSettings(
-        photos=PhotoSource(photo_folder), n_overlap=3, n_pictures=2, n_ridge_wordings=2, resampling=QUICK
+        photos=PhotoSource(photo_folder),
+        n_overlap=3,
+        n_pictures=2,
+        n_ridge_wordings=2,
+        resampling=QUICK,
+        n_workers=1,
     )
 
 

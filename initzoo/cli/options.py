@@ -20,6 +20,7 @@ __all__ = [
     "json_option",
     "match_to_json",
     "readable_size",
+    "workers_option",
     "zoo_option",
 ]
 
@@ -71,6 +72,13 @@ def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
         default="auto",
         show_default=True,
         help="Where to compute; auto takes a GPU if there is one.",
+    )(function)
+
+
+def workers_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--workers`."""
+    return click.option(
+        "--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default."
     )(function)
 
 

@@ -47,6 +47,7 @@ def settings_options(
             of all options of a nested dataclass, e.g. `{"fit": "adapter"}`.
         skip: paths of fields, nested dataclasses included, that keep their defaults.
         quick: adds `--quick`: values of fields, nested as the dataclasses are, that other options precede.
+            The command gets the flag, too, if it has a parameter `quick`.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def settings_options(
         raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(unknown))} to name an option after")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        takes = inspect.signature(function).parameters
+
         @wraps(function)
         def with_settings(**values: Any) -> Any:
             context = click.get_current_context()
@@ -84,6 +87,8 @@ def settings_options(
                 if context.get_parameter_source(option.parameter) is not ParameterSource.DEFAULT:
                     _merge(chosen, option.nest(value))
             values[argument] = _build(kind, default, chosen, {one.path: one.name for one in options})
+            if "quick" in takes:
+                values["quick"] = is_quick
             return function(**values)
 
         command: Callable[..., Any] = with_settings

@@ -17,14 +17,25 @@ class Resampling:
     """How bootstrap intervals are made.
 
     Args:
-        n_resamples: how often the concepts are drawn anew.
+        n_resamples: number of times that the concepts are drawn anew, for intervals.
         level: share of the resampled means inside an interval.
-        seed: draws them.
+        seed: seed of these draws.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
 
     n_resamples: int = 2000
     level: float = 0.95
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_resamples < 1:
+            raise ValueError(f"n_resamples must be at least 1, found {self.n_resamples}")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must be above 0 and below 1, found {self.level}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, found {self.seed}")
 
 
 def bootstrap_means(values: Values, *, n_resamples: int, seed: int) -> Values:

@@ -16,6 +16,7 @@ from initzoo.errors import OutputError
 __all__ = [
     "check_free",
     "check_free_folder",
+    "make_folder",
     "new_file",
     "one_at_a_time",
     "replace_folder",
@@ -88,6 +89,18 @@ def check_free_folder(path: Path, *, force: bool) -> None:
             raise _not_writable(path, error) from error
         if not is_empty:
             raise OutputError(f"{path} is not empty. Choose another folder, or add --force to replace it")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror}. Name another one") from error
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool) -> None:

@@ -104,8 +104,8 @@ class PhotoSource:
     """Where photos come from.
 
     Args:
-        folder: of photos; None for the bundled ones.
-        split: those that are scored on; None for all of them.
+        folder: folder of photos; the bundled ones by default.
+        split: photos to take; None for all of them.
     """
 
     folder: Path | None = None

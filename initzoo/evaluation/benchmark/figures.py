@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from initzoo.evaluation.benchmark.time_to_quality import bound_of
 from initzoo.evaluation.report.plots import INK, QUIET, dress_axes, encode_figure, new_figure
+from initzoo.files.atomic import check_free, make_folder, write_bytes
 
-__all__ = ["draw_curves", "draw_ratios", "tables"]
+__all__ = ["OUTPUTS", "draw_curves", "draw_ratios", "tables", "write_benchmark"]
+
+OUTPUTS = ("bench.json", "curves.png", "ratios.png")
+"""Files that `write_benchmark` writes."""
 
 _COLOURS = {
     "generated": "#d1495b",
@@ -118,6 +124,29 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
     dress_axes(axes, grid="x")
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
     return encode_figure(figure)
+
+
+def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = False) -> None:
+    """Write the report of a benchmark and its plots into a folder.
+
+    Args:
+        report: of a `Benchmark`, or read from its JSON.
+        folder: made if it is missing; gets `OUTPUTS`. Without ratios there is no plot of them.
+        force: replace files that exist.
+
+    Raises:
+        OutputError: a file exists and `force` is off, or the folder cannot be written.
+        MissingExtra: matplotlib is not installed.
+    """
+    check_free(folder, *OUTPUTS, force=force)
+    plots = draw_curves(report), draw_ratios(report) if report["ratio"] else None
+    make_folder(folder)
+    data = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    for name, content in zip(OUTPUTS, (data, *plots), strict=True):
+        if content is None:  # the plot of an earlier benchmark would contradict the report
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_bytes(folder / name, content, force=force)
 
 
 def tables(report: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from initzoo.errors import BenchmarkError
 from initzoo.evaluation.bootstrap import Resampling
@@ -43,26 +44,31 @@ class BenchmarkSettings:
     length is the one of the grid that does best, on average, on the tuning concepts, which are others than
     those that are measured.
 
+    On two train concepts, over 10, 40 and 160 steps, scratch did best at learning rates of 2e-3, 4e-3 and
+    8e-3, and a good start at 5e-4, 5e-4 and 2e-3. The rates of the U-Net are the one of the pix2pix paper,
+    and two that did better in few steps.
+
     Args:
-        methods: names of `METHODS`.
+        methods: names of methods to compare.
         lengths: steps of the schedules, ascending, 0 first.
-        rates: learning rates to choose from for the zoo's network. On two train concepts, over 10, 40 and
-            160 steps, scratch did best at 2e-3, 4e-3 and 8e-3, and a good start at 5e-4, 5e-4 and 2e-3.
-        unet_rates: the same for the U-Net: the book's own, and two that did better there in few steps.
-        classical: initializations that compete to be `scratch_best`.
-        classical_lengths: schedules that they compete on, of `lengths`; none for 20 and 160, or for
-            the longest where neither is there.
-        n_concepts: held-out concepts that are measured.
-        n_tuning: held-out concepts that rates are chosen on.
-        photos: teachers see those of split `train`, varied; scores are of split `score`.
-        n_photos: varied photos to learn from.
-        crop_size: side of crops and of the tiles that are scored, pixels.
-        batch_size: crops in a step of the zoo's network; the U-Net's is 1.
-        unet_width: filters of the first layers of the U-Net and of its discriminator; 64 by the book.
-        n_workers: processes, one core each; 1 on a GPU.
-        device: where to compute: `cpu` or `cuda`.
-        seed: of weights, photos and crops.
-        resampling: of the intervals.
+        rates: learning rates to choose from for the zoo's network.
+        unet_rates: learning rates to choose from for the U-Net of pix2pix.
+        classical: initializations that compete to be scratch_best.
+        classical_lengths: lengths that these compete at; by default 20 and 160, or the longest where neither
+            is there.
+        n_concepts: number of concepts to measure on: held-out ones of the zoo, or your own.
+        n_tuning: number of other held-out concepts, to choose learning rates on.
+        photos: photos of split `train` are varied and taught, those of split `score` give scores.
+        n_photos: number of varied photos to learn from.
+        crop_size: side of crops and of scored tiles: 32, 64, 128 or 256 pixels; 0 for 64 on a CPU, 256 on
+            a GPU.
+        batch_size: crops in a step of the zoo's network; the U-Net takes 1.
+        unet_width: filters of the first layers of the U-Net and its discriminator; 0 for 32 on a CPU and,
+            as in the paper, 64 on a GPU.
+        n_workers: processes, one core each; 0 for as many as there are cores, or 1 on a GPU.
+        device: device to compute on; cuda runs the tier at 256 pixels as the pix2pix paper has it.
+        seed: seed of weights, photos and crops.
+        resampling: how intervals are made.
 
     Raises:
         BenchmarkError: a setting is out of range.
@@ -84,15 +90,26 @@ class BenchmarkSettings:
     n_tuning: int = 6
     photos: PhotoSource = field(default_factory=PhotoSource)
     n_photos: int = 24
-    crop_size: int = 64
+    crop_size: int = 0
     batch_size: int = 4
-    unet_width: int = 32
-    n_workers: int = 1
-    device: str = "cpu"
+    unet_width: int = 0
+    n_workers: int = 0
+    device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
     resampling: Resampling = field(default_factory=Resampling)
 
     def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise BenchmarkError(f"device must be cpu or cuda, found {self.device!r}.")
+        is_gpu = self.device == "cuda"
+        by_device = {
+            "crop_size": 256 if is_gpu else 64,
+            "unet_width": 64 if is_gpu else 32,
+            "n_workers": 1 if is_gpu else os.cpu_count() or 1,
+        }
+        for name, value in by_device.items():
+            if getattr(self, name) == 0:
+                object.__setattr__(self, name, value)
         if self.crop_size not in (32, 64, 128, 256):
             raise BenchmarkError(f"crop_size must be 32, 64, 128 or 256, found {self.crop_size}.")
         if self.lengths[:1] != (0,) or list(self.lengths) != sorted({*self.lengths}) or len(self.lengths) < 2:
@@ -105,17 +122,21 @@ class BenchmarkSettings:
             ("classical", CLASSICAL),
             ("classical_lengths", self.lengths[1:]),
         ):
-            odd = [one for one in getattr(self, name) if one not in known]
-            if odd or not getattr(self, name):
-                told = ", ".join(map(str, known))
-                raise BenchmarkError(f"{name}: {odd[0] if odd else 'none'} given. Take some of: {told}")
+            values = getattr(self, name)
+            unknown = [value for value in values if value not in known]
+            if unknown or not values:
+                given, listed = unknown[0] if unknown else "none", ", ".join(map(str, known))
+                raise BenchmarkError(f"{name}: {given} given. Take some of: {listed}")
         for name in ("rates", "unet_rates"):
             grid = getattr(self, name)
             if not grid or not all(0 < rate < math.inf for rate in grid):
                 shown = ", ".join(f"{rate:g}" for rate in grid) or "none"
                 raise BenchmarkError(f"{name} must be positive numbers, found {shown}.")
-        if min(self.n_concepts, self.n_tuning, self.n_photos, self.batch_size, self.n_workers) < 1:
-            raise BenchmarkError("counts must be at least 1.")
+        for name in ("n_concepts", "n_tuning", "n_photos", "batch_size", "unet_width", "n_workers"):
+            if getattr(self, name) < 1:
+                raise BenchmarkError(f"{name} must be at least 1, found {getattr(self, name)}.")
+        if self.seed < 0:
+            raise BenchmarkError(f"seed must be at least 0, found {self.seed}.")
 
     @property
     def n_halvings(self) -> int:
@@ -169,4 +190,4 @@ QUICK: dict[str, Any] = {
     "n_photos": 4,
     "unet_width": 8,
 }
-"""Settings with hardly any work: to see that everything runs. What comes of them says nothing."""
+"""Settings with hardly any work: to see that everything runs. Their figures mean nothing."""

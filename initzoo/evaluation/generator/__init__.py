@@ -7,6 +7,8 @@ training saw, and what comes out is compared with the teacher's.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
 import re
 import statistics as plain_statistics
@@ -39,6 +41,8 @@ from initzoo.evaluation.generator.memorisation import (
     overlap_report,
 )
 from initzoo.evaluation.generator.statistics import summarise
+from initzoo.files.atomic import check_free, make_folder, write_bytes
+from initzoo.files.images import write_image
 from initzoo.generator.baselines import (
     GeneratorPredictor,
     KernelRidgePredictor,
@@ -55,12 +59,13 @@ from initzoo.generator.baselines import (
 from initzoo.generator.calibration import Calibration, PsnrRanges, calibrate
 from initzoo.generator.model import WeightGenerator
 from initzoo.generator.novelty import TaughtWords
-from initzoo.pairs.concepts import HELD_OUT, Concept
+from initzoo.pairs.concepts import HELD_OUT, Concept, load_practice
 from initzoo.pairs.photos import PhotoSource
 from initzoo.work.devices import describe_machine
-from initzoo.zoo.zoo import Zoo
+from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = [
+    "OUTPUTS",
     "EvaluationSettings",
     "GeneratorEvaluation",
     "Question",
@@ -71,6 +76,9 @@ __all__ = [
 
 Blocks = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
+
+OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
+"""Files that `GeneratorEvaluation.save` writes."""
 
 BASELINES = ("kernel_ridge", "nearest", "knn", "mean", "shuffled")
 _TAKEN = {"generated", "trained", *BASELINES}
@@ -86,25 +94,37 @@ class EvaluationSettings:
     """How an evaluation is done.
 
     Args:
-        photos: what is measured on.
-        fit: train an adapter on each concept that has none.
-        n_workers: processes, one core each.
-        n_overlap: concepts whose wrong pixels are compared.
-        n_pictures: concepts in the grid.
-        n_ridge_wordings: wordings of each train concept that kernel ridge is fitted on, and the number of
-            neighbours tuned on, at most; the time grows with the cube of them. Three serve for tuning ridge.
-        seed: of noise, folds, shuffles and intervals.
-        resampling: of the intervals.
+        photos: photos to measure on.
+        fit: train an adapter on each concept that has none, as the upper limit.
+        n_workers: processes, one core each; 0 for as many as there are cores.
+        n_overlap: number of concepts whose wrong pixels are compared.
+        n_pictures: number of concepts in the grid.
+        n_ridge_wordings: largest number of wordings of a train concept to fit kernel ridge on; the time grows
+            with its cube. The number of neighbours is tuned on as many, kernel ridge on three.
+        seed: seed of noise, folds and shuffles.
+        resampling: how intervals are made.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     photos: PhotoSource = field(default_factory=PhotoSource)
     fit: bool = False
-    n_workers: int = 1
+    n_workers: int = 0
     n_overlap: int = 48
     n_pictures: int = 16
     n_ridge_wordings: int = 12
     seed: int = 0
     resampling: Resampling = field(default_factory=Resampling)
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("n_workers", 0), ("n_overlap", 0), ("n_pictures", 1), ("n_ridge_wordings", 1), ("seed", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if self.n_workers == 0:
+            object.__setattr__(self, "n_workers", os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +151,27 @@ class GeneratorEvaluation:
         """
         return draw_scatter(self.points, self.calibration.ranges if self.calibration else None)
 
+    def save(self, folder: Path, *, force: bool = False) -> None:
+        """Write report, pictures and, if there is one, the calibration into a folder.
+
+        Args:
+            folder: made if it is missing; gets `OUTPUTS`.
+            force: replace files that exist.
+
+        Raises:
+            OutputError: a file exists and `force` is off, or the folder cannot be written.
+            MissingExtra: matplotlib is not installed.
+        """
+        check_free(folder, *OUTPUTS, force=force)
+        scatter = self.scatter()
+        make_folder(folder)
+        data = json.dumps(self.report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        write_bytes(folder / "evaluation.json", data, force=force)
+        write_image(folder / "grid.png", self.grid, force=force)
+        write_bytes(folder / "scatter.png", scatter, force=force)
+        if self.calibration is not None:
+            self.calibration.save(folder, force=force)
+
 
 def evaluate_generator(
     zoo: Zoo,
@@ -139,7 +180,7 @@ def evaluate_generator(
     settings: EvaluationSettings,
     *,
     also: Mapping[str, Path] | None = None,
-    practice: Sequence[Concept] = (),
+    practice: Sequence[Concept] | None = None,
     callback: Progress | None = None,
 ) -> GeneratorEvaluation:
     """Ask a weight generator and every baseline, and measure all answers.
@@ -151,8 +192,8 @@ def evaluate_generator(
         settings: how.
         also: folders of further generators by name, e.g. `regressor` or `unet1d`. One that is called
             `reference` is what all others are compared with, besides `folder`.
-        practice: what the generator practised on besides the zoo, so that the simpler ways know its wordings
-            too.
+        practice: concepts that the generator practised on besides the zoo, so that the baselines know their
+            wordings, too. None for those of the bundled zoo, if it is one trained on it with practice.
         callback: called with a stage, things done and things in all.
 
     Raises:
@@ -169,6 +210,9 @@ def evaluate_generator(
     _check_names(also or {})
     generator = _open(zoo, folder)
     others = {name: _open(zoo, other) for name, other in (also or {}).items()}
+    if practice is None:
+        did_practise = zoo.name == BUNDLED_ZOO and generator.config.training.get("n_practice")
+        practice = load_practice() if did_practise else ()
     taught = zoo.taught_adapters(generator.words, practice=practice)
     ridge, neighbours = _tuned(taught, settings, report)
     ours = GeneratorPredictor(generator, settings.seed)

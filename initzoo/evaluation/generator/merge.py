@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidGenerator
 
-__all__ = ["check_further", "keep_further"]
+__all__ = ["check_further", "keep_further", "read_evaluation"]
 
 _SAME = ("zoo", "revision", "wordings", "photos", "intervals", "seeds")
 """What must be alike for figures to stand beside each other."""
@@ -19,6 +21,26 @@ _ALIKE = 0.02
 
 _BY_METHOD = ("psnr", "psnr_interval", "psnr_10th", "ssim", "ssim_interval")
 _GROUPS = ("families", "novelty", "wording")
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """The report of an earlier evaluation.
+
+    Args:
+        path: of its evaluation.json.
+
+    Raises:
+        InvalidGenerator: the file cannot be read, or is not the report of an evaluation.
+    """
+    try:
+        report = json.loads(path.read_bytes())
+        if not isinstance(report["also"], dict) or not isinstance(report["generator"], str):
+            raise ValueError("it is not the report of an evaluation")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidGenerator(
+            f"cannot take figures from {path} ({error}). Name the evaluation.json of another evaluation"
+        ) from error
+    return dict(report)
 
 
 def keep_further(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,23 +32,23 @@ from initzoo.training.generator.loop import ProgressLog, StageJob, bind_paramete
 from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective, WordTable
 from initzoo.training.generator.sensitivity import measure_sensitivity
 from initzoo.training.generator.settings import (
+    QUICK,
     GeneratorSettings,
     Stage,
     TrainingData,
     mask_of,
     normalisation,
-    quick_settings,
     stage_folder,
 )
 
 __all__ = [
+    "QUICK",
     "CropPlan",
     "GeneratorSettings",
     "Stage",
     "TrainingData",
     "make_crops",
     "quick_crops",
-    "quick_settings",
     "train_generator",
 ]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,9 @@ from initzoo.pairs.concepts import Concept
 from initzoo.pairs.teachers import Step, parse_teacher
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["GeneratorSettings", "Stage", "TrainingData", "quick_settings"]
+__all__ = ["QUICK", "GeneratorSettings", "Stage", "TrainingData"]
+
+Kind = Literal["joint", "unet"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,14 @@ class Stage:
     """How long and how fast one stage of training is.
 
     Args:
-        n_steps: AdamW steps; 0 leaves the stage out.
-        batch_size: concepts in a step; a multiple of the lanes.
-        learning_rate: after warm-up; a cosine takes it down to zero at the end.
-        n_warmup: steps over which the rate goes up.
-        pure_share: share of a batch denoised from pure noise, the others from any timestep.
+        n_steps: steps of the stage; 0 leaves it out.
+        batch_size: concepts in a step, a multiple of the lanes.
+        learning_rate: learning rate of AdamW after the warm-up; a cosine takes it to zero.
+        n_warmup: steps over which the learning rate rises.
+        pure_share: share of a batch that is denoised from pure noise, the rest from any timestep.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     n_steps: int
@@ -41,45 +47,58 @@ class Stage:
     n_warmup: int = 100
     pure_share: float = 0.5
 
+    def __post_init__(self) -> None:
+        for name, least in (("n_steps", 0), ("batch_size", 1), ("n_warmup", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
+        if not 0 <= self.pure_share <= 1:
+            raise ValueError(f"pure_share must be from 0 to 1, found {self.pure_share}")
+
 
 @dataclass(frozen=True)
 class GeneratorSettings:
     """All settings of a training.
 
     Args:
-        kind: name of the denoiser in `DENOISERS`.
+        kind: denoiser: joint sees all blocks at once, unet is the paper's UNet on each block alone.
         weights: the first stage, on the error of weights.
         behaviour: the second stage, on the error of images.
-        regressor: no noise and no timestep: words in, weights out.
-        pooled_words: one mean vector in place of the words' sequence.
-        train_share: share of the train concepts that is learnt from.
-        block_size: values in a block; the zoo's values are cut anew when it differs.
-        width: of the denoiser, a multiple of 48.
+        regressor: predict weights from words alone, without noise and timesteps.
+        pooled_words: replace the sequence of words by one mean vector.
+        train_share: share of the train concepts to learn from.
+        block_size: values in a block; if the zoo has another size, its blocks are cut anew.
+        width: width of the denoiser, a multiple of 48.
         scale_floor: smallest scale of a value, as a share of the median over all values.
-        by_sensitivity: weigh the error of each value by how much it changes images, too.
-        token_dropout: how often a token of a wording is left out.
-        words_dropout: how often a whole wording is left out.
+        by_sensitivity: weigh the error of each value also by how much the value changes images, and not
+            only by how much it varies.
+        token_dropout: probability of leaving out a token of a wording.
+        words_dropout: probability of leaving out a whole wording.
         word_noise: noise on token vectors, as a share of their length.
-        n_fillers: at most so many frequent words that no wording teaches are put into half of the
-            wordings, so that "could you please" is known to mean nothing.
-        learned_words: tokens of the train wordings get learned vectors, besides their static ones.
-        learned_dropout: how often a token goes without its learned vector.
-        n_crops: crops of a concept in a behaviour step.
-        crop_size: side of the part of a crop that such a step looks at, a multiple of 4 pixels; small
-            parts leave time for more concepts. The last tenth of the steps looks at whole crops.
-        weight_decay: AdamW's.
-        max_gradient: gradients of greater norm are scaled down to it.
-        ema: decay of the running mean of weights, which is what is kept.
-        bfloat16: compute in bfloat16 where torch's autocast does; quicker on processors that have it.
-        n_lanes: parts of a batch, each the work of one process at a time.
-        seed: where all randomness starts.
+        n_fillers: largest number of frequent words without meaning to put into half of the wordings, so that
+            the generator learns to ignore phrases like "could you please".
+        learned_words: learn a vector for each token of the train wordings, beside its static one.
+        learned_dropout: probability of leaving out the learned vector of a token.
+        n_crops: crops of a concept in a step of the second stage.
+        crop_size: side of the part of a crop that such a step looks at, a multiple of 4 pixels. Small parts
+            leave time for more concepts; the last tenth of the steps looks at whole crops.
+        weight_decay: weight decay of AdamW.
+        max_gradient: norm that gradients are clipped to.
+        ema: decay of the running mean of the denoiser's weights, which becomes the result.
+        bfloat16: compute in bfloat16 where torch's autocast does; quicker on hardware that has it.
+        n_lanes: parts of a batch, each computed by one process.
+        seed: seed of everything random.
+
+    Raises:
+        ValueError: a setting is out of range.
 
     Example:
         >>> GeneratorSettings().kind
         'joint'
     """
 
-    kind: str = "joint"
+    kind: Kind = "joint"
     weights: Stage = field(default_factory=lambda: Stage(2000, 64, 1e-3))
     behaviour: Stage = field(default_factory=lambda: Stage(9000, 64, 8e-4, pure_share=0.875))
     regressor: bool = False
@@ -115,6 +134,20 @@ class GeneratorSettings:
             raise ValueError(f"width must be a multiple of 48, found {self.width}")
         if not 0 < self.train_share <= 1:
             raise ValueError(f"train_share must be above 0 and at most 1, found {self.train_share}")
+        if self.block_size < 1 or (self.kind == "unet" and self.block_size % 32):
+            needed = "a multiple of 32 for unet" if self.kind == "unet" else "at least 1"
+            raise ValueError(f"block_size must be {needed}, found {self.block_size}")
+        for name in ("token_dropout", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, found {getattr(self, name)}")
+        for name, least in (
+            ("n_crops", 1), ("n_lanes", 1), ("n_fillers", 0), ("seed", 0),
+            ("scale_floor", 0), ("word_noise", 0), ("weight_decay", 0),
+        ):  # fmt: skip
+            if not least <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if not self.max_gradient > 0:
+            raise ValueError(f"max_gradient must be above 0, found {self.max_gradient}")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -133,16 +166,13 @@ class GeneratorSettings:
         )
 
 
-def quick_settings(settings: GeneratorSettings) -> GeneratorSettings:
-    """The same with hardly any training: to see that it works."""
-    return replace(
-        settings,
-        width=48,
-        n_crops=1,
-        train_share=min(0.1, settings.train_share),
-        weights=replace(settings.weights, n_steps=min(20, settings.weights.n_steps)),
-        behaviour=replace(settings.behaviour, n_steps=min(4, settings.behaviour.n_steps)),
-    )
+QUICK: dict[str, Any] = {
+    "width": 48,
+    "train_share": 0.1,
+    "weights": {"n_steps": 20},
+    "behaviour": {"n_steps": 4},
+}
+"""Settings with hardly any training, by field and by field of a stage: to see that everything runs."""
 
 
 @dataclass(frozen=True, eq=False)
