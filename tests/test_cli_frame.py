@@ -69,10 +69,34 @@ def test_version_is_the_packages() -> None:
     assert result.stdout == f"initzoo, version {__version__}\n"
 
 
-def test_unknown_commands_are_a_usage_error() -> None:
-    result = CliRunner().invoke(main, ["pul"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pul"], "Error: No such command 'pul'. Did you mean 'pull'?"),
+        (["generator", "distill-words"], "No such command 'distill-words'. Did you mean 'distil-words'?"),
+        (["pencil sketch"], "Error: No such command 'pencil sketch'."),
+        (["options"], "Error: No such command 'options'."),  # a module, and not a command
+        (["os.path"], "Error: No such command 'os.path'."),
+    ],
+)
+def test_unknown_commands_are_a_usage_error_with_a_suggestion(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert "pul" in result.stderr
+    assert result.stderr.splitlines()[-1].endswith(said)
+
+
+def test_help_groups_the_commands_and_cuts_no_sentence() -> None:
+    lines = CliRunner().invoke(main, ["--help"], terminal_width=80).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("..." in line for line in lines if "Usage" not in line)
+    places = [lines.index(f"{section}:") for section in ("Use", "Make your own zoo", "Measure")]
+    assert places == sorted(places)
+    assert main.list_commands(click.Context(main)) == sorted(main.list_commands(click.Context(main)))
+    assert [line for line in lines[places[0] : places[1]] if line.startswith("  pull ")]
+    assert "Commands:" not in lines  # every command of ours has a section
+    for name in main.list_commands(click.Context(main)):
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        assert line.endswith(".")
 
 
 def test_our_failures_are_one_line_and_exit_1(with_fail: click.Command) -> None:

@@ -28,13 +28,15 @@ SECTION = "Use"
 @zoo_option
 @force_option
 def command(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> None:
-    """Edit IMAGE with INIT, which is a pulled file, or words as `initzoo pull` takes them."""
-    from initzoo.errors import OutputError
+    """Edit an image with an init.
+
+    INIT is a pulled file, or words as `initzoo pull` takes them.
+    """
+    from initzoo.files.atomic import check_free
     from initzoo.files.digests import is_file
     from initzoo.files.images import read_image, write_image
 
-    if is_file(out) and not force:  # said before the work, not after it
-        raise OutputError(f"{out} exists already. Choose another name, or add --force to replace it")
+    check_free(out, force=force)
     pixels = read_image(image)
     ready = _find_init(init, zoo_name)
 

@@ -16,18 +16,19 @@ SECTION = "Use"
 
 @click.command("demo", epilog=example("initzoo demo --port 7861"))
 @zoo_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 for all.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=7860,
     show_default=True,
-    help="Port to listen at; 0 takes a free one.",
+    help="Port to listen on; 0 for any free one.",
 )
 def command(zoo_name: str, host: str, port: int) -> None:
-    """Serve a page on this machine: type a look, see it on a photo, take the weights home.
+    """Serve a page on this machine that edits photos with inits.
 
-    It is the page of the Space. Stop it with Ctrl-C.
+    Type a look, see it on a photo, and download the weights. It is the page of the Space. Stop it with
+    Ctrl-C.
     """
     from initzoo.demo import serve
 

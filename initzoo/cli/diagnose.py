@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,11 +23,11 @@ _PATH = click.Path(path_type=Path)
 @click.argument("inits", nargs=-1, metavar="INIT...")
 @click.option("--all", "all_of_them", is_flag=True, help="Every classical initialization, base and mean.")
 @zoo_option
-@click.option("--words", default="", help="What the edit should look like, for nearest and generated.")
-@click.option("--photos", type=_PATH, help="Folder of photos to show; the bundled ones by default.")
+@click.option("--words", default="", help="Words for an edit, for nearest and generated.")
+@click.option("--photos", type=_PATH, help="Folder of photos to pass through; the bundled ones by default.")
 @click.option("--plot", type=_PATH, help="PNG file to write, for a single INIT.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
-              help="Draws the weights of an initialization, and the gradient.")  # fmt: skip
+              help="Seed of the weights of an initialization, and of the gradient.")  # fmt: skip
 @force_option
 @json_option
 def command(
@@ -42,14 +41,15 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Look at every layer of INIT: do signals and gradients pass, do units differ, are any dead?
+    """Check whether an init can be trained, layer by layer.
 
-    INIT is a pulled file, any safetensors file with weights of the same network, words for an edit, or
-    the name of an initialization, such as zeros, he_normal, base or generated.
+    Signals and gradients must pass, units must differ and must not be dead. INIT is a pulled file, any
+    safetensors file with weights of the same network, words for an edit, or the name of an initialization,
+    such as zeros, he_normal, base or generated.
     """
-    from initzoo.evaluation.report.diagnosis import draw_diagnosis
+    from initzoo.evaluation.report.diagnosis import draw_diagnosis, tables
     from initzoo.evaluation.report.plots import check_plotting
-    from initzoo.files.atomic import write_bytes
+    from initzoo.files.atomic import check_free, write_bytes
     from initzoo.networks.diagnosis import diagnose as run_diagnosis
     from initzoo.networks.tiles import to_images
     from initzoo.pairs.photos import load_photos, middle_squares
@@ -64,7 +64,7 @@ def command(
         if len(names) > 1:
             raise click.UsageError("--plot goes with a single INIT")
         check_plotting()
-        _check_free(plot, force)
+        check_free(plot, force=force, endings=[".png"])
     if words and not {*names} & {*NEED_WORDS}:
         raise click.UsageError(f"--words goes with {' and '.join(NEED_WORDS)}")
     zoo = Zoo.from_pretrained(zoo_name)
@@ -77,44 +77,9 @@ def command(
     if plot is not None:
         write_bytes(plot, draw_diagnosis(found[names[0]], names[0]), force=force)
     if as_json:
-        echo_json({name: _finite(asdict(one)) for name, one in found.items()})
+        echo_json({name: diagnosis.to_dict() for name, diagnosis in found.items()})
         return
-    for line in _lines(found):
+    for line in tables(found):
         click.echo(line)
     if plot is not None:
         click.echo(f"-> {plot}")
-
-
-def _check_free(path: Path, force: bool) -> None:
-    from initzoo.errors import OutputError
-
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"cannot write {path}: plots are PNG files. Use .png")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists already. Choose another name, or add --force to replace it")
-
-
-def _lines(found: dict[str, Diagnosis]) -> list[str]:
-    """A table of the layers of one, or a line for each of several."""
-    width = max(len(name) for name in found)
-    verdicts = [f"{name:{width}}  {one.verdict:9}  {one.reason}" for name, one in found.items()]
-    if len(found) > 1:
-        return verdicts
-    (only,) = found.values()
-    lines = [f"{'layer':14} {'forward':>9} {'backward':>9} {'dead':>6} {'flat':>6} {'twins':>6}  verdict"]
-    lines += [
-        f"{layer.name:14} {layer.forward:9.3g} {layer.backward:9.3g} {layer.dead:6.0%} "
-        f"{layer.saturated:6.0%} {layer.duplicated:6.0%}  {layer.verdict}"
-        for layer in only.layers
-    ]
-    return [*lines, *verdicts]
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for what is no finite number, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    is_odd = isinstance(value, float) and not -float("inf") < value < float("inf")
-    return None if is_odd else value

@@ -13,6 +13,7 @@ from initzoo.cli.options import (
     echo_json,
     example,
     json_option,
+    workers_option,
     zoo_option,
 )
 from initzoo.work.progress import StageBars
@@ -28,9 +29,11 @@ SECTION = "Measure"
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
 )
-@click.option("--stored", is_flag=True, help="Print the scores that the index holds; measure nothing.")
-@click.option("--limit", type=click.IntRange(1), help="Measure only so many, spread over the zoo.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
+@click.option("--stored", is_flag=True, help="Print the scores in the index, and measure nothing.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="Largest number of checkpoints to measure, spread over the zoo."
+)
+@workers_option
 @json_option
 def command(
     zoo_name: str,
@@ -41,7 +44,10 @@ def command(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Measure the checkpoints of a zoo again, on scoring photos, beside the untouched photo and the mean."""
+    """Measure the checkpoints of a zoo on scoring photos.
+
+    The untouched photo and the mean adapter are measured beside them.
+    """
     from initzoo.evaluation.checkpoints import evaluate_zoo, family_table, stored_scores
     from initzoo.zoo.zoo import Zoo
 

@@ -77,10 +77,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Train INIT further, on pairs of your own.
+    """Train an init further, on pairs of your own.
 
-    The weights that score best on pairs kept for validation become the result. INIT is a pulled file,
-    words for an edit, or the name of an initialization. You may stop or kill the command at any moment;
+    INIT is a pulled file, words for an edit, or the name of an initialization. The weights that score best
+    on pairs kept for validation become the result. You may stop or kill the command at any moment;
     the same command goes on.
     """
     from tqdm import tqdm

@@ -12,6 +12,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 import click
+from click.exceptions import NoSuchCommand
 
 from initzoo.errors import InitzooError
 
@@ -95,6 +96,15 @@ class LazyGroup(click.Group):
 
     def _modules(self) -> list[str]:
         return [module.name for module in iter_modules(import_module(self.package).__path__)]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names; a name with a slip gets a suggestion."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            raise NoSuchCommand(error.command_name, possibilities=self.files, ctx=ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a list of commands for each section."""

@@ -43,14 +43,16 @@ def command(
     side: int,
     force: bool,
 ) -> None:
-    """Draw, for each of CONCEPTS, a photo, what the teacher makes of it, and what the checkpoint does."""
-    from initzoo.errors import OutputError
+    """Draw what checkpoints do beside what their teachers do.
+
+    Each of CONCEPTS gets a row: a photo, the edit of the teacher, and the edit of the checkpoint.
+    """
     from initzoo.evaluation.checkpoints import concept_grid
+    from initzoo.files.atomic import check_free
     from initzoo.files.images import write_image
     from initzoo.zoo.zoo import Zoo
 
-    if out.exists() and not force:
-        raise OutputError(f"{out} exists already. Choose another name, or add --force to replace it")
+    check_free(out, force=force)
     zoo = Zoo.from_pretrained(zoo_name)
     picture = concept_grid(zoo, concepts, names, n_columns=columns, side=side)
     write_image(out, picture, force=force)

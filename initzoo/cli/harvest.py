@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Train a zoo: base, adapters and index.
 
-    It may be stopped, or killed, at any moment; the same command goes on, and ends with the same bytes.
+    You may stop or kill the command at any moment; the same command goes on, and ends with the same bytes.
     """
     from initzoo.checkpoints.recipe import Recipe
     from initzoo.training.harvest import HarvestPlan, quick_recipe

@@ -27,7 +27,10 @@ _SPLITS = ("train", "heldout-composed", "heldout-new")
 @click.option("--split", type=click.Choice(_SPLITS), help="Only concepts of this split.")
 @json_option
 def command(family: str | None, split: str | None, as_json: bool) -> None:
-    """List the concepts of the catalog: id, family, split and name."""
+    """List the concepts of the bundled catalog.
+
+    A line has the id, family, split and first wording of a concept.
+    """
     from initzoo.pairs.concepts import load_concepts
 
     concepts = load_concepts()

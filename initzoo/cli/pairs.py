@@ -25,17 +25,17 @@ SECTION = "Make your own zoo"
     "--concepts", "file", type=click.Path(path_type=Path), help="Make pairs of every concept in this TOML."
 )
 @click.option(
-    "--photos", type=click.Path(path_type=Path), help="Folder of images; without it, the bundled photos."
+    "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
 @click.option(
     "--varied",
     "n_varied",
     type=click.IntRange(1, 5000),
-    help="Make so many varied photos of them and use those.",
+    help="Number of varied photos to make of them, and to use instead.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws variations and noise."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of variations and noise."
 )
 @force_option
 @json_option
@@ -49,10 +49,11 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write pairs of a concept as image folders: A holds the inputs, B the targets.
+    """Write pairs of a concept as image folders.
 
-    WORDS name a concept of the catalog, by its id or any of its wordings. Several
-    concepts of a --concepts file get a folder each. Images have a shorter side of 256 pixels.
+    Folder A holds the inputs, folder B the targets. WORDS name a concept of the catalog, by its id or any of
+    its wordings. Several concepts of a --concepts file get a folder each. The shorter side of an image has
+    256 pixels.
     """
     from tqdm import tqdm
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +76,11 @@ class _Request:
 @click.argument("words", nargs=-1, required=True)
 @zoo_option
 @click.option(
-    "--out", "-o", type=click.Path(path_type=Path), help="File to write; without it, named after the words."
+    "--out", "-o", type=click.Path(path_type=Path), help="File to write; named after the words by default."
 )
-@click.option("--adapter-only", is_flag=True, help="Write the adapter alone, not merged with the base.")
+@click.option(
+    "--adapter-only", is_flag=True, help="Write the adapter alone, without merging it into the base."
+)
 @click.option("--exact", is_flag=True, help="Take a checkpoint of the zoo, or fail.")
 @click.option("--generate", is_flag=True, help="Generate even when the zoo holds a checkpoint.")
 @click.option(
@@ -87,20 +88,18 @@ class _Request:
     type=int,
     default=0,
     show_default=True,
-    help="What a generated init is drawn from; others differ slightly.",
+    help="Seed of a generated init; another seed gives a slightly different one.",
 )
 @click.option(
     "--candidates",
     type=int,
     metavar="N",
-    help="Generate N slightly different inits, with N seeds from --seed on: N files.",
+    help="Generate N slightly different inits, one a file, with N seeds from --seed on.",
 )
 @click.option(
     "--timesteps", type=int, default=1, show_default=True, help="Denoising steps of a generated init."
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Write nothing; from the Hub, say what would be fetched, in bytes."
-)
+@click.option("--dry-run", is_flag=True, help="Write nothing; for a zoo on the Hub, list the bytes to fetch.")
 @force_option
 @json_option
 def command(
@@ -113,10 +112,11 @@ def command(
     as_json: bool,
     **request: Any,
 ) -> None:
-    """Write the init that WORDS name, or one that is generated from them.
+    """Write the init that words name, or one generated from them.
 
-    An id or any wording of a concept gives the zoo's checkpoint. From other words the zoo's weight generator
-    makes an init, and says how far they are from what the zoo knows and what PSNR to expect.
+    An id or any wording of a concept gives the zoo's checkpoint. For other words the zoo's weight generator
+    makes an init; the command then says how far the words are from those of the zoo, and which PSNR to
+    expect.
     """
     from initzoo.zoo.zoo import Zoo
 
@@ -190,8 +190,7 @@ def _write_all(files: dict[Path, bytes], *, force: bool, dry_run: bool) -> list[
 
 def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
     """Write a file unless it holds these bytes already; what was done, in words."""
-    from initzoo.errors import OutputError
-    from initzoo.files.atomic import write_bytes
+    from initzoo.files.atomic import check_free, write_bytes
     from initzoo.files.digests import DamagedFile, is_file, read_file
 
     try:
@@ -200,8 +199,7 @@ def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
     except DamagedFile:
         pass  # another file, or one that cannot be read: write_bytes decides
     if dry_run:
-        if os.path.lexists(path) and not force:
-            raise OutputError(f"{path} exists already. Choose another name, or add --force to replace it")
+        check_free(path, force=force)
         return "dry run"
     write_bytes(path, data, force=force)
     return "written"

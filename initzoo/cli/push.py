@@ -21,16 +21,17 @@ SECTION = "Make your own zoo"
 @click.argument("folder")
 @click.argument("repo", metavar="ORG/NAME")
 @click.option("--private", is_flag=True, help="Make new repos private.")
-@click.option("--tag", help="Name to give the new revision, e.g. v1.")
+@click.option("--tag", help="Tag for the new revision, e.g. v1.")
 @click.option("--message", help="Message of the commits.")
 @json_option
 def command(
     folder: str, repo: str, private: bool, tag: str | None, message: str | None, as_json: bool
 ) -> None:
-    """Publish the zoo in FOLDER on the Hub, as the dataset repo and the model repo ORG/NAME.
+    """Publish a zoo on the Hugging Face Hub.
 
-    Both repos are made if they are missing. Only what changed is uploaded, readers see the new zoo when all
-    of it is there, and a push that was interrupted is completed by another. Log in first: hf auth login.
+    The zoo in FOLDER becomes the dataset repo and the model repo ORG/NAME, which are made if they are
+    missing. Only files that changed are uploaded. Readers see the new zoo once all of it is there, and
+    another push completes one that was interrupted. Log in first: hf auth login.
     """
     from initzoo.zoo.publish import push_zoo
 

@@ -21,11 +21,17 @@ SECTION = "Use"
 @click.argument("words", nargs=-1, required=True)
 @zoo_option
 @click.option(
-    "-n", "--n", "n", type=click.IntRange(1, 10_000), default=10, show_default=True, help="At most so many."
+    "-n",
+    "--n",
+    "n",
+    type=click.IntRange(1, 10_000),
+    default=10,
+    show_default=True,
+    help="Largest number of concepts to list.",
 )
 @json_option
 def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
-    """List the concepts whose wordings look most like WORDS, nearest first."""
+    """List the concepts with the wordings nearest to some words."""
     from initzoo.zoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)

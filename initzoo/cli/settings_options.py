@@ -168,7 +168,7 @@ class _Option:
         path: of the field, with dots where it is in a nested dataclass.
         name: of the option; two, with a slash between them, for a flag that is on by default.
         parameter: name of the value in the command's arguments.
-        kind: annotation of the field, None left out.
+        type: how click reads the value; None for a flag.
         default: of the field.
         help: its text in the `Args:` section.
     """
@@ -176,7 +176,7 @@ class _Option:
     path: str
     name: str
     parameter: str
-    kind: Any
+    type: click.ParamType | None
     default: Any
     help: str
 
@@ -189,10 +189,7 @@ class _Option:
     def add_to(self, command: Callable[..., Any]) -> Callable[..., Any]:
         """Decorate a command with the option."""
         settings: Values = {"default": self.default, "help": self.help, "show_default": True}
-        if self.kind is bool:
-            settings["is_flag"] = True
-        else:
-            settings["type"] = _click_type(self.kind, self.path)
+        settings |= {"is_flag": True} if self.type is None else {"type": self.type}
         return click.option(self.name, self.parameter, **settings)(command)
 
 
@@ -216,7 +213,8 @@ def _find_options(
         if hint is bool and value is True and "/" not in name:
             name = f"{name}/--no-{name.removeprefix('--')}"
         parameter = f"{argument}__{path.replace('.', '__')}"
-        yield _Option(path, name, parameter, hint, value, text[:1].upper() + text[1:])
+        click_type = None if hint is bool else _click_type(hint, path)
+        yield _Option(path, name, parameter, click_type, value, text[:1].upper() + text[1:])
 
 
 def _name_of(path: str, names: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -26,18 +25,21 @@ SECTION = "Use"
 @zoo_option
 @json_option
 def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
-    """Show what the zoo knows of CONCEPT: wordings, teacher, scores, licence, place and size."""
+    """Show all that the zoo knows of a concept.
+
+    CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size.
+    """
+    from initzoo.pairs.teachers import parse_teacher
     from initzoo.zoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
     row = zoo.find(" ".join(concept))
-    teacher = _parse_teacher(row.teacher)
+    teacher = [asdict(step) for step in parse_teacher(row.teacher)]
     if as_json:
         values = asdict(row) | {"teacher": teacher, "bytes": row.byte_end - row.byte_start}
         values = {"concept": values.pop("concept_id"), "zoo": zoo.name, "revision": zoo.revision} | values
         echo_json(values)
         return
-    steps = teacher if isinstance(teacher, str) else json.dumps(teacher, ensure_ascii=False)
     size = readable_size(row.byte_end - row.byte_start)
     lines = {
         "concept": row.concept_id,
@@ -45,7 +47,7 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
         "split": row.split + (f" ({row.novelty})" if row.novelty else ""),
         "prompts": "; ".join(row.prompts),
         "kept for tests": "; ".join(row.test_prompts),
-        "teacher": steps,
+        "teacher": json.dumps(teacher, ensure_ascii=False),
         "PSNR": _readable_score(row.psnr, row.psnr_untouched, row.psnr_mean, "{:.2f} dB"),
         "SSIM": _readable_score(row.ssim, row.ssim_untouched, row.ssim_mean, "{:.3f}"),
         "recipe": f"{row.recipe}, layout {row.layout_id}, base {row.base_sha256[:12]}",
@@ -57,14 +59,6 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
     }
     for name, text in lines.items():
         click.echo(f"{name + ':':15} {text}")
-
-
-def _parse_teacher(text: str) -> Any:
-    """The teacher's steps, or the text as it is when it is no JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _readable_score(score: float | None, untouched: float | None, mean: float | None, form: str) -> str:

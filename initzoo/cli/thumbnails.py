@@ -27,12 +27,12 @@ SECTION = "Make your own zoo"
     "--out",
     "-o",
     type=click.Path(path_type=Path),
-    help="Folder to write; the zoo's own by default, where the demo looks.",
+    help="Folder to write; by default that of the zoo, where the page looks.",
 )
 @force_option
 @json_option
 def command(zoo_name: str, out: Path | None, force: bool, as_json: bool) -> None:
-    """Draw a small picture of each checkpoint, so that the demo need not."""
+    """Draw the small pictures of checkpoints that the page shows."""
     from tqdm import tqdm
 
     from initzoo.demo.thumbnails import make_thumbnails, thumbnail_folder

@@ -24,9 +24,10 @@ SECTION = "Use"
 @zoo_option
 @json_option
 def command(target: str | None, zoo_name: str, as_json: bool) -> None:
-    """Read every byte of TARGET and report damage: a zoo, or a shard, index, base or init file.
+    """Check every byte of a zoo or a file for damage.
 
-    Without TARGET it is the zoo that --zoo names. Exit code 1 and a line for each problem on damage.
+    TARGET is a zoo, or the file of a shard, index, base or init; by default, the zoo that --zoo names. Damage
+    gives a line for each problem and exit code 1.
     """
     from initzoo.files.digests import is_file
     from initzoo.zoo.verify import verify_file

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +75,17 @@ class Diagnosis:
     verdict: str
     reason: str
     layers: tuple[LayerReport, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; None where a figure is NaN or infinite, which JSON cannot hold."""
+        layers = [
+            {
+                name: value if isinstance(value, str) or math.isfinite(value) else None
+                for name, value in asdict(layer).items()
+            }
+            for layer in self.layers
+        ]
+        return {"verdict": self.verdict, "reason": self.reason, "layers": layers}
 
 
 def diagnose(network: Pix2Pix, images: Tensor, *, seed: int = 0) -> Diagnosis:

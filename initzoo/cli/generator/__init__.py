@@ -19,4 +19,4 @@ SECTION = "Make your own zoo"
     epilog=example("initzoo generator train --quick --out my-generator"),
 )
 def command() -> None:
-    """Train the weight generator, which makes inits from words, and measure it."""
+    """Train and measure the model that makes inits from words."""

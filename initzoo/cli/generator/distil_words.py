@@ -23,11 +23,14 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--encoder", type=_PATH, required=True, help="Folder of a sentence encoder.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the token vectors.")
-@click.option("--extra-words", type=_PATH, help="File of whole words, one a line, that get a vector too.")
+@click.option("--extra-words", type=_PATH, help="File of whole words, one a line, that also get a vector.")
 @click.option("--values", "n_values", type=click.IntRange(8, 384), default=176, show_default=True)
 @json_option
 def command(encoder: Path, out: Path, extra_words: Path | None, n_values: int, as_json: bool) -> None:
-    """Make the token vectors, once, from a sentence encoder."""
+    """Make token vectors from a sentence encoder.
+
+    A weight generator reads words through these vectors, so that it needs no encoder.
+    """
     from initzoo.generator.tokens import distil_words as distil
     from initzoo.generator.tokens import read_extra_words
 

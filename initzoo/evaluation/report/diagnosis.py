@@ -1,13 +1,35 @@
-"""The picture of a diagnosis: scales of signals and gradients, and shares of units, layer by layer."""
+"""A diagnosis as a table, and as a picture of scales and shares of units layer by layer."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from initzoo.evaluation.report.plots import BAND, INK, QUIET, dress_axes, encode_figure, new_figure
 from initzoo.networks.diagnosis import LARGEST, Diagnosis
 
-__all__ = ["draw_diagnosis"]
+__all__ = ["draw_diagnosis", "tables"]
+
+
+def tables(found: Mapping[str, Diagnosis]) -> list[str]:
+    """The lines of a table of all layers of one diagnosis, or of a table of several diagnoses.
+
+    Args:
+        found: at least one diagnosis, by the name of the init.
+    """
+    width = max(len(name) for name in found)
+    verdicts = [f"{name:{width}}  {one.verdict:9}  {one.reason}" for name, one in found.items()]
+    if len(found) > 1:
+        return verdicts
+    (only,) = found.values()
+    lines = [f"{'layer':14} {'forward':>9} {'backward':>9} {'dead':>6} {'flat':>6} {'twins':>6}  verdict"]
+    lines += [
+        f"{layer.name:14} {layer.forward:9.3g} {layer.backward:9.3g} {layer.dead:6.0%} "
+        f"{layer.saturated:6.0%} {layer.duplicated:6.0%}  {layer.verdict}"
+        for layer in only.layers
+    ]
+    return [*lines, *verdicts]
 
 
 def draw_diagnosis(found: Diagnosis, title: str) -> bytes:
