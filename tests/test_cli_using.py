@@ -168,7 +168,7 @@ def test_show_tells_what_the_index_knows(kept_zoo: Path) -> None:
         "remove-haze",
         "heldout-new (words)",
         "remove haze; clear the mist away",
-        '"operator": "pencil"',
+        '"operator": "sepia"',
         "27.50 dB (the photo as it is 15.25 dB)",
         "0.912",
         "CC0-1.0",
@@ -178,7 +178,7 @@ def test_show_tells_what_the_index_knows(kept_zoo: Path) -> None:
     values = json.loads(succeed("show", "remove-haze", "--json"))
     row = Zoo.from_pretrained(kept_zoo).index.row("remove-haze")
     assert values["concept"] == "remove-haze"
-    assert values["teacher"] == [{"operator": "pencil", "strength": 0.5}]
+    assert values["teacher"] == [{"operator": "sepia", "parameters": [["strength", 0.5]]}]
     assert values["bytes"] == row.byte_end - row.byte_start
     assert fail("show", "fog").startswith("no concept 'fog'")
 

@@ -113,7 +113,7 @@ def make_zoo(
                     family=concept.family,
                     split=concept.split,
                     novelty="words" if concept.split == "heldout-new" else "",
-                    teacher=json.dumps([{"operator": "pencil", "strength": 0.5}]),
+                    teacher=json.dumps([{"operator": "sepia", "parameters": [["strength", 0.5]]}]),
                     recipe=recipe.name,
                     layout_id=recipe.layout.id,
                     base_sha256=config.base_sha256,
