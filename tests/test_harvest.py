@@ -159,7 +159,7 @@ def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts
 @needs_harvested
 def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch):
     """A kill leaves what was written before it: stop after each write in turn, then go on."""
-    from initzoo import outputs
+    from initzoo.files import atomic
     from initzoo.zoo.index import files as index_files
 
     class Killed(BaseException):
@@ -179,7 +179,7 @@ def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch
                 yield file
 
         with monkeypatch.context() as patch:
-            for module in (outputs, index_files):
+            for module in (atomic, index_files):
                 patch.setattr(module, "new_file", write_and_die)
             with contextlib.suppress(Killed):
                 harvest(harvested.plan, run, out, n_workers=1)
