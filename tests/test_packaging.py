@@ -1,4 +1,4 @@
-"""What users install: packages that are declared, a wheel that holds what the package reads, a whole sdist."""
+"""What users install: declared packages, a wheel with what the package reads, and a whole sdist."""
 
 from __future__ import annotations
 
