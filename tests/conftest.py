@@ -5,9 +5,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from demo_fixtures import demo, photo_path
+from demo_fixtures import BROWSER_TESTS, chromium, demo, photo_path
 
-__all__ = ["demo", "photo_path"]  # here, and not in two modules, so that one server is enough for both
+__all__ = [
+    "chromium",
+    "demo",
+    "photo_path",
+]  # here, and not in two modules, so that one server is enough for both
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
 # Before the Hub's client is imported anywhere: no cache, token or Hub of whoever runs the tests.
@@ -17,6 +21,23 @@ for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FAC
 os.environ |= {"HF_HOME": _HUB_HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in plain sight that nobody looked at the page: a row of letters is easily overlooked."""
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if BROWSER_TESTS in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.section("the page was not tested in a browser", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{len(skipped)} {str(skipped[0].longrepr[2]).removeprefix('Skipped: ')}")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A short name for a long value: names go between processes, and into the environment of commands."""
+    return f"{argname}-{len(val)}" if isinstance(val, str | bytes) and len(val) > 80 else None
 
 
 @pytest.fixture

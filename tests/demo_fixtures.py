@@ -15,7 +15,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,9 @@ CHROMIUM_FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
+BROWSER_TESTS = "browser tests"
+"""How the reason of those that are skipped begins: the summary of a run counts them."""
+
 _START_SECONDS = 240  # a busy machine is no failure; `make demo-times` tells how long it takes on a free one
 
 
@@ -35,10 +40,10 @@ class DemoServer:
     process: subprocess.Popen[str]
     log: list[str]
 
-    def health(self) -> dict[str, str]:
+    def health(self) -> dict[str, Any]:
         """What it says of itself."""
         with urllib.request.urlopen(f"{self.url}/health", timeout=60) as answer:
-            told: dict[str, str] = json.load(answer)
+            told: dict[str, Any] = json.load(answer)
         return told
 
     def memory_mb(self) -> float:
@@ -51,6 +56,8 @@ class DemoServer:
 @contextmanager
 def running_demo(*command: str, **variables: str) -> Iterator[DemoServer]:
     """Start `initzoo demo`, or what Python is to run in its place, on a free port; stop it in the end."""
+    if find_spec("gradio") is None:
+        pytest.skip("the demo needs gradio")
     arguments = command or ("-m", "initzoo", "demo", "--port", "0")
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     with subprocess.Popen(
@@ -94,6 +101,17 @@ def request(
         return answer.status, answer.getheader("Location") or "", answer.read(200_000)
     finally:
         connection.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where Debian's chromium is; without one, tests of the browser are skipped, and fail where CI is set."""
+    if CHROMIUM is not None and find_spec("playwright") is not None:
+        return CHROMIUM
+    missing = f"{BROWSER_TESTS} need Debian's chromium, and playwright: apt-get install chromium"
+    if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(missing)
+    pytest.fail(missing)
 
 
 @pytest.fixture(scope="session")

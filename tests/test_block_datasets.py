@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,14 +13,19 @@ from initzoo.errors import InvalidZoo
 from initzoo.zoo.datasets import load_blocks
 from initzoo.zoo.zoo import Zoo
 
-datasets = pytest.importorskip("datasets")
-
 __all__ = ["kept_zoo"]
 
 N_BLOCKS = TINY_RECIPE.layout.n_blocks
 
 
-def test_a_row_is_a_block_of_a_concept(kept_zoo: Path) -> None:
+@pytest.fixture(autouse=True)
+def datasets() -> ModuleType:
+    """Imported late: it takes two seconds."""
+    module: ModuleType = pytest.importorskip("datasets")
+    return module
+
+
+def test_a_row_is_a_block_of_a_concept(kept_zoo: Path, datasets: ModuleType) -> None:
     zoo = Zoo.from_pretrained(kept_zoo)
     rows = load_blocks(zoo)
     assert isinstance(rows, datasets.Dataset)
@@ -31,7 +37,7 @@ def test_a_row_is_a_block_of_a_concept(kept_zoo: Path) -> None:
     np.testing.assert_array_equal(np.array([row["block"] for row in own], np.float32), zoo.blocks("night"))
 
 
-def test_streamed_rows_are_the_same_and_a_split_can_be_chosen(kept_zoo: Path) -> None:
+def test_streamed_rows_are_the_same_and_a_split_can_be_chosen(kept_zoo: Path, datasets: ModuleType) -> None:
     streamed = load_blocks(str(kept_zoo), split="heldout-new", streaming=True)
     assert isinstance(streamed, datasets.IterableDataset)
     assert list(streamed) == list(load_blocks(str(kept_zoo), split="heldout-new"))

@@ -8,23 +8,23 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from demo_fixtures import DemoServer, request
 from test_demo_core import image_file
+from waiting import wait_until
 
 from initzoo.checkpoints.init import Init
 from initzoo.files.images import read_image
 from initzoo.networks.starter import Pix2Pix
 from initzoo.zoo.zoo import Zoo
 
-pytest.importorskip("gradio_client")
 pytestmark = [
     pytest.mark.xdist_group("demo"),  # one server, in one process of the tests
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
@@ -249,21 +249,15 @@ def test_memory_comes_back_after_large_photos(demo: DemoServer, client: Any, tmp
 
 def test_requests_of_programs_leave_no_sessions_behind(demo: DemoServer) -> None:
     """A session costs 150 KB, and the server keeps hundreds unless it is told to forget them."""
-
-    def search(n: int) -> None:
-        for _ in range(n):
-            kind = {"Content_Type": "application/json"}
-            _, _, told = request(demo, "POST", "/gradio_api/call/search", b'{"data": ["pencil", 1]}', **kind)
-            event = json.loads(told)["event_id"]
-            assert b"complete" in request(demo, "GET", f"/gradio_api/call/search/{event}")[2]
-
-    search(40)
-    time.sleep(5)  # from here on, what is forgotten has to be enough for what comes
-    before = demo.memory_mb()
-    for _ in range(2):
-        search(60)
-        time.sleep(4)
-    assert demo.memory_mb() - before < 10  # 19 MB for 120 sessions that stay
+    counts = [demo.health()["sessions"]]
+    for _ in range(20):
+        kind = {"Content_Type": "application/json"}
+        _, _, told = request(demo, "POST", "/gradio_api/call/search", b'{"data": ["pencil", 1]}', **kind)
+        event = json.loads(told)["event_id"]
+        assert b"complete" in request(demo, "GET", f"/gradio_api/call/search/{event}")[2]
+        counts.append(demo.health()["sessions"])
+    assert any(later > earlier for earlier, later in pairwise(counts))  # requests do open sessions
+    assert wait_until(lambda: demo.health()["sessions"] <= counts[0])
 
 
 def test_events_of_the_page_refuse_odd_values_too(demo: DemoServer, client: Any) -> None:
@@ -287,15 +281,17 @@ def test_events_of_the_page_refuse_odd_values_too(demo: DemoServer, client: Any)
 def search_patiently(client: Any) -> bool:
     """Whether a search is answered once the queue has room."""
     from gradio_client.exceptions import AppError
+    from gradio_client.utils import QueueError
 
-    for _ in range(120):
+    def is_answered() -> bool:
         try:
             return bool(client.predict("pencil", 1, api_name="/search")["concepts"])
-        except (AppError, ValueError) as error:
+        except (AppError, QueueError, ValueError) as error:
             if "full" not in str(error):
                 raise
-            time.sleep(0.5)
-    return False
+            return False
+
+    return wait_until(is_answered)
 
 
 # What the README of the Space tells programs to do.

@@ -13,17 +13,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from demo_fixtures import CHROMIUM, CHROMIUM_FLAGS, DemoServer
+from demo_fixtures import CHROMIUM_FLAGS, DemoServer
 
 from initzoo.files.images import read_image, write_image
 from initzoo.zoo.zoo import Zoo
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 pytestmark = [
     pytest.mark.xdist_group("demo"),  # one server and one browser, in one process of the tests
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="the browser tests need Debian's chromium: apt-get install chromium"
-    ),
+    pytest.mark.usefixtures("chromium"),
 ]
 
 ROOT = Path(__file__).parent.parent
@@ -57,10 +54,12 @@ class Window:
 
 
 @pytest.fixture(scope="module")
-def context(demo: DemoServer) -> Iterator[Any]:
+def context(chromium: str, demo: DemoServer) -> Iterator[Any]:
     """One browser, with one cache: to load a page anew is what takes the time here."""
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
         yield browser.new_context(viewport=_DESK, accept_downloads=True)
         browser.close()
 
@@ -215,7 +214,10 @@ def test_what_is_asked_last_is_what_is_shown(page: Any) -> None:
         for words in asked:
             page.fill(box, words)
             page.press(box, "Enter")
-            page.wait_for_timeout(300)
+            # What a key sets off is done within two frames; the first question is then on its way.
+            page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            if words == asked[0] and not held:
+                page.wait_for_event("request", lambda request: "/queue/join" in request.url)
         assert held
         for request in held:
             request.continue_()

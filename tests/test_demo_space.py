@@ -7,13 +7,13 @@ import json
 import re
 import signal
 import socket
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 from demo_fixtures import running_demo
 from demo_times import generate, upload
+from waiting import wait_until
 from zoo_fixtures import kept_generating_zoo
 
 from initzoo import __version__
@@ -61,7 +61,6 @@ def test_the_app_only_serves_the_page() -> None:
     source = (SPACE / "app.py").read_text("utf-8")
     imported = [ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     assert imported == ["from initzoo.demo import serve"]
-    assert source.count("\n") < 30
 
 
 def test_the_example_photos_are_credited() -> None:
@@ -105,7 +104,6 @@ def GPU(function):
 def test_files_of_visitors_go_after_a_while_and_all_of_them_in_the_end(
     kept_generating_zoo: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("gradio")
     (tmp_path / "spaces").mkdir()
     (tmp_path / "spaces" / "__init__.py").write_text(_LENT)
     (tmp_path / "shown.png").write_bytes((ROOT / "catalog" / "photos" / "coins.png").read_bytes())
@@ -130,9 +128,7 @@ def test_files_of_visitors_go_after_a_while_and_all_of_them_in_the_end(
         visited = {path for path in folder.rglob("*.png") if path.name.startswith("pencil-sketch")}
         assert visited
         waiting = {shown, never_shown, folder / "cut-off", *visited}
-        end = time.monotonic() + 60
-        while any(path.exists() for path in waiting) and time.monotonic() < end:
-            time.sleep(0.2)
+        wait_until(lambda: not any(path.exists() for path in waiting))
         assert [path for path in waiting if path.exists()] == []
         assert example.exists()
         demo.process.send_signal(signal.SIGTERM)

@@ -4,10 +4,8 @@ import errno
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from test_pair_sources import write_folders
+from waiting import wait_until
 from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
 
 import initzoo.training.finetune as finetuning
@@ -220,9 +219,8 @@ def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
     command = [sys.executable, "-c", code, *words("killed.safetensors")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         snapshot = tmp_path / "killed.safetensors.run" / "snapshot.safetensors"
-        while not snapshot.exists() and process.poll() is None:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
+        assert wait_until(lambda: snapshot.exists() or process.poll() is not None)
+        process.kill()
     assert not (tmp_path / "killed.safetensors").exists()
     assert invoke(*words("killed.safetensors")).exit_code == 0
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()

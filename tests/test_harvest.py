@@ -6,10 +6,9 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from waiting import wait_until
 
 from initzoo.checkpoints.recipe import JointStage, NetworkShape, Recipe
 from initzoo.errors import HarvestError, InvalidImage, OutputError
@@ -159,7 +159,7 @@ def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts
 @needs_harvested
 def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch):
     """A kill leaves what was written before it: stop after each write in turn, then go on."""
-    from initzoo import outputs
+    from initzoo.files import atomic
     from initzoo.zoo.index import files as index_files
 
     class Killed(BaseException):
@@ -179,7 +179,7 @@ def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch
                 yield file
 
         with monkeypatch.context() as patch:
-            for module in (outputs, index_files):
+            for module in (atomic, index_files):
                 patch.setattr(module, "new_file", write_and_die)
             with contextlib.suppress(Killed):
                 harvest(harvested.plan, run, out, n_workers=1)
@@ -228,27 +228,62 @@ if __name__ == "__main__":
 """
 
 
-def harvest_killed(
-    tmp_path: Path, concepts_path: Path, n_kills: int
-) -> tuple[list[dict[str, str]], list[str]]:
-    """Digests of zoos whose harvests were killed at random moments, and the stages they were killed in.
+def start_harvest(tmp_path: Path, concepts_path: Path) -> subprocess.Popen[bytes]:
+    """A harvest by a process of its own, into `killed`, with its run folder beside it."""
+    script, tests = tmp_path / "killed.py", Path(__file__).parent
+    places = {"run": str(tmp_path / "killed.run"), "out": str(tmp_path / "killed")}
+    script.write_text(RUN.format(tests=str(tests), concepts=str(concepts_path), **places))
+    return subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(tests.parent)})
 
-    A harvest that ends before its next kill is begun anew, until there were enough kills.
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a harvest, and wait until its workers have noticed."""
+    workers = children_of(process.pid)
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not any(is_alive(pid) for pid in workers))
+
+
+class Changes:
+    """A sign that files of some folders were written, or written anew, so many times."""
+
+    def __init__(self, count: int, *folders: Path) -> None:
+        self.count, self.folders = count, folders
+        self.known = self.files()
+        self.n_seen = 0
+
+    def files(self) -> set[tuple[Path, int]]:
+        found = set()
+        for path in (path for folder in self.folders for path in folder.rglob("*.*")):
+            with contextlib.suppress(FileNotFoundError):  # parts of files come and go
+                found.add((path, path.stat().st_mtime_ns))
+        return found
+
+    def __call__(self) -> bool:
+        files = self.files()
+        self.n_seen += len(files - self.known)
+        self.known = files
+        return self.n_seen >= self.count
+
+
+def harvest_killed(
+    tmp_path: Path, concepts_path: Path, make_signs: Sequence[Callable[[], Callable[[], bool]]]
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Digests of zoos whose harvests were killed at each sign in turn, and the stages they were killed in.
+
+    A harvest that ends before its next sign is begun anew, until all were seen.
     """
-    script, run, out = tmp_path / "killed.py", tmp_path / "killed.run", tmp_path / "killed"
-    tests = str(Path(__file__).parent)
-    script.write_text(RUN.format(tests=tests, concepts=str(concepts_path), run=str(run), out=str(out)))
-    dice, stages, zoos = random.Random(0), [], []
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    run, out = tmp_path / "killed.run", tmp_path / "killed"
+    stages: list[str] = []
+    zoos: list[dict[str, str]] = []
     while True:
-        process = subprocess.Popen([sys.executable, script], env=environment)
-        # Start-up takes seconds: moments are spread over what follows it.
-        waiting = dice.uniform(0.5, 12.0) if len(stages) < n_kills else 300.0
-        try:
-            assert process.wait(timeout=waiting) == 0
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        sign = make_signs[len(stages)]() if len(stages) < len(make_signs) else lambda: False
+        process = start_harvest(tmp_path, concepts_path)
+        assert wait_until(
+            lambda sign=sign, process=process: process.poll() is not None or sign(), seconds=300
+        )
+        if process.poll() is None:
+            kill(process)
             stages.append(
                 "fits"
                 if (run / "base.safetensors").exists()
@@ -256,10 +291,11 @@ def harvest_killed(
                 if (run / "joint" / "latest.json").exists()
                 else "start"
             )
-            time.sleep(0.2)
+        else:
+            assert process.returncode == 0
         if (out / "dataset" / "harvest.json").exists() and not (run / "packing.json").exists():
             zoos.append(digests(out))
-            if len(stages) >= n_kills:
+            if len(stages) >= len(make_signs):
                 return zoos, stages
             shutil.rmtree(run)
             shutil.rmtree(out)
@@ -269,8 +305,11 @@ def harvest_killed(
 def test_a_killed_harvest_of_one_process_ends_with_the_bytes_of_an_undisturbed_one_of_two(
     harvested, concepts_path, tmp_path
 ):
-    zoos, _ = harvest_killed(tmp_path, concepts_path, n_kills=2)
+    run = tmp_path / "killed.run"
+    signs = [(run / "joint" / "latest.json").exists, (run / "fits" / "brown.json").exists]
+    zoos, stages = harvest_killed(tmp_path, concepts_path, [lambda sign=sign: sign for sign in signs])
     assert all(zoo == digests(harvested.folder / "zoo") for zoo in zoos)
+    assert stages == ["joint", "fits"]
 
 
 @pytest.mark.slow
@@ -278,30 +317,22 @@ def test_a_killed_harvest_of_one_process_ends_with_the_bytes_of_an_undisturbed_o
 def test_a_harvest_killed_twenty_times_ends_with_the_bytes_of_an_undisturbed_one(
     harvested, concepts_path, tmp_path
 ):
-    zoos, stages = harvest_killed(tmp_path, concepts_path, n_kills=20)
+    dice, folders = random.Random(0), (tmp_path / "killed.run", tmp_path / "killed")
+    counts = [dice.randint(1, 30) for _ in range(20)]
+    zoos, stages = harvest_killed(
+        tmp_path, concepts_path, [lambda count=count: Changes(count, *folders) for count in counts]
+    )
     assert all(zoo == digests(harvested.folder / "zoo") for zoo in zoos)
     assert len(stages) == 20
     assert set(stages) != {"start"}
 
 
 def test_workers_end_when_the_harvest_is_killed(concepts_path, tmp_path):
-    script, run = tmp_path / "killed.py", tmp_path / "killed.run"
-    text = RUN.format(
-        tests=str(Path(__file__).parent), concepts=str(concepts_path), run=str(run), out=str(tmp_path / "z")
-    )
-    script.write_text(text)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    process = subprocess.Popen([sys.executable, script], env=environment)
-    deadline = time.monotonic() + 60
-    while not (workers := children_of(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert workers
-    time.sleep(5)  # long enough for a worker to be at work
-    process.kill()
-    process.wait()
-    while any(is_alive(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(is_alive(pid) for pid in workers)
+    process = start_harvest(tmp_path, concepts_path)
+    joint = tmp_path / "killed.run" / "joint"
+    assert wait_until(lambda: any(joint.glob("*")) or process.poll() is not None)  # a worker is at work
+    assert any(is_alive(pid) for pid in children_of(process.pid))
+    kill(process)
 
 
 def children_of(pid: int) -> list[int]:

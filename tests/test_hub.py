@@ -514,4 +514,4 @@ def test_only_the_room_of_the_hub_imports_its_client() -> None:
     root = Path(__file__).parent.parent / "initzoo"
     importers = {path for path in root.rglob("*.py") if "import huggingface_hub" in path.read_text("utf-8")}
     importers |= {path for path in root.rglob("*.py") if "from huggingface_hub" in path.read_text("utf-8")}
-    assert {path.parent for path in importers} == {root / "hub"}
+    assert {path.parent for path in importers} == {root / "zoo" / "hub"}

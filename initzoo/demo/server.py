@@ -54,7 +54,8 @@ def serve(
     """Serve the page of a zoo.
 
     Visitors wait in one queue, two are computed for at a time, and their files are kept for an hour;
-    nothing of them is left when the server ends. `/health` says that the server is up, as JSON.
+    nothing of them is left when the server ends. `/health` says as JSON that the server is up, and how many
+    sessions it holds.
 
     Args:
         zoo: name, folder or Hub address, as `Zoo.from_pretrained` takes it.
@@ -94,8 +95,12 @@ def serve(
     page = build_page(Answers(studio, kept), keep_seconds=keep_seconds)
     page.queue(max_size=_MAX_WAITING, default_concurrency_limit=N_AT_ONCE, api_open=False)
     health = {"status": "ok", "zoo": studio.zoo.name, "revision": studio.zoo.revision}
+
+    def tell_health() -> dict[str, str | int]:
+        return health | {"sessions": len(page.state_holder.session_data)}
+
     try:
-        _, url, _ = page.launch(**_launch_options(host, port, health, folder.name))
+        _, url, _ = page.launch(**_launch_options(host, port, tell_health, folder.name))
     except OSError as error:  # somebody was faster
         folder.cleanup()
         raise _port_error(host, port, error) from error
@@ -136,7 +141,9 @@ def _wait() -> None:
             signal.signal(signal.SIGTERM, before)
 
 
-def _launch_options(host: str, port: int, health: dict[str, str], folder: str) -> dict[str, Any]:
+def _launch_options(
+    host: str, port: int, tell_health: Callable[[], dict[str, str | int]], folder: str
+) -> dict[str, Any]:
     import gradio as gr
     from starlette.middleware import Middleware
     from starlette.requests import Request
@@ -146,8 +153,8 @@ def _launch_options(host: str, port: int, health: dict[str, str], folder: str) -
     from initzoo.demo.guard import Guard
     from initzoo.demo.uploads import MAX_UPLOAD_BYTES
 
-    async def tell_health(_: Request) -> JSONResponse:
-        return JSONResponse(health)
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse(tell_health())
 
     here = Path(__file__).parent
     system_fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
@@ -170,7 +177,7 @@ def _launch_options(host: str, port: int, health: dict[str, str], folder: str) -
         "pwa": False,
         "footer_links": ["api", "gradio", "settings"],
         "app_kwargs": {
-            "routes": [Route("/health", tell_health)],
+            "routes": [Route("/health", health)],
             "middleware": [Middleware(Guard, folder=folder)],
         },
         # Names of fonts, not of font files: nothing is fetched from another host.

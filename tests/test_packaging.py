@@ -1,0 +1,130 @@
+"""What users install: declared packages, a wheel with what the package reads, and a whole sdist."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BUILD = [sys.executable, "-m", "hatchling", "build"]
+OPTIONAL = {"spaces"}
+"""Packages that only a Space has; code asks whether they are there."""
+
+
+def imported(folder: Path) -> set[str]:
+    """Top-level packages that the modules of a folder import anywhere, but for the standard library."""
+    names = {name for path in folder.rglob("*.py") for name in imports_of(path)}
+    own = {"initzoo", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    return names - set(sys.stdlib_module_names) - own - OPTIONAL
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module).partition(".")[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("importorskip", "find_spec")):
+            yield str(ast.literal_eval(node.args[0])).partition(".")[0]
+
+
+def declared(*extras: str) -> set[str]:
+    """Normalised names of what pyproject.toml asks for, with some extras, or with all of them but `dev`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    table = project["optional-dependencies"]
+    names: set[str] = set()
+    for requirement in [
+        *project["dependencies"],
+        *(one for extra in extras or table.keys() - {"dev"} for one in table[extra]),
+    ]:
+        if requirement.startswith("initzoo["):
+            names |= declared(*requirement.removeprefix("initzoo[").rstrip("]").split(","))
+        else:
+            names.add(normalised(re.split(r"[<>=!~;\[ ]", requirement)[0]))
+    return names
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def undeclared(packages: set[str], known: set[str]) -> set[str]:
+    """Packages that come with no declared distribution."""
+    owners = packages_distributions()
+    return {
+        package
+        for package in packages
+        if not {normalised(owner) for owner in owners.get(package, [package])} & known
+    }
+
+
+def test_the_check_of_imports_sees_what_is_missing() -> None:
+    assert undeclared({"cv2", "click"}, declared() - {"click"}) == {"click"}
+
+
+def test_every_package_that_initzoo_imports_is_declared() -> None:
+    assert not undeclared(imported(ROOT / "initzoo"), declared())
+
+
+def test_every_package_that_tests_import_is_declared() -> None:
+    assert not undeclared(imported(ROOT / "tests"), declared("dev"))
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = {normalised(line.split("==")[0]) for line in lines if "==" in line}
+    assert (declared() | declared("dev")) - pinned == set()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([*BUILD, "-t", "wheel", "-d", folder], cwd=ROOT, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.xdist_group("packaging")
+def test_the_wheel_holds_the_package_and_its_zoo_but_no_pictures_of_the_readme(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    needed = [path for path in (ROOT / "initzoo").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    needed += [path for path in (ROOT / "catalog").rglob("*") if path.is_file()]
+    pictures = {path for path in needed if (ROOT / "catalog" / "pictures") in path.parents}
+    assert pictures
+    for path in needed:
+        name = path.relative_to(ROOT).as_posix()
+        name = f"initzoo/{name}" if name.startswith("catalog/") else name
+        assert (name in names) == (path not in pictures), name
+
+
+@pytest.mark.xdist_group("packaging")
+def test_the_zoo_in_the_wheel_is_sound(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import initzoo, sys; assert initzoo.__file__.startswith(sys.argv[1]), initzoo.__file__;"
+        "from initzoo.cli.main import main; main(['verify'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    command = [sys.executable, "-P", "-c", code, str(tmp_path)]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+
+
+def test_the_sdist_holds_all_that_a_build_and_the_tests_need(tmp_path: Path) -> None:
+    subprocess.run([*BUILD, "-t", "sdist", "-d", tmp_path], cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tests = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*.py")}
+    top = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "constraints.txt", ".ci/run"}
+    assert tests | top | {"catalog/concepts.toml", "spaces/initzoo/app.py"} <= names
