@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from initzoo.checkpoints.recipe import Layout, Recipe
     from initzoo.errors import InitzooError
     from initzoo.generator.model import WeightGenerator
-    from initzoo.networks.starter import Pix2Pix
+    from initzoo.training.auto import AutoNetwork
     from initzoo.zoo.datasets import load_blocks
     from initzoo.zoo.zoo import Zoo
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoNetwork",
     "Init",
     "InitzooError",
     "Layout",
-    "Pix2Pix",
     "Recipe",
     "WeightGenerator",
     "Zoo",
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 _PLACES = {
+    "AutoNetwork": "initzoo.training.auto",
     "blend_inits": "initzoo.checkpoints.blend",
     "load_blocks": "initzoo.zoo.datasets",
     "Init": "initzoo.checkpoints.init",
     "InitzooError": "initzoo.errors",
     "Layout": "initzoo.checkpoints.recipe",
-    "Pix2Pix": "initzoo.networks.starter",
     "Recipe": "initzoo.checkpoints.recipe",
     "WeightGenerator": "initzoo.generator.model",
     "Zoo": "initzoo.zoo.zoo",

@@ -16,6 +16,7 @@ from initzoo.checkpoints.blocks import value_mask
 from initzoo.checkpoints.recipe import Recipe
 from initzoo.zoo.index import SCORES, IndexRow, write_index
 from initzoo.zoo.index.files import ROWS_A_GROUP, arrow_schema, write_index_tables
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.shards import write_shard
 
 LOOKS = (
@@ -140,4 +141,5 @@ def make_large_zoo(folder: Path, recipe: Recipe, *, n_concepts: int, n_per_shard
                 )
             )
     write_index(folder / "dataset" / "index.parquet", rows)
+    refresh_manifest(folder)
     return folder

@@ -24,6 +24,7 @@ from initzoo.evaluation.cases import ask_about_concepts
 from initzoo.files.images import IMAGE_SUFFIXES, read_image, write_image
 from initzoo.networks.diagnosis import VERDICTS
 from initzoo.pairs.photos import PhotoSource
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
 HOW = Resampling(n_resamples=50)
@@ -34,8 +35,9 @@ def zoo(tmp_path_factory):
     """A zoo with a weight generator of its own."""
     folder = make_zoo(tmp_path_factory.mktemp("zoos") / "benched", concepts=CONCEPTS, change=teachable)
     zoo = Zoo.from_pretrained(folder)
-    make_generator(zoo, 1).save_pretrained(folder / "model" / "weight_generator")
-    return zoo
+    make_generator(zoo, 1).save_pretrained(folder / "model" / "weight_generator" / "tiny")
+    refresh_manifest(folder)
+    return Zoo.from_pretrained(folder)
 
 
 @pytest.fixture
@@ -320,7 +322,8 @@ def test_runs_serve_other_benchmarks_but_not_another_weight_generator(zoo, setti
     run_benchmark(Zoo.from_pretrained(folder), replace(few, lengths=(0, 2, 4)), tmp_path / "run")
     assert before.items() < kept().items()
     before = kept()
-    make_generator(zoo, 2).save_pretrained(folder / "model" / "weight_generator", force=True)
+    make_generator(zoo, 2).save_pretrained(folder / "model" / "weight_generator" / "tiny", force=True)
+    refresh_manifest(folder)
     report = run_benchmark(Zoo.from_pretrained(folder), few, tmp_path / "run").report
     more = {path.name for path in kept().keys() - before.keys()}
     assert before.items() < kept().items()
@@ -350,7 +353,7 @@ def test_own_concepts_are_measured_on(zoo, settings, tmp_path):
 
 def test_a_missing_generator_is_told_before_any_run(settings, tmp_path):
     folder = make_zoo(tmp_path / "bare", concepts=CONCEPTS, change=teachable)
-    with pytest.raises(InvalidGenerator, match="'nearest' needs the weight generator"):
+    with pytest.raises(InvalidGenerator, match="has no weight generator for recipe 'tiny'. Train one"):
         run_benchmark(Zoo.from_pretrained(folder), settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

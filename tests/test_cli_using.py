@@ -16,6 +16,7 @@ from zoo_fixtures import TINY_CONCEPTS, TINY_RECIPE, kept_zoo, make_zoo, random_
 from initzoo.checkpoints.base import write_base
 from initzoo.checkpoints.init import Init
 from initzoo.files.images import read_image, write_image
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_zoo", "tiny_zoo"]
@@ -206,6 +207,7 @@ def test_apply_refuses_an_adapter_of_another_base(photo: Path, tiny_zoo: Path) -
     succeed("pull", "night", "--adapter-only")
     base = tiny_zoo / "model" / "base" / "tiny"
     write_base(base, recipe=TINY_RECIPE, weights=random_base(TINY_RECIPE, seed=7), licence="MIT", force=True)
+    refresh_manifest(tiny_zoo)
     line = fail("apply", "night.safetensors", photo, "-o", "out.png", "--zoo", tiny_zoo)
     assert line.startswith("init of concept 'night': made for the base with sha256")
     assert "it says 'kept'" in line

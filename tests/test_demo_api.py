@@ -22,7 +22,6 @@ from waiting import wait_until
 
 from initzoo.checkpoints.init import Init
 from initzoo.files.images import read_image
-from initzoo.networks.starter import Pix2Pix
 from initzoo.zoo.zoo import Zoo
 
 pytestmark = [
@@ -76,7 +75,7 @@ def test_generate_gives_the_picture_of_the_file_that_download_gives(
     file = client.predict(words, 7, "auto", "merged", api_name="/download")
     init = Init.load(file)
     assert (told["origin"], told["sha256"]) == (origin, init.sha256)
-    assert (read_image(Path(picture)) == Pix2Pix.from_init(init).edit(read_image(photo_path))).all()
+    assert (read_image(Path(picture)) == init.to_network().edit(read_image(photo_path))).all()
     assert told["revision"] == Zoo.from_pretrained("starter").revision
     assert {"words", "concept", "seed", "licence", "told", "nearest", "commands", "width", "height"} <= set(
         told

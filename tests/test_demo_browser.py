@@ -215,7 +215,9 @@ def test_what_is_asked_last_is_what_is_shown(page: Any) -> None:
             page.fill(box, words)
             page.press(box, "Enter")
             # What a key sets off is done within two frames; the first question is then on its way.
-            page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            page.evaluate(
+                "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            )
             if words == asked[0] and not held:
                 page.wait_for_event("request", lambda request: "/queue/join" in request.url)
         assert held

@@ -32,7 +32,6 @@ from initzoo.errors import (
     UnknownConcept,
 )
 from initzoo.files.images import read_image
-from initzoo.networks.starter import Pix2Pix
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_generating_zoo", "kept_zoo", "tiny_zoo"]  # fixtures
@@ -229,7 +228,7 @@ def test_a_preview_is_what_the_downloaded_file_makes(answers: Answers, tmp_path:
         picture, told = answers.generate(words, photo, 3, "auto")
         assert told["origin"] == origin
         file = answers.download(words, 3, "auto", "merged")
-        edited = Pix2Pix.from_init(Init.load(file)).edit(read_image(answers.kept.folder / "mine.png"))
+        edited = Init.load(file).to_network().edit(read_image(answers.kept.folder / "mine.png"))
         assert (read_image(picture) == edited).all()
 
 

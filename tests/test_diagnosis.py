@@ -11,9 +11,9 @@ from torch import nn
 from initzoo.cli.main import main
 from initzoo.evaluation.report.diagnosis import draw_diagnosis
 from initzoo.networks.diagnosis import diagnose
-from initzoo.networks.starter import Pix2Pix
 from initzoo.networks.tiles import to_images
 from initzoo.pairs.photos import load_photos, middle_squares
+from initzoo.training.auto import AutoNetwork
 from initzoo.training.schemes import Initializer
 from initzoo.zoo.zoo import Zoo
 
@@ -64,7 +64,7 @@ def test_badly_scaled_normals_explode_or_vanish(starts, images):
 
 
 def test_a_trained_checkpoint_is_healthy(images):
-    found = diagnose(Pix2Pix.from_pretrained("pencil sketch"), images)
+    found = diagnose(AutoNetwork.from_pretrained("pencil sketch"), images)
     assert found.verdict == "healthy"
     assert [layer.name for layer in found.layers][:2] == ["detail", "down"]
 
@@ -81,7 +81,7 @@ def test_twins_are_counted_one_by_one(starts, images):
                 weight[1] = weight[0]
     after = diagnose(network, images).layers
     assert before[0].duplicated == 0
-    assert after[0].duplicated == pytest.approx(2 / network.shape.n_detail)
+    assert after[0].duplicated == pytest.approx(2 / network.sizes["n_detail"])
     with torch.no_grad():
         network.down.weight[:, 1] *= 2  # now they learn apart
     assert diagnose(network, images).layers[0].duplicated == 0
@@ -104,7 +104,7 @@ def test_scales_are_those_of_a_linear_layer(starts, images):
     network = starts.network("zeros")
     nn.init.dirac_(network.detail.weight)
     layers = {layer.name: layer for layer in diagnose(network, images).layers}
-    share = (12 / network.shape.n_detail) ** 0.5  # of the channels that a pixel's values go to
+    share = (12 / network.sizes["n_detail"]) ** 0.5  # of the channels that a pixel's values go to
     assert layers["detail"].forward == pytest.approx(share, rel=1e-4)
     assert layers["skip"].forward == pytest.approx(1, rel=0.1)
     assert layers["detail"].backward == 0
@@ -127,7 +127,7 @@ def test_a_plot_is_a_png(starts, images):
 
 
 def test_command_says_a_verdict_for_each(tmp_path):
-    save_file(Pix2Pix.from_pretrained("pencil sketch").state_dict(), tmp_path / "own.safetensors")
+    save_file(AutoNetwork.from_pretrained("pencil sketch").state_dict(), tmp_path / "own.safetensors")
     plot = tmp_path / "zeros.png"
     result = CliRunner().invoke(main, ["diagnose", "zeros", str(tmp_path / "own.safetensors"), "--json"])
     assert result.exit_code == 0, result.output

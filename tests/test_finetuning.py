@@ -20,7 +20,7 @@ import initzoo.training.finetune as finetuning
 from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
-from initzoo.networks.starter import Pix2Pix
+from initzoo.training.auto import AutoNetwork
 from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, finetune, open_pairs
 from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import rate_at
@@ -145,7 +145,7 @@ def test_the_best_weights_are_kept(zoo, pairs, tmp_path):
     result = run(zoo, pairs, tmp_path / "run")
     assert [step for step, _, _ in result.history] == [0, 2, 4, 6, 8]
     assert result.end.psnr == max(psnr for _, psnr, _ in result.history)
-    model = Pix2Pix.from_init(result.init)
+    model = result.init.to_network()
     edited = model.edit(pairs.validation[0].given)
     from initzoo.pairs.scores import score_images
 
@@ -169,7 +169,7 @@ def test_adapter_only_leaves_the_base_alone(zoo, pairs, tmp_path):
     result = run(zoo, pairs, tmp_path / "run", adapter_only=True, settings=replace(QUICK, learning_rate=1e-2))
     assert result.init.kind == "adapter"
     assert set(result.init.weights) == {name for name, _ in zoo.layout.tensors}
-    merged = Pix2Pix.from_init(zoo.merge(result.init))
+    merged = zoo.merge(result.init).to_network()
     edited = merged.edit(pairs.validation[0].given)
     assert edited.shape == pairs.validation[0].given.shape
 
@@ -324,7 +324,10 @@ def test_command_writes_an_init_that_apply_takes(options, kept_zoo, photo_folder
         main, ["apply", str(out), str(photo_folder / "cat.png"), "-o", str(tmp_path / "cat.png")]
     )
     assert applied.exit_code == 0, applied.output
-    assert Pix2Pix.from_pretrained(out, zoo=kept_zoo).shape == Zoo.from_pretrained(kept_zoo).recipe.network
+    assert (
+        AutoNetwork.from_pretrained(out, zoo=kept_zoo).sizes
+        == Zoo.from_pretrained(kept_zoo).recipe.network.sizes
+    )
     again = invoke(out, *options, "-o", tmp_path / "further.safetensors")
     assert again.exit_code == 0, again.output
 

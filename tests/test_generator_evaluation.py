@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from zoo_fixtures import TINY_RECIPE, TinyConcept, make_zoo
+from zoo_fixtures import TINY_RECIPE, TinyConcept, make_zoo, random_base
 
+from initzoo.checkpoints.base import write_base
 from initzoo.checkpoints.blocks import value_mask
 from initzoo.cli.generator.evaluate import command as evaluate_command
 from initzoo.errors import (
@@ -32,8 +33,8 @@ from initzoo.evaluation.generator.statistics import gap_closed, summarise
 from initzoo.generator.denoisers import DenoiserShape
 from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
-from initzoo.networks.starter import network_of
 from initzoo.pairs.photos import PhotoSource, load_photos
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
 COLOURS = ("red", "green", "blue", "gold", "navy", "teal")
@@ -249,7 +250,7 @@ def test_measuring_gives_what_evaluating_the_zoo_gives(zoo, photo_folder):
     question = next(one for one in ask_about_zoo(zoo) if one.concept_id == "red-night")
     jobs = [Job(question, {"trained": question.trained[None], "mean": zoo.mean_adapter_blocks()[None]})]
     measured = measure(zoo, jobs, PhotoSource(photo_folder))[0]
-    mean = network_of(zoo, zoo.mean_adapter_blocks())
+    mean = zoo.network(zoo.mean_adapter_blocks())
     wanted = score_concept(zoo, "red-night", mean, load_photos(photo_folder, split="score"))
     assert measured.mean("trained") == wanted.trained
     assert measured.mean("mean") == wanted.mean
@@ -346,9 +347,16 @@ def test_zoo_with_nothing_to_ask_says_so(tmp_path):
 
 
 def test_adapters_are_fitted_for_concepts_that_have_none(tmp_path, photo_folder):
-    fit = replace(TINY_RECIPE.fit, n_steps=30, n_photos=2)
-    recipe = replace(TINY_RECIPE, fit=fit)
-    folder = make_zoo(tmp_path / "zoo", recipe=recipe, concepts=CONCEPTS, change=teachable)
+    folder = make_zoo(tmp_path / "zoo", concepts=CONCEPTS, change=teachable)
+    write_base(
+        folder / "model" / "base" / "tiny",
+        recipe=TINY_RECIPE,
+        weights=random_base(TINY_RECIPE),
+        licence="Apache-2.0",
+        made_with={"fit": {"n_steps": 30, "n_photos": 2}},
+        force=True,
+    )
+    refresh_manifest(folder)
     zoo = Zoo.from_pretrained(folder)
     question = replace(ask_about_zoo(zoo)[0], trained=None)
     zero = np.zeros((1, zoo.layout.n_blocks, zoo.layout.block_size), np.float32)
@@ -399,7 +407,9 @@ def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
         },
     )
     model = asked.folder / "model"
-    generator.save_pretrained(model / "weight_generator")
+    generator.save_pretrained(model / "weight_generator" / "tiny")
+    refresh_manifest(asked.folder)
+    asked = Zoo.from_pretrained(asked.folder)
     other = tmp_path / "other"
     second = make_generator(asked, 2)
     second.config = replace(
@@ -491,9 +501,15 @@ def test_figures_of_further_generators_are_kept_from_an_earlier_evaluation(
         keep_further(kept, earlier)
     path = tmp_path / "earlier.json"
     path.write_text(json.dumps(earlier | {"zoo": "another"}))
-    early = run_command("--zoo", zoo.folder, "--photos", photo_folder / "none", "--also-from", path)
+    early = run_command(
+        *("--zoo", zoo.folder, "--generator", generators / "one"),
+        *("--photos", photo_folder / "none", "--also-from", path),
+    )
     assert "is of another zoo" in str(early.exception)  # before the photos are even looked for
     path.write_text("{}")
-    result = run_command("--zoo", zoo.folder, "--photos", photo_folder, "--also-from", path)
+    result = run_command(
+        *("--zoo", zoo.folder, "--generator", generators / "one"),
+        *("--photos", photo_folder, "--also-from", path),
+    )
     assert isinstance(result.exception, InvalidGenerator)
     assert str(result.exception).startswith(f"cannot take figures from {path}")

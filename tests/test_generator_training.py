@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from zoo_fixtures import make_zoo
+from zoo_fixtures import make_zoo, tiny_recipe
 
 import initzoo.training.generator.loop as loop
-from initzoo.checkpoints.recipe import NetworkShape
 from initzoo.cli.generator import command as generator_group
 from initzoo.errors import TrainingError
 from initzoo.generator.model import WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
-from initzoo.networks.adapters import AdaptedPix2Pix
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.photos import Photo
 from initzoo.training.generator import (
@@ -316,7 +314,9 @@ def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_pa
         objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
         mean, scale = normalisation(data.cut_blocks(block_size), mask_of(data.recipe, block_size), floor=0.05)
         residual = torch.from_numpy((data.cut_blocks(block_size)[1] - mean) / scale)[None]
-        expected = adapter_from_arrays(join_blocks(data.blocks[1], data.recipe.layout), data.recipe.layout)
+        expected = adapter_from_arrays(
+            join_blocks(data.blocks[1], data.recipe.layout), dict(data.recipe.layout.tensors)
+        )
         torch.testing.assert_close(objective._adapters(residual)[0], expected, atol=1e-5, rtol=1e-5)
 
 
@@ -396,10 +396,10 @@ def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, 
 
 
 def test_sensitivity_of_a_bias_is_the_share_of_pixels_it_moves():
-    network = NetworkShape(
-        n_detail=4, n_middle=4, n_stages=1, n_upsampled=1, n_decoder=4, rank=1, head_rank=1
-    )
-    base = AdaptedPix2Pix(network)  # on untouched photos, far from white and black
+    sizes = {"n_detail": 4, "n_middle": 4, "n_stages": 1, "n_upsampled": 1, "n_decoder": 4}
+    base = tiny_recipe(
+        sizes, rank=1, head_rank=1
+    ).build_base()  # on untouched photos, far from white and black
     base.requires_grad_(False)
     base.values.zero_()
     grey = np.full((256, 256, 3), 120, np.uint8)

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from waiting import wait_until
+from zoo_fixtures import tiny_recipe as fixtures_recipe
 
-from initzoo.checkpoints.recipe import JointStage, NetworkShape, Recipe
 from initzoo.errors import HarvestError, InvalidImage, OutputError
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.atomic import new_file
 from initzoo.training.harvest import HarvestPlan, harvest, quick_recipe
+from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
 from initzoo.training.harvest.settings import RunFolder
 from initzoo.zoo.zoo import Zoo
 
@@ -50,9 +51,11 @@ split = "heldout-composed"
 """
 
 
-def tiny_recipe() -> Recipe:
-    shape = NetworkShape(n_detail=8, n_middle=8, n_stages=1, n_upsampled=4, n_decoder=8, rank=2, head_rank=3)
-    recipe = quick_recipe(Recipe(name="tiny", network=shape))
+def tiny_recipe() -> HarvestRecipe:
+    shared = fixtures_recipe(
+        {"n_detail": 8, "n_middle": 8, "n_stages": 1, "n_upsampled": 4, "n_decoder": 8}, rank=2, head_rank=3
+    )
+    recipe = quick_recipe(HarvestRecipe("tiny", shared.network, shared.ranks))
     joint = JointStage(
         n_rounds=110, n_lanes=2, batch_size=2, n_photos=4
     )  # 220 updates: two snapshots and more

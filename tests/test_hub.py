@@ -352,7 +352,7 @@ def edit_manifest(change: Callable[[dict[str, object]], None]) -> Callable[[dict
     def run(files: dict[str, bytes]) -> None:
         values = json.loads(files[MANIFEST_FILE])
         change(values)
-        files[MANIFEST_FILE] = seal(json.dumps(values | {"seal": BLANK_SEAL}).encode())
+        files[MANIFEST_FILE] = json.dumps(values).encode()
 
     return run
 
@@ -361,20 +361,21 @@ def edit_manifest(change: Callable[[dict[str, object]], None]) -> Callable[[dict
     ("change", "words"),
     [
         (lambda files: files.pop(MANIFEST_FILE), "is no zoo: it has no zoo.json"),
-        (lambda files: files.update({MANIFEST_FILE: b"{}"}), "'zoo.json': has no seal of initzoo"),
-        (edit_manifest(lambda v: v.update(format_version=2)), "format version 2, .* reads 1; upgrade"),
-        (edit_manifest(lambda v: v.pop("model")), "'zoo.json': is not laid out as one of a zoo"),
+        (lambda files: files.update({MANIFEST_FILE: b"{}"}), "'zoo.json': has format version None"),
+        (edit_manifest(lambda v: v.update(format_version=3)), "format version 3, .* reads 2; upgrade"),
+        (edit_manifest(lambda v: v.pop("bases")), "missing required field `bases`"),
+        (edit_manifest(lambda v: v.update(model_repo=None)), "'' cannot be a name of a repo"),
         (
             edit_manifest(lambda v: v["dataset_files"].update({"../x": [1, "0" * 64]})),  # type: ignore[attr-defined]
-            "'zoo.json': has the value '../x', which no zoo has",
+            "'zoo.json': .*'../x' cannot be a path in a zoo",
         ),
         (
             edit_manifest(lambda v: v["model_files"].update({"/etc/passwd": [1, "0" * 64]})),  # type: ignore[attr-defined]
-            "'zoo.json': has the value '/etc/passwd', which no zoo has",
+            "'zoo.json': .*'/etc/passwd' cannot be a path in a zoo",
         ),
         (
-            edit_manifest(lambda v: v["model"].update(base="base/none")),  # type: ignore[attr-defined]
-            "'zoo.json': does not list base/none/config.json",
+            edit_manifest(lambda v: v["bases"].update(tiny="base/none")),  # type: ignore[attr-defined]
+            "'zoo.json': .*does not list base/none/config.json",
         ),
         (lambda files: files.pop("index.parquet"), "file 'index.parquet': no such file"),
         (

@@ -10,8 +10,8 @@ from torch import nn
 from zoo_fixtures import kept_zoo, make_zoo
 
 from initzoo.errors import InvalidGenerator, InvalidWords, UnknownInitialization
-from initzoo.networks.starter import network_of
 from initzoo.training.schemes import CLASSICAL, FROM_ZOO, INITIALIZATIONS, Initializer, initialise
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_zoo"]
@@ -28,8 +28,9 @@ def zoo(tmp_path_factory):
     """A zoo with a weight generator of its own."""
     folder = make_zoo(tmp_path_factory.mktemp("zoos") / "starts", concepts=CONCEPTS, change=teachable)
     zoo = Zoo.from_pretrained(folder)
-    make_generator(zoo, 1).save_pretrained(folder / "model" / "weight_generator")
-    return zoo
+    make_generator(zoo, 1).save_pretrained(folder / "model" / "weight_generator" / "tiny")
+    refresh_manifest(folder)
+    return Zoo.from_pretrained(folder)
 
 
 FAN_IN, FAN_OUT = 48 * 9, 64 * 9
@@ -114,12 +115,12 @@ def test_starts_from_a_zoo_are_its_own(zoo):
         ("generated", generator.generate("gold fog", seed=2)),
     ):
         made = starts.network(name, words="gold fog", seed=2)
-        torch.testing.assert_close(made(images), network_of(zoo, blocks)(images))
+        torch.testing.assert_close(made(images), zoo.network(blocks)(images))
 
 
 def test_nearest_knows_train_concepts_only(zoo):
     near = Initializer(zoo).network("nearest", words="red night")
-    held_out = network_of(zoo, zoo.blocks("red-night"))
+    held_out = zoo.network(zoo.blocks("red-night"))
     assert not torch.equal(near.head.weight, held_out.head.weight)
 
 
@@ -129,7 +130,7 @@ def test_what_is_missing_is_named(zoo, kept_zoo):
     for name in ("nearest", "generated"):
         with pytest.raises(InvalidWords, match=f"'{name}' needs words"):
             Initializer(zoo).network(name)
-        with pytest.raises(InvalidGenerator, match="there is none in .*initzoo generator train --out"):
+        with pytest.raises(InvalidGenerator, match="has no weight generator .*initzoo generator train"):
             Initializer(Zoo.from_pretrained(kept_zoo)).network(name, words="gold")
     with pytest.raises(UnknownInitialization, match="no classical initialization"):
         initialise(nn.Conv2d(3, 3, 1), "base", seed=0)

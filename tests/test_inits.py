@@ -15,6 +15,7 @@ from initzoo.checkpoints.base import read_base, write_base
 from initzoo.checkpoints.init import Init, InitMetadata, merge_adapter
 from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, LayoutMismatch, OutputError
+from initzoo.files.settings import read_settings
 from initzoo.files.tensors import decode_tensors, encode_tensors
 
 METADATA = InitMetadata(
@@ -47,13 +48,13 @@ def same(a: Init, b: Init) -> bool:
 
 
 class FakeNetwork:
-    """Takes weights as `Pix2Pix` does, without torch."""
+    """Takes weights as `StarterNet` does, without torch."""
 
     def __init__(self) -> None:
         self.state: dict[str, np.ndarray] = {}
 
-    def load_merged(self, state: dict[str, np.ndarray]) -> None:
-        self.state = state
+    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.state = arrays
 
 
 @pytest.mark.parametrize("kind", ["merged", "adapter"])
@@ -78,7 +79,8 @@ def test_the_file_explains_itself_to_other_programs(tmp_path: Path) -> None:
         notes = file.metadata()
         np.testing.assert_array_equal(file.get_tensor("head.bias"), tiny_init().weights["head.bias"])
     assert (notes["concept"], notes["origin"], notes["kind"]) == ("warm", "exact", "merged")
-    assert Recipe.from_dict(json.loads(notes["recipe"])) == TINY_RECIPE
+    recipe = json.loads(notes["recipe"]) | {"layout": json.loads(notes["layout"])}
+    assert read_settings(recipe, Recipe) == TINY_RECIPE
 
 
 def test_save_keeps_what_is_there(tmp_path: Path) -> None:
@@ -96,12 +98,12 @@ def test_merging_adds_what_the_adapter_computes() -> None:
     base, adapter = random_base(TINY_RECIPE), random_adapter(TINY_RECIPE, seed=1)
     merged = merge_adapter(base, adapter, TINY_RECIPE.layout)
     rng = np.random.default_rng(0)
-    for layer in TINY_RECIPE.network.layers:
-        weight, bias, a = (base[f"{layer.name}.{part}"] for part in ("weight", "bias", "A"))
-        b, change = adapter[f"{layer.name}.B"], adapter[f"{layer.name}.bias"]
+    for layer in TINY_RECIPE.ranks:
+        weight, bias, a = (base[f"{layer}.{part}"] for part in ("weight", "bias", "A"))
+        b, change = adapter[f"{layer}.B"], adapter[f"{layer}.bias"]
         x = rng.normal(size=weight[0].size)  # what lies under the kernel at one place
         expected = weight.reshape(len(weight), -1) @ x + b @ (a.reshape(len(a), -1) @ x) + bias + change
-        found = merged[f"{layer.name}.weight"].reshape(len(weight), -1) @ x + merged[f"{layer.name}.bias"]
+        found = merged[f"{layer}.weight"].reshape(len(weight), -1) @ x + merged[f"{layer}.bias"]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert not any(name.endswith(".A") for name in merged)
     assert all(tensor.dtype == np.float32 for tensor in merged.values())
@@ -218,16 +220,17 @@ def test_an_unknown_origin_is_refused() -> None:
     [
         ({"kind": "shard"}, "is no init"),
         ({"kind": None}, "is no init"),
-        ({"format_version": "2"}, "has format version '2', .* pip install -U initzoo"),
-        ({"licence": None}, "has or lacks 'licence'"),
-        ({"extra": "note"}, "has or lacks 'extra'"),
+        ({"format_version": "3"}, "has format version 3, .* pip install -U initzoo"),
+        ({"format_version": "1"}, "has format version 1, .* get a version that was made with"),
+        ({"licence": None}, "missing required field `licence`"),
+        ({"layout": None}, "its header lacks 'layout'"),
         ({"origin": "guessed"}, "origin is 'guessed'"),
-        ({"recipe": "{"}, "its recipe, layout or scores are not JSON"),
-        ({"recipe": "[]"}, "its recipe is not one of this version of initzoo"),
-        ({"recipe": '{"name": "tiny"}'}, "its recipe is not one of this version of initzoo"),
-        ({"layout": "{}"}, "its layout is not"),
-        ({"scores": "[1]"}, "its scores are not numbers by name"),
-        ({"scores": '{"psnr": "high"}'}, "its scores are not numbers by name"),
+        ({"recipe": "{"}, "its recipe, layout, scores or generation are not JSON"),
+        ({"recipe": "[]"}, r"Expected `object`, got `array` - at `\$.recipe`"),
+        ({"recipe": '{"name": "tiny"}'}, "missing required field `network`"),
+        ({"layout": "{}"}, "missing required field `tensors`"),
+        ({"scores": "[1]"}, r"got `array` - at `\$.scores`"),
+        ({"scores": '{"psnr": "high"}'}, "got `str` - at"),
     ],
 )
 def test_odd_metadata_is_refused(tmp_path: Path, change: dict[str, str | None], words: str) -> None:
@@ -236,6 +239,14 @@ def test_odd_metadata_is_refused(tmp_path: Path, change: dict[str, str | None], 
     (tmp_path / "odd.safetensors").write_bytes(encode_tensors(weights, changed))
     with pytest.raises(InvalidInit, match=rf"odd.safetensors'.*{words}"):
         Init.load(tmp_path / "odd.safetensors")
+
+
+def test_notes_that_this_version_does_not_know_are_ignored(tmp_path: Path) -> None:
+    metadata, weights = decode_tensors(tiny_init().to_bytes())
+    recipe = json.dumps(json.loads(metadata["recipe"]) | {"newer": 1})
+    path = tmp_path / "newer.safetensors"
+    path.write_bytes(encode_tensors(weights, metadata | {"newer": "note", "recipe": recipe}))
+    assert same(Init.load(path), tiny_init())
 
 
 @pytest.mark.parametrize("kind", ["merged", "adapter"])

@@ -1,21 +1,29 @@
 """The image network: shapes, sizes, adapters, and agreement of its two forms."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from zoo_fixtures import tiny_recipe
 
-from initzoo.checkpoints.init import merge_adapter
-from initzoo.checkpoints.recipe import NetworkShape, Recipe
-from initzoo.errors import LayoutMismatch
-from initzoo.networks.adapters import AdaptedPix2Pix, adapter_from_arrays, adapter_to_arrays
-from initzoo.networks.starter import Pix2Pix
+from initzoo.checkpoints.init import Init
+from initzoo.checkpoints.merge import merge_adapter
+from initzoo.errors import LayoutMismatch, OutputError
+from initzoo.networks.adapters import Adapted, adapter_from_arrays, adapter_to_arrays
+from initzoo.networks.network import ImageNetwork
+from initzoo.networks.starter import StarterNet
+from initzoo.training.auto import AutoNetwork
 
-TINY = NetworkShape(n_detail=8, n_middle=8, n_stages=1, n_upsampled=4, n_decoder=8, rank=2, head_rank=3)
+TINY = tiny_recipe(
+    {"n_detail": 8, "n_middle": 8, "n_stages": 1, "n_upsampled": 4, "n_decoder": 8}, rank=2, head_rank=3
+)
 
 
 @pytest.fixture
-def base() -> AdaptedPix2Pix:
-    return AdaptedPix2Pix(TINY, generator=torch.Generator().manual_seed(1))
+def base() -> Adapted:
+    return Adapted(TINY.network.build(), TINY.ranks, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
@@ -23,14 +31,16 @@ def images() -> torch.Tensor:
     return torch.rand(6, 3, 32, 40, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
-def some_adapters(base: AdaptedPix2Pix, n: int) -> torch.Tensor:
+def some_adapters(base: Adapted, n: int) -> torch.Tensor:
     return 0.2 * torch.randn(n, base.n_adapter_values, generator=torch.Generator().manual_seed(3))
 
 
-def merged_network(base: AdaptedPix2Pix, adapter: torch.Tensor) -> Pix2Pix:
-    layout = Recipe(name="tiny", network=TINY).layout
-    model = Pix2Pix(TINY)
-    model.load_merged(merge_adapter(base.to_arrays(), adapter_to_arrays(adapter, layout), layout))
+def merged_network(base: Adapted, adapter: torch.Tensor) -> StarterNet:
+    layout = TINY.layout
+    model = TINY.network.build()
+    model.load_arrays(
+        merge_adapter(base.to_arrays(), adapter_to_arrays(adapter, dict(layout.tensors)), layout)
+    )
     return model
 
 
@@ -62,20 +72,24 @@ def test_whiten_leaves_the_zero_adapter_alone_and_makes_outputs_of_a_uncorrelate
     torch.testing.assert_close(base(images, zero), before)
     packed = torch.nn.functional.pixel_unshuffle(images, 2)
     seen = (
-        torch.nn.functional.conv2d(packed, base.base_tensor("detail.A"), None, 1, 1).movedim(1, 0).flatten(1)
+        torch.nn.functional.conv2d(packed, base.named_tensors()["detail.A"], None, 1, 1)
+        .movedim(1, 0)
+        .flatten(1)
     )
     squares = seen @ seen.T / seen.shape[1]
     torch.testing.assert_close(squares, torch.eye(2), atol=0.02, rtol=0)
 
 
 def test_base_survives_a_round_trip_through_arrays(base):
-    assert torch.equal(AdaptedPix2Pix.from_arrays(TINY, base.to_arrays()).values, base.values)
+    assert torch.equal(TINY.build_base(base.to_arrays()).values, base.values)
 
 
 def test_adapter_survives_a_round_trip_through_arrays(base):
-    layout = Recipe(name="tiny", network=TINY).layout
+    layout = TINY.layout
     adapter = some_adapters(base, 1)[0]
-    assert torch.equal(adapter_from_arrays(adapter_to_arrays(adapter, layout), layout), adapter)
+    assert torch.equal(
+        adapter_from_arrays(adapter_to_arrays(adapter, dict(layout.tensors)), dict(layout.tensors)), adapter
+    )
     assert layout.n_values == base.n_adapter_values
 
 
@@ -91,7 +105,7 @@ def test_tiles_of_a_large_image_have_no_seams(base, monkeypatch):
     photo = np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8)
     model = merged_network(base, some_adapters(base, 1)[0])
     whole = model.edit(photo)
-    monkeypatch.setattr("initzoo.networks.starter._TILE", 64)
+    monkeypatch.setattr("initzoo.networks.tiles._TILE", 64)
     # Convolutions of another size may add in another order, which rounding can show in a rare pixel.
     assert np.abs(model.edit(photo).astype(int) - whole).max() <= 1
 
@@ -103,31 +117,125 @@ def test_nothing_beyond_its_reach_changes_a_pixel(base):
     changed[80, 80] = 250
     rows, columns, _ = np.nonzero(model.edit(photo) != model.edit(changed))
     assert len(rows)
-    assert max(abs(rows - 80).max(), abs(columns - 80).max()) <= TINY.reach
+    assert max(abs(rows - 80).max(), abs(columns - 80).max()) <= model.reach
 
 
 def test_edit_refuses_what_is_no_uint8_image(base):
     with pytest.raises(ValueError, match="expected uint8"):
-        Pix2Pix(TINY).edit(np.zeros((8, 8, 3), np.float32))
+        TINY.network.build().edit(np.zeros((8, 8, 3), np.float32))
 
 
 def test_forward_refuses_sides_that_are_no_multiples_of_four():
     with pytest.raises(ValueError, match="multiples of 4"):
-        Pix2Pix(TINY)(torch.zeros(1, 3, 10, 12))
+        TINY.network.build()(torch.zeros(1, 3, 10, 12))
 
 
-def test_load_merged_names_the_tensor_that_does_not_fit():
-    state = {name: value.numpy() for name, value in Pix2Pix(TINY).state_dict().items()}
+def test_load_arrays_names_the_tensor_that_does_not_fit():
+    state = {name: value.numpy() for name, value in TINY.network.build().state_dict().items()}
     with pytest.raises(
         LayoutMismatch, match=r"'head.weight': the network expects \(12, 8, 3, 3\), found None"
     ):
-        Pix2Pix(TINY).load_merged({name: v for name, v in state.items() if name != "head.weight"})
+        TINY.network.build().load_arrays({name: v for name, v in state.items() if name != "head.weight"})
     with pytest.raises(LayoutMismatch, match="'other.bias': the network expects None"):
-        Pix2Pix(TINY).load_merged(state | {"other.bias": np.zeros(3, np.float32)})
+        TINY.network.build().load_arrays(state | {"other.bias": np.zeros(3, np.float32)})
 
 
 def test_gradients_flow_through_values_beyond_black_and_white():
-    model = Pix2Pix(TINY)
+    model = TINY.network.build()
     torch.nn.init.constant_(model.get_submodule("head").bias, 5.0)
     model(torch.zeros(1, 3, 8, 8)).sum().backward()
     assert model.get_submodule("head").bias.grad.abs().min() > 0
+
+
+class Attentive(ImageNetwork):
+    """A network with attention and group norm, which adapters are attached to as to any other."""
+
+    multiple = 2
+
+    def __init__(self, *, width: int = 8) -> None:
+        super().__init__()
+        self.sizes = {"width": width}
+        self.enter = torch.nn.Conv2d(3, width, 3, stride=2, padding=1, padding_mode="reflect")
+        self.norm = torch.nn.GroupNorm(2, width)
+        self.queries = torch.nn.Linear(width, 3 * width)
+        self.leave = torch.nn.ConvTranspose2d(width, 3, 2, stride=2)
+
+    @property
+    def reach(self) -> int:
+        return 64
+
+    def forward(self, images):
+        x = self.norm(self.enter(images))
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = self.queries(tokens).chunk(3, dim=2)
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.leave(x + mixed.transpose(1, 2).reshape(x.shape))
+
+
+def test_adapters_attach_to_any_network_and_agree_with_merged_weights(images):
+    generator = torch.Generator().manual_seed(0)
+    base = Adapted(Attentive(), {"enter": 2, "queries": 3}, generator=generator)
+    base.whiten(images)
+    adapters = some_adapters(base, 3)
+    together = base(images, adapters)
+    apart = torch.cat([base(images[2 * i : 2 * i + 2], adapters[i]) for i in range(3)])
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-4)
+    merged = copy.deepcopy(base)
+    merged.fold(adapters[1])
+    plain = merged.network(images)
+    torch.testing.assert_close(plain, base(images, adapters[1]), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(plain, base.network(images)), "a deep copy has weights of its own"
+
+
+def test_gradients_reach_adapters_and_base_alike_in_both_forms(images):
+    base = Adapted(Attentive(), {"enter": 2, "queries": 3}, generator=torch.Generator().manual_seed(0))
+    adapter = some_adapters(base, 1)[0].requires_grad_()
+    one = torch.autograd.grad(base(images, adapter).square().mean(), [adapter, *base.parameters()])
+    many = torch.autograd.grad(base(images, adapter[None]).square().mean(), [adapter, *base.parameters()])
+    for alone, grouped in zip(one, many, strict=True):
+        torch.testing.assert_close(alone, grouped, atol=1e-6, rtol=1e-3)
+
+
+def test_flat_values_of_a_base_and_its_parameters_are_the_same_memory():
+    base = Adapted(Attentive(), {"enter": 2}, generator=torch.Generator().manual_seed(0))
+    before = base.to_arrays()
+    base.values.add_(1)
+    assert all(np.array_equal(after, before[name] + 1) for name, after in base.to_arrays().items())
+
+
+def test_a_layer_that_is_not_there_has_no_adapter():
+    with pytest.raises(LayoutMismatch, match="layer 'tail': Attentive has no Conv2d or Linear of that name"):
+        Adapted(Attentive(), {"tail": 2})
+    with pytest.raises(LayoutMismatch, match="adapter of layer 'enter': expected .* rank 0"):
+        Adapted(Attentive(), {"enter": 0})
+
+
+def test_a_saved_network_comes_back_from_its_folder_or_from_the_file_alone(tmp_path):
+    model = StarterNet(n_detail=8, n_stages=3)
+    model.save_pretrained(tmp_path / "mine")
+    for path in (tmp_path / "mine", tmp_path / "mine" / "model.safetensors"):
+        again = AutoNetwork.from_pretrained(path)
+        assert again.sizes == model.sizes
+        for name, value in model.state_dict().items():
+            assert torch.equal(again.state_dict()[name], value)
+    with pytest.raises(OutputError, match="exists already"):
+        model.save_pretrained(tmp_path / "mine")
+    model.save_pretrained(tmp_path / "mine", force=True)
+
+
+def test_a_plain_state_dict_is_recognised_by_its_tensors(tmp_path):
+    model = StarterNet(n_detail=8, n_middle=4)
+    save_file(model.state_dict(), tmp_path / "plain.safetensors")
+    assert AutoNetwork.from_pretrained(tmp_path / "plain.safetensors").sizes == model.sizes
+    save_file({"fc.weight": torch.zeros(3, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(LayoutMismatch, match=r"of no network that initzoo knows \(tensors fc.weight, "):
+        AutoNetwork.from_pretrained(tmp_path / "other.safetensors")
+
+
+def test_weights_of_a_training_loop_become_an_init(tmp_path):
+    model = StarterNet(n_detail=8)
+    Init.from_model(model, name="My Look").save(tmp_path / "mine.safetensors")
+    init = Init.load(tmp_path / "mine.safetensors")
+    assert (init.metadata.concept, init.metadata.licence) == ("my-look", "")
+    assert torch.equal(init.to_network().state_dict()["detail.weight"], model.state_dict()["detail.weight"])
+    assert AutoNetwork.from_pretrained(tmp_path / "mine.safetensors").sizes == model.sizes

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from initzoo.cli.main import main
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.images import read_image
-from initzoo.networks.starter import Pix2Pix
 from initzoo.pairs.concepts import load_concepts
+from initzoo.training.auto import AutoNetwork
 from initzoo.zoo.zoo import Zoo
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ def test_from_pretrained_edits_as_apply_does(tmp_path):
     photo = ROOT / "catalog" / "photos" / "chelsea.png"
     result = CliRunner().invoke(main, ["apply", "sepia", str(photo), "-o", str(tmp_path / "out.png")])
     assert result.exit_code == 0, result.output
-    edited = Pix2Pix.from_pretrained("sepia").edit(read_image(photo))
+    edited = AutoNetwork.from_pretrained("sepia").edit(read_image(photo))
     np.testing.assert_array_equal(read_image(tmp_path / "out.png"), edited)
 
 

@@ -10,9 +10,10 @@ from initzoo.checkpoints.base import write_base
 from initzoo.checkpoints.init import Init
 from initzoo.errors import ChecksumMismatch, FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
 from initzoo.networks.pix2pix import UNet
-from initzoo.networks.starter import Pix2Pix
 from initzoo.pairs.scores import Score
+from initzoo.training.auto import AutoNetwork
 from initzoo.training.start import open_start
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo"]
@@ -31,7 +32,7 @@ def images():
 def test_words_files_and_plain_weights_give_the_same_network(zoo, images, tmp_path):
     zoo.pull("pencil sketch").save(tmp_path / "init.safetensors")
     zoo.pull("pencil sketch", adapter_only=True).save(tmp_path / "adapter.safetensors")
-    model = Pix2Pix.from_pretrained("pencil sketch", zoo=zoo)
+    model = AutoNetwork.from_pretrained("pencil sketch", zoo=zoo)
     save_file(model.state_dict(), tmp_path / "plain.safetensors")
     files = [f"{tmp_path}/{name}.safetensors" for name in ("init", "adapter", "plain")]
     for target in ("pencil sketch", *files):
@@ -41,7 +42,7 @@ def test_words_files_and_plain_weights_give_the_same_network(zoo, images, tmp_pa
 
 def test_an_adapter_alone_computes_what_the_merged_network_computes(zoo, images):
     start = open_start("pencil sketch", zoo, adapter_only=True)
-    merged = Pix2Pix.from_pretrained("pencil sketch", zoo=zoo)
+    merged = AutoNetwork.from_pretrained("pencil sketch", zoo=zoo)
     torch.testing.assert_close(start.network(images), merged(images), atol=1e-4, rtol=1e-4)
     weights = start.weights_of(start.network)
     torch.testing.assert_close(start.editor(weights)(images), merged(images), atol=1e-4, rtol=1e-4)
@@ -61,7 +62,7 @@ def test_a_start_becomes_an_init_that_loads(kept_generating_zoo, tmp_path, adapt
     assert again.metadata.scores == {"psnr": 25.0, "ssim": 0.5}
     assert again.kind == ("adapter" if adapter_only else "merged")
     assert again.metadata.generation == zoo.pull(words).metadata.generation
-    Pix2Pix.from_pretrained(tmp_path / "made.safetensors", zoo=zoo)
+    AutoNetwork.from_pretrained(tmp_path / "made.safetensors", zoo=zoo)
 
 
 def test_named_initializations_are_starts(zoo):
@@ -103,7 +104,7 @@ def test_damaged_and_unsound_files_are_refused(zoo, tmp_path):
     path.write_bytes(b"nonsense")
     with pytest.raises(InvalidInit, match="no whole safetensors file"):
         open_start(str(path), zoo)
-    state = Pix2Pix.from_pretrained("pencil sketch", zoo=zoo).state_dict()
+    state = AutoNetwork.from_pretrained("pencil sketch", zoo=zoo).state_dict()
     state["head.bias"][0] = np.nan
     save_file(state, path)
     with pytest.raises(InvalidInit, match=r"tensor 'head\.bias': 1 of 12 values are NaN"):
@@ -124,5 +125,6 @@ def test_an_adapter_needs_an_adapter_for_this_base(zoo, tmp_path):
     weights = other / "model" / "base" / "tiny"
     base = random_base(TINY_RECIPE, 5)
     write_base(weights, recipe=TINY_RECIPE, weights=base, licence="CC0-1.0", force=True)
+    refresh_manifest(other)
     with pytest.raises(ChecksumMismatch, match="made for the base"):
         open_start(str(tmp_path / "adapter.safetensors"), Zoo.from_pretrained(other), adapter_only=True)

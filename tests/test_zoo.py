@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,13 @@ from zoo_fixtures import (
     outcome,
     random_adapter,
     random_base,
+    tiny_recipe,
     tiny_zoo,
 )
 
 from initzoo.checkpoints.base import write_base
 from initzoo.checkpoints.blocks import split_blocks
-from initzoo.checkpoints.init import merge_adapter
+from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import (
     ChecksumMismatch,
     InitzooError,
@@ -36,6 +38,7 @@ from initzoo.errors import (
     UnknownZoo,
 )
 from initzoo.zoo.index import Index, IndexRow, write_index
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.shards import write_shard
 from initzoo.zoo.verify import verify_file
 from initzoo.zoo.zoo import Zoo
@@ -226,7 +229,7 @@ def with_row(**changes: object) -> Callable[[list[IndexRow]], list[IndexRow]]:
             "'pencil-sketch', layout: the zoo's base has .*, the index says 0",
         ),
         (with_row(base_sha256="0" * 64), LayoutMismatch, "'pencil-sketch', base sha256: the zoo's base has"),
-        (with_row(recipe="other"), LayoutMismatch, "recipe: the zoo's base has tiny, the index says other"),
+        (with_row(recipe="other"), InvalidZoo, "there is no base of recipe 'other', there are tiny"),
         (with_row(shard="blocks/none.safetensors"), InvalidZoo, "none.safetensors': cannot be read"),
         (
             lambda rows: with_row(byte_start=rows[0].byte_start + 10**9, byte_end=rows[0].byte_end + 10**9)(
@@ -290,12 +293,41 @@ def test_nan_weights_with_a_right_digest_are_refused(tmp_path: Path) -> None:
     assert "block 0: found a NaN" in Zoo.from_pretrained(folder).verify().problems[0]
 
 
-def test_a_zoo_has_one_base(tiny_zoo: Path) -> None:
+def test_the_recipe_of_a_row_picks_its_base(tiny_zoo: Path) -> None:
+    """A zoo may grow a second network: each checkpoint is merged into the base of its own recipe."""
+    sizes = {"n_detail": 4, "n_middle": 2, "n_stages": 1, "n_upsampled": 1, "n_decoder": 3}
+    second = replace(tiny_recipe(sizes, rank=1, head_rank=2, block_size=32), name="second")
+    other = make_zoo(tiny_zoo.parent / "other", recipe=second, concepts=[TinyConcept("dusk", ("dusk",))])
+    shutil.copytree(other / "model" / "base" / "second", tiny_zoo / "model" / "base" / "second")
+    shard = "blocks/second.safetensors"
+    shutil.copy(other / "dataset" / "blocks" / "blocks-00000.safetensors", tiny_zoo / "dataset" / shard)
+    index = tiny_zoo / "dataset" / "index.parquet"
+    rows = [*Index.open(index).rows(), replace(Zoo.from_pretrained(other).index.row("dusk"), shard=shard)]
+    write_index(index, sorted(rows, key=lambda row: row.concept_id), force=True)
+    refresh_manifest(tiny_zoo, recipe="tiny")
+    zoo = Zoo.from_pretrained(tiny_zoo)
+    assert zoo.verify().problems == ()
+    assert zoo.recipes == ("tiny", "second")
+    assert (zoo.recipe, zoo.pull("night").metadata.recipe) == (TINY_RECIPE, TINY_RECIPE)
+    dusk = zoo.pull("dusk")
+    assert dusk.metadata.recipe == second
+    expected = Zoo.from_pretrained(other).pull("dusk").weights
+    assert all(np.array_equal(dusk.weights[name], value) for name, value in expected.items())
+    assert dusk.to_network().sizes == sizes
+    assert "dusk" not in zoo.all_blocks()[0], "blocks of one layout stand together"
+    assert [len(blocks) for blocks in zoo.blocks_of([zoo.find("dusk"), zoo.find("night")])] == [
+        second.layout.n_blocks,
+        TINY_RECIPE.layout.n_blocks,
+    ]
+
+
+def test_several_bases_need_a_recipe_to_be_named(tiny_zoo: Path) -> None:
     write_base(
         tiny_zoo / "model/base/second", recipe=TINY_RECIPE, weights=random_base(TINY_RECIPE), licence="MIT"
     )
-    with pytest.raises(InvalidZoo, match="expected one folder with a config.json in '.*', found 2"):
-        Zoo.from_pretrained(tiny_zoo).pull("night")
+    (tiny_zoo / "dataset" / "zoo.json").unlink()
+    with pytest.raises(InvalidZoo, match="model/base/RECIPE/config.json, found bases second, tiny"):
+        refresh_manifest(tiny_zoo)
 
 
 def test_verify_counts_what_it_read(kept_zoo: Path) -> None:

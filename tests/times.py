@@ -51,14 +51,14 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from initzoo import Pix2Pix
+    from initzoo import AutoNetwork
 
     torch.set_num_threads(1)
-    model = Pix2Pix.from_pretrained("pencil sketch")
+    model = AutoNetwork.from_pretrained("pencil sketch")
     for side in (256, 1024):
         photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
         seconds = median_seconds(lambda photo=photo: model.edit(photo))
-        report(f"{seconds:7.3f} s  Pix2Pix.edit, {side} x {side} pixels, one core, loaded")
+        report(f"{seconds:7.3f} s  StarterNet.edit, {side} x {side} pixels, one core, loaded")
 
 
 def processor() -> str:

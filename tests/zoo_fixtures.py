@@ -14,18 +14,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from initzoo.checkpoints.base import weight_shapes, write_base
+from initzoo.checkpoints.base import write_base
 from initzoo.checkpoints.blocks import split_blocks, value_mask
-from initzoo.checkpoints.recipe import NetworkShape, Recipe
+from initzoo.checkpoints.recipe import NetworkSpec, Recipe
 from initzoo.errors import InitzooError
+from initzoo.networks.network import layers_of
 from initzoo.zoo.index import IndexRow, write_index
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.shards import write_shard
 
-TINY_RECIPE = Recipe(
-    name="tiny",
-    network=NetworkShape(n_detail=3, n_middle=2, n_stages=1, n_upsampled=1, n_decoder=3, rank=2, head_rank=3),
-    block_size=16,
-)
+TINY_SIZES = {"n_detail": 3, "n_middle": 2, "n_stages": 1, "n_upsampled": 1, "n_decoder": 3}
+
+
+def tiny_recipe(sizes: dict[str, int], *, rank: int, head_rank: int, block_size: int = 256) -> Recipe:
+    """A recipe of `StarterNet` in other sizes, every layer adapted."""
+    network = NetworkSpec("starter", sizes)
+    ranks = {name: head_rank if name in ("head", "skip") else rank for name in layers_of(network.build())}
+    return Recipe.of("tiny", network, ranks, block_size=block_size)
+
+
+TINY_RECIPE = tiny_recipe(TINY_SIZES, rank=2, head_rank=3, block_size=16)
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,7 @@ def random_adapter(recipe: Recipe, seed: int) -> dict[str, np.ndarray]:
 
 def random_base(recipe: Recipe, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    shapes = weight_shapes(recipe, with_a=True)
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in recipe.base_shapes.items()}
 
 
 def make_zoo(
@@ -135,6 +142,7 @@ def make_zoo(
                 )
             )
     write_index(folder / "dataset" / "index.parquet", change(rows))
+    refresh_manifest(folder)
     return folder
 
 
@@ -175,7 +183,7 @@ def add_generator(zoo_folder: Path, *, seed: int = 0, is_calibrated: bool = True
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
     )
-    folder = zoo_folder / "model" / "weight_generator"
+    folder = zoo_folder / "model" / "weight_generator" / "tiny"
     generator.save_pretrained(folder)
     if is_calibrated:
         taught = [concept.prompts for concept in TINY_CONCEPTS if concept.split == "train"]
@@ -183,6 +191,7 @@ def add_generator(zoo_folder: Path, *, seed: int = 0, is_calibrated: bool = True
         words = TaughtWords.from_wordings(vectors, taught)
         digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
         Calibration(words, ranges, vectors.digest, digest).save(folder)
+    refresh_manifest(zoo_folder)
     return folder
 
 

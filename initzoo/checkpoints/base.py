@@ -8,29 +8,20 @@ of the weights, and `model.safetensors`, which holds for every layer `{layer}.we
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from initzoo.checkpoints.recipe import Layout, Recipe
+from initzoo.checkpoints.recipe import Layout, NetworkSpec, Recipe
 from initzoo.errors import ChecksumMismatch, InvalidInit, InvalidZoo, LayoutMismatch, OutputError
 from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import (
-    BLANK_SEAL,
-    DamagedFile,
-    is_file,
-    parse_sealed_json,
-    read_file,
-    reported_as,
-    seal,
-)
+from initzoo.files.digests import DamagedFile, is_file, read_file, reported_as
+from initzoo.files.settings import read_json, write_json
 from initzoo.files.tensors import decode_tensors, encode_tensors
 
 __all__ = [
@@ -39,17 +30,11 @@ __all__ = [
     "check_weights",
     "read_base",
     "read_base_config",
-    "read_recipe",
-    "weight_shapes",
     "write_base",
 ]
 
-_FORMAT_VERSION = 1
 _MAX_CONFIG_BYTES = 2**20
 MAX_MODEL_BYTES = 2**31
-_MAX_WIDTH = 2**14
-_MAX_STAGES = 256
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ADVICE = "Get the zoo again."
 _UPGRADE = "upgrade: pip install -U initzoo"
 
@@ -63,12 +48,14 @@ class BaseConfig:
         base_sha256: digest of `model.safetensors`.
         licence: licence of the weights.
         config_sha256: digest of `config.json` itself.
+        made_with: how the base was trained, as far as it was noted.
     """
 
     recipe: Recipe
     base_sha256: str
     licence: str
     config_sha256: str
+    made_with: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def layout(self) -> Layout:
@@ -82,22 +69,6 @@ class Base:
 
     config: BaseConfig
     weights: dict[str, np.ndarray]
-
-
-def weight_shapes(recipe: Recipe, *, with_a: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights and biases of a recipe's network, and of every shared A if wanted.
-
-    Example:
-        >>> weight_shapes(Recipe(name="starter"), with_a=False)["head.bias"]
-        (12,)
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in recipe.network.layers:
-        kernel = (layer.n_in, layer.kernel, layer.kernel)
-        shapes |= {f"{layer.name}.weight": (layer.n_out, *kernel), f"{layer.name}.bias": (layer.n_out,)}
-        if with_a:
-            shapes[f"{layer.name}.A"] = (layer.rank, *kernel)
-    return shapes
 
 
 def check_weights(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -135,15 +106,17 @@ def write_base(
     recipe: Recipe,
     weights: Mapping[str, np.ndarray],
     licence: str,
+    made_with: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> BaseConfig:
     """Write a base into a folder, which is made when it is missing.
 
     Args:
         folder: where `config.json` and `model.safetensors` go.
-        recipe: the recipe that the base was trained with.
-        weights: float32 arrays: weight, bias and A of each layer of the recipe's network.
+        recipe: the recipe of the base and its checkpoints.
+        weights: float32 arrays: the tensors of the recipe's network, and A of each adapted layer.
         licence: licence of the weights.
+        made_with: how the base was trained, plain JSON values; a note, which no reader depends on.
         force: replace files that are there already.
 
     Returns:
@@ -155,20 +128,23 @@ def write_base(
         OutputError: a file exists already or cannot be written.
     """
     folder = Path(folder)
-    check_weights(weights, weight_shapes(recipe, with_a=True))
-    layout = recipe.layout
-    metadata = {"format_version": str(_FORMAT_VERSION), "kind": "base", "layout_id": layout.id}
+    check_weights(weights, recipe.base_shapes)
+    metadata = {"format_version": "1", "kind": "base", "layout_id": recipe.layout.id}
     data = encode_tensors(weights, metadata | {"recipe": recipe.name})
-    config = {
-        "format_version": _FORMAT_VERSION,
-        "recipe": recipe.to_dict(),
-        "layout": layout.to_dict(),
-        "layout_id": layout.id,
-        "base_sha256": hashlib.sha256(data).hexdigest(),
-        "licence": licence,
-        "seal": BLANK_SEAL,
-    }
-    text = seal(json.dumps(config, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
+    text = write_json(
+        {
+            "recipe": recipe.name,
+            "network": recipe.network,
+            "ranks": recipe.ranks,
+            "block_size": recipe.layout.block_size,
+            "layout": recipe.layout.to_dict(),
+            "layout_id": recipe.layout.id,
+            "weights": recipe.weights,
+            "base_sha256": hashlib.sha256(data).hexdigest(),
+            "licence": licence,
+            "made_with": dict(made_with or {}),
+        }
+    )
     paths = folder / "model.safetensors", folder / "config.json"
     if not force and (taken := [path for path in paths if is_file(path)]):
         raise OutputError(f"{taken[0]} exists already. Choose another folder, or replace it with force=True")
@@ -181,27 +157,53 @@ def write_base(
     return read_base_config(folder)
 
 
-def read_base_config(folder: str | os.PathLike[str]) -> BaseConfig:
+@dataclass(frozen=True)
+class _ConfigFile:
+    """What `config.json` of a base holds that reading needs; more is ignored."""
+
+    recipe: str
+    network: NetworkSpec
+    ranks: dict[str, int]
+    layout: Layout
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
+    base_sha256: str
+    licence: str
+    made_with: dict[str, Any] = field(default_factory=dict)
+
+
+def read_base_config(folder: str | os.PathLike[str], *, digest: str | None = None) -> BaseConfig:
     """Read and check a base's `config.json`, and no weights.
+
+    Args:
+        folder: of the base.
+        digest: SHA-256 that the file must have, where it is known.
 
     Raises:
         InvalidZoo: it cannot be read, is damaged, or was made by a newer initzoo.
     """
     path = Path(folder) / "config.json"
     with reported_as(InvalidZoo, f"base config '{path}'", _ADVICE):
-        data = read_file(path, max_bytes=_MAX_CONFIG_BYTES)
-        values = parse_sealed_json(data, format_version=_FORMAT_VERSION)
-        recipe = read_recipe(values.get("recipe"), values.get("layout"))
-        digest, licence = values.get("base_sha256"), values.get("licence")
-        if values.get("layout_id") != recipe.layout.id:
-            raise DamagedFile(f"its layout_id is not {recipe.layout.id}, the id of its layout")
-        if not isinstance(digest, str) or not isinstance(licence, str):
-            raise DamagedFile("lacks base_sha256 or licence")
-    return BaseConfig(recipe, digest, licence, hashlib.sha256(data).hexdigest())
+        data = read_file(path, max_bytes=_MAX_CONFIG_BYTES, digest=digest)
+        values = read_json(data, _ConfigFile)
+        try:
+            recipe = Recipe(values.recipe, values.network, values.ranks, values.layout, values.weights)
+        except ValueError as error:
+            raise DamagedFile(f"its recipe does not fit together: {error}") from error
+    return BaseConfig(
+        recipe=recipe,
+        base_sha256=values.base_sha256,
+        licence=values.licence,
+        config_sha256=hashlib.sha256(data).hexdigest(),
+        made_with=values.made_with,
+    )
 
 
-def read_base(folder: str | os.PathLike[str]) -> Base:
+def read_base(folder: str | os.PathLike[str], *, digest: str | None = None) -> Base:
     """Read a base and check every byte of it.
+
+    Args:
+        folder: of the base.
+        digest: SHA-256 that its `config.json` must have, where it is known.
 
     Raises:
         InvalidZoo: a file cannot be read or is damaged.
@@ -209,7 +211,7 @@ def read_base(folder: str | os.PathLike[str]) -> Base:
         LayoutMismatch: a tensor is missing, unexpected, or not of the recipe's shape.
         InvalidInit: a value is NaN or infinite.
     """
-    config = read_base_config(folder)
+    config = read_base_config(folder, digest=digest)
     path = Path(folder) / "model.safetensors"
     with reported_as(InvalidZoo, f"base '{path}'", _ADVICE):
         data = read_file(path, max_bytes=MAX_MODEL_BYTES)
@@ -220,34 +222,7 @@ def read_base(folder: str | os.PathLike[str]) -> Base:
             )
         _, weights = decode_tensors(data)
     try:
-        check_weights(weights, weight_shapes(config.recipe, with_a=True))
+        check_weights(weights, config.recipe.base_shapes)
     except (LayoutMismatch, InvalidInit) as error:
         raise type(error)(f"base '{path}', {error} {_ADVICE} Or {_UPGRADE}") from error
     return Base(config=config, weights=weights)
-
-
-def read_recipe(recipe_values: Any, layout_values: Any) -> Recipe:
-    """A recipe from plain values of a file, of a size that a machine can hold.
-
-    Args:
-        recipe_values: what `Recipe.to_dict` gave.
-        layout_values: what `Layout.to_dict` gave for the same recipe.
-
-    Raises:
-        DamagedFile: the values are not those of such a recipe, or this version of
-            initzoo gives the recipe another layout.
-    """
-    try:
-        recipe = Recipe.from_dict(recipe_values)
-        widths = asdict(recipe.network).values()
-        is_sound = all(type(n) is int and 0 <= n <= _MAX_WIDTH for n in (*widths, recipe.block_size))
-        if not is_sound or recipe.network.n_stages > _MAX_STAGES or not _NAME.fullmatch(recipe.name):
-            raise ValueError("a name or size that no recipe has")
-        layout = recipe.layout
-    except (LayoutMismatch, OverflowError, TypeError, AttributeError, ValueError) as error:
-        raise DamagedFile(f"its recipe is not one of this version of initzoo; {_UPGRADE}") from error
-    if layout.to_dict() != layout_values:
-        raise DamagedFile(
-            f"its layout is not {layout.id}, the one of recipe '{recipe.name}' here; {_UPGRADE}"
-        )
-    return recipe

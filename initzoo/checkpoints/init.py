@@ -9,21 +9,25 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from initzoo.checkpoints.base import MAX_MODEL_BYTES, Base, check_weights, read_recipe, weight_shapes
-from initzoo.checkpoints.blocks import check_adapter
-from initzoo.checkpoints.recipe import Layout, Recipe
+from initzoo.checkpoints.base import MAX_MODEL_BYTES, Base, check_weights
+from initzoo.checkpoints.merge import merge_adapter
+from initzoo.checkpoints.recipe import Layout, NetworkSpec, Recipe
 from initzoo.errors import ChecksumMismatch, InvalidInit, LayoutMismatch
 from initzoo.files.atomic import write_bytes
 from initzoo.files.digests import DamagedFile, read_file, reported_as
+from initzoo.files.settings import FORMAT_VERSION, check_version, read_settings, to_plain
 from initzoo.files.tensors import decode_tensors, encode_tensors
 from initzoo.pairs.concepts import normalise_words
+
+if TYPE_CHECKING:
+    from initzoo.networks.network import ImageNetwork
 
 __all__ = [
     "MAX_SEED",
@@ -32,26 +36,23 @@ __all__ = [
     "Init",
     "InitMetadata",
     "check_draw",
-    "merge_adapter",
     "name_words",
 ]
 
 MAX_SEED = 2**63 - 1
 MAX_TIMESTEPS = 1000
 
-_FORMAT_VERSION = "1"
 _MAX_NAME = 60
 _ORIGINS = ("exact", "generated", "fine-tuned", "blended")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
-_KEYS = frozenset({*_TEXTS, "format_version", "kind", "recipe", "layout", "scores"})
 
 
 class TakesWeights(Protocol):
-    """An image network of the init's recipe, such as `Pix2Pix`."""
+    """An image network of the init's recipe, such as `StarterNet`."""
 
-    def load_merged(self, state: dict[str, np.ndarray]) -> object:
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> object:
         """Load every weight and bias; fail when one is missing, unexpected or misshapen."""
 
 
@@ -123,6 +124,8 @@ class Generation:
         expected = (self.distance, self.expected_psnr, self.is_far)
         if len({value is None for value in expected}) != 1:
             raise ValueError("distance, expected_psnr and is_far are known together or not at all")
+        if not _DIGEST.fullmatch(self.generator_sha256):
+            raise ValueError(f"generator_sha256 must be 64 hex digits, found {self.generator_sha256[:80]!r}")
         if self.distance is not None and not 0 <= self.distance <= 1:
             raise ValueError(f"distance must be from 0 to 1, found {self.distance}")
         if self.expected_psnr is not None and not all(map(math.isfinite, self.expected_psnr)):
@@ -145,8 +148,8 @@ class Generation:
 
     def to_dict(self) -> dict[str, Any]:
         """The values as plain JSON values."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return values | {"expected_psnr": self.expected_psnr and list(self.expected_psnr)}
+        values: dict[str, Any] = to_plain(self)
+        return values
 
 
 @dataclass(frozen=True)
@@ -221,13 +224,57 @@ class Init:
             raise InvalidInit("init: a generated one, and no exact one, says how it was generated.")
         if self.kind not in ("merged", "adapter"):
             raise InvalidInit(f"init: kind is {self.kind[:40]!r}, expected merged or adapter.")
-        is_merged = self.kind == "merged"
-        shapes = (
-            weight_shapes(self.metadata.recipe, with_a=False)
-            if is_merged
-            else dict(self.metadata.layout.tensors)
+        recipe = self.metadata.recipe
+        check_weights(
+            self.weights, recipe.weight_shapes if self.kind == "merged" else dict(recipe.layout.tensors)
         )
-        check_weights(self.weights, shapes)
+
+    def __repr__(self) -> str:
+        told = self.metadata
+        return f"Init({told.concept!r}, {told.origin}, {self.kind}, recipe {told.recipe.name!r})"
+
+    @classmethod
+    def from_model(
+        cls, model: ImageNetwork, *, name: str, start: Init | None = None, licence: str = "", source: str = ""
+    ) -> Init:
+        """The init that holds a network's weights, for instance after a training loop of one's own.
+
+        Args:
+            model: one of initzoo's networks, on any device.
+            name: of the look that it makes.
+            start: the init that training began with, where there was one: the new init keeps its recipe
+                and says where it came from.
+            licence: of the new weights; empty where none is claimed.
+            source: how they were made.
+
+        Raises:
+            LayoutMismatch: the model is another network than that of `start`.
+            InvalidInit: a weight is NaN or infinite.
+
+        Example:
+            >>> from initzoo.networks.starter import StarterNet
+            >>> Init.from_model(StarterNet(n_detail=8), name="my look")
+            Init('my-look', fine-tuned, merged, recipe 'starter')
+        """
+        if start is None:
+            spec = NetworkSpec(model.kind, dict(model.sizes))
+            recipe, zoo, revision, base_sha256 = Recipe.of(model.kind, spec, {}), "", "", ""
+        else:
+            told = start.metadata
+            recipe, zoo, revision, base_sha256 = told.recipe, told.zoo, told.revision, told.base_sha256
+        metadata = InitMetadata(
+            concept=name_words(name),
+            wording=name,
+            origin="fine-tuned",
+            zoo=zoo,
+            revision=revision,
+            recipe=recipe,
+            base_sha256=base_sha256,
+            scores={},
+            licence=licence,
+            source=source or ("" if start is None else f"trained from {start.metadata.concept}"),
+        )
+        return cls(model.to_arrays(), "merged", metadata)
 
     @property
     def sha256(self) -> str:
@@ -237,14 +284,12 @@ class Init:
     def to_bytes(self) -> bytes:
         """The file that `save` writes: a sealed safetensors file, the same for the same init."""
         metadata = {name: getattr(self.metadata, name) for name in _TEXTS}
-        metadata |= {"format_version": _FORMAT_VERSION, "kind": self.kind}
-        metadata |= {
-            "recipe": _to_json(self.metadata.recipe.to_dict()),
-            "scores": _to_json(self.metadata.scores),
-        }
-        metadata |= {"layout": self.metadata.layout.to_json()}
+        metadata |= {"format_version": str(FORMAT_VERSION), "kind": self.kind}
+        recipe = to_plain(self.metadata.recipe)
+        metadata |= {"layout": _to_json(recipe.pop("layout")), "recipe": _to_json(recipe)}
+        metadata |= {"scores": _to_json(self.metadata.scores)}
         if self.metadata.generation is not None:
-            metadata |= {"generation": _to_json(self.metadata.generation.to_dict())}
+            metadata |= {"generation": _to_json(self.metadata.generation)}
         return encode_tensors(self.weights, metadata)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -267,17 +312,7 @@ class Init:
             metadata, weights = decode_tensors(read_file(path, max_bytes=MAX_MODEL_BYTES))
             if metadata.get("kind") not in ("merged", "adapter"):
                 raise DamagedFile("is no init: its header does not say kind 'merged' or 'adapter'")
-            if metadata.get("format_version") != _FORMAT_VERSION:
-                raise DamagedFile(
-                    f"has format version {metadata.get('format_version', '')[:20]!r}, this initzoo reads "
-                    f"{_FORMAT_VERSION!r}; upgrade: pip install -U initzoo"
-                )
-            keys = _KEYS | {"generation"} if metadata.get("origin") == "generated" else _KEYS
-            if metadata.get("origin") == "fine-tuned":  # from a generated one, or from any other
-                keys |= set(metadata) & {"generation"}
-            if set(metadata) != keys:
-                odd = sorted(set(metadata) ^ keys)[0]
-                raise DamagedFile(f"its metadata has or lacks {odd[:80]!r} against expectation")
+            check_version(metadata.get("format_version", ""))
             parsed = _parse_metadata(metadata)
         try:
             return cls(weights, metadata["kind"], parsed)
@@ -301,6 +336,17 @@ class Init:
         weights = merge_adapter(base.weights, self.weights, self.metadata.layout)
         return replace(self, weights=weights, kind="merged")
 
+    def to_network(self) -> ImageNetwork:
+        """The network that the init was made for, with its weights. Loads torch.
+
+        Raises:
+            InvalidInit: this init is adapter-only.
+            LayoutMismatch: this version of initzoo does not know the network.
+        """
+        network = self.metadata.recipe.network.build()
+        self.apply_to(network)
+        return network
+
     def apply_to(self, model: TakesWeights) -> None:
         """Load the weights into an image network of the same recipe.
 
@@ -313,100 +359,24 @@ class Init:
                 f"init of concept '{self.metadata.concept}' holds an adapter alone. "
                 "Merge it first: zoo.merge(init)"
             )
-        model.load_merged(self.weights)
+        model.load_arrays(self.weights)
 
 
-def merge_adapter(
-    base: Mapping[str, np.ndarray], adapter: Mapping[str, np.ndarray], layout: Layout
-) -> dict[str, np.ndarray]:
-    """Add an adapter to a base: weight + B A, bias + bias.
-
-    Computed in float64, so that rounding to float32 hides the differences between machines.
-
-    Args:
-        base: the base's weights: weight and bias of each layer, A where the layout has B.
-        adapter: exactly the layout's tensors.
-        layout: the layout of the adapter.
-
-    Returns:
-        Weight and bias of each layer, float32, by name.
-
-    Raises:
-        LayoutMismatch: a tensor of the adapter or the base is missing or misshapen.
-        InvalidInit: a value of the adapter or of the sum is NaN or infinite.
-
-    Example:
-        >>> layout = Layout(tensors=(("head.B", (1, 1)), ("head.bias", (1,))), block_size=2)
-        >>> one = np.ones((1, 1, 1, 1), dtype=np.float32)
-        >>> base = {"head.weight": one, "head.bias": np.zeros(1, np.float32), "head.A": 2 * one}
-        >>> adapter = {"head.B": np.full((1, 1), 3.0), "head.bias": np.ones(1)}
-        >>> merge_adapter(base, adapter, layout)
-        {'head.weight': array([[[[7.]]]], dtype=float32), 'head.bias': array([1.], dtype=float32)}
-    """
-    check_adapter(adapter, layout)
-    merged = {name: tensor for name, tensor in base.items() if not name.endswith(".A")}
-    for name, _ in layout.tensors:
-        layer, _, part = name.rpartition(".")
-        target = f"{layer}.weight" if part == "B" else f"{layer}.bias"
-        change = np.asarray(adapter[name], dtype=np.float64)
-        if target not in merged or (part == "B" and f"{layer}.A" not in base):
-            raise LayoutMismatch(f"base, layer '{layer}': the adapter changes it, found no such weights.")
-        if part == "B":
-            a = base[f"{layer}.A"].astype(np.float64)
-            change = np.tensordot(change, a, axes=1) if len(a) == change.shape[1] else a
-        if change.shape != merged[target].shape:
-            raise LayoutMismatch(
-                f"base, tensor '{target}': expected shape {change.shape}, found {merged[target].shape}."
-            )
-        with np.errstate(over="ignore"):
-            merged[target] = (merged[target] + change).astype(np.float32)
-        if not np.isfinite(merged[target]).all():
-            raise InvalidInit(
-                f"merged weights, tensor '{target}': found NaN or infinite values. Fit it again."
-            )
-    return merged
-
-
-def _parse_metadata(metadata: dict[str, str]) -> InitMetadata:
+def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
+    """What an init's header says of it; keys that this version does not know are ignored."""
     try:
-        recipe, layout, scores = (json.loads(metadata[name]) for name in ("recipe", "layout", "scores"))
+        values = {name: json.loads(metadata[name]) for name in ("recipe", "layout", "scores")}
+        if metadata.get("generation"):
+            values["generation"] = json.loads(metadata["generation"])
+    except KeyError as error:
+        raise DamagedFile(f"its header lacks {error}") from error
     except (ValueError, RecursionError) as error:
-        raise DamagedFile("its recipe, layout or scores are not JSON") from error
-    if not isinstance(scores, dict) or not all(
-        score is None or isinstance(score, int | float) for score in scores.values()
-    ):
-        raise DamagedFile("its scores are not numbers by name")
-    texts = {name: metadata[name] for name in _TEXTS}
-    return InitMetadata(
-        **texts,
-        recipe=read_recipe(recipe, layout),
-        scores=scores,
-        generation=_parse_generation(metadata["generation"]) if "generation" in metadata else None,
-    )
+        raise DamagedFile("its recipe, layout, scores or generation are not JSON") from error
+    if isinstance(values["recipe"], dict):
+        values["recipe"] |= {"layout": values.pop("layout")}
+    texts = {name: text for name, text in metadata.items() if name in _TEXTS}
+    return read_settings(texts | values, InitMetadata)
 
 
-def _parse_generation(text: str) -> Generation:
-    kinds = {
-        "seed": (int,),
-        "n_timesteps": (int,),
-        "generator_sha256": (str,),
-        "distance": (int, float, type(None)),
-        "expected_psnr": (list, type(None)),
-        "is_far": (bool, type(None)),
-    }
-    try:
-        values = json.loads(text)
-        if set(values) != set(kinds) or any(type(values[name]) not in kinds[name] for name in kinds):
-            raise ValueError("other values than expected")
-        if not _DIGEST.fullmatch(values["generator_sha256"]):
-            raise ValueError("generator_sha256 is no digest")
-        if values["expected_psnr"] is not None:
-            low, high = values["expected_psnr"]
-            values["expected_psnr"] = (float(low), float(high))
-        return Generation(**values)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DamagedFile(f"does not say how it was generated ({str(error)[:100]})") from error
-
-
-def _to_json(values: dict[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _to_json(values: Any) -> str:
+    return json.dumps(to_plain(values), sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -6,13 +6,21 @@ import hashlib
 import itertools
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from initzoo.errors import LayoutMismatch
+if TYPE_CHECKING:
+    import numpy as np
 
-__all__ = ["FitStage", "JointStage", "LayerShape", "Layout", "NetworkShape", "Recipe"]
+    from initzoo.networks.adapters import Adapted
+    from initzoo.networks.network import ImageNetwork
+
+__all__ = ["Layout", "NetworkSpec", "Recipe"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -90,223 +98,120 @@ class Layout:
             "tensors": [[name, list(shape)] for name, shape in self.tensors],
         }
 
-    @classmethod
-    def from_dict(cls, values: Any) -> Layout:
-        """Read what `to_dict` wrote.
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network, in which sizes: enough to build it.
+
+    Args:
+        kind: a name in `initzoo.networks.NETWORKS`.
+        sizes: keyword arguments of its class.
+    """
+
+    kind: str
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def build(self) -> ImageNetwork:
+        """The network, with its own first weights. Loads torch.
 
         Raises:
-            LayoutMismatch: the values are not those of a layout.
+            LayoutMismatch: this version knows no such network, or it takes other sizes.
         """
-        try:
-            tensors = tuple((str(name), tuple(int(n) for n in shape)) for name, shape in values["tensors"])
-            return cls(tensors=tensors, block_size=int(values["block_size"]))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise LayoutMismatch(f"not a layout: {error}") from error
+        from initzoo.networks.known import build_network
 
-
-@dataclass(frozen=True)
-class LayerShape:
-    """One convolution of the image network.
-
-    Args:
-        name: prefix of its tensors' names.
-        n_in: input channels.
-        n_out: output channels.
-        kernel: height and width of the kernel, pixels of its input.
-        stride: step of the kernel, pixels of its input.
-        rank: rank of its adapter, at least 1.
-    """
-
-    name: str
-    n_in: int
-    n_out: int
-    kernel: int
-    stride: int
-    rank: int
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Widths of the image network, from which all its layers follow.
-
-    Most channels stand at half resolution, where four of them see as much detail as one at full
-    resolution does, for less time: edges and other line work need them. The middle, at a quarter of
-    the resolution, only has to see far, and can be narrow. The photo itself goes to the end through a
-    linear layer, `skip`, which each concept adapts: noise can be taken out of it, and colours turned.
-
-    Args:
-        n_detail: channels of the first convolution, at half resolution.
-        n_middle: channels at a quarter of the resolution.
-        n_stages: residual stages of two convolutions in the middle.
-        n_upsampled: channels that come back from the middle to half resolution.
-        n_decoder: channels of the convolution before the last, at half resolution.
-        rank: rank of the adapter of every layer but the last.
-        head_rank: rank of the adapters of the two layers whose sum is the edited photo, `head` and `skip`.
-    """
-
-    n_detail: int = 64
-    n_middle: int = 32
-    n_stages: int = 2
-    n_upsampled: int = 16
-    n_decoder: int = 64
-    rank: int = 7
-    head_rank: int = 20
-
-    @property
-    def layers(self) -> tuple[LayerShape, ...]:
-        """All convolutions in the order in which an image passes them."""
-        detail, middle, rank = self.n_detail, self.n_middle, self.rank
-        stages = [
-            LayerShape(f"stage{place}_{half}", middle, middle, 3, 1, rank)
-            for place in range(self.n_stages)
-            for half in ("first", "second")
-        ]
-        return (
-            LayerShape("detail", 12, detail, 3, 1, rank),
-            LayerShape("down", detail, middle, 3, 2, rank),
-            *stages,
-            LayerShape("up", middle, 4 * self.n_upsampled, 1, 1, rank),
-            LayerShape("decoder", detail + self.n_upsampled, self.n_decoder, 1, 1, rank),
-            LayerShape("head", self.n_decoder, 12, 3, 1, self.head_rank),
-            LayerShape("skip", 12, 12, 3, 1, self.head_rank),
-        )
-
-    @property
-    def reach(self) -> int:
-        """How far a pixel's influence goes at most, in pixels: a multiple of 4.
-
-        Example:
-            >>> NetworkShape(n_stages=2).reach
-            28
-        """
-        radius, scale = 6, 2  # where a pixel lies in its cell of four, on the way in and on the way out
-        for layer in self.layers:
-            if layer.name == "skip":  # beside all others, not after them
-                continue
-            radius += scale * (layer.kernel // 2)
-            scale = {"down": 4, "up": 2}.get(layer.name, scale)
-        return 4 * math.ceil(radius / 4)
-
-
-@dataclass(frozen=True)
-class JointStage:
-    """How base, shared A and one small adapter a concept are trained together.
-
-    Each round visits every concept once, in a new order. An update takes `n_lanes` concepts, a batch
-    each, and steps the base along the mean of their gradients.
-
-    Args:
-        n_rounds: visits to each concept.
-        n_lanes: concepts in an update.
-        batch_size: crops of a concept in an update.
-        learning_rate: Adam's for base and A.
-        betas: Adam's for base and A.
-        adapter_learning_rate: Adam's for the adapters.
-        adapter_betas: Adam's for the adapters.
-        decay_share: share of the rounds, at the end, over which both rates go down to zero.
-        n_photos: varied photos that crops are taken from.
-    """
-
-    n_rounds: int = 15
-    n_lanes: int = 4
-    batch_size: int = 8
-    learning_rate: float = 1.5e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    adapter_learning_rate: float = 1e-2
-    adapter_betas: tuple[float, float] = (0.8, 0.95)
-    decay_share: float = 0.4
-    n_photos: int = 192
-
-
-@dataclass(frozen=True)
-class FitStage:
-    """How the adapter of one concept is trained on the frozen base, from zero.
-
-    Args:
-        n_steps: Adam steps; the learning rate goes down to zero over them.
-        batch_size: crops in a step.
-        learning_rate: Adam's at the first step.
-        betas: Adam's.
-        n_photos: varied photos that crops are taken from.
-    """
-
-    n_steps: int = 72
-    batch_size: int = 8
-    learning_rate: float = 1e-2
-    betas: tuple[float, float] = (0.8, 0.95)
-    n_photos: int = 24
+        return build_network(self.kind, self.sizes)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The frozen settings of one family of checkpoints.
+    """What all checkpoints of one family share: the network, its adapters, and how their weights lie.
+
+    It holds all that reading and merging weights needs, shapes included, so that neither needs torch. How
+    the family was trained is noted in the base's config, and no reader depends on it.
 
     Args:
-        name: what the family is called.
-        network: widths of the image network.
-        joint: the stage that makes base and shared A.
-        fit: the stage that makes each concept's adapter.
-        photo_size: short side of photos when a teacher sees them, pixels: `photos.TEACHING_SIDE`.
-        crop_size: side of the square crops that are trained on, pixels.
-        block_size: values in a block.
-        max_gradient: gradients of greater norm are scaled down to it.
-        seed: where all randomness of training starts.
+        name: of the family: letters, digits, dots, hyphens and underscores, at most 64.
+        network: the image network.
+        ranks: rank of the adapter of each adapted layer, in the order of the layout.
+        layout: of an adapter: B and bias of every adapted layer.
+        weights: (name, shape) of every tensor of the network.
+
+    Raises:
+        ValueError: the name cannot be one of a folder, or ranks, layout and weights do not fit each other.
 
     Example:
-        >>> recipe = Recipe(name="starter")
-        >>> Recipe.from_dict(recipe.to_dict()) == recipe
-        True
+        >>> recipe = Recipe.of("tiny", NetworkSpec("starter", {"n_detail": 8}), {"detail": 2, "head": 3})
+        >>> recipe.layout.tensors[0], dict(recipe.weights)["detail.weight"]
+        (('detail.B', (8, 2)), (8, 12, 3, 3))
     """
 
     name: str
-    network: NetworkShape = field(default_factory=NetworkShape)
-    joint: JointStage = field(default_factory=JointStage)
-    fit: FitStage = field(default_factory=FitStage)
-    photo_size: int = 256
-    crop_size: int = 64
-    block_size: int = 256
-    max_gradient: float = 1.0
-    seed: int = 0
+    network: NetworkSpec
+    ranks: dict[str, int]
+    layout: Layout
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
 
-    @cached_property
-    def layout(self) -> Layout:
-        """The layout of this recipe's adapters: B and bias of every layer."""
-        tensors: list[tuple[str, tuple[int, ...]]] = []
-        for layer in self.network.layers:
-            tensors += [
-                (f"{layer.name}.B", (layer.n_out, layer.rank)),
-                (f"{layer.name}.bias", (layer.n_out,)),
-            ]
-        return Layout(tensors=tuple(tensors), block_size=self.block_size)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain JSON values."""
-        result: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return result
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"a recipe cannot have the name {self.name[:80]!r}")
+        shapes = dict(self.weights)
+        if any(not 0 <= size < 2**40 for shape in shapes.values() for size in shape):
+            raise ValueError("a tensor of the network has a size that no tensor has")
+        if set(self.ranks) != set(self.layout.layers):
+            raise ValueError("its ranks are not of the layers of its layout")
+        # JSON has no order of keys; the layout has.
+        object.__setattr__(self, "ranks", {layer: self.ranks[layer] for layer in self.layout.layers})
+        expected: list[tuple[str, tuple[int, ...]]] = []
+        for layer, rank in self.ranks.items():
+            weight, bias = shapes.get(f"{layer}.weight"), shapes.get(f"{layer}.bias")
+            if rank < 1 or not weight or bias != weight[:1]:
+                raise ValueError(f"layer '{layer}' cannot have an adapter of rank {rank}")
+            expected += [(f"{layer}.B", (weight[0], rank)), (f"{layer}.bias", weight[:1])]
+        if tuple(expected) != self.layout.tensors:
+            raise ValueError("its layout is not the one of its ranks and weights")
 
     @classmethod
-    def from_dict(cls, values: Any) -> Recipe:
-        """Read what `to_dict` wrote.
+    def of(
+        cls, name: str, network: NetworkSpec, ranks: Mapping[str, int], *, block_size: int = 256
+    ) -> Recipe:
+        """The recipe of a network with adapters of these ranks. Loads torch.
 
         Raises:
-            LayoutMismatch: a setting is missing, unknown or of the wrong kind.
+            LayoutMismatch: there is no such network, or it has no such layer.
+            ValueError: the name cannot be one of a folder, or the block size is below 1.
         """
-        try:
-            parts = dict(values)
-            parts["network"] = _read_settings(NetworkShape, parts["network"])
-            parts["joint"] = _read_settings(JointStage, parts["joint"])
-            parts["fit"] = _read_settings(FitStage, parts["fit"])
-            recipe: Recipe = _read_settings(cls, parts)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LayoutMismatch(f"not a recipe of this version of initzoo: {error}") from error
-        return recipe
+        from initzoo.networks.adapters import adapter_shapes
 
+        model = network.build()
+        layout = Layout(tuple(adapter_shapes(model, ranks).items()), block_size)
+        weights = tuple((key, tuple(value.shape)) for key, value in model.state_dict().items())
+        return cls(name, network, dict(ranks), layout, weights)
 
-def _read_settings(kind: Any, values: dict[str, Any]) -> Any:
-    """Build a settings dataclass from JSON values, whose lists are tuples here."""
-    missing = {entry.name for entry in fields(kind)} - set(values)
-    if missing:
-        raise ValueError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
+    @cached_property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the network's tensors by name."""
+        return dict(self.weights)
+
+    @cached_property
+    def base_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the base's tensors by name: the network's, and A of every adapted layer."""
+        shared = {
+            f"{layer}.A": (rank, *self.weight_shapes[f"{layer}.weight"][1:])
+            for layer, rank in self.ranks.items()
+        }
+        return self.weight_shapes | shared
+
+    def build_base(self, arrays: Mapping[str, np.ndarray] | None = None) -> Adapted:
+        """The network with adapters beside its layers, for training. Loads torch.
+
+        Args:
+            arrays: weights, biases and A by name, as a base has them on disk; else all zero but the network's
+                own first weights.
+
+        Raises:
+            LayoutMismatch: there is no such network.
+        """
+        from initzoo.networks.adapters import Adapted
+
+        base = Adapted(self.network.build(), self.ranks)
+        return base if arrays is None else base.load_arrays(arrays)

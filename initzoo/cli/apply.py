@@ -40,9 +40,7 @@ def command(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> No
     pixels = read_image(image)
     ready = _find_init(init, zoo_name)
 
-    from initzoo.networks.starter import Pix2Pix
-
-    write_image(out, Pix2Pix.from_init(ready).edit(pixels), force=force)
+    write_image(out, ready.to_network().edit(pixels), force=force)
     height, width = pixels.shape[:2]
     generation = ready.metadata.generation
     if generation is not None and not is_file(init):

@@ -18,6 +18,14 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command("harvest", epilog=example("initzoo harvest --limit 12 --quick --out my-zoo"))
+@click.option(
+    "--recipe",
+    "recipe_name",
+    default="starter",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A bundled recipe, or a TOML file with one.",
+)
 @click.option("--concepts", type=_PATH, help="Concepts file; the bundled one by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new zoo.")
@@ -28,6 +36,7 @@ _PATH = click.Path(path_type=Path)
 @force_option
 @json_option
 def command(
+    recipe_name: str,
     concepts: Path | None,
     photos: Path | None,
     out: Path,
@@ -42,12 +51,11 @@ def command(
 
     You may stop or kill the command at any moment; the same command goes on, and ends with the same bytes.
     """
-    from initzoo.checkpoints.recipe import Recipe
-    from initzoo.training.harvest import HarvestPlan, quick_recipe
+    from initzoo.training.harvest import HarvestPlan, load_recipe, quick_recipe
     from initzoo.training.harvest import harvest as run_harvest
 
     out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
-    recipe = Recipe(name="starter")
+    recipe = load_recipe(recipe_name)
     plan = HarvestPlan.make(
         quick_recipe(recipe) if quick else recipe, concepts_path=concepts, photos=photos, limit=limit
     )

@@ -22,18 +22,26 @@ SECTION = "Use"
 @click.command("verify", epilog=example("initzoo verify"))
 @click.argument("target", required=False)
 @zoo_option
+@click.option(
+    "--accept",
+    is_flag=True,
+    help="Write dataset/zoo.json anew from the files of a zoo in a folder, before they are verified.",
+)
 @json_option
-def command(target: str | None, zoo_name: str, as_json: bool) -> None:
+def command(target: str | None, zoo_name: str, accept: bool, as_json: bool) -> None:
     """Check every byte of a zoo or a file for damage.
 
     TARGET is a zoo, or the file of a shard, index, base or init; by default, the zoo that --zoo names. Damage
     gives a line for each problem and exit code 1.
     """
     from initzoo.files.digests import is_file
+    from initzoo.zoo.manifest import refresh_manifest
     from initzoo.zoo.verify import verify_file
     from initzoo.zoo.zoo import Zoo
 
     target = target or zoo_name
+    if accept:
+        refresh_manifest(target)
     report = verify_file(target) if is_file(target) else Zoo.from_pretrained(target).verify()
     if as_json:
         echo_json(asdict(report) | {"ok": not report.problems})

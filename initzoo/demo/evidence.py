@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InitzooError
@@ -47,7 +46,7 @@ _TOP_DB = 40
 def read_figures(zoo: Zoo, name: str) -> dict[str, Any] | None:
     """What `evaluation.json` or `bench.json` of a zoo holds, or None where it has none that can be read."""
     try:
-        path = Path(zoo.generator_folder.parent) / name
+        path = zoo.generator_folder.parents[1] / name
         if not is_file(path):
             return None
         values = json.loads(read_file(path, max_bytes=_MAX_BYTES))

@@ -17,7 +17,6 @@ from initzoo.demo.requests import MAX_WORDS, Wish, read_choice, read_text
 from initzoo.demo.texts import file_name
 from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, thumbnail_folder
 from initzoo.errors import InvalidWords, InvalidZoo, UnknownConcept
-from initzoo.networks.starter import Pix2Pix
 from initzoo.pairs.photos import Photo, load_photos
 from initzoo.zoo.index import IndexRow, Match
 from initzoo.zoo.zoo import Zoo
@@ -137,7 +136,7 @@ class Studio:
         # Threads of a server begin with a number of their own; on small convolutions one is the fastest.
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
-        return Pix2Pix.from_init(init).edit(pixels)
+        return init.to_network().edit(pixels)
 
     def variations(self, wish: Wish, n: int) -> list[tuple[int, Init]]:
         """Inits from the same words with the `n` seeds after the wish's own, with their seeds.

@@ -22,7 +22,6 @@ from initzoo.checkpoints.init import name_words
 from initzoo.errors import InvalidConcepts, InvalidZoo, TeacherError
 from initzoo.files.atomic import replace_folder, write_bytes
 from initzoo.files.digests import DamagedFile, read_file, reported_as
-from initzoo.networks.starter import network_of
 from initzoo.pairs.photos import TEACHING_SIDE, fit_short_side, load_photos
 from initzoo.pairs.teachers import parse_teacher, teach
 from initzoo.zoo.index import IndexRow
@@ -168,7 +167,7 @@ def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
         # A teacher of another version cannot spoil a photo: then the clean one has to do.
         with suppress(InvalidZoo, InvalidConcepts, TeacherError):
             photo = teach(parse_teacher(row.teacher), photo, seed=0)[0]
-    edited = network_of(zoo, zoo.blocks(row.concept_id)).edit(photo)
+    edited = zoo.network(zoo.blocks(row.concept_id)).edit(photo)
     return fit_short_side(edited, THUMBNAIL_SIDE)
 
 

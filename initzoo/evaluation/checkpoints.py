@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from initzoo.errors import InvalidZoo, WorkerDied
 from initzoo.evaluation.report.grids import GridRow, draw_grid
 from initzoo.files.images import read_image
-from initzoo.networks.starter import Pix2Pix, network_of
+from initzoo.networks.network import ImageNetwork
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, fit_short_side, load_photos
 from initzoo.pairs.scores import Score, mean_score, score_images
 from initzoo.pairs.teachers import parse_teacher, teach
@@ -52,7 +52,7 @@ class ConceptScores:
     trained: Score
 
 
-def score_concept(zoo: Zoo, concept_id: str, mean: Pix2Pix, photos: Sequence[Photo]) -> ConceptScores:
+def score_concept(zoo: Zoo, concept_id: str, mean: ImageNetwork, photos: Sequence[Photo]) -> ConceptScores:
     """Measure one checkpoint beside the untouched photo and the mean adapter.
 
     Args:
@@ -72,7 +72,7 @@ def score_concept(zoo: Zoo, concept_id: str, mean: Pix2Pix, photos: Sequence[Pho
         for number, photo in enumerate(photos)
     ]
     inputs, targets = [given for given, _ in pairs], [wanted for _, wanted in pairs]
-    trained = network_of(zoo, zoo.blocks(concept_id))
+    trained = zoo.network(zoo.blocks(concept_id))
     return ConceptScores(
         concept_id=concept_id,
         family=row.family,
@@ -155,7 +155,7 @@ class _Worker:
 
     def __init__(self, zoo: Zoo, photos_folder: Path | None) -> None:
         self.zoo = zoo
-        self.mean = network_of(self.zoo, self.zoo.mean_adapter_blocks())
+        self.mean = self.zoo.network(self.zoo.mean_adapter_blocks())
         self.photos = load_photos(photos_folder, split="score")
 
 
@@ -238,7 +238,7 @@ def concept_grid(
         row = zoo.find(words)
         photo = fit_short_side(chosen[number % len(chosen)], TEACHING_SIDE)
         given, wanted = teach(parse_teacher(row.teacher), photo, seed=number)
-        edited = network_of(zoo, zoo.blocks(row.concept_id)).edit(given)
+        edited = zoo.network(zoo.blocks(row.concept_id)).edit(given)
         note = f"{score_images([edited], [wanted]).psnr:.1f} dB"
         rows.append(GridRow(title=row.prompts[0], note=note, images=(given, wanted, edited)))
     return draw_grid(rows, ("given", "teacher", "checkpoint"), n_columns=n_columns, side=side)

@@ -7,12 +7,10 @@ format keeps notes. The digits are the SHA-256 of the same file with zeros in th
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from initzoo.errors import InitzooError
 
@@ -22,7 +20,6 @@ __all__ = [
     "DamagedFile",
     "check_seal",
     "is_file",
-    "parse_sealed_json",
     "read_file",
     "reported_as",
     "seal",
@@ -58,11 +55,16 @@ def reported_as(error_class: type[InitzooError], where: str, advice: str) -> Ite
         raise error_class(f"{where}: {error}. {advice}") from error
 
 
-def read_file(path: str | os.PathLike[str], *, max_bytes: int) -> bytes:
+def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | None = None) -> bytes:
     """All bytes of a file that is not too large to hold in memory.
 
+    Args:
+        path: the file.
+        max_bytes: a larger file is refused before it is read.
+        digest: SHA-256 in hex that the bytes must have, where it is known.
+
     Raises:
-        DamagedFile: it cannot be read, or it has more than `max_bytes` bytes.
+        DamagedFile: it cannot be read, has more than `max_bytes` bytes, or another digest.
     """
     try:
         with Path(path).open("rb") as file:
@@ -72,6 +74,8 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int) -> bytes:
         raise DamagedFile(f"cannot be read ({reason})") from error
     if data is None or len(data) > max_bytes:
         raise DamagedFile(f"is larger than the {max_bytes} bytes that such a file may have")
+    if digest is not None and (found := hashlib.sha256(data).hexdigest()) != digest:
+        raise DamagedFile(f"expected sha256 {digest}, found {found}")
     return data
 
 
@@ -120,30 +124,3 @@ def check_seal(data: bytes) -> None:
     blank = data[:start] + b"0" * _N_DIGITS + data[start + _N_DIGITS :]
     if hashlib.sha256(blank).hexdigest().encode() != found:
         raise DamagedFile("its bytes do not match the digest in its seal")
-
-
-def parse_sealed_json(data: bytes, *, format_version: int) -> dict[str, Any]:
-    """The values of a sealed JSON file, once its bytes and its `format_version` are what they should be.
-
-    Raises:
-        DamagedFile: the seal does not match, it is no JSON object, or another version of initzoo wrote it.
-
-    Example:
-        >>> text = f'{{"format_version": 2, "seal": "{BLANK_SEAL}"}}'
-        >>> parse_sealed_json(seal(text.encode()), format_version=1)
-        Traceback (most recent call last):
-            ...
-        initzoo.files.digests.DamagedFile: has format version 2, this initzoo reads 1; upgrade: pip install -U initzoo
-    """
-    check_seal(data)
-    try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DamagedFile("is not JSON") from error
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if version != format_version:
-        raise DamagedFile(
-            f"has format version {str(version)[:20]}, this initzoo reads {format_version}; "
-            "upgrade: pip install -U initzoo"
-        )
-    return dict(values)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator
 from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import BLANK_SEAL, DamagedFile, parse_sealed_json, read_file, reported_as, seal
+from initzoo.files.digests import DamagedFile, read_file, reported_as
+from initzoo.files.settings import read_json, write_json
 from initzoo.generator.novelty import TaughtWords
 from initzoo.generator.tokens import TokenVectors
 
@@ -27,7 +27,6 @@ __all__ = ["CALIBRATION_FILE", "Calibration", "Expectation", "PsnrRanges", "cali
 
 CALIBRATION_FILE = "calibration.json"
 
-_FORMAT_VERSION = 1
 _MAX_BYTES = 2**25
 _ADVICE = "Get the weight generator again."
 
@@ -127,7 +126,6 @@ class Calibration:
         """The content of `calibration.json`."""
         ranges = {name: getattr(self.ranges, name) for name in PsnrRanges.__dataclass_fields__}
         values = {
-            "format_version": _FORMAT_VERSION,
             "text_sha256": self.text_sha256,
             "generator_sha256": self.generator_sha256,
             "ranges": ranges,
@@ -136,13 +134,17 @@ class Calibration:
             "n_values": int(self.taught.wordings.shape[1]),
             "least": self.taught.least,
             "taught_wordings": base64.b64encode(self.taught.wordings.tobytes()).decode(),
-            "seal": BLANK_SEAL,
         }
-        return seal(json.dumps(values, sort_keys=True, allow_nan=False).encode() + b"\n")
+        return write_json(values)
 
     @classmethod
     def load(
-        cls, folder: str | os.PathLike[str], vectors: TokenVectors, *, generator_sha256: str
+        cls,
+        folder: str | os.PathLike[str],
+        vectors: TokenVectors,
+        *,
+        generator_sha256: str,
+        digest: str | None = None,
     ) -> Calibration:
         """Read `calibration.json` of a weight generator's folder, and check every byte of it.
 
@@ -150,14 +152,15 @@ class Calibration:
             folder: of the weight generator.
             vectors: its token vectors.
             generator_sha256: digest of its `config.json`.
+            digest: SHA-256 that the file must have, where it is known.
 
         Raises:
             InvalidGenerator: the file is missing, damaged, or was made for another weight generator.
         """
         path = Path(folder) / CALIBRATION_FILE
         with reported_as(InvalidGenerator, f"calibration '{path}'", _ADVICE):
-            data = read_file(path, max_bytes=_MAX_BYTES)
-            values = parse_sealed_json(data, format_version=_FORMAT_VERSION)
+            data = read_file(path, max_bytes=_MAX_BYTES, digest=digest)
+            values = read_json(data, dict[str, Any])
             try:
                 calibration = _parse(values)
             except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:

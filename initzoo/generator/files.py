@@ -16,19 +16,17 @@ import numpy as np
 
 from initzoo.checkpoints.recipe import Layout
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
-from initzoo.files.digests import DamagedFile, parse_sealed_json, read_file, reported_as
+from initzoo.files.digests import DamagedFile, read_file, reported_as
+from initzoo.files.settings import read_json, read_settings
 from initzoo.files.tensors import decode_tensors
 from initzoo.generator.tokens import TokenVectors
 
 __all__ = [
-    "FORMAT_VERSION",
     "GeneratorFiles",
     "check_same_base",
     "is_generator_config",
     "read_generator_files",
 ]
-
-FORMAT_VERSION = 1
 
 _MAX_CONFIG_BYTES = 2**20
 _MAX_MODEL_BYTES = 2**30
@@ -61,10 +59,7 @@ class GeneratorFiles:
             LayoutMismatch, ChecksumMismatch: it is made for another layout or base.
         """
         with reported_as(InvalidGenerator, f"weight generator '{self.folder / 'config.json'}'", _ADVICE):
-            try:
-                own = Layout.from_dict(self.config.get("layout"))
-            except LayoutMismatch as error:
-                raise DamagedFile(f"is {error}") from error
+            own = read_settings(self.config.get("layout"), Layout)
         found = str(self.config.get("base_sha256"))
         check_same_base(own_base=found, own_layout=own, base_sha256=base_sha256, layout=layout)
 
@@ -94,11 +89,12 @@ def check_same_base(*, own_base: str, own_layout: Layout, base_sha256: str, layo
         )
 
 
-def read_generator_files(folder: str | os.PathLike[str]) -> GeneratorFiles:
+def read_generator_files(folder: str | os.PathLike[str], *, digest: str | None = None) -> GeneratorFiles:
     """Read a weight generator's files, and check every byte of them.
 
     Args:
         folder: holds `config.json`, `model.safetensors` and `text/`.
+        digest: SHA-256 that `config.json` must have, where it is known.
 
     Raises:
         InvalidGenerator: a file is missing, damaged, or made by another version of initzoo, or a value is
@@ -106,7 +102,7 @@ def read_generator_files(folder: str | os.PathLike[str]) -> GeneratorFiles:
         ChecksumMismatch: the weights are not those that the config promises.
     """
     folder = Path(folder)
-    config, digest = _read_config(folder / "config.json")
+    config, digest = _read_config(folder / "config.json", digest)
     path = folder / "model.safetensors"
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
         data = read_file(path, max_bytes=_MAX_MODEL_BYTES)
@@ -134,10 +130,10 @@ def is_generator_config(path: str | os.PathLike[str]) -> bool:
     return isinstance(values, dict) and "weights_sha256" in values
 
 
-def _read_config(path: Path) -> tuple[dict[str, Any], str]:
+def _read_config(path: Path, digest: str | None) -> tuple[dict[str, Any], str]:
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
-        data = read_file(path, max_bytes=_MAX_CONFIG_BYTES)
-        values = parse_sealed_json(data, format_version=FORMAT_VERSION)
+        data = read_file(path, max_bytes=_MAX_CONFIG_BYTES, digest=digest)
+        values = read_json(data, dict[str, Any])
         for name in ("weights_sha256", "text_sha256"):
             if not isinstance(values.get(name), str):
                 raise DamagedFile(f"lacks {name}")

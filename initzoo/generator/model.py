@@ -8,11 +8,10 @@ On disk it is a folder: `config.json`, which says what it is made for and holds 
 from __future__ import annotations
 
 import hashlib
-import json
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,11 @@ from initzoo.checkpoints.init import check_draw
 from initzoo.checkpoints.recipe import Layout
 from initzoo.errors import InvalidGenerator, LayoutMismatch, OutputError
 from initzoo.files.atomic import replace_folder, write_bytes
-from initzoo.files.digests import BLANK_SEAL, DamagedFile, reported_as, seal
+from initzoo.files.digests import DamagedFile, reported_as
+from initzoo.files.settings import read_settings, to_plain, write_json
 from initzoo.files.tensors import encode_tensors
 from initzoo.generator.denoisers import DENOISERS, DenoiserShape, WordBatch, sample
-from initzoo.generator.files import FORMAT_VERSION, GeneratorFiles, check_same_base, read_generator_files
+from initzoo.generator.files import GeneratorFiles, check_same_base, read_generator_files
 from initzoo.generator.tokens import MAX_TOKENS, TokenVectors
 
 __all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser", "word_batch"]
@@ -39,18 +39,6 @@ _BATCH = 64
 _MAX_LAYERS = 64
 _ADVICE = "Get the weight generator again."
 _NORMALISATION = ("mean", "scale")
-_SEALING = ("format_version", "weights_sha256", "text_sha256", "seal")
-_TYPES = {
-    "kind": str,
-    "recipe": str,
-    "base_sha256": str,
-    "n_train_concepts": int,
-    "is_regressor": bool,
-    "licence": str,
-    "text": dict,
-    "training": dict,
-}
-"""What the values of a config are, as JSON gives them; the others have checks of their own."""
 
 
 @dataclass(frozen=True)
@@ -83,54 +71,23 @@ class GeneratorConfig:
     learned_tokens: tuple[int, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that no denoiser has, before memory is taken for them."""
+        sizes = {name: size for name, size in asdict(self.shape).items() if type(size) is int}
+        least = dict.fromkeys(sizes, 1) | {"n_learned": 0}
+        is_sound = all(least[name] <= size <= 2**16 for name, size in sizes.items())
+        is_sound = is_sound and max(self.shape.n_layers, self.shape.n_word_layers) <= _MAX_LAYERS
+        if not is_sound or self.shape.width % self.shape.n_heads:
+            raise ValueError("sizes that no denoiser has")
+        if self.shape.n_blocks != self.own_layout.n_blocks:
+            raise ValueError("sizes that no denoiser has: its blocks are not those of its layout")
+        if len({*self.learned_tokens}) != self.shape.n_learned or min(self.learned_tokens, default=0) < 0:
+            raise ValueError("learned tokens that are not those of its denoiser")
+
     @cached_property
     def own_layout(self) -> Layout:
         """The layout by which the denoiser itself cuts blocks: the same values, maybe another size."""
         return replace(self.layout, block_size=self.shape.block_size)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The config as plain JSON values."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        values |= {"shape": asdict(self.shape), "layout": self.layout.to_dict()}
-        values["learned_tokens"] = list(self.learned_tokens)
-        return values | {"text": dict(self.text), "training": dict(self.training)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> GeneratorConfig:
-        """Read what `to_dict` gave.
-
-        Raises:
-            DamagedFile: the values are not those of a config.
-        """
-        try:
-            parts = {entry.name: values[entry.name] for entry in fields(cls)}
-            odd = next((name for name, kind in _TYPES.items() if type(parts[name]) is not kind), None)
-            odd = odd or next((name for name in values if name not in parts and name not in _SEALING), None)
-            if odd is not None or not all(isinstance(told, str) for told in parts["text"].values()):
-                raise ValueError(f"{(odd or 'text')[:40]} is not what it should be")
-            shape = DenoiserShape(**parts["shape"])
-            parts |= {"shape": shape, "layout": Layout.from_dict(parts["layout"])}
-            parts["learned_tokens"] = tuple(parts["learned_tokens"])
-            config = cls(**parts)
-            sizes = [value for value in asdict(shape).values() if type(value) is int]
-            is_sound = len(sizes) == 9 and all(0 <= size <= 2**16 for size in sizes)
-            is_sound = is_sound and sizes.count(0) == (0 if shape.n_learned else 1)
-            is_sound = is_sound and max(shape.n_layers, shape.n_word_layers) <= _MAX_LAYERS
-            if (
-                not is_sound
-                or type(shape.pooled_words) is not bool
-                or shape.width % shape.n_heads
-                or shape.n_blocks != config.own_layout.n_blocks
-            ):
-                raise ValueError("sizes that no denoiser has")
-            are_tokens = all(type(token) is int and token >= 0 for token in config.learned_tokens)
-            if not are_tokens or len(set(config.learned_tokens)) != shape.n_learned:
-                raise ValueError("learned tokens that are not those of its denoiser")
-        except (KeyError, TypeError, ValueError, LayoutMismatch) as error:
-            raise DamagedFile(f"is not of a weight generator of this version of initzoo ({error})") from error
-        if config.kind not in DENOISERS:
-            raise DamagedFile(f"names the denoiser {config.kind!r}, known are {', '.join(DENOISERS)}")
-        return config
 
 
 def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
@@ -301,15 +258,11 @@ class WeightGenerator:
         state = {
             f"denoiser.{name}": value.half().numpy() for name, value in self._denoiser.state_dict().items()
         }
-        metadata = {"format_version": str(FORMAT_VERSION), "kind": "weight_generator"}
+        metadata = {"format_version": "1", "kind": "weight_generator"}
         data = encode_tensors(state | {"mean": self.mean, "scale": self.scale}, metadata)
-        config = self.config.to_dict() | {
-            "format_version": FORMAT_VERSION,
-            "weights_sha256": hashlib.sha256(data).hexdigest(),
-            "text_sha256": self.words.digest,
-            "seal": BLANK_SEAL,
-        }
-        text = seal(json.dumps(config, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
+        digests = {"weights_sha256": hashlib.sha256(data).hexdigest(), "text_sha256": self.words.digest}
+        text = write_json(to_plain(self.config) | {"layout": self.layout.to_dict()} | digests)
+        _make_parent(Path(folder))
         with replace_folder(Path(folder), force=force) as new:
             write_bytes(new / "config.json", text, force=False)
             write_bytes(new / "model.safetensors", data, force=False)
@@ -341,7 +294,11 @@ class WeightGenerator:
             InvalidGenerator: they are whole, but not those of a weight generator of this version.
         """
         with reported_as(InvalidGenerator, f"weight generator '{files.folder / 'config.json'}'", _ADVICE):
-            config = GeneratorConfig.from_dict(files.config)
+            config = read_settings(files.config, GeneratorConfig)
+            if config.kind not in DENOISERS:
+                raise DamagedFile(
+                    f"names the denoiser {config.kind[:40]!r}, known are {', '.join(DENOISERS)}"
+                )
         with reported_as(
             InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
         ):
@@ -359,6 +316,16 @@ class WeightGenerator:
                 )
         mean, scale = (files.tensors[name] for name in _NORMALISATION)
         return cls(config, denoiser, files.words, mean=mean, scale=scale)
+
+
+def _make_parent(folder: Path) -> None:
+    """A zoo without a weight generator has no folder for one yet."""
+    parent = folder.absolute().parent
+    try:
+        if parent.name == "weight_generator":
+            parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {parent}: {error.strerror}.") from error
 
 
 def _check_tensors(

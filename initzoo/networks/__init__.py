@@ -1,5 +1,1 @@
-"""The image networks that checkpoints are made for."""
-
-from initzoo.networks.starter import Pix2Pix
-
-__all__ = ["Pix2Pix"]
+"""Image networks and the low-rank adapters beside their layers."""

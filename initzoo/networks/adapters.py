@@ -1,20 +1,30 @@
-"""The image network with an adapter beside every layer: what is trained when a zoo is made."""
+"""Low-rank adapters beside the layers of any network, which knows nothing of them.
+
+An adapted layer computes `W * x + b + B (A * x) + b'`. `A`, one for each layer, is shared by all concepts
+and belongs to the base, as `W` and `b` do; `B` and `b'` of every adapted layer are the adapter.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from initzoo.checkpoints.recipe import LayerShape, Layout, NetworkShape
-from initzoo.networks.starter import forward_layers
+from initzoo.errors import LayoutMismatch
+from initzoo.networks.network import ImageNetwork, layers_of
 
-__all__ = ["AdaptedPix2Pix", "adapter_from_arrays", "adapter_to_arrays"]
+__all__ = ["Adapted", "adapter_from_arrays", "adapter_shapes", "adapter_to_arrays"]
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,104 +40,162 @@ class _Slot:
         return part.view(*values.shape[:-1], *self.shape)
 
 
-class AdaptedPix2Pix(nn.Module):
-    """The base of a recipe with shared A: the same network, run with an adapter given at each call.
-
-    A layer computes `W * x + b + B (A * x) + b'`. `W`, `b` and `A`, a convolution shared by all
-    concepts, are the base and lie in one flat parameter, `values`. `B` and `b'` of every layer are the
-    adapter.
+def adapter_shapes(network: nn.Module, ranks: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of an adapter, in order: B and bias of each adapted layer.
 
     Args:
-        shape: widths of the network.
-        generator: where the first weights are drawn from.
+        network: has the layers.
+        ranks: rank of the adapter of each layer that has one, at least 1.
+
+    Raises:
+        LayoutMismatch: the network has no such layer, or its kind cannot be adapted.
 
     Example:
-        >>> base = AdaptedPix2Pix(NetworkShape(), generator=torch.Generator().manual_seed(0))
+        >>> adapter_shapes(nn.Sequential(nn.Conv2d(3, 4, 3)), {"0": 2})
+        {'0.B': (4, 2), '0.bias': (4,)}
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, layer in _adapted_layers(network, ranks).items():
+        n_out = layer.weight.shape[0]
+        shapes |= {f"{name}.B": (n_out, ranks[name]), f"{name}.bias": (n_out,)}
+    return shapes
+
+
+def _adapted_layers(network: nn.Module, ranks: Mapping[str, int]) -> dict[str, nn.Conv2d | nn.Linear]:
+    layers = layers_of(network)
+    for name, rank in ranks.items():
+        if name not in layers:
+            raise LayoutMismatch(
+                f"adapter of layer '{name}': {type(network).__name__} has no Conv2d or Linear of that name."
+            )
+        layer = layers[name]
+        if layer.bias is None or (isinstance(layer, nn.Conv2d) and layer.groups != 1) or rank < 1:
+            raise LayoutMismatch(
+                f"adapter of layer '{name}': expected a layer with bias and without groups, and a rank of "
+                f"at least 1, found {layer} and rank {rank}."
+            )
+    return {name: layers[name] for name in ranks}
+
+
+class Adapted(nn.Module):
+    """A network with low-rank adapters beside its layers, given anew at each call.
+
+    Args:
+        network: is held, not copied; hooks are registered on its layers.
+        ranks: rank of the adapter of each adapted layer, in the order of the adapter's values.
+        generator: draws first weights of the network and A; without one the network's weights stay as
+            they are and A is zero.
+
+    Example:
+        >>> from initzoo.networks.starter import StarterNet
+        >>> base = Adapted(StarterNet(), {"detail": 4, "head": 8}, generator=torch.Generator().manual_seed(0))
         >>> base(torch.zeros(2, 3, 64, 64), torch.zeros(base.n_adapter_values)).shape
         torch.Size([2, 3, 64, 64])
     """
 
-    def __init__(self, shape: NetworkShape, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, network: ImageNetwork, ranks: Mapping[str, int], *, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
-        self.shape = shape
-        self._layers = {layer.name: layer for layer in shape.layers}
-        self._base_slots, n_base = _slots(
-            {
-                f"{layer.name}.{part}": (count, layer.n_in, layer.kernel, layer.kernel)
-                if part != "bias"
-                else (layer.n_out,)
-                for layer in shape.layers
-                for part, count in (("weight", layer.n_out), ("bias", 0), ("A", layer.rank))
-            }
+        self.network = network
+        self.ranks = dict(ranks)
+        self._adapter_slots, self.n_adapter_values = _slots(adapter_shapes(network, ranks))
+        layers = _adapted_layers(network, ranks)
+        self.shared = nn.ParameterList(
+            torch.zeros(ranks[name], *layer.weight.shape[1:]) for name, layer in layers.items()
         )
-        self._adapter_slots, self.n_adapter_values = _slots(
-            {
-                f"{layer.name}.{part}": (layer.n_out, layer.rank) if part == "B" else (layer.n_out,)
-                for layer in shape.layers
-                for part in ("B", "bias")
-            }
-        )
-        self.values = nn.Parameter(torch.zeros(n_base))
-        with torch.no_grad():
-            for layer in shape.layers:
-                for part, gain in (("weight", math.sqrt(2) * _first_gain(layer)), ("A", 1.0)):
-                    tensor = self._base_slots[f"{layer.name}.{part}"].of(self.values.data)
-                    spread = gain / math.sqrt(math.prod(tensor.shape[1:]))
-                    tensor.copy_(spread * torch.randn(tensor.shape, generator=generator))
-            nn.init.dirac_(self._base_slots["skip.weight"].of(self.values.data))
+        self._places = {name: place for place, name in enumerate(layers)}
+        self._adapters: Tensor | None = None
+        self._values: Tensor | None = None
+        if generator is not None:
+            self._draw(generator)
+        for name, layer in layers.items():
+            # A partial of a bound method, and no closure, so that a deep copy calls its own.
+            layer.register_forward_hook(partial(self._add, name))
 
     def forward(self, images: Tensor, adapters: Tensor) -> Tensor:
         """Edit images with one adapter for all of them, or one for each group of them.
 
         Args:
-            images: shape `(n, 3, height, width)`, values -1 to 1; sides in multiples of 4.
+            images: shape `(n, 3, height, width)`, values -1 to 1.
             adapters: flat values in the layout's order, shape `(n_values,)`, or `(n_groups, n_values)`
                 where `n` is a multiple of `n_groups` and the images of a group stand together.
 
         Returns:
             Edited images, same shape.
         """
-        if adapters.ndim == 1:
-            merged = self._merge(adapters)
-            return forward_layers(lambda name, x: self._convolve(name, x, *merged[name]), self.shape, images)
-        return forward_layers(lambda name, x: self._convolve_grouped(name, x, adapters), self.shape, images)
+        if adapters.ndim == 1:  # merged, one adapter costs no more than none
+            merged: Tensor = functional_call(self.network, self.merged(adapters), (images,))
+            return merged
+        with self._using(adapters):
+            edited: Tensor = self.network(images)
+        return edited
 
-    def _merge(self, adapter: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Weight and bias of every layer with one adapter in it: quicker than running A beside W."""
-        base, change = _cut(self.values, self._base_slots), _cut(adapter, self._adapter_slots)
+    def merged(self, adapter: Tensor) -> dict[str, Tensor]:
+        """Weight and bias of every adapted layer with one adapter merged into it, by name."""
+        change = _cut(adapter, self._adapter_slots)
         merged = {}
-        for name in self._layers:
-            weight = base[f"{name}.weight"]
-            added = (change[f"{name}.B"] @ base[f"{name}.A"].flatten(1)).view_as(weight)
-            merged[name] = (weight + added, base[f"{name}.bias"] + change[f"{name}.bias"])
+        for name, place in self._places.items():
+            layer = self._layer(name)
+            added = (change[f"{name}.B"] @ self.shared[place].flatten(1)).view_as(layer.weight)
+            merged[f"{name}.weight"] = layer.weight + added
+            merged[f"{name}.bias"] = layer.bias + change[f"{name}.bias"]
         return merged
 
-    def _convolve(self, name: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        layer = self._layers[name]
-        if layer.kernel == 1:  # on one thread torch's own 1 x 1 convolution takes a slow path
-            return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-        return F.conv2d(x, weight, bias, layer.stride, layer.kernel // 2)
+    @contextmanager
+    def _using(self, adapters: Tensor) -> Iterator[None]:
+        self._adapters = adapters
+        try:
+            yield
+        finally:
+            self._adapters = None
 
-    def _convolve_grouped(self, name: str, x: Tensor, adapters: Tensor) -> Tensor:
-        """One layer for several adapters at once: A is shared, so only B differs from group to group."""
-        layer, n_groups = self._layers[name], len(adapters)
-        joined = torch.cat([self.base_tensor(f"{name}.weight"), self.base_tensor(f"{name}.A")])
-        both = F.conv2d(x, joined, None, layer.stride, layer.kernel // 2)
-        wide, low_rank = both.split([layer.n_out, layer.rank], dim=1)
-        bias = self.base_tensor(f"{name}.bias") + self.adapter_tensor(f"{name}.bias", adapters)
-        stacked = low_rank.reshape(n_groups, len(x) // n_groups, layer.rank, -1)
-        change = (
-            self.adapter_tensor(f"{name}.B", adapters)[:, None] @ stacked
-        )  # (groups, images, out, pixels)
-        return wide + (change + bias[:, None, :, None]).view(wide.shape)
+    def _add(self, name: str, layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> Tensor | None:
+        """Forward hook of a layer: add what each group's adapter gives beside it."""
+        if self._adapters is None:
+            return None
+        adapters, n_groups = self._adapters, len(self._adapters)
+        low_rank = _apply(layer, given[0], self.shared[self._places[name]])
+        b, bias = self.adapter_tensor(f"{name}.B", adapters), self.adapter_tensor(f"{name}.bias", adapters)
+        if isinstance(layer, nn.Linear):
+            stacked = low_rank.reshape(n_groups, -1, low_rank.shape[-1])  # (groups, tokens, rank)
+            change = stacked @ b.transpose(1, 2) + bias[:, None]
+            return made + change.view(made.shape)
+        stacked = low_rank.reshape(n_groups, len(made) // n_groups, low_rank.shape[1], -1)
+        change = b[:, None] @ stacked  # (groups, images, out, pixels)
+        return made + (change + bias[:, None, :, None]).view(made.shape)
 
-    def base_tensor(self, name: str) -> Tensor:
-        """A tensor of the base, e.g. `head.A`: a view of `values`."""
-        return self._base_slots[name].of(self.values)
+    def _layer(self, name: str) -> Any:
+        return self.network.get_submodule(name)
 
     def adapter_tensor(self, name: str, adapters: Tensor) -> Tensor:
         """A tensor of adapters, e.g. `head.B`: a view of their flat values, leading dimensions kept."""
         return self._adapter_slots[name].of(adapters)
+
+    def named_tensors(self) -> dict[str, nn.Parameter]:
+        """Weights, biases and A of the base by their names on disk, e.g. `head.A`, in a fixed order."""
+        tensors: dict[str, nn.Parameter] = {}
+        for name, place in self._places.items():
+            layer = self._layer(name)
+            tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
+            tensors[f"{name}.A"] = self.shared[place]
+        rest = {name: value for name, value in self.network.named_parameters() if name not in tensors}
+        return tensors | rest
+
+    @property
+    def values(self) -> Tensor:
+        """All values of the base in one flat tensor; its parameters become views of it.
+
+        What changes the one changes the other: an optimizer that is written for flat tensors can train
+        the base. On the CPU only; moving or casting the module afterwards takes the views apart.
+        """
+        if self._values is None:
+            parameters = list(self.named_tensors().values())
+            self._values = torch.cat([parameter.detach().flatten() for parameter in parameters])
+            parts = self._values.split([parameter.numel() for parameter in parameters])
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.data = part.view(parameter.shape)
+        return self._values
 
     @torch.no_grad()
     def fold(self, adapter: Tensor) -> None:
@@ -136,15 +204,14 @@ class AdaptedPix2Pix(nn.Module):
         Args:
             adapter: flat values, shape `(n_values,)`.
         """
-        for name in self._layers:
-            weight, shared = self.base_tensor(f"{name}.weight"), self.base_tensor(f"{name}.A")
-            weight += (self.adapter_tensor(f"{name}.B", adapter) @ shared.flatten(1)).view_as(weight)
-            bias = self.base_tensor(f"{name}.bias")
-            bias += self.adapter_tensor(f"{name}.bias", adapter)
+        merged = self.merged(adapter)
+        for name, value in self.network.named_parameters():
+            if name in merged:
+                value.copy_(merged[name])
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
-        """Turn and scale every A so that its outputs are uncorrelated, with mean square one.
+        """Turn and scale every A so that its outputs on these images are uncorrelated and of size one.
 
         What a zero adapter gives does not change, nor what adapters can express; but all directions of
         B then matter alike, so that Adam fits them sooner and distances between adapters mean more.
@@ -153,61 +220,86 @@ class AdaptedPix2Pix(nn.Module):
         Args:
             images: what the network will see, shape `(n, 3, height, width)`.
         """
-        merged = self._merge(torch.zeros(self.n_adapter_values))
 
-        def convolve(name: str, x: Tensor) -> Tensor:
-            layer, shared = self._layers[name], self.base_tensor(f"{name}.A")
-            seen = F.conv2d(x, shared, None, layer.stride, layer.kernel // 2)
-            seen = seen.movedim(1, 0).flatten(1).double()  # (rank, all pixels)
+        def turn(place: int, layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+            shared = self.shared[place]
+            seen = _apply(layer, given[0], shared)
+            seen = seen.flatten(0, -2).T if isinstance(layer, nn.Linear) else seen.movedim(1, 0).flatten(1)
+            seen = seen.double()  # (rank, all pixels)
             squares = seen @ seen.T / seen.shape[1]
             sizes, directions = torch.linalg.eigh(squares)
             sizes = sizes + 1e-3 * sizes.mean()
             whitening = directions @ torch.diag(sizes.rsqrt()) @ directions.T
             shared.copy_((whitening @ shared.flatten(1).double()).view_as(shared))
-            return self._convolve(name, x, *merged[name])
 
-        forward_layers(convolve, self.shape, images)
+        hooks = [
+            self._layer(name).register_forward_hook(partial(turn, place))
+            for name, place in self._places.items()
+        ]
+        try:
+            self.network(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The base's tensors by the names they have on disk, e.g. `head.weight`, float32."""
         return {
-            name: slot.of(self.values).detach().cpu().numpy().copy()
-            for name, slot in self._base_slots.items()
+            name: value.detach().cpu().float().numpy().copy() for name, value in self.named_tensors().items()
         }
 
-    @classmethod
-    def from_arrays(cls, shape: NetworkShape, arrays: Mapping[str, np.ndarray]) -> AdaptedPix2Pix:
-        """Build the base from what `to_arrays` gave.
+    @torch.no_grad()
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> Adapted:
+        """Put the base's tensors in place; returns the module itself.
 
         Raises:
             KeyError: a tensor is missing.
         """
-        base = cls(shape)
-        flat = np.concatenate([arrays[name].ravel() for name in base._base_slots])
-        base.values.data.copy_(torch.from_numpy(flat))
-        return base
+        for name, value in self.named_tensors().items():
+            value.copy_(torch.from_numpy(np.asarray(arrays[name])))
+        return self
+
+    @torch.no_grad()
+    def _draw(self, generator: torch.Generator) -> None:
+        """First weights: normal by fan-in, gain of a ReLU; last layers small, so that the photo is near."""
+        gains = {"end": 0.1, "residual": 0.3}
+        for name, place in self._places.items():
+            layer = self._layer(name)
+            gain = math.sqrt(2) * gains.get(self.network.roles.get(name, ""), 1.0)
+            for tensor, factor in ((layer.weight, gain), (self.shared[place], 1.0)):
+                spread = factor / math.sqrt(math.prod(tensor.shape[1:]))
+                tensor.copy_(spread * torch.randn(tensor.shape, generator=generator))
+            nn.init.zeros_(layer.bias)
+        self.network.blank()
 
 
-def adapter_to_arrays(adapter: Tensor, layout: Layout) -> dict[str, np.ndarray]:
-    """Name the parts of a flat adapter as the layout does.
+def _apply(layer: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+    """What a layer gives with another weight and no bias."""
+    if isinstance(layer, nn.Conv2d):
+        return layer._conv_forward(x, weight, None)  # heeds stride, padding mode and dilation
+    return F.linear(x, weight)
+
+
+def adapter_to_arrays(adapter: Tensor, shapes: Shapes) -> dict[str, np.ndarray]:
+    """Name the parts of a flat adapter as its layout does.
 
     Args:
         adapter: shape `(n_values,)`.
-        layout: of the recipe.
+        shapes: of the layout's tensors by name, in order.
 
     Returns:
         float32 arrays by tensor name.
     """
-    slots, _ = _slots(dict(layout.tensors))
+    slots, _ = _slots(shapes)
     return {name: slot.of(adapter.detach()).cpu().float().numpy().copy() for name, slot in slots.items()}
 
 
-def adapter_from_arrays(arrays: Mapping[str, np.ndarray], layout: Layout) -> Tensor:
+def adapter_from_arrays(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Tensor:
     """The flat adapter, shape `(n_values,)`, whose parts are named as the layout names them."""
-    return torch.from_numpy(np.concatenate([arrays[name].ravel() for name, _ in layout.tensors]))
+    return torch.from_numpy(np.concatenate([arrays[name].ravel() for name in shapes]))
 
 
-def _slots(shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, _Slot], int]:
+def _slots(shapes: Shapes) -> tuple[dict[str, _Slot], int]:
     """Places of tensors one after another in a flat vector, and its length."""
     slots, start = {}, 0
     for name, shape in shapes.items():
@@ -220,10 +312,3 @@ def _cut(values: Tensor, slots: Mapping[str, _Slot]) -> dict[str, Tensor]:
     """All tensors of flat values by name, cut at once: gradients of single slices are slow to add up."""
     parts = values.split([math.prod(slot.shape) for slot in slots.values()])
     return {name: part.view(slot.shape) for (name, slot), part in zip(slots.items(), parts, strict=True)}
-
-
-def _first_gain(layer: LayerShape) -> float:
-    """Last layers begin small, so that training starts near the photo that `skip` lets through."""
-    if layer.name == "head":
-        return 0.1
-    return 0.3 if layer.name.endswith("_second") else 1.0

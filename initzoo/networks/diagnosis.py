@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from initzoo.networks.starter import Pix2Pix
+from initzoo.networks.network import ImageNetwork, layers_of
 
 __all__ = ["VERDICTS", "Diagnosis", "LayerReport", "diagnose"]
 
@@ -35,7 +35,8 @@ _STILL = 1e-3
 """A unit whose output varies by less than this share of what goes into its layer is dead."""
 
 _SAME = 1e-4
-_ENDS = ("head", "skip")
+_ENDS = ("end", "photo")
+"""Roles of layers that nothing but the limits of black and white follows."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Diagnosis:
         return {"verdict": self.verdict, "reason": self.reason, "layers": layers}
 
 
-def diagnose(network: Pix2Pix, images: Tensor, *, seed: int = 0) -> Diagnosis:
+def diagnose(network: ImageNetwork, images: Tensor, *, seed: int = 0) -> Diagnosis:
     """Pass photos forward and a random gradient backward, and look at every layer.
 
     The gradient at the output is plus or minus one for each value, as that of a mean absolute error is,
@@ -104,8 +105,8 @@ def diagnose(network: Pix2Pix, images: Tensor, *, seed: int = 0) -> Diagnosis:
         Scales of activations and gradients by layer: Glorot and Bengio (2010), section 4.
 
     Example:
-        >>> from initzoo.checkpoints.recipe import NetworkShape
-        >>> network = Pix2Pix(NetworkShape())
+        >>> from initzoo.networks.starter import StarterNet
+        >>> network = StarterNet()
         >>> with torch.no_grad():
         ...     for parameter in network.parameters():
         ...         _ = parameter.zero_()
@@ -123,11 +124,12 @@ def diagnose(network: Pix2Pix, images: Tensor, *, seed: int = 0) -> Diagnosis:
     for name, (_, given, made) in seen.items():
         assert made.grad is not None
         forward, backward = _rms(made) / scale, float(made.grad.norm()) / edited.numel() ** 0.5
-        saturated = _saturated(name, edited if name in _ENDS else made)
-        dead, duplicated = _dead(name, given, made), twins[name]
+        role = network.roles.get(name, "")
+        saturated = _saturated(role, edited if role in _ENDS else made)
+        dead, duplicated = _dead(role, given, made), twins[name]
         verdict = _judge(forward, backward, dead, saturated, duplicated)
         layers.append(LayerReport(name, forward, backward, dead, saturated, duplicated, verdict))
-    return _conclude(layers)
+    return _conclude(layers, network.roles)
 
 
 @torch.no_grad()
@@ -140,41 +142,40 @@ def _step_along_signs(network: nn.Module) -> None:
 Seen = dict[str, tuple[nn.Module, Tensor, Tensor]]
 
 
-def _pass_through(network: Pix2Pix, images: Tensor, seed: int) -> tuple[Seen, Tensor]:
+def _pass_through(network: ImageNetwork, images: Tensor, seed: int) -> tuple[Seen, Tensor]:
     """Each layer with its input and its output, which holds its gradient; and the edited images."""
     seen: Seen = {}
     hooks = []
-    for name in (layer.name for layer in network.shape.layers):
+    for name, layer in layers_of(network).items():
 
         def keep(layer: nn.Module, given: tuple[Tensor], made: Tensor, name: str = name) -> None:
             made.retain_grad()
             seen[name] = (layer, given[0].detach(), made)
 
-        hooks.append(network.get_submodule(name).register_forward_hook(keep))
+        hooks.append(layer.register_forward_hook(keep))
     signs = torch.rand(images.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
     network.zero_grad(set_to_none=True)
     edited = network(images)
     edited.backward(signs.float() * 2 - 1)
     for hook in hooks:
         hook.remove()
-    ordered = {layer.name: seen[layer.name] for layer in network.shape.layers}
-    return ordered, edited.detach()
+    return {name: seen[name] for name in layers_of(network) if name in seen}, edited.detach()
 
 
 def _rms(values: Tensor) -> float:
     return float(values.detach().double().square().mean().sqrt())
 
 
-def _saturated(name: str, values: Tensor) -> float:
+def _saturated(role: str, values: Tensor) -> float:
     """Share of values where what follows the layer is flat; a layer that nothing follows has none."""
-    if name.endswith("_second"):
+    if role == "residual":
         return 0.0
-    flat = values.abs() > 1 if name in _ENDS else values < _FLAT
+    flat = values.abs() > 1 if role in _ENDS else values < _FLAT
     return float(flat.float().mean())
 
 
-def _dead(name: str, given: Tensor, made: Tensor) -> float:
-    after = made.detach() if name.endswith("_second") or name in _ENDS else nn.functional.silu(made.detach())
+def _dead(role: str, given: Tensor, made: Tensor) -> float:
+    after = made.detach() if role in ("residual", *_ENDS) else nn.functional.silu(made.detach())
     spread = after.movedim(1, 0).flatten(1).std(dim=1)
     return float((spread <= _STILL * _rms(given)).float().mean())
 
@@ -205,12 +206,12 @@ def _judge(forward: float, backward: float, dead: float, saturated: float, dupli
     return next((verdict for verdict, is_found in findings.items() if is_found), "healthy")
 
 
-def _conclude(layers: Sequence[LayerReport]) -> Diagnosis:
+def _conclude(layers: Sequence[LayerReport], roles: Mapping[str, str]) -> Diagnosis:
     """The worst that is true of any layer between the photo and the end.
 
     The photo's own way to the end is no such layer: what it lets through says nothing of the others.
     """
-    inner = [layer for layer in layers if layer.name != "skip"]
+    inner = [layer for layer in layers if roles.get(layer.name) != "photo"]
     verdict = next(one for one in VERDICTS if one in {layer.verdict for layer in inner} | {"healthy"})
     own = [layer for layer in inner if layer.verdict == verdict]
     return Diagnosis(verdict, _REASONS[verdict](own), tuple(layers))

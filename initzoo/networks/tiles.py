@@ -1,13 +1,16 @@
-"""Between photos and what networks compute on: uint8 pixels and float tensors."""
+"""Between photos and what networks compute on: uint8 pixels, float tensors, and tiles of large photos."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["to_images", "to_pixels"]
+__all__ = ["edit_in_tiles", "to_images", "to_pixels"]
+
+_TILE = 1024
+"""Larger photos are edited in squares of this side, so that memory does not grow with the photo."""
 
 
 def to_images(pixels: NDArray[np.uint8]) -> Tensor:
@@ -41,3 +44,51 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     """
     values = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return np.ascontiguousarray(values.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+
+
+@torch.inference_mode()
+def edit_in_tiles(
+    network: nn.Module, pixels: NDArray[np.uint8], *, multiple: int, reach: int
+) -> NDArray[np.uint8]:
+    """Edit one photo of any size with a network, tile by tile.
+
+    Args:
+        network: takes and gives images of shape `(n, 3, height, width)`, values -1 to 1.
+        pixels: uint8 RGB, shape `(height, width, 3)`.
+        multiple: the network wants sides that are multiples of it.
+        reach: how far a pixel's influence goes, pixels, a multiple of `multiple`.
+
+    Returns:
+        The edited photo, uint8 RGB of the same shape.
+
+    Raises:
+        ValueError: `pixels` is not a uint8 RGB image.
+
+    Example:
+        >>> photo = np.zeros((5, 7, 3), np.uint8)
+        >>> edit_in_tiles(nn.Identity(), photo, multiple=4, reach=8).shape
+        (5, 7, 3)
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"expected uint8 (height, width, 3), found {pixels.dtype} {pixels.shape}")
+    height, width = pixels.shape[:2]
+    result = np.empty_like(pixels)
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            bottom, right = min(top + _TILE, height), min(left + _TILE, width)
+            # A tile starts on a multiple, with a halo as wide as the network sees: no seams.
+            start_y, start_x = max(top - reach, 0), max(left - reach, 0)
+            window = pixels[start_y : bottom + reach, start_x : right + reach]
+            edited = _edit_window(network, window, multiple)
+            result[top:bottom, left:right] = edited[
+                top - start_y : bottom - start_y, left - start_x : right - start_x
+            ]
+    return result
+
+
+def _edit_window(network: nn.Module, pixels: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
+    parameter = next(network.parameters(), torch.zeros(0))
+    images = to_images(padded[None]).to(device=parameter.device, dtype=parameter.dtype)
+    return to_pixels(network(images))[0, :height, :width]

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from initzoo.checkpoints.base import check_weights, weight_shapes
+from initzoo.checkpoints.base import check_weights
 from initzoo.checkpoints.blocks import join_blocks
-from initzoo.checkpoints.init import Init, InitMetadata, merge_adapter
+from initzoo.checkpoints.init import Init, InitMetadata
+from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
 from initzoo.files.digests import is_file, reported_as
 from initzoo.files.tensors import read_header
-from initzoo.networks.adapters import AdaptedPix2Pix, adapter_from_arrays, adapter_to_arrays
-from initzoo.networks.starter import Pix2Pix
+from initzoo.networks.adapters import Adapted, adapter_from_arrays, adapter_to_arrays
+from initzoo.networks.network import ImageNetwork
 from initzoo.pairs.scores import Score
 from initzoo.training.schemes import FROM_ZOO, INITIALIZATIONS, NEED_WORDS, Initializer
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["AdapterOnly", "Start", "open_start", "read_network"]
+__all__ = ["AdapterOnly", "Start", "is_plain_file", "open_start", "read_network"]
 
 _ADVICE = 'Give an init of initzoo, e.g. from initzoo pull "pencil sketch", or weights of its network'
 
@@ -37,7 +38,7 @@ class AdapterOnly(nn.Module):
         adapter: flat values to begin with, shape `(n_values,)`.
     """
 
-    def __init__(self, base: AdaptedPix2Pix, adapter: Tensor) -> None:
+    def __init__(self, base: Adapted, adapter: Tensor) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)
         self.adapter = nn.Parameter(adapter.clone())
@@ -54,13 +55,13 @@ class Start:
 
     Args:
         name: what it is, in words.
-        network: is trained in place: a `Pix2Pix`, or an adapter on a frozen base.
+        network: is trained in place: an image network, or an adapter on a frozen base.
         metadata: where the weights come from.
         base: the zoo's base, which an adapter is added to; None when all weights are trained.
     """
 
     name: str
-    network: Pix2Pix | AdapterOnly
+    network: ImageNetwork | AdapterOnly
     metadata: InitMetadata
     base: Mapping[str, NDArray[np.float32]] | None = None
 
@@ -72,16 +73,16 @@ class Start:
     def weights_of(self, network: nn.Module) -> dict[str, NDArray[np.float32]]:
         """The trained weights of a network like this start's, by the names that an init has."""
         if isinstance(network, AdapterOnly):
-            return adapter_to_arrays(network.adapter, self.metadata.layout)
+            return adapter_to_arrays(network.adapter, dict(self.metadata.layout.tensors))
         return {name: value.detach().cpu().float().numpy() for name, value in network.state_dict().items()}
 
-    def editor(self, weights: Mapping[str, NDArray[np.float32]]) -> Pix2Pix:
+    def editor(self, weights: Mapping[str, NDArray[np.float32]]) -> ImageNetwork:
         """A network on the CPU that edits photos with weights that `weights_of` gave."""
         merged = weights
         if self.base is not None:
             merged = merge_adapter(self.base, weights, self.metadata.layout)
-        model = Pix2Pix(self.metadata.recipe.network)
-        model.load_merged(merged)
+        model = self.metadata.recipe.network.build()
+        model.load_arrays(merged)
         return model
 
     def to_init(self, weights: Mapping[str, NDArray[np.float32]], *, score: Score, source: str) -> Init:
@@ -132,7 +133,7 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
     name = init.metadata.concept
     if not adapter_only:
         merged = zoo.merge(init)
-        return Start(name, Pix2Pix.from_init(merged), merged.metadata)
+        return Start(name, merged.to_network(), merged.metadata)
     if init.kind != "adapter":
         raise FinetuneError(
             f"{target} holds all weights in one, without an adapter to train alone. Pull one with "
@@ -140,8 +141,8 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
         )
     zoo.merge(init)  # an adapter for another base is refused here
     base = zoo.base()
-    adapted = AdaptedPix2Pix.from_arrays(zoo.recipe.network, base)
-    adapter = adapter_from_arrays(init.weights, init.metadata.layout)
+    adapted = zoo.recipe.build_base(base)
+    adapter = adapter_from_arrays(init.weights, dict(init.metadata.layout.tensors))
     return Start(name, AdapterOnly(adapted, adapter), init.metadata, base)
 
 
@@ -182,7 +183,7 @@ def read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
     """Weights of the zoo's network from a safetensors file that need not be an init.
 
     Args:
-        path: names and shapes as in `Pix2Pix.state_dict()`, float32 or float16.
+        path: names and shapes as in `StarterNet.state_dict()`, float32 or float16.
         zoo: whose network it is.
 
     Raises:
@@ -193,16 +194,24 @@ def read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
         read_header(path)
     weights = {name: value.astype(np.float32) for name, value in load_file(path).items()}
     try:
-        check_weights(weights, weight_shapes(zoo.recipe, with_a=False))
+        check_weights(weights, zoo.recipe.weight_shapes)
     except (LayoutMismatch, InvalidInit) as error:
         raise type(error)(f"'{path}' is not of the network of zoo '{zoo.name}': {error} {_ADVICE}") from error
     return weights
 
 
-def _read_init(path: Path, zoo: Zoo) -> Init:
+def is_plain_file(path: Path) -> bool:
+    """Whether a file is a safetensors file with weights that is no init.
+
+    Raises:
+        InvalidInit: it is no safetensors file at all.
+    """
     with reported_as(InvalidInit, f"'{path}'", _ADVICE):
-        metadata = read_header(path).metadata
-    if "seal" in metadata:
+        return "seal" not in read_header(path).metadata
+
+
+def _read_init(path: Path, zoo: Zoo) -> Init:
+    if not is_plain_file(path):
         return Init.load(path)
     weights = read_network(path, zoo)
     return _init_of(zoo, path.stem, path.stem, weights, licence="the owner's", source=path.name)

@@ -84,7 +84,7 @@ def describe_machine(device: torch.device | None = None) -> dict[str, str]:
         "processor": processor,
         "cores": str(os.cpu_count()),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
     if device is not None and device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from initzoo.errors import InvalidZoo
-from initzoo.files.digests import is_file
+from initzoo.errors import InvalidGenerator, InvalidZoo
+from initzoo.files.digests import read_file, reported_as
 from initzoo.zoo.index import IndexRow
+from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest
 from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo
 
-__all__ = ["FolderFiles", "PlannedFile", "ZooFiles"]
+__all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "model_files"]
+
+_ADVICE = "Get the zoo again, or describe its files anew: initzoo verify FOLDER --accept"
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,15 @@ class ZooFiles(Protocol):
     def index_path(self) -> Path:
         """The index file."""
 
-    def base_folder(self) -> Path:
-        """The folder with `config.json` and `model.safetensors` of the base."""
+    @property
+    def manifest(self) -> Manifest:
+        """What the zoo consists of."""
 
-    def has_generator(self) -> bool:
-        """Whether there is a weight generator, sound or not."""
+    def base_folder(self, recipe: str) -> Path:
+        """The folder with `config.json` and `model.safetensors` of a recipe's base."""
 
-    def generator_folder(self) -> Path:
-        """The folder of the weight generator."""
+    def generator_folder(self, recipe: str) -> Path:
+        """The folder of a recipe's weight generator."""
 
     def payload(self, row: IndexRow) -> bytes:
         """The bytes of a checkpoint, checked against the digest of its row."""
@@ -65,7 +70,7 @@ class ZooFiles(Protocol):
     def payloads(self, rows: Iterable[IndexRow]) -> Iterator[bytes]:
         """The bytes of several checkpoints, in the order of `rows`, checked."""
 
-    def plan(self, row: IndexRow | None, *, with_base: bool) -> list[PlannedFile]:
+    def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:
         """The files and byte ranges that pulling a checkpoint takes, or generating one without a row."""
 
     def verify(self) -> VerifyReport:
@@ -95,29 +100,38 @@ class FolderFiles:
         """The index file."""
         return self.folder / "dataset" / "index.parquet"
 
-    def base_folder(self) -> Path:
-        """The only folder with a base.
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the zoo consists of.
 
         Raises:
-            InvalidZoo: there is not exactly one base.
+            InvalidZoo: `dataset/zoo.json` is missing, damaged or of another format.
         """
-        parent = self.folder / "model" / "base"
-        folders = sorted(path.parent for path in parent.glob("*/config.json"))
-        if len(folders) != 1:
-            raise InvalidZoo(
-                f"zoo '{self.name}': expected one folder with a config.json in '{parent}', "
-                f"found {len(folders)}. Get the zoo again."
+        path = self.folder / "dataset" / MANIFEST_FILE
+        with reported_as(InvalidZoo, f"zoo '{self.name}', '{path}'", _ADVICE):
+            return Manifest.from_bytes(read_file(path, max_bytes=MAX_MANIFEST_BYTES))
+
+    def base_folder(self, recipe: str) -> Path:
+        """The folder of a recipe's base.
+
+        Raises:
+            InvalidZoo: the zoo has no base of that recipe.
+        """
+        return self.folder / "model" / folder_of(self.manifest.bases, recipe, self.name)
+
+    def generator_folder(self, recipe: str) -> Path:
+        """The folder of a recipe's weight generator.
+
+        Raises:
+            InvalidGenerator: the zoo has none for that recipe.
+        """
+        folder = self.manifest.generators.get(recipe)
+        if folder is None:
+            raise InvalidGenerator(
+                f"zoo '{self.name}' has no weight generator for recipe '{recipe}'. "
+                "Train one: initzoo generator train --help"
             )
-        return folders[0]
-
-    def has_generator(self) -> bool:
-        """Whether there is a weight generator, sound or not."""
-        names = ("config.json", "model.safetensors")
-        return any(is_file(self.generator_folder() / name) for name in names)
-
-    def generator_folder(self) -> Path:
-        """The folder of the weight generator, if the zoo has one."""
-        return self.folder / "model" / "weight_generator"
+        return self.folder / "model" / folder
 
     def payload(self, row: IndexRow) -> bytes:
         """The bytes of a checkpoint.
@@ -136,23 +150,42 @@ class FolderFiles:
         """Read and check every byte of the zoo.
 
         Raises:
-            InvalidZoo: there is not exactly one base.
+            InvalidZoo: the manifest is missing, damaged or of another format.
         """
-        generator = self.generator_folder() if self.has_generator() else None
-        return verify_zoo(self.folder / "dataset", self.base_folder(), self.name, generator)
+        return verify_zoo(self.folder / "dataset", self.folder / "model", self.manifest, self.name)
 
-    def plan(self, row: IndexRow | None, *, with_base: bool) -> list[PlannedFile]:
+    def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:
         """The files that pulling a checkpoint takes, or generating one without a row: all are here."""
-        paths = [self.index_path()]
-        if with_base:
-            paths += [self.base_folder() / name for name in ("config.json", "model.safetensors")]
-        if row is None:
-            paths += sorted(path for path in self.generator_folder().rglob("*") if path.is_file())
-        files = [
-            PlannedFile(self.name, path.relative_to(self.folder).as_posix(), path.stat().st_size, True)
-            for path in paths
+        manifest = self.manifest
+        files = [("dataset/index.parquet", manifest.dataset_files["index.parquet"].n_bytes)]
+        files += [
+            (f"model/{path}", file.n_bytes) for path, file in model_files(manifest, row, recipe, with_base)
         ]
         if row is not None:
-            n_bytes = row.byte_end - row.byte_start
-            files.append(PlannedFile(self.name, f"dataset/{row.shard}", n_bytes, True))
-        return files
+            files.append((f"dataset/{row.shard}", row.byte_end - row.byte_start))
+        return [PlannedFile(self.name, path, n_bytes, True) for path, n_bytes in files]
+
+
+def folder_of(folders: Mapping[str, str], recipe: str, zoo_name: str) -> str:
+    """The folder of a recipe's base.
+
+    Raises:
+        InvalidZoo: there is none.
+    """
+    if recipe not in folders:
+        raise InvalidZoo(
+            f"zoo '{zoo_name}': there is no base of recipe {recipe[:80]!r}, there are {', '.join(folders)}. "
+            "Get the zoo again."
+        )
+    return folders[recipe]
+
+
+def model_files(
+    manifest: Manifest, row: IndexRow | None, recipe: str, with_base: bool
+) -> list[tuple[str, FileDigest]]:
+    """The files of the model folder that a pull takes."""
+    folders = [manifest.bases[recipe]] if with_base and recipe in manifest.bases else []
+    if row is None and recipe in manifest.generators:
+        folders.append(manifest.generators[recipe])
+    starts = tuple(f"{folder}/" for folder in folders)
+    return [(path, file) for path, file in manifest.model_files.items() if starts and path.startswith(starts)]

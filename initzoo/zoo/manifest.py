@@ -1,30 +1,43 @@
-"""What a published zoo consists of: `zoo.json` in its dataset repo, written when it is published.
+"""What a zoo consists of: `zoo.json` in its dataset folder or repo, with the digest of every other file.
 
-It names the model repo with its revision, and size and digest of every file that a reader
-may ask for, so that each is checked as it comes in.
+It names the bases and weight generators by recipe, and size and digest of every file that a reader may ask
+for, so that each is checked as it comes in. Of a published zoo it also names the model repo's revision.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from initzoo.files.digests import BLANK_SEAL, DamagedFile, parse_sealed_json, seal
+from initzoo.errors import InvalidZoo
+from initzoo.files.atomic import write_bytes
+from initzoo.files.digests import DamagedFile, read_file
+from initzoo.files.settings import read_json, write_json
 
-__all__ = ["MANIFEST_FILE", "MAX_MANIFEST_BYTES", "FileDigest", "Manifest"]
+__all__ = [
+    "MANIFEST_FILE",
+    "MAX_MANIFEST_BYTES",
+    "FileDigest",
+    "Manifest",
+    "describe_folder",
+    "digest_files",
+    "refresh_around",
+    "refresh_manifest",
+]
 
 MANIFEST_FILE = "zoo.json"
 MAX_MANIFEST_BYTES = 2**26
 
-_FORMAT_VERSION = 1
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _PATH = re.compile(rf"({_PART}/){{0,8}}{_PART}")
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REVISION = re.compile(r"[0-9a-f]{40}")
+_MAX_FILE_BYTES = 2**48
 
 
 @dataclass(frozen=True)
@@ -37,46 +50,68 @@ class FileDigest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a published zoo consists of.
+    """What a zoo consists of.
 
     Args:
-        model_repo: the model repo, `owner/name`.
-        model_revision: its revision, 40 hex digits.
-        base: folder of the base in the model repo.
-        generator: folder of the weight generator in the model repo, or None.
-        dataset_files: files of the dataset repo by path.
-        model_files: files of the model repo by path.
+        recipe: the recipe that new inits are made with; its base is one of `bases`.
+        bases: folder of each recipe's base in the model folder, by recipe.
+        generators: folder of each recipe's weight generator there, by recipe; not every recipe has one.
+        dataset_files: files of the dataset folder by path.
+        model_files: files of the model folder by path.
+        model_repo: the model repo, `owner/name`, of a published zoo.
+        model_revision: its revision, 40 hex digits, of a published zoo.
+
+    Raises:
+        ValueError: a name, path, digest or size is one that no zoo has, or the files lack one that is named.
 
     Example:
         >>> digest = FileDigest(3, "0" * 64)
         >>> files = {"index.parquet": digest}, {"base/a/config.json": digest}
-        >>> manifest = Manifest("me/zoo", "1" * 40, "base/a", None, *files)
+        >>> manifest = Manifest("a", {"a": "base/a"}, {}, *files)
         >>> Manifest.from_bytes(manifest.to_bytes()) == manifest
         True
     """
 
-    model_repo: str
-    model_revision: str
-    base: str
-    generator: str | None
+    recipe: str
+    bases: Mapping[str, str]
+    generators: Mapping[str, str]
     dataset_files: Mapping[str, FileDigest]
     model_files: Mapping[str, FileDigest]
+    model_repo: str | None = None
+    model_revision: str | None = None
+
+    def __post_init__(self) -> None:
+        folders = [*self.bases.values(), *self.generators.values()]
+        for path in (*folders, *self.dataset_files, *self.model_files):
+            _check(_PATH, path, "path")
+        for file in (*self.dataset_files.values(), *self.model_files.values()):
+            _check(_DIGEST, file.sha256, "digest")
+            if not 0 <= file.n_bytes < _MAX_FILE_BYTES:
+                raise ValueError(f"a file cannot have {file.n_bytes} bytes")
+        if self.model_repo is not None or self.model_revision is not None:
+            _check(_REPO, self.model_repo or "", "name of a repo")
+            _check(_REVISION, self.model_revision or "", "revision")
+        for folder in folders:
+            if f"{folder}/config.json" not in self.model_files:
+                raise ValueError(f"it does not list {folder}/config.json")
+        if "index.parquet" not in self.dataset_files:
+            raise ValueError("it does not list index.parquet")
+        if self.recipe not in self.bases:
+            raise ValueError(f"recipe {self.recipe[:80]!r} has no base in it")
 
     def to_bytes(self) -> bytes:
-        """The sealed file: the same for the same manifest."""
-        values = {
-            "format_version": _FORMAT_VERSION,
-            "model": {
-                "repo": self.model_repo,
-                "revision": self.model_revision,
-                "base": self.base,
-                "weight_generator": self.generator,
-            },
-            "dataset_files": _to_plain(self.dataset_files),
-            "model_files": _to_plain(self.model_files),
-            "seal": BLANK_SEAL,
-        }
-        return seal(json.dumps(values, indent=1, sort_keys=True).encode() + b"\n")
+        """The file: the same bytes for the same manifest."""
+        return write_json(
+            {
+                "recipe": self.recipe,
+                "bases": self.bases,
+                "weight_generators": self.generators,
+                "model_repo": self.model_repo,
+                "model_revision": self.model_revision,
+                "dataset_files": {path: [f.n_bytes, f.sha256] for path, f in self.dataset_files.items()},
+                "model_files": {path: [f.n_bytes, f.sha256] for path, f in self.model_files.items()},
+            }
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -85,45 +120,124 @@ class Manifest:
         Raises:
             DamagedFile: it is damaged, of another format version, or names an unsafe path.
         """
-        values = parse_sealed_json(data, format_version=_FORMAT_VERSION)
+        values = read_json(data, _ManifestFile)
         try:
-            model = values["model"]
-            places = [
-                model["base"],
-                *([] if model["weight_generator"] is None else [model["weight_generator"]]),
-            ]
-            manifest = cls(
-                model_repo=_matching(_REPO, model["repo"]),
-                model_revision=_matching(_REVISION, model["revision"]),
-                base=_matching(_PATH, places[0]),
-                generator=_matching(_PATH, places[1]) if len(places) > 1 else None,
-                dataset_files=_from_plain(values["dataset_files"]),
-                model_files=_from_plain(values["model_files"]),
+            return cls(
+                recipe=values.recipe,
+                bases=values.bases,
+                generators=values.weight_generators,
+                dataset_files={path: FileDigest(*file) for path, file in values.dataset_files.items()},
+                model_files={path: FileDigest(*file) for path, file in values.model_files.items()},
+                model_repo=values.model_repo,
+                model_revision=values.model_revision,
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedFile(f"is not laid out as one of a zoo ({error})") from error
-        for folder in places:
-            if f"{folder}/config.json" not in manifest.model_files:
-                raise DamagedFile(f"does not list {folder}/config.json")
-        if "index.parquet" not in manifest.dataset_files:
-            raise DamagedFile("does not list index.parquet")
-        return manifest
+        except ValueError as error:
+            raise DamagedFile(f"is not one of a zoo: {error}") from error
 
 
-def _to_plain(files: Mapping[str, FileDigest]) -> dict[str, list[Any]]:
-    return {path: [file.n_bytes, file.sha256] for path, file in files.items()}
+@dataclass(frozen=True)
+class _ManifestFile:
+    """What `zoo.json` holds; more is ignored."""
+
+    recipe: str
+    bases: dict[str, str]
+    dataset_files: dict[str, tuple[int, str]]
+    model_files: dict[str, tuple[int, str]]
+    weight_generators: dict[str, str] = field(default_factory=dict)
+    model_repo: str | None = None
+    model_revision: str | None = None
 
 
-def _from_plain(values: Any) -> dict[str, FileDigest]:
-    files = {}
-    for path, (n_bytes, sha256) in values.items():
-        if type(n_bytes) is not int or not 0 <= n_bytes < 2**48:
-            raise DamagedFile(f"gives {path[:80]!r} a size that no file has")
-        files[_matching(_PATH, path)] = FileDigest(n_bytes, _matching(_DIGEST, sha256))
-    return files
+def digest_files(folder: Path, paths: Iterable[Path]) -> dict[str, FileDigest]:
+    """Size and digest of files, by their paths below a folder.
+
+    Raises:
+        InvalidZoo: a file cannot be read.
+    """
+    digests = {}
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                digests[path.relative_to(folder).as_posix()] = FileDigest(file.tell(), sha256)
+        except OSError as error:
+            raise InvalidZoo(f"cannot read '{path}' ({error.strerror}). Get the zoo again.") from error
+    return digests
 
 
-def _matching(pattern: re.Pattern[str], text: Any) -> str:
-    if not isinstance(text, str) or not pattern.fullmatch(text):
-        raise DamagedFile(f"has the value {str(text)[:80]!r}, which no zoo has")
-    return text
+def describe_folder(folder: Path, *, recipe: str | None = None) -> Manifest:
+    """The manifest of the files that lie in a zoo's folder now.
+
+    Args:
+        folder: holds `dataset/` and `model/`.
+        recipe: the recipe that new inits are made with; needed where there are several bases.
+
+    Raises:
+        InvalidZoo: there is no base, or several and no recipe, or a file cannot be read.
+    """
+    model, dataset = folder / "model", folder / "dataset"
+    bases = {path.parent.name: path.parent for path in sorted(model.glob("base/*/config.json"))}
+    generators = {
+        path.parent.name: path.parent for path in sorted(model.glob("weight_generator/*/config.json"))
+    }
+    if recipe is None and len(bases) == 1:
+        recipe = next(iter(bases))
+    if recipe not in bases:
+        raise InvalidZoo(
+            f"zoo '{folder}': expected a base at model/base/{recipe or 'RECIPE'}/config.json, found bases "
+            f"{', '.join(bases) or 'none'}. Name one of them, or get the zoo again."
+        )
+    model_paths = [path for place in (*bases.values(), *generators.values()) for path in _files_below(place)]
+    dataset_paths = [dataset / "index.parquet", *_files_below(dataset / "blocks")]
+    try:
+        return Manifest(
+            recipe=recipe,
+            bases={name: f"base/{name}" for name in bases},
+            generators={name: f"weight_generator/{name}" for name in generators},
+            dataset_files=digest_files(dataset, dataset_paths),
+            model_files=digest_files(model, model_paths),
+        )
+    except ValueError as error:
+        raise InvalidZoo(f"zoo '{folder}' cannot be described: {error}.") from error
+
+
+def refresh_manifest(folder: str | os.PathLike[str], *, recipe: str | None = None) -> Manifest:
+    """Write `dataset/zoo.json` anew, after a file of the zoo was changed on purpose.
+
+    Args:
+        folder: holds `dataset/` and `model/`.
+        recipe: the recipe that new inits are made with; else the one that the old manifest names.
+
+    Raises:
+        InvalidZoo: the folder holds no whole zoo.
+        OutputError: the manifest cannot be written.
+    """
+    path = Path(folder) / "dataset" / MANIFEST_FILE
+    if recipe is None and path.is_file():
+        try:
+            recipe = Manifest.from_bytes(read_file(path, max_bytes=MAX_MANIFEST_BYTES)).recipe
+        except DamagedFile:
+            recipe = None
+    manifest = describe_folder(Path(folder), recipe=recipe)
+    write_bytes(path, manifest.to_bytes(), force=True)
+    return manifest
+
+
+def refresh_around(generator_folder: Path) -> None:
+    """Write the manifest of the zoo anew that a weight generator's folder lies in, if it lies in one."""
+    folder = Path(generator_folder).absolute()
+    is_inside = len(folder.parts) > 3 and [part.name for part in (folder.parent, folder.parents[1])] == [
+        "weight_generator",
+        "model",
+    ]
+    if is_inside and (folder.parents[2] / "dataset" / "index.parquet").is_file():
+        refresh_manifest(folder.parents[2])
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _check(pattern: re.Pattern[str], text: str, what: str) -> None:
+    if not pattern.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} cannot be a {what} in a zoo")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initzoo.errors import PublishRefused
 from initzoo.zoo.cards import dataset_card, model_card
 from initzoo.zoo.hub import HubSettings, Upload, commit, look_at_repo, set_tag
 from initzoo.zoo.hub.addresses import is_hub_address
-from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest, Manifest
+from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest, Manifest, digest_files
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["PushReport", "push_zoo"]
@@ -161,13 +160,7 @@ def _dataset_files(zoo: Zoo, repo: str) -> dict[str, Path | bytes]:
 
 def _model_files(zoo: Zoo, repo: str) -> dict[str, Path | bytes]:
     model = zoo.folder / "model"
-    base = zoo.files.base_folder()
-    paths = [base / "config.json", base / "model.safetensors"]
-    if zoo.has_generator:
-        generator = zoo.generator_folder
-        paths += sorted(
-            path for path in generator.rglob("*") if path.is_file() and not path.name.startswith(".")
-        )
+    paths = [model / path for path in zoo.files.manifest.model_files]
     paths += [model / name for name in _MODEL_EXTRAS if (model / name).is_file()]
     files: dict[str, Path | bytes] = {path.relative_to(model).as_posix(): path for path in paths}
     return files | {_CARD: model_card(zoo, repo=repo).encode()}
@@ -180,13 +173,10 @@ def _manifest(
     dataset_files: Mapping[str, Path | bytes],
     model_files: Mapping[str, Path | bytes],
 ) -> Manifest:
-    model = zoo.folder / "model"
-    generator = zoo.generator_folder.relative_to(model).as_posix() if zoo.has_generator else None
-    return Manifest(
+    return replace(
+        zoo.files.manifest,
         model_repo=repo,
         model_revision=model_revision,
-        base=zoo.files.base_folder().relative_to(model).as_posix(),
-        generator=generator,
         dataset_files=_digests(dataset_files),
         model_files=_digests(model_files),
     )
@@ -197,7 +187,5 @@ def _digests(files: Mapping[str, Path | bytes]) -> dict[str, FileDigest]:
     digests = {}
     for path, content in files.items():
         if isinstance(content, Path):
-            with content.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            digests[path] = FileDigest(content.stat().st_size, sha256)
+            digests[path] = next(iter(digest_files(content.parent, [content]).values()))
     return digests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from initzoo.files.tensors import read_header
 from initzoo.generator.calibration import CALIBRATION_FILE, Calibration
 from initzoo.generator.files import is_generator_config, read_generator_files
 from initzoo.zoo.index import Index, IndexRow
+from initzoo.zoo.manifest import FileDigest, Manifest
 from initzoo.zoo.shards import MAX_SHARD_BYTES, ShardHeader, decode_blocks, read_range, read_shard_header
 
 __all__ = ["VerifyReport", "check_row", "read_payload", "verify_file", "verify_zoo"]
@@ -85,51 +87,79 @@ def read_payload(folder: Path, row: IndexRow) -> bytes:
     return data
 
 
-def verify_zoo(
-    folder: Path, base_folder: Path, target: str, generator_folder: Path | None = None
-) -> VerifyReport:
-    """Check every file of a zoo against every promise that its index and configs make.
+def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> VerifyReport:
+    """Check every file of a zoo against every promise that its manifest, index and configs make.
 
     Args:
-        folder: the zoo's dataset folder, with the index and the shards.
-        base_folder: the folder of its base.
+        dataset: the folder with the index and the shards.
+        model: the folder with bases and weight generators.
+        manifest: names all files with their digests.
         target: what to call the zoo in the report.
-        generator_folder: the folder of its weight generator; None when it has none.
     """
+    files = {dataset / path: file for path, file in manifest.dataset_files.items()}
+    files |= {model / path: file for path, file in manifest.model_files.items()}
     problems: list[str] = []
-    files = [folder / "index.parquet", base_folder / "config.json", base_folder / "model.safetensors"]
-    n_checkpoints = 0
-    config = None
+    configs: dict[str, BaseConfig] = {}
+    for recipe, folder in manifest.bases.items():
+        try:
+            digest = manifest.model_files[f"{folder}/config.json"].sha256
+            configs[recipe] = read_base_config(model / folder, digest=digest)
+            read_base(model / folder)
+        except InitzooError as error:
+            problems.append(str(error))
+    rows, by_shard = _rows_of(dataset, problems)
+    for _, shard_rows in sorted(by_shard.items()):
+        problems += _find_shard_problems(dataset, shard_rows, configs, manifest)
+    on_disk = {path.relative_to(dataset).as_posix() for path in dataset.glob("blocks/*") if path.is_file()}
+    if by_shard:
+        problems += [
+            f"'{dataset / name}': no row of the index names it." for name in sorted(on_disk - set(by_shard))
+        ]
+    for recipe, folder in manifest.generators.items():
+        try:
+            digests = {
+                path.removeprefix(f"{folder}/"): file.sha256 for path, file in manifest.model_files.items()
+            }
+            _check_generator(model / folder, configs.get(recipe), digests)
+        except InitzooError as error:
+            problems.append(str(error))
+    # Where a reader found the damage itself, it has said more than a digest can.
+    known = "\n".join(problems)
+    parts = [model / folder for folder in (*manifest.bases.values(), *manifest.generators.values())]
+    damaged = [part for part in parts if str(part) in known]
+    for path, file in files.items():
+        is_known = f"'{path}'" in known or any(path.is_relative_to(part) for part in damaged)
+        if not is_known and (problem := _problem_of(path, file)):
+            problems.append(problem)
+    sizes = [path.stat().st_size for path in files if is_file(path)]
+    return VerifyReport(target, "zoo", len(rows), len(sizes), sum(sizes), tuple(dict.fromkeys(problems)))
+
+
+def _problem_of(path: Path, expected: FileDigest) -> str | None:
+    """What is wrong with a file that the manifest lists; None if nothing is."""
+    if not is_file(path):
+        return f"'{path}': zoo.json lists it, and it is not there. {_ADVICE}"
     try:
-        config = read_base_config(base_folder)
-        read_base(base_folder)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"'{path}': cannot be read ({error.strerror}). {_ADVICE}"
+    if found != expected.sha256:
+        return f"'{path}': expected sha256 {expected.sha256}, found {found}. {_ADVICE}"
+    return None
+
+
+def _rows_of(dataset: Path, problems: list[str]) -> tuple[list[IndexRow], dict[str, list[IndexRow]]]:
+    """All rows of the index, and those of each shard; what is wrong with it goes to `problems`."""
+    try:
+        rows = Index.open(dataset / "index.parquet").rows()
     except InitzooError as error:
         problems.append(str(error))
-    try:
-        rows = Index.open(folder / "index.parquet").rows()
-    except InitzooError as error:
-        problems.append(str(error))
-        rows = []
+        return [], {}
     by_shard: dict[str, list[IndexRow]] = {}
     for row in rows:
         by_shard.setdefault(row.shard, []).append(row)
-    for shard, shard_rows in sorted(by_shard.items()):
-        files.append(folder / shard)
-        found = _find_shard_problems(folder, shard_rows, config)
-        n_checkpoints += len(shard_rows)
-        problems += found
-    on_disk = {path.relative_to(folder).as_posix() for path in folder.glob("blocks/*") if path.is_file()}
-    if by_shard:
-        problems += [
-            f"'{folder / name}': no row of the index names it." for name in sorted(on_disk - set(by_shard))
-        ]
-    if generator_folder is not None:
-        try:
-            files += _check_generator(generator_folder, config)
-        except InitzooError as error:
-            problems.append(str(error))
-    sizes = [path.stat().st_size for path in files if is_file(path)]
-    return VerifyReport(target, "zoo", n_checkpoints, len(sizes), sum(sizes), tuple(problems))
+    return rows, by_shard
 
 
 def verify_file(path: str | os.PathLike[str]) -> VerifyReport:
@@ -170,17 +200,17 @@ def _check_file(path: Path) -> tuple[str, int]:
     return "init", 1
 
 
-def _check_generator(folder: Path, config: BaseConfig | None) -> list[Path]:
-    """The files of a sound weight generator, which is made for that base; any problem is raised."""
-    found = read_generator_files(folder)
+def _check_generator(
+    folder: Path, config: BaseConfig | None, digests: Mapping[str, str] | None = None
+) -> None:
+    """Read a weight generator, made for that base, with files of these digests; any problem is raised."""
+    digests = digests or {}
+    found = read_generator_files(folder, digest=digests.get("config.json"))
     if config is not None:
         found.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
-    files = [folder / name for name in ("config.json", "model.safetensors")]
-    files += [folder / "text" / name for name in ("tokenizer.json", "vectors.safetensors")]
     if is_file(folder / CALIBRATION_FILE):
-        Calibration.load(folder, found.words, generator_sha256=found.digest)
-        files.append(folder / CALIBRATION_FILE)
-    return files
+        digest = digests.get(CALIBRATION_FILE)
+        Calibration.load(folder, found.words, generator_sha256=found.digest, digest=digest)
 
 
 def _check_shard(path: Path) -> int:
@@ -190,7 +220,9 @@ def _check_shard(path: Path) -> int:
     return len(header.ranges)
 
 
-def _find_shard_problems(folder: Path, rows: list[IndexRow], config: BaseConfig | None) -> list[str]:
+def _find_shard_problems(
+    folder: Path, rows: list[IndexRow], configs: Mapping[str, BaseConfig], manifest: Manifest
+) -> list[str]:
     """Problems of one shard: of the whole file, or of single checkpoints in it."""
     path = folder / rows[0].shard
     try:
@@ -204,7 +236,9 @@ def _find_shard_problems(folder: Path, rows: list[IndexRow], config: BaseConfig 
     ]
     for row in rows:
         try:
-            _check_checkpoint(folder, row, header, config)
+            if row.recipe not in manifest.bases:
+                raise InvalidZoo(f"concept '{row.concept_id}': recipe '{row.recipe}' has no base in the zoo.")
+            _check_checkpoint(folder, row, header, configs.get(row.recipe))
         except InitzooError as error:
             problems.append(str(error))
     if not problems:

@@ -14,14 +14,15 @@ import numpy as np
 
 from initzoo.checkpoints.base import Base, BaseConfig, read_base, read_base_config
 from initzoo.checkpoints.blocks import join_blocks
-from initzoo.checkpoints.init import Generation, Init, InitMetadata, check_draw, merge_adapter, name_words
+from initzoo.checkpoints.init import SCORES, Generation, Init, InitMetadata, check_draw, name_words
+from initzoo.checkpoints.merge import merge_adapter
 from initzoo.checkpoints.recipe import Layout, Recipe
 from initzoo.errors import InvalidGenerator, InvalidWords, InvalidZoo, UnknownConcept, UnknownZoo
 from initzoo.files.digests import is_file
 from initzoo.pairs.concepts import alphabets_of, catalog_folder
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
-from initzoo.zoo.index import SCORES, Index, IndexRow
+from initzoo.zoo.index import Index, IndexRow
 from initzoo.zoo.shards import decode_blocks
 from initzoo.zoo.verify import VerifyReport, check_row
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from initzoo.generator.files import GeneratorFiles
     from initzoo.generator.model import WeightGenerator
     from initzoo.generator.tokens import TokenVectors
+    from initzoo.networks.network import ImageNetwork
     from initzoo.pairs.concepts import Concept
 
 __all__ = ["BUNDLED_ZOO", "Zoo"]
@@ -54,6 +56,11 @@ class Zoo:
     def __init__(self, files: ZooFiles) -> None:
         """Take the files of a zoo, as `from_pretrained` finds them."""
         self.files = files
+        self._configs: dict[str, BaseConfig] = {}
+        self._bases: dict[str, Base] = {}
+
+    def __repr__(self) -> str:
+        return f"Zoo({self.address!r})"
 
     def __reduce__(self) -> tuple[type[Zoo], tuple[ZooFiles]]:
         """Go to another process as a name, and read there what is needed."""
@@ -146,23 +153,44 @@ class Zoo:
         """
         return Index.open(self.files.index_path(), lookup_folder=_lookup_folder)
 
-    @cached_property
-    def config(self) -> BaseConfig:
-        """What the base says of itself.
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Names of the recipes that the zoo has a base of; new inits are made with the first one.
 
         Raises:
-            InvalidZoo: there is not exactly one base, or its config is damaged.
+            InvalidZoo: the manifest is missing or damaged.
         """
-        return read_base_config(self._base_folder)
+        manifest = self.files.manifest
+        return (manifest.recipe, *(name for name in manifest.bases if name != manifest.recipe))
+
+    @property
+    def config(self) -> BaseConfig:
+        """The config of the base that new inits are made with.
+
+        Raises:
+            InvalidZoo: it is missing or damaged.
+        """
+        return self.config_of(self.files.manifest.recipe)
+
+    def config_of(self, recipe: str) -> BaseConfig:
+        """The config of a recipe's base.
+
+        Raises:
+            InvalidZoo: the zoo has no such base, or its config is damaged.
+        """
+        if recipe not in self._configs:
+            folder = self.files.base_folder(recipe)
+            self._configs[recipe] = read_base_config(folder, digest=self._digest_of(recipe))
+        return self._configs[recipe]
 
     @property
     def layout(self) -> Layout:
-        """The layout of the zoo's adapters."""
+        """The layout of the adapters that new inits are made of."""
         return self.config.layout
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that the zoo's checkpoints were trained with."""
+        """The recipe that new inits are made with, and in a zoo of one recipe all checkpoints."""
         return self.config.recipe
 
     @cached_property
@@ -248,7 +276,7 @@ class Zoo:
             origin="exact",
             zoo=self.name,
             revision=self.revision,
-            recipe=self.recipe,
+            recipe=self.config_of(row.recipe).recipe,
             base_sha256=row.base_sha256,
             scores=row.scores,
             licence=row.licence,
@@ -258,17 +286,18 @@ class Zoo:
 
     @property
     def has_generator(self) -> bool:
-        """Whether there is a weight generator, sound or not."""
-        return self.files.has_generator()
+        """Whether there is a weight generator for the recipe of new inits, sound or not."""
+        manifest = self.files.manifest
+        return manifest.recipe in manifest.generators
 
     @cached_property
     def generator_folder(self) -> Path:
-        """Where the zoo's weight generator is, if it has one; from the Hub it is fetched now.
+        """Where the zoo's weight generator is; from the Hub it is fetched now.
 
         Raises:
-            InvalidGenerator: the zoo is on the Hub and has none.
+            InvalidGenerator: the zoo has none.
         """
-        return self.files.generator_folder()
+        return self.files.generator_folder(self.files.manifest.recipe)
 
     @cached_property
     def generator(self) -> WeightGenerator:
@@ -315,7 +344,8 @@ class Zoo:
         row = None if origin == "generated" else self.index.find(words)
         if row is None and (origin == "exact" or not self.has_generator):
             row = self.find(words)
-        return self.files.plan(row, with_base=not adapter_only)
+        recipe = self.files.manifest.recipe if row is None else row.recipe
+        return self.files.plan(row, recipe=recipe, with_base=not adapter_only)
 
     def blocks(self, concept_id: str) -> np.ndarray:
         """The weight blocks of a checkpoint, float32, shape `(n_blocks, block_size)`.
@@ -329,7 +359,7 @@ class Zoo:
         return self._blocks_of(self.index.row(concept_id))
 
     def all_blocks(self, *, split: str | None = None) -> tuple[list[str], np.ndarray]:
-        """The weight blocks of all checkpoints, or of those of one split.
+        """The weight blocks of all checkpoints of the recipe of new inits, or of those of one split.
 
         Returns:
             Concept ids, and blocks, float32, shape `(n_checkpoints, n_blocks, block_size)`.
@@ -337,7 +367,7 @@ class Zoo:
         Raises:
             ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
         """
-        rows = self.index.rows(split=split)
+        rows = [row for row in self.index.rows(split=split) if row.recipe == self.recipe.name]
         blocks = np.empty((len(rows), self.layout.n_blocks, self.layout.block_size), dtype=np.float32)
         for place, own in enumerate(self.blocks_of(rows)):
             blocks[place] = own
@@ -351,10 +381,11 @@ class Zoo:
         Raises:
             ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
         """
-        for row in rows:
-            check_row(row, self.config)
-        for row, data in zip(rows, self.files.payloads(rows), strict=True):
-            yield decode_blocks(data, self.layout, row.concept_id)
+        configs = [self.config_of(row.recipe) for row in rows]
+        for row, config in zip(rows, configs, strict=True):
+            check_row(row, config)
+        for row, config, data in zip(rows, configs, self.files.payloads(rows), strict=True):
+            yield decode_blocks(data, config.layout, row.concept_id)
 
     def mean_adapter_blocks(self) -> np.ndarray:
         """The mean of the train split's blocks, float32, shape `(n_blocks, block_size)`.
@@ -389,7 +420,22 @@ class Zoo:
             ChecksumMismatch: they are not those that the config promises.
             InvalidZoo: a file is missing or damaged.
         """
-        return dict(self._base.weights)
+        return dict(self._base_of(self.recipe.name).weights)
+
+    def network(self, blocks: np.ndarray) -> ImageNetwork:
+        """The network of new inits with an adapter merged into its base. Loads torch.
+
+        Args:
+            blocks: of the adapter, float32, shape `(n_blocks, block_size)`.
+
+        Raises:
+            LayoutMismatch: the blocks are not of the zoo's layout.
+            InvalidInit: a value is NaN or infinite.
+            ChecksumMismatch, InvalidZoo: the zoo is damaged.
+        """
+        network = self.recipe.network.build()
+        network.load_arrays(merge_adapter(self.base(), join_blocks(blocks, self.layout), self.layout))
+        return network
 
     def merge(self, init: Init) -> Init:
         """A merged init from an adapter-only one that was made for this zoo's base.
@@ -397,13 +443,13 @@ class Zoo:
         Raises:
             ChecksumMismatch: it was made for another base.
         """
-        return init if init.kind == "merged" else init.merged_with(self._base)
+        return init if init.kind == "merged" else init.merged_with(self._base_of(init.metadata.recipe.name))
 
     def verify(self) -> VerifyReport:
         """Read and check every byte of the zoo; problems are in the report, not raised.
 
         Raises:
-            InvalidZoo: there is not exactly one base.
+            InvalidZoo: the manifest is missing or damaged.
         """
         return self.files.verify()
 
@@ -450,21 +496,18 @@ class Zoo:
             )
 
     def _init(self, blocks: np.ndarray, metadata: InitMetadata, adapter_only: bool) -> Init:
-        weights = join_blocks(blocks, self.layout)
+        recipe = metadata.recipe
+        weights = join_blocks(blocks, recipe.layout)
         if not adapter_only:
-            weights = merge_adapter(self._base.weights, weights, self.layout)
+            weights = merge_adapter(self._base_of(recipe.name).weights, weights, recipe.layout)
         return Init(weights=weights, kind="adapter" if adapter_only else "merged", metadata=metadata)
 
     @cached_property
     def _generator_files(self) -> GeneratorFiles:
-        if not self.has_generator:
-            raise InvalidGenerator(
-                f"zoo '{self.name}' has no weight generator: found no model/weight_generator/config.json in "
-                f"'{self.address}'. Train one: initzoo generator train --help"
-            )
         from initzoo.generator.files import read_generator_files
 
-        files = read_generator_files(self.generator_folder)
+        folder = self.generator_folder
+        files = read_generator_files(folder, digest=self._model_digest(folder / "config.json"))
         files.check_made_for(base_sha256=self.config.base_sha256, layout=self.layout)
         return files
 
@@ -476,20 +519,33 @@ class Zoo:
         if not is_file(self.generator_folder / CALIBRATION_FILE):
             return None
         files = self._generator_files
-        return Calibration.load(files.folder, files.words, generator_sha256=files.digest)
+        digest = self._model_digest(files.folder / CALIBRATION_FILE)
+        return Calibration.load(files.folder, files.words, generator_sha256=files.digest, digest=digest)
 
     def _blocks_of(self, row: IndexRow) -> np.ndarray:
-        check_row(row, self.config)
+        config = self.config_of(row.recipe)
+        check_row(row, config)
         data = self.files.payload(row)
-        return decode_blocks(data, self.layout, row.concept_id)
+        return decode_blocks(data, config.layout, row.concept_id)
 
-    @cached_property
-    def _base(self) -> Base:
-        return read_base(self._base_folder)
+    def _base_of(self, recipe: str) -> Base:
+        if recipe not in self._bases:
+            folder = self.files.base_folder(recipe)
+            self._bases[recipe] = read_base(folder, digest=self._digest_of(recipe))
+        return self._bases[recipe]
 
-    @cached_property
-    def _base_folder(self) -> Path:
-        return self.files.base_folder()
+    def _digest_of(self, recipe: str) -> str:
+        """What the config of a recipe's base must have, says the manifest."""
+        manifest = self.files.manifest
+        return manifest.model_files[f"{manifest.bases[recipe]}/config.json"].sha256
+
+    def _model_digest(self, path: Path) -> str:
+        """What a file of the weight generator must have, says the manifest."""
+        manifest = self.files.manifest
+        name = f"{manifest.generators[manifest.recipe]}/{path.name}"
+        if name not in manifest.model_files:
+            raise InvalidGenerator(f"'{path}': zoo.json does not list it. Get the weight generator again.")
+        return manifest.model_files[name].sha256
 
 
 def _open_hub_zoo(repo: str, revision: str | None, settings: HubSettings) -> ZooFiles:

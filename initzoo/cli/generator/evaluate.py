@@ -91,6 +91,7 @@ def command(
     from initzoo.pairs.concepts import load_concepts, load_practice
     from initzoo.zoo.cards import write_model_card
     from initzoo.zoo.folder import FolderFiles
+    from initzoo.zoo.manifest import refresh_around
     from initzoo.zoo.zoo import Zoo
 
     if out:
@@ -132,6 +133,7 @@ def command(
         if evaluation.calibration is None:
             raise InvalidZoo("the zoo has too few held-out concepts to calibrate on, at least 4 are needed.")
         evaluation.calibration.save(generator, force=force)
+        refresh_around(generator)
     if out and zoo_folder and out.resolve() == (zoo_folder / "model").resolve():
         write_model_card(zoo)
     if as_json:

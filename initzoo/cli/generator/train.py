@@ -69,10 +69,12 @@ def command(
     any moment; the same command goes on, and ends with the same bytes.
     """
     from initzoo.files.atomic import check_free_folder
+    from initzoo.files.settings import to_plain
     from initzoo.generator.model import WeightGenerator
     from initzoo.generator.tokens import TokenVectors
     from initzoo.pairs.concepts import load_practice
     from initzoo.training.generator import CropPlan, TrainingData, quick_crops, train_generator
+    from initzoo.zoo.manifest import refresh_around
     from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
 
     if no_behaviour:
@@ -82,7 +84,7 @@ def command(
     data = TrainingData.from_zoo(zoo)
     if not (no_practice or quick) and (practice or zoo.name == BUNDLED_ZOO):
         data = data.with_practice(load_practice(practice))
-    crop_plan = replace(quick_crops() if quick else CropPlan(), photos=photos, crop_size=zoo.recipe.crop_size)
+    crop_plan = replace(quick_crops() if quick else CropPlan(), photos=photos, crop_size=data.crop_size)
     begin = time.perf_counter()
     with StageBars(smoothing=0.02) as bars:
 
@@ -100,10 +102,12 @@ def command(
             callback=show,
         )
     result.save_pretrained(out, force=force)
+    refresh_around(out)
+    refresh_around(out)
     seconds = time.perf_counter() - begin
     config = result.config
     if as_json:
-        echo_json({"out": str(out), "seconds": round(seconds, 1), "config": config.to_dict()})
+        echo_json({"out": str(out), "seconds": round(seconds, 1), "config": to_plain(config)})
         return
     n_steps = [config.training[stage]["n_steps"] for stage in ("weights", "behaviour")]
     click.echo(

@@ -100,7 +100,7 @@ class _Places:
 
     @cached_property
     def _generator(self) -> str:
-        return read_generator_files(self._files.generator_folder()).digest[:8]
+        return read_generator_files(self._files.generator_folder(self._files.manifest.recipe)).digest[:8]
 
 
 def _short_digest(*parts: str) -> str:

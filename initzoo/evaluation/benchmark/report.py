@@ -19,7 +19,6 @@ from initzoo.evaluation.cases import Question
 from initzoo.generator.files import read_generator_files
 from initzoo.networks.diagnosis import diagnose
 from initzoo.networks.pix2pix import PatchDiscriminator, UNet
-from initzoo.networks.starter import Pix2Pix
 from initzoo.networks.tiles import to_images
 from initzoo.pairs.photos import load_photos, middle_squares
 from initzoo.training.schemes import Initializer
@@ -252,7 +251,7 @@ def _count_weights(method: str, zoo: Zoo, settings: BenchmarkSettings) -> dict[s
     network = (
         UNet(settings.n_halvings, settings.unet_width)
         if settings.is_unet(method)
-        else Pix2Pix(zoo.recipe.network)
+        else zoo.recipe.network.build()
     )
     judge = PatchDiscriminator(settings.unet_width) if method == BOOK else None
     return {

@@ -84,7 +84,7 @@ class BenchmarkSettings:
     lengths: tuple[int, ...] = (0, 5, 10, 20, 40, 80, 160, 320, 640)
     rates: tuple[float, ...] = (1.5e-4, 5e-4, 1.5e-3, 4e-3, 8e-3)
     unet_rates: tuple[float, ...] = (2e-4, 2e-3, 6e-3)
-    classical: tuple[str, ...] = CLASSICAL
+    classical: tuple[str, ...] = tuple(CLASSICAL)
     classical_lengths: tuple[int, ...] = ()
     n_concepts: int = 24
     n_tuning: int = 6

@@ -12,7 +12,6 @@ from initzoo.evaluation.cases import Question
 from initzoo.evaluation.report.grids import GridRow, draw_grid
 from initzoo.evaluation.report.plots import BAND, INK, QUIET, dress_axes, encode_figure, new_figure
 from initzoo.generator.calibration import PsnrRanges
-from initzoo.networks.starter import network_of
 from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side
 from initzoo.pairs.scores import score_images
 from initzoo.pairs.teachers import teach
@@ -71,11 +70,11 @@ def draw_questions(
     for number, question in enumerate(questions):
         photo = fit_short_side(photos[number % len(photos)], TEACHING_SIDE)
         given, wanted = teach(question.teacher, photo, seed=number)
-        generated = network_of(zoo, blocks[question.concept_id]).edit(given)
+        generated = zoo.network(blocks[question.concept_id]).edit(given)
         images = [given, wanted, generated]
         note = f"{score_images([generated], [wanted]).psnr:.1f} dB"
         if has_trained and question.trained is not None:
-            images.append(network_of(zoo, question.trained).edit(given))
+            images.append(zoo.network(question.trained).edit(given))
             note += f", trained {score_images(images[-1:], [wanted]).psnr:.1f}"
         title = question.words[0] if len(question.words[0]) < 60 else question.words[0][:57] + "..."
         rows.append(GridRow(title=title, note=note, images=tuple(images)))

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from initzoo.checkpoints.blocks import split_blocks
 from initzoo.errors import TrainingError
 from initzoo.evaluation.cases import Question
-from initzoo.networks.adapters import AdaptedPix2Pix, adapter_to_arrays
-from initzoo.networks.starter import network_of
+from initzoo.networks.adapters import adapter_to_arrays
 from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side, load_photos
 from initzoo.pairs.scores import Score, mean_score, score_images
 from initzoo.pairs.store import make_pairs, varied_photos
 from initzoo.pairs.teachers import teach
+from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
 from initzoo.work.pool import WORKER_CONTEXT, use_one_core
 from initzoo.zoo.zoo import Zoo
@@ -180,15 +180,14 @@ class _Worker:
         if key not in self._edits:
             if len(self._edits) >= _KEPT_EDITS:
                 self._edits.clear()
-            model = network_of(self.zoo, blocks)
+            model = self.zoo.network(blocks)
             self._edits[key] = [model.edit(photo) for photo in photos]
         return self._edits[key]
 
     def _fit(self, question: Question) -> Blocks:
         """Train an adapter on a concept as a harvest does, rounded as it would be stored."""
-        recipe = self.zoo.recipe
-        base = AdaptedPix2Pix.from_arrays(recipe.network, self.zoo.base())
-        base.values.requires_grad_(False)
+        recipe = recipe_of_base(self.zoo.config)
+        base = self.zoo.recipe.build_base(self.zoo.base()).requires_grad_(False)
         photos = load_photos(self.source.folder, split="train")
         pairs = make_pairs(
             question.concept,
@@ -208,7 +207,7 @@ class _Worker:
             )
         except TrainingDiverged as error:
             raise TrainingError(f"the fit of concept '{question.concept_id}' failed: {error}.") from error
-        blocks = split_blocks(adapter_to_arrays(adapter, recipe.layout), recipe.layout)
+        blocks = split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
         return blocks.astype(np.float16).astype(np.float32)
 
 

@@ -25,7 +25,6 @@ from initzoo.errors import TrainingError
 from initzoo.generator.denoisers import DenoiserShape
 from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
-from initzoo.networks.adapters import AdaptedPix2Pix
 from initzoo.pairs.photos import load_photos
 from initzoo.training.generator.crops import CropPlan, make_crops, quick_crops
 from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, run_stage
@@ -121,7 +120,7 @@ def train_generator(
         InvalidWords: a wording of a concept holds no known token.
     """
     run_folder = Path(run_folder)
-    crop_plan = crop_plan or CropPlan(crop_size=data.recipe.crop_size)
+    crop_plan = crop_plan or CropPlan(crop_size=data.crop_size)
     if settings.n_crops > crop_plan.n_crops:
         raise TrainingError(
             f"a step cannot look at {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
@@ -191,7 +190,7 @@ def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
         return None
     data, path = plan.data, folder / "sensitivity.npy"
     if not path.exists():
-        base = AdaptedPix2Pix.from_arrays(data.recipe.network, dict(data.base)).requires_grad_(False)
+        base = data.recipe.build_base(data.base).requires_grad_(False)
         layout = data.recipe.layout
         found = measure_sensitivity(
             base,
@@ -252,7 +251,7 @@ def _config(
     training: dict[str, Any] = settings.to_dict() | {
         "n_wordings": sum(len(prompts) for prompts in data.all_prompts),
         "n_practice": len(data.practice),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
     if start is not None:  # the first stage was the other training's

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from initzoo.generator.denoisers import WordBatch, add_noise, behaviour_error, draw_timesteps, weight_error
 from initzoo.generator.tokens import TokenVectors
-from initzoo.networks.adapters import AdaptedPix2Pix
 from initzoo.training.generator.crops import CropPlan, open_crops
 from initzoo.training.generator.settings import GeneratorSettings, Stage, TrainingData, mask_of, normalisation
 
@@ -247,7 +246,7 @@ class BehaviourObjective:
             torch.from_numpy((blocks - mean) / scale),
             n_practice=len(data.practice),
         )
-        self._base = AdaptedPix2Pix.from_arrays(data.recipe.network, dict(data.base))
+        self._base = data.recipe.build_base(data.base)
         self._base.requires_grad_(False)
         self._crops = open_crops(data.all_teachers, crops, crop_plan)
 

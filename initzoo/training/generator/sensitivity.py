@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from initzoo.networks.adapters import AdaptedPix2Pix
+from initzoo.networks.adapters import Adapted
 from initzoo.pairs.photos import Photo
 from initzoo.pairs.store import varied_photos
 
@@ -17,7 +17,7 @@ _GROUP = 8
 
 
 def measure_sensitivity(
-    base: AdaptedPix2Pix,
+    base: Adapted,
     adapters: NDArray[np.float32],
     photos: list[Photo],
     *,

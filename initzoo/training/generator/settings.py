@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from initzoo.checkpoints.blocks import join_blocks, split_blocks, value_mask
 from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import TrainingError
+from initzoo.files.settings import to_plain
 from initzoo.generator.denoisers import DENOISERS, DenoiserShape
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.teachers import Step, parse_teacher
+from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["QUICK", "GeneratorSettings", "Stage", "TrainingData"]
@@ -187,6 +189,7 @@ class TrainingData:
         recipe: of the zoo.
         base: weights by name, float32: weight, bias and A of each layer.
         base_sha256: digest of the base on disk.
+        crop_size: side of the crops that the adapters were trained on, pixels.
         practice: concepts without an adapter, which the second stage learns from too: it needs none.
     """
 
@@ -197,6 +200,7 @@ class TrainingData:
     recipe: Recipe
     base: Mapping[str, NDArray[np.float32]]
     base_sha256: str
+    crop_size: int = 64
     practice: tuple[Concept, ...] = ()
 
     @classmethod
@@ -218,6 +222,7 @@ class TrainingData:
             recipe=zoo.recipe,
             base=zoo.base(),
             base_sha256=zoo.config.base_sha256,
+            crop_size=recipe_of_base(zoo.config).crop_size,
         )
 
     def with_practice(self, concepts: Sequence[Concept]) -> TrainingData:
@@ -283,7 +288,7 @@ class TrainingData:
         digest.update(json.dumps([[asdict(step) for step in steps] for steps in self.teachers]).encode())
         if self.practice:
             digest.update(json.dumps([asdict(concept) for concept in self.practice]).encode())
-        digest.update(json.dumps(self.recipe.to_dict(), sort_keys=True).encode())
+        digest.update(json.dumps(to_plain(self.recipe), sort_keys=True).encode())
         digest.update(np.ascontiguousarray(self.blocks).tobytes())
         return digest.hexdigest()
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from initzoo.checkpoints.recipe import Recipe
 from initzoo.files.atomic import write_bytes
 from initzoo.training.harvest.fits import run_fits, run_mean_scores
 from initzoo.training.harvest.joint import run_joint_stage
 from initzoo.training.harvest.pack import check_free, pack_zoo
+from initzoo.training.harvest.recipe import HarvestRecipe, load_recipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.work.devices import describe_machine
 from initzoo.work.runs import StageClock
@@ -28,7 +28,7 @@ from initzoo.zoo.cards import write_cards
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["HarvestPlan", "HarvestReport", "harvest", "quick_recipe"]
+__all__ = ["HarvestPlan", "HarvestRecipe", "HarvestReport", "harvest", "load_recipe", "quick_recipe"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class HarvestReport:
 Progress = Callable[[str, int, int], None]
 
 
-def quick_recipe(recipe: Recipe) -> Recipe:
+def quick_recipe(recipe: HarvestRecipe) -> HarvestRecipe:
     """The same recipe with hardly any training: to see that a harvest works, in a minute."""
     return replace(
         recipe,

@@ -15,11 +15,10 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from initzoo.checkpoints.blocks import join_blocks, split_blocks
-from initzoo.checkpoints.init import merge_adapter
+from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import HarvestError, InitzooError
 from initzoo.files.atomic import write_bytes
-from initzoo.networks.adapters import AdaptedPix2Pix, adapter_to_arrays
-from initzoo.networks.starter import Pix2Pix
+from initzoo.networks.adapters import adapter_to_arrays
 from initzoo.pairs.scores import score_images
 from initzoo.pairs.store import make_pairs, scoring_pairs, varied_photos
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
@@ -130,8 +129,7 @@ class _Worker:
         self.plan, self.run = plan, run
         self.concepts = {concept.id: concept for concept in plan.concepts}
         self.weights = load_file(run.base)
-        self.base = AdaptedPix2Pix.from_arrays(plan.recipe.network, self.weights)
-        self.base.values.requires_grad_(False)
+        self.base = plan.recipe.checkpoint.build_base(self.weights).requires_grad_(False)
         self.photos = varied_photos(
             plan.load_photos("train"), plan.recipe.fit.n_photos, seed=plan.recipe.seed
         )
@@ -142,8 +140,8 @@ class _Worker:
     def edit(self, blocks: np.ndarray, photos: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the network with an adapter's blocks on photos, uint8 in and out."""
         recipe = self.plan.recipe
-        model = Pix2Pix(recipe.network)
-        model.load_merged(merge_adapter(self.weights, join_blocks(blocks, recipe.layout), recipe.layout))
+        model = recipe.network.build()
+        model.load_arrays(merge_adapter(self.weights, join_blocks(blocks, recipe.layout), recipe.layout))
         return [model.edit(photo) for photo in photos]
 
     def edit_with_mean(self, photos: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -185,7 +183,7 @@ def _fit_concept(concept_id: str) -> None:
             max_gradient=recipe.max_gradient,
             seed=recipe.seed,
         )
-        blocks = split_blocks(adapter_to_arrays(adapter, recipe.layout), recipe.layout)
+        blocks = split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
         stored = blocks.astype(np.float16).astype(np.float32)
         inputs, targets = scoring_pairs(concept, worker.scoring)
         notes: dict[str, Any] = {

@@ -21,13 +21,13 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import HarvestError, InitzooError
 from initzoo.files.atomic import write_bytes
-from initzoo.networks.adapters import AdaptedPix2Pix
+from initzoo.networks.adapters import Adapted
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.store import varied_photos
 from initzoo.pairs.teachers import teach
+from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import (
     AdamState,
@@ -122,8 +122,8 @@ class _Shared:
     barrier: Barrier
 
     @classmethod
-    def make(cls, recipe: Recipe, n_workers: int) -> _Shared:
-        n_base = AdaptedPix2Pix(recipe.network).values.numel()
+    def make(cls, recipe: HarvestRecipe, n_workers: int) -> _Shared:
+        n_base = recipe.checkpoint.build_base().values.numel()
         return cls(
             gradients=torch.zeros(recipe.joint.n_lanes, n_base).share_memory_(),
             active=torch.zeros(recipe.joint.n_lanes).share_memory_(),
@@ -176,8 +176,8 @@ def _work(plan: HarvestPlan, run: RunFolder, shared: _Shared, rank: int, n_worke
     """What one process does: its lanes' share of every update, from the last snapshot to the end."""
     use_one_core()
     recipe, stage = plan.recipe, plan.recipe.joint
-    base = AdaptedPix2Pix(recipe.network, generator=torch.Generator().manual_seed(recipe.seed))
-    state = AdamState.zeros_like(base.values.data)
+    base = Adapted(recipe.network.build(), recipe.ranks, generator=torch.Generator().manual_seed(recipe.seed))
+    state = AdamState.zeros_like(base.values)
     lanes = [
         _Lane.make(plan, number, base.n_adapter_values) for number in range(rank, stage.n_lanes, n_workers)
     ]
@@ -192,7 +192,7 @@ def _work(plan: HarvestPlan, run: RunFolder, shared: _Shared, rank: int, n_worke
             shared.barrier.wait()
             gradient = shared.gradients.sum(0) / max(1.0, shared.active.sum().item())
             adam_update(
-                base.values.data,
+                base.values,
                 gradient,
                 state,
                 n_updates=update + 1,
@@ -210,7 +210,7 @@ def _work(plan: HarvestPlan, run: RunFolder, shared: _Shared, rank: int, n_worke
 
 def _lane_update(
     plan: HarvestPlan,
-    base: AdaptedPix2Pix,
+    base: Adapted,
     lane: _Lane,
     photos: list[np.ndarray],
     update: int,
@@ -254,7 +254,7 @@ def _lane_update(
 def _save_snapshot(
     run: RunFolder,
     update: int,
-    base: AdaptedPix2Pix,
+    base: Adapted,
     state: AdamState,
     lanes: list[_Lane],
     rank: int,
@@ -268,7 +268,7 @@ def _save_snapshot(
         path = folder / f"lane-{lane.number}.safetensors"
         write_bytes(path, save(lane.to_tensors(), metadata=notes), force=True)
     if rank == 0:
-        tensors = {"values": base.values.data, "mean": state.mean, "square": state.square}
+        tensors = {"values": base.values, "mean": state.mean, "square": state.square}
         write_bytes(folder / "base.safetensors", save(tensors), force=True)
     shared.barrier.wait()
     if rank == 0:
@@ -278,14 +278,14 @@ def _save_snapshot(
                 shutil.rmtree(older, ignore_errors=True)
 
 
-def _load_snapshot(run: RunFolder, base: AdaptedPix2Pix, state: AdamState, lanes: list[_Lane]) -> int:
+def _load_snapshot(run: RunFolder, base: Adapted, state: AdamState, lanes: list[_Lane]) -> int:
     """Put the last snapshot's values in place, if there is one; returns the updates it had seen."""
     update = _last_snapshot(run)
     if update == 0:
         return 0
     folder = run.joint / f"{update:07d}"
     tensors = load_file(folder / "base.safetensors")
-    base.values.data.copy_(tensors["values"])
+    base.values.copy_(tensors["values"])
     state.mean.copy_(tensors["mean"])
     state.square.copy_(tensors["square"])
     for lane in lanes:
@@ -315,10 +315,10 @@ def _read_lane(run: RunFolder, update: int, number: int) -> tuple[dict[str, Tens
 def _finish(plan: HarvestPlan, run: RunFolder) -> None:
     """Fold the mean adapter into the base, whiten A, and write the failures and the base."""
     recipe = plan.recipe
-    base, lanes = AdaptedPix2Pix(recipe.network), []
+    base, lanes = recipe.checkpoint.build_base(), []
     for number in range(recipe.joint.n_lanes):
         lanes.append(_Lane.make(plan, number, base.n_adapter_values))
-    _load_snapshot(run, base, AdamState.zeros_like(base.values.data), lanes)
+    _load_snapshot(run, base, AdamState.zeros_like(base.values), lanes)
     good = [
         lane.adapters[place]
         for lane in lanes

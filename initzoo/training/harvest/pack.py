@@ -11,12 +11,13 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from initzoo.checkpoints.base import write_base
-from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import HarvestError, OutputError
 from initzoo.files.atomic import replace_folder
 from initzoo.pairs.concepts import Concept
+from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.zoo.index import IndexRow, write_index
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.shards import Payload, write_shard
 
 __all__ = ["check_free", "pack_zoo"]
@@ -54,9 +55,10 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     config = write_base(
         out / "model" / "base" / recipe.name,
-        recipe=recipe,
+        recipe=recipe.checkpoint,
         weights=load_file(run.base),
         licence=WEIGHTS_LICENCE,
+        made_with=recipe.made_with,
         force=True,
     )
     rows = []
@@ -73,6 +75,7 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
                 for concept_id, payload in sorted(payloads.items())
             ]
     write_index(index_path, rows)
+    refresh_manifest(out, recipe=recipe.name)
     return rows
 
 
@@ -95,7 +98,7 @@ def check_free(out: Path, *, force: bool) -> None:
 
 
 def _make_row(
-    concept: Concept, run: RunFolder, recipe: Recipe, base_sha256: str, shard: str, payload: Payload
+    concept: Concept, run: RunFolder, recipe: HarvestRecipe, base_sha256: str, shard: str, payload: Payload
 ) -> IndexRow:
     """What the index says of a checkpoint that has been written to a shard."""
     notes = json.loads((run.fits / f"{concept.id}.json").read_bytes())

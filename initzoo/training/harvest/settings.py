@@ -7,11 +7,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import HarvestError
 from initzoo.files.atomic import write_bytes
 from initzoo.pairs.concepts import Concept, load_concepts
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, load_photos
+from initzoo.training.harvest.recipe import HarvestRecipe
 
 __all__ = ["HarvestPlan", "RunFolder"]
 
@@ -26,14 +26,14 @@ class HarvestPlan:
         photos: folder of photos, or None for the bundled ones.
     """
 
-    recipe: Recipe
+    recipe: HarvestRecipe
     concepts: tuple[Concept, ...]
     photos: Path | None = None
 
     @classmethod
     def make(
         cls,
-        recipe: Recipe,
+        recipe: HarvestRecipe,
         *,
         concepts_path: Path | None = None,
         photos: Path | None = None,
@@ -68,7 +68,7 @@ class HarvestPlan:
 
         Wordings, licences and sources do not: they enter when the zoo is packed.
         """
-        digest = hashlib.sha256(json.dumps(self.recipe.to_dict(), sort_keys=True).encode())
+        digest = hashlib.sha256(self.recipe.digest.encode())
         for concept in self.concepts:
             teacher = [asdict(step) for step in concept.teacher]
             digest.update(json.dumps([concept.id, concept.split, teacher], sort_keys=True).encode())

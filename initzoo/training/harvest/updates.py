@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initzoo.checkpoints.recipe import FitStage, JointStage
-from initzoo.networks.adapters import AdaptedPix2Pix
+from initzoo.networks.adapters import Adapted
 from initzoo.pairs.store import Pairs
+from initzoo.training.harvest.recipe import FitStage, JointStage
 
 __all__ = [
     "AdamState",
@@ -128,12 +128,12 @@ def rate_at(share_done: float, stage: JointStage) -> float:
 
 
 def lane_gradient(
-    base: AdaptedPix2Pix, adapter: Tensor, inputs: Tensor, targets: Tensor, *, max_gradient: float
+    base: Adapted, adapter: Tensor, inputs: Tensor, targets: Tensor, *, max_gradient: float
 ) -> tuple[Tensor, Tensor, float]:
     """Find how base and one adapter should change for one batch of one concept.
 
     Args:
-        base: network whose `values` are trained.
+        base: network whose tensors are trained.
         adapter: of the concept, shape `(n_values,)`.
         inputs: shape `(n, 3, size, size)`, values -1 to 1.
         targets: same shape.
@@ -147,7 +147,9 @@ def lane_gradient(
     """
     trained = adapter.detach().clone().requires_grad_()
     loss = (base(inputs, trained) - targets).abs().mean()
-    base_gradient, adapter_gradient = torch.autograd.grad(loss, [base.values, trained])
+    weights = list(base.named_tensors().values())
+    *gradients, adapter_gradient = torch.autograd.grad(loss, [*weights, trained])
+    base_gradient = torch.cat([gradient.flatten() for gradient in gradients])
     norm = math.hypot(base_gradient.norm().item(), adapter_gradient.norm().item())
     if not math.isfinite(norm + loss.item()):
         raise TrainingDiverged(f"the loss is {loss.item()}, the gradient's norm {norm}")
@@ -156,7 +158,7 @@ def lane_gradient(
 
 
 def fit_adapter(
-    base: AdaptedPix2Pix,
+    base: Adapted,
     pairs: Pairs,
     stage: FitStage,
     *,
@@ -184,14 +186,12 @@ def fit_adapter(
     """
     rng = np.random.default_rng(seed)
     material = list(zip(pairs.inputs, pairs.targets, strict=True))
-    values = base.values.detach()
     adapter = torch.zeros(base.n_adapter_values)
     state = AdamState.zeros_like(adapter)
     for step in range(stage.n_steps):
         inputs, targets = draw_crops(material, n_crops=stage.batch_size, crop_size=crop_size, rng=rng)
         trained = adapter.clone().requires_grad_()
-        edited = torch.func.functional_call(base, {"values": values}, (inputs, trained))
-        loss = (edited - targets).abs().mean()
+        loss = (base(inputs, trained) - targets).abs().mean()
         (gradient,) = torch.autograd.grad(loss, [trained])
         norm = gradient.norm().item()
         if not math.isfinite(norm + loss.item()):

@@ -9,8 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import InvalidZoo
 from initzoo.files.atomic import write_bytes
+from initzoo.pairs.photos import TEACHING_SIDE
 from initzoo.zoo.cards.generator import generator_section
 from initzoo.zoo.cards.tables import markdown_table
 from initzoo.zoo.index import IndexRow
@@ -78,13 +80,13 @@ def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
         payload_size=f"{sum(row.byte_end - row.byte_start for row in rows) / 1e6:.1f} MB",
         splits=markdown_table(("split", "concepts", "what it is"), _split_lines(rows)),
         novelties=_counted(row.novelty for row in rows if row.split == "heldout-new"),
-        photo_size=recipe.photo_size,
+        photo_size=zoo.config.made_with.get("photo_size", TEACHING_SIDE),
         scores_train=_score_table(rows, "train"),
         scores_composed=_score_table(rows, "heldout-composed"),
         scores_new=_score_table(rows, "heldout-new"),
         lowest=_lowest(rows),
         licences=", ".join(licences),
-        reach=recipe.network.reach,
+        reach=recipe.network.build().reach,
     )
 
 
@@ -99,10 +101,7 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
         InvalidZoo: the zoo is damaged, or has a weight generator without an `evaluation.json`.
     """
     recipe, layout, base = zoo.recipe, zoo.layout, zoo.base()
-    layers = [
-        (layer.name, f"{layer.n_in} to {layer.n_out}", str(layer.kernel), str(layer.stride), str(layer.rank))
-        for layer in recipe.network.layers
-    ]
+    layers = _layer_lines(recipe)
     hub = ""
     if repo is not None:
         first = next(zoo.index.each_row())
@@ -117,9 +116,21 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
         n_values=f"{layout.n_values:,}",
         n_blocks=layout.n_blocks,
         block_size=layout.block_size,
-        weight_generator=generator_section(zoo.folder / "model"),
+        weight_generator=generator_section(zoo),
         layers=markdown_table(("layer", "channels", "kernel", "stride", "rank"), layers),
     )
+
+
+def _layer_lines(recipe: Recipe) -> list[tuple[str, ...]]:
+    """Name, channels, kernel, stride and rank of each adapted layer; dashes where a linear one has none."""
+    network = recipe.network.build()
+    lines: list[tuple[str, ...]] = []
+    for name, rank in recipe.ranks.items():
+        n_out, n_in, *kernel = recipe.weight_shapes[f"{name}.weight"]
+        stride = getattr(network.get_submodule(name), "stride", None)
+        sizes = (str(kernel[0]) if kernel else "-", str(stride[0]) if stride else "-")
+        lines.append((name, f"{n_in} to {n_out}", *sizes, str(rank)))
+    return lines
 
 
 def _made(zoo: Zoo) -> str:
@@ -129,13 +140,13 @@ def _made(zoo: Zoo) -> str:
         return ""
     try:
         report: dict[str, Any] = json.loads(path.read_bytes())
-        cost = report["float16_cost"]
+        cost, made_with = report["float16_cost"], zoo.config.made_with
         minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
         return _template("made.md").format(
             float16_cost="an unmeasured amount of" if cost is None else f"{cost:.5f}",
-            n_rounds=zoo.recipe.joint.n_rounds,
-            n_lanes=zoo.recipe.joint.n_lanes,
-            n_steps=zoo.recipe.fit.n_steps,
+            n_rounds=made_with["joint"]["n_rounds"],
+            n_lanes=made_with["joint"]["n_lanes"],
+            n_steps=made_with["fit"]["n_steps"],
             minutes=f"{sum(minutes.values()):.0f}",
             minutes_by_stage=", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items()),
             n_workers=report["n_workers"],

@@ -11,6 +11,7 @@ from typing import Any
 
 from initzoo.errors import InvalidZoo
 from initzoo.zoo.cards.tables import markdown_table
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generator_section"]
 
@@ -30,19 +31,20 @@ _SPLITS = {
 }
 
 
-def generator_section(folder: Path) -> str:
-    """What the card says of a weight generator; nothing where there is none.
+def generator_section(zoo: Zoo) -> str:
+    """The card's section on the weight generator; empty where there is none.
 
     Args:
-        folder: `model/` of a zoo.
+        zoo: a zoo in a folder.
 
     Raises:
         InvalidZoo: the generator's config or `evaluation.json` cannot be read.
     """
-    if not (folder / "weight_generator" / "config.json").is_file():
+    if not zoo.has_generator:
         return ""
-    config = _read(folder / "weight_generator" / "config.json")
-    found = _read(folder / "evaluation.json")
+    folder = zoo.generator_folder
+    config = _read(folder / "config.json")
+    found = _read(zoo.folder / "model" / "evaluation.json")
     training = config["training"]
     splits = [split for split in _SPLITS if split in found]
     return (
@@ -51,7 +53,7 @@ def generator_section(folder: Path) -> str:
         .read_text("utf-8")
         .format(
             kind=config["kind"],
-            n_weights=f"{_count_weights(folder / 'weight_generator' / 'model.safetensors'):,}",
+            n_weights=f"{_count_weights(folder / 'model.safetensors'):,}",
             n_train=f"{config['n_train_concepts']:,}",
             practice=_practice(training),
             n_wordings=f"{training['n_wordings']:,}",

@@ -11,7 +11,7 @@ from pathlib import Path
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
 from initzoo.files.atomic import one_at_a_time
 from initzoo.files.digests import read_file
-from initzoo.zoo.folder import PlannedFile
+from initzoo.zoo.folder import PlannedFile, folder_of, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
 from initzoo.zoo.hub.client import MissingFile, check_digest, download, fetch_range, resolve_revision
@@ -96,29 +96,28 @@ class HubFiles:
         """
         return self._dataset_file("index.parquet")
 
-    def base_folder(self) -> Path:
-        """The folder of the base, fetched if it is not in the cache.
+    def base_folder(self, recipe: str) -> Path:
+        """The folder of a recipe's base, fetched if it is not in the cache.
 
         Raises:
             ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
         """
-        self._model_file(f"{self.manifest.base}/model.safetensors")
-        return self._model_file(f"{self.manifest.base}/config.json").parent
+        folder = folder_of(self.manifest.bases, recipe, self.repo)
+        self._model_file(f"{folder}/model.safetensors")
+        return self._model_file(f"{folder}/config.json").parent
 
-    def has_generator(self) -> bool:
-        """Whether the zoo has a weight generator; nothing of it is fetched."""
-        return self.manifest.generator is not None
-
-    def generator_folder(self) -> Path:
-        """The folder of the weight generator, fetched if it is not in the cache.
+    def generator_folder(self, recipe: str) -> Path:
+        """The folder of a recipe's weight generator, fetched if it is not in the cache.
 
         Raises:
-            InvalidGenerator: the zoo has none.
+            InvalidGenerator: the zoo has none for that recipe.
             ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
         """
-        folder = self.manifest.generator
+        folder = self.manifest.generators.get(recipe)
         if folder is None:
-            raise InvalidGenerator(f"zoo '{self.repo}' has no weight generator. Name another zoo.")
+            raise InvalidGenerator(
+                f"zoo '{self.repo}' has no weight generator for recipe '{recipe}'. Name another zoo."
+            )
         for path in self.manifest.model_files:
             if path.startswith(f"{folder}/"):
                 self._model_file(path)
@@ -197,23 +196,20 @@ class HubFiles:
             checked._dataset_file(path, checks_cached=True)
         for path in checked.manifest.model_files:
             checked._model_file(path, checks_cached=True)
-        folder = checked.index_path().parent
-        generator = checked.generator_folder() if checked.has_generator() else None
-        return verify_zoo(folder, checked.base_folder(), self.address, generator)
+        manifest = checked.manifest
+        config = f"{manifest.bases[manifest.recipe]}/config.json"
+        model = checked._model_file(config).parents[len(Path(config).parts) - 1]
+        return verify_zoo(checked.index_path().parent, model, manifest, self.address)
 
-    def plan(self, row: IndexRow | None, *, with_base: bool) -> list[PlannedFile]:
+    def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:
         """The files and byte ranges that pulling a checkpoint takes, or generating one without a row."""
         manifest = self.manifest
         files = [
             ("dataset", self.repo, self.revision, "index.parquet", manifest.dataset_files["index.parquet"])
         ]
-        folders = [manifest.base] if with_base else []
-        if row is None and manifest.generator is not None:
-            folders.append(manifest.generator)
         files += [
-            ("model", manifest.model_repo, manifest.model_revision, path, file)
-            for path, file in manifest.model_files.items()
-            if path.startswith(tuple(f"{folder}/" for folder in folders))
+            ("model", *self._model_repo, path, file)
+            for path, file in model_files(manifest, row, recipe, with_base)
         ]
         planned = []
         for kind, repo, revision, path, file in files:
@@ -249,6 +245,21 @@ class HubFiles:
                 return data
         return None
 
+    @property
+    def _model_repo(self) -> tuple[str, str]:
+        """Model repo and its revision.
+
+        Raises:
+            InvalidZoo: the manifest names none, as that of a folder.
+        """
+        repo, revision = self.manifest.model_repo, self.manifest.model_revision
+        if repo is None or revision is None:
+            raise InvalidZoo(
+                f"zoo '{self.repo}' at {self.revision[:7]}: {MANIFEST_FILE} names no model repo. Publish it "
+                "with: initzoo push FOLDER OWNER/NAME"
+            )
+        return repo, revision
+
     def _shard(self, row: IndexRow) -> FileDigest:
         if row.shard not in self.manifest.dataset_files:
             raise InvalidZoo(
@@ -268,7 +279,7 @@ class HubFiles:
             raise InvalidZoo(
                 f"zoo '{self.repo}' at {self.revision[:7]}: {MANIFEST_FILE} does not list '{path}'."
             )
-        repo, revision = manifest.model_repo, manifest.model_revision
+        repo, revision = self._model_repo
         return self._file("model", repo, revision, path, want, checks_cached=checks_cached)
 
     def _file(

@@ -1,0 +1,128 @@
+"""Settings as JSON: dataclasses written to files, and read back as far as they are known.
+
+A file may say more than this version knows: unknown keys are ignored, and keys with a default may be
+missing. So settings can gain a field without making older or newer files unreadable. A file of a newer
+format, which says so in `format_version`, is refused in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from initzoo.files.digests import DamagedFile
+
+__all__ = ["FORMAT_VERSION", "read_json", "read_settings", "to_plain", "write_json"]
+
+FORMAT_VERSION = 2
+"""Of every JSON file that initzoo writes; raised only when an older initzoo would read it wrongly."""
+
+_UPGRADE = "upgrade: pip install -U initzoo"
+
+T = TypeVar("T")
+
+
+def read_json(data: bytes, kind: type[T]) -> T:
+    """Read a JSON file as a settings dataclass, once its format version is one that this version reads.
+
+    Args:
+        data: the file.
+        kind: a dataclass, or any type that msgspec converts to.
+
+    Raises:
+        DamagedFile: it is no JSON, of another format version, or a value is missing or of another type.
+
+    Example:
+        >>> read_json(b'{"format_version": 2, "seed": 1, "mood": "new"}', dict[str, Any])["seed"]
+        1
+        >>> read_json(b'{"format_version": 3}', dict[str, Any])
+        Traceback (most recent call last):
+            ...
+        initzoo.files.digests.DamagedFile: has format version 3, this initzoo reads 2; upgrade: ...
+    """
+    try:
+        values = msgspec.json.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile("is not JSON") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    check_version(version)
+    return read_settings(values, kind)
+
+
+def check_version(version: object) -> None:
+    """Check the format version of a file.
+
+    Raises:
+        DamagedFile: another version of initzoo wrote it.
+    """
+    if str(version) != str(FORMAT_VERSION):
+        is_older = str(version).isdecimal() and len(str(version)) < 9 and int(str(version)) < FORMAT_VERSION
+        advice = "get a version that was made with initzoo 0.2 or newer" if is_older else _UPGRADE
+        raise DamagedFile(
+            f"has format version {str(version)[:20]}, this initzoo reads {FORMAT_VERSION}; {advice}"
+        )
+
+
+def read_settings(values: Any, kind: type[T]) -> T:
+    """Plain JSON values as a settings dataclass; unknown keys are ignored.
+
+    Args:
+        values: what a JSON parser gave.
+        kind: a dataclass; nested ones, tuples and unions are converted too.
+
+    Raises:
+        DamagedFile: a value is missing or of another type; the message names it.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Crop:
+        ...     size: int
+        ...     seed: int = 0
+        >>> read_settings({"size": 64, "newer": True}, Crop)
+        Crop(size=64, seed=0)
+        >>> read_settings({"size": "large"}, Crop)
+        Traceback (most recent call last):
+            ...
+        initzoo.files.digests.DamagedFile: its settings cannot be read: Expected `int`, ...
+    """
+    try:
+        return msgspec.convert(values, kind)
+    except (msgspec.ValidationError, OverflowError, RecursionError) as error:
+        raise DamagedFile(f"its settings cannot be read: {str(error)[:200]}") from error
+
+
+def to_plain(settings: Any) -> Any:
+    """A settings dataclass as plain JSON values: dicts, lists, texts and numbers."""
+    return _without_tuples(msgspec.to_builtins(settings, str_keys=True))
+
+
+def _without_tuples(values: Any) -> Any:
+    """The same values as a JSON parser would give them."""
+    if isinstance(values, dict):
+        return {name: _without_tuples(value) for name, value in values.items()}
+    return [_without_tuples(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def write_json(values: Mapping[str, Any]) -> bytes:
+    """A JSON file with `format_version`: the same bytes for the same values.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    plain = to_plain({"format_version": FORMAT_VERSION, **values})
+    _refuse_infinite(plain)
+    return msgspec.json.format(msgspec.json.encode(plain, order="sorted"), indent=1) + b"\n"
+
+
+def _refuse_infinite(values: Any) -> None:
+    """JSON has no such numbers, and msgspec would write null in their place."""
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, list):
+        for value in values:
+            _refuse_infinite(value)
+    elif isinstance(values, float) and (values != values or values in (float("inf"), float("-inf"))):
+        raise ValueError(f"JSON has no number {values}")

@@ -1,0 +1,75 @@
+"""The networks that initzoo knows by name, built from plain settings and recognised by their tensors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from initzoo.errors import LayoutMismatch
+from initzoo.networks.network import ImageNetwork
+from initzoo.networks.starter import StarterNet
+
+__all__ = ["NETWORKS", "build_network", "recognise"]
+
+NETWORKS: dict[str, type[ImageNetwork]] = {
+    "starter": StarterNet,
+}
+"""Image networks by their `kind`, which files name them with."""
+
+_MAX_SIZE = 2**14
+
+
+def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
+    """Build a network with its own first weights.
+
+    Args:
+        kind: one of `NETWORKS`.
+        sizes: keyword arguments of its class.
+
+    Raises:
+        LayoutMismatch: this version knows no such network, or it takes other sizes.
+
+    Example:
+        >>> build_network("starter", {"n_detail": 8}).sizes["n_detail"]
+        8
+        >>> build_network("resnet-9000", {})
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.LayoutMismatch: network 'resnet-9000' is not known, known are starter; upgrade: ...
+    """
+    if kind not in NETWORKS:
+        raise LayoutMismatch(
+            f"network {kind[:60]!r} is not known, known are {', '.join(NETWORKS)}; "
+            "upgrade: pip install -U initzoo"
+        )
+    network = NETWORKS[kind]
+    known = inspect.signature(network).parameters
+    unknown = sorted(set(sizes) - set(known))
+    if unknown:
+        raise LayoutMismatch(
+            f"network '{kind}' has no size {unknown[0][:60]!r}; upgrade: pip install -U initzoo"
+        )
+    for name, size in sizes.items():
+        if type(size) is not int or not 0 <= size <= _MAX_SIZE:
+            raise LayoutMismatch(f"network '{kind}': {name} must be from 0 to {_MAX_SIZE}, found {size!r}.")
+    try:
+        return network(**sizes)
+    except (RuntimeError, ValueError) as error:  # torch's words for a size of zero
+        raise LayoutMismatch(f"network '{kind}' cannot have the sizes {dict(sizes)}: {error}") from error
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int]] | None:
+    """Kind and sizes of the network that has tensors of these names and shapes; None if none has.
+
+    Example:
+        >>> tensors = StarterNet(n_stages=3).state_dict()
+        >>> recognise({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        ('starter', {'n_detail': 64, 'n_middle': 32, 'n_stages': 3, 'n_upsampled': 16, 'n_decoder': 64})
+        >>> recognise({"fc.weight": (10, 5)}) is None
+        True
+    """
+    for kind, known in NETWORKS.items():
+        sizes = known.sizes_of(shapes)
+        if sizes is not None:
+            return kind, sizes
+    return None

@@ -1,0 +1,183 @@
+"""The class of image networks: what every one of them states of itself, and what they share."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from torch import Tensor, nn
+
+from initzoo.errors import LayoutMismatch, OutputError
+from initzoo.files.atomic import write_bytes
+from initzoo.files.digests import is_file
+from initzoo.files.settings import write_json
+from initzoo.networks.tiles import edit_in_tiles
+
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "ImageNetwork", "layers_of", "round_up"]
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+
+class ImageNetwork(nn.Module):
+    """A fully convolutional network from photos to edited photos of the same size.
+
+    A network is one file with one such class and a line in `NETWORKS`. It takes its sizes as keyword
+    integers and keeps them in `sizes`, from which the same network can be built again.
+
+    Attributes:
+        kind: what files name the class with.
+        multiple: sides of images are multiples of it.
+        sizes: keyword arguments of the class that build this network.
+        roles: of layers that differ from the others, by name. The output of an `end` is a part of the
+            edited photo; a `photo` layer is an end that lets the photo itself through; the output of a
+            `residual` layer is added to the input of its stage. All other layers are followed by an
+            activation.
+    """
+
+    kind: ClassVar[str] = ""
+    multiple: ClassVar[int] = 1
+    sizes: dict[str, int]
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Roles of layers by name; layers without one are followed by an activation."""
+        return {}
+
+    @property
+    def reach(self) -> int:
+        """How far a pixel's influence goes at most, pixels, rounded up to `multiple`."""
+        raise NotImplementedError  # every network states its own
+
+    @classmethod
+    def sizes_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int] | None:
+        """The sizes of the network of this class that has tensors of these names and shapes, if one has.
+
+        A class that can read its sizes off its tensors overrides `guess_sizes`; others are recognised in
+        their default sizes.
+        """
+        try:
+            network = cls(**cls.guess_sizes(shapes))
+        except (KeyError, IndexError, RuntimeError, ValueError):
+            return None
+        found = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        return network.sizes if found == dict(shapes) else None
+
+    @classmethod
+    def guess_sizes(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        """Sizes read off tensors; they need not be checked, and a missing tensor may raise KeyError."""
+        return {}
+
+    def blank(self) -> None:
+        """Let the photo through: weights of `photo` layers become an identity, whatever was drawn before."""
+        for name, role in self.roles.items():
+            if role == "photo":
+                layer = self.get_submodule(name)
+                nn.init.dirac_(layer.get_parameter("weight"))
+                nn.init.zeros_(layer.get_parameter("bias"))
+
+    def check_images(self, images: Tensor) -> None:
+        """Check that images can be edited.
+
+        Raises:
+            ValueError: they are no RGB batch, or a side is no multiple of `multiple`.
+        """
+        is_batch = images.ndim == 4 and images.shape[1] == 3
+        if not is_batch or images.shape[2] % self.multiple or images.shape[3] % self.multiple:
+            raise ValueError(
+                f"expected images (n, 3, height, width), sides in multiples of {self.multiple}, "
+                f"found {tuple(images.shape)}"
+            )
+
+    def edit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Edit one photo of any size.
+
+        Args:
+            pixels: uint8 RGB, shape `(height, width, 3)`.
+
+        Returns:
+            The edited photo, uint8 RGB of the same shape.
+
+        Raises:
+            ValueError: `pixels` is not a uint8 RGB image.
+        """
+        return edit_in_tiles(self, pixels, multiple=self.multiple, reach=self.reach)
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Put weights in, strictly: exactly this network's names and shapes.
+
+        Raises:
+            LayoutMismatch: a tensor is missing, unexpected or of another shape.
+        """
+        state = self.state_dict()
+        for name in sorted(set(state) | set(arrays)):
+            expected = tuple(state[name].shape) if name in state else None
+            found = arrays[name].shape if name in arrays else None
+            if expected != found:
+                raise LayoutMismatch(f"tensor '{name}': the network expects {expected}, found {found}.")
+        self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The weights by name, float32 copies."""
+        return {
+            name: value.detach().cpu().float().numpy().copy() for name, value in self.state_dict().items()
+        }
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write the weights as `model.safetensors` with a `config.json`, which `AutoNetwork` reads.
+
+        Args:
+            folder: made if it is missing.
+            force: replace files that are there already.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: a file exists and `force` is off, or it cannot be written.
+        """
+        folder, spec = Path(folder), {"kind": self.kind, "sizes": self.sizes}
+        # The file explains itself too: it is often passed on without its folder.
+        data = save(self.to_arrays(), metadata={"network": json.dumps(spec, sort_keys=True)})
+        files = {WEIGHTS_FILE: data, CONFIG_FILE: write_json({"network": spec})}
+        taken = [folder / name for name in files if is_file(folder / name)]
+        if taken and not force:
+            raise OutputError(
+                f"{taken[0]} exists already. Choose another folder, or replace it with force=True"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}.") from error
+        for name, content in files.items():
+            write_bytes(folder / name, content, force=force)
+        return folder
+
+
+def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The layers that adapters can be attached to, by name, in the order of definition.
+
+    Example:
+        >>> list(layers_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 2))))
+        ['0', '2']
+    """
+    return {
+        name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+
+def round_up(pixels: int, multiple: int) -> int:
+    """The next multiple that is not smaller.
+
+    Example:
+        >>> round_up(26, 4)
+        28
+    """
+    return multiple * math.ceil(pixels / multiple)

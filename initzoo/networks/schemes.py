@@ -1,0 +1,86 @@
+"""Classical initialization schemes, for any network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from initzoo.errors import UnknownInitialization
+
+__all__ = ["CLASSICAL", "initialise"]
+
+CLASSICAL = {
+    "zeros": "all weights zero",
+    "constant": "all weights 0.02",
+    "uniform": "uniform from -0.05 to 0.05",
+    "normal": "normal with standard deviation 0.02, as pix2pix does (Isola et al. 2017)",
+    "truncated_normal": "the same, cut off at two standard deviations",
+    "xavier_uniform": "uniform, by fan-in and fan-out (Glorot, Bengio 2010)",
+    "xavier_normal": "normal, by fan-in and fan-out (Glorot, Bengio 2010)",
+    "he_uniform": "uniform, by fan-in, gain of a ReLU (He et al. 2015)",
+    "he_normal": "normal, by fan-in, gain of a ReLU (He et al. 2015)",
+    "orthogonal": "orthogonal rows (Saxe et al. 2014)",
+    "dirac": "every layer passes its first channels on (torch.nn.init.dirac_)",
+    "eye": "identity where a layer is a plain matrix, PyTorch's default elsewhere",
+    "sparse": "normal with standard deviation 0.1, nine in ten weights of a unit zero (Martens 2010)",
+    "pytorch": "PyTorch's default of a convolution",
+    "he_residual": "He normal, last layers small: what the zoo's own base was trained from",
+}
+"""Classical schemes: a description by name. They need nothing but the network."""
+
+_SIZE = 0.02
+
+_FILLS: dict[str, Callable[[Tensor], object]] = {
+    "zeros": nn.init.zeros_,
+    "constant": lambda weight: nn.init.constant_(weight, _SIZE),
+    "uniform": lambda weight: nn.init.uniform_(weight, -0.05, 0.05),
+    "normal": lambda weight: nn.init.normal_(weight, 0.0, _SIZE),
+    "truncated_normal": lambda weight: nn.init.trunc_normal_(weight, 0.0, _SIZE, -2 * _SIZE, 2 * _SIZE),
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "xavier_normal": nn.init.xavier_normal_,
+    "he_uniform": lambda weight: nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
+    "he_normal": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+    "orthogonal": nn.init.orthogonal_,
+    "dirac": nn.init.dirac_,
+    # In torch's sense a unit is a column.
+    "sparse": lambda weight: nn.init.sparse_(weight.flatten(1).T, sparsity=0.9, std=0.1),
+}
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, name: str, *, seed: int) -> None:
+    """Draw first weights of a classical kind for all convolutions and linear layers; biases become zero.
+
+    PyTorch's default draws its biases too. Normalisation layers are left as they are.
+
+    Args:
+        module: changed in place, on the CPU.
+        name: one of `CLASSICAL`, but `he_residual`, which is for one network only.
+        seed: draws the weights.
+
+    Raises:
+        UnknownInitialization: it is none of these.
+
+    Example:
+        >>> layer = nn.Conv2d(2, 4, 3)
+        >>> initialise(layer, "constant", seed=0)
+        >>> layer.weight.unique().tolist() == [layer.weight[0, 0, 0, 0].item()], layer.bias.tolist()
+        (True, [0.0, 0.0, 0.0, 0.0])
+    """
+    if name not in CLASSICAL or name == "he_residual":
+        raise UnknownInitialization(f"{name!r} is no classical initialization of any network.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in module.modules():
+            if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                continue
+            if name in _FILLS:
+                _FILLS[name](layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            else:
+                layer.reset_parameters()
+                if name == "eye" and layer.weight[0, 0].numel() == 1:
+                    nn.init.eye_(layer.weight.flatten(1))

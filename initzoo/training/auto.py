@@ -1,0 +1,83 @@
+"""A network ready to use or to train, from whatever names its weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from initzoo.files.digests import is_file
+from initzoo.networks.folders import is_network_folder, load_network
+from initzoo.networks.network import ImageNetwork
+from initzoo.training.start import is_plain_file, open_start
+from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+
+__all__ = ["AutoNetwork"]
+
+
+class AutoNetwork:
+    """Builds the right network for some weights; see `from_pretrained`.
+
+    Example:
+        >>> model = AutoNetwork.from_pretrained("pencil sketch")
+        >>> model(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 3, 32, 32])
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        zoo: str | os.PathLike[str] | Zoo = BUNDLED_ZOO,
+        words: str = "",
+        seed: int = 0,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> ImageNetwork:
+        """Build a network with the weights that `source` names, as a plain `nn.Module`.
+
+        Args:
+            source: a concept's id or one of its wordings; other words, from which the zoo's weight generator
+                makes the weights; the path of an init, of a folder that `save_pretrained` wrote, or of a
+                plain safetensors state dict of a known network; or the name of an initialization scheme,
+                e.g. `base` or `he_normal`.
+            zoo: the zoo to look in: a name, a folder, `owner/name` on the Hub, or an open zoo.
+            words: for the schemes `nearest` and `generated`, which need words.
+            seed: of generated weights and of schemes that draw.
+            revision: of a zoo on the Hub: branch, tag or commit.
+            token: access token for the Hub, or False for none.
+            local_files_only: take what is cached and never ask the Hub.
+            device: where the network goes; else the CPU.
+            dtype: what its weights are cast to; else float32.
+
+        Raises:
+            UnknownConcept: the zoo holds no such concept, and has no weight generator.
+            InvalidWords: the weight generator can make nothing of the words.
+            InvalidInit: the file is missing, damaged, or holds no weights.
+            LayoutMismatch: it holds weights of no known network.
+            ChecksumMismatch: it holds an adapter for another base than the zoo's.
+            UnknownZoo, HubUnavailable, InvalidZoo: the zoo cannot be opened.
+
+        Example:
+            >>> AutoNetwork.from_pretrained("he_normal", seed=3).reach
+            28
+        """
+        path = Path(source)
+        if is_network_folder(path) or (is_file(path) and is_plain_file(path)):
+            network = load_network(path)
+        else:
+            opened = zoo
+            if not isinstance(zoo, Zoo):
+                opened = Zoo.from_pretrained(
+                    zoo, revision=revision, token=token, local_files_only=local_files_only
+                )
+            assert isinstance(opened, Zoo)
+            start = open_start(str(source), opened, words=words, seed=seed)
+            assert isinstance(start.network, ImageNetwork)
+            network = start.network
+        return network.to(device=device, dtype=dtype)

@@ -1,0 +1,177 @@
+"""The recipe of a harvest: which network and adapters are trained, and how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from initzoo.checkpoints.base import BaseConfig
+from initzoo.checkpoints.recipe import Layout, NetworkSpec, Recipe
+from initzoo.errors import InvalidZoo, LayoutMismatch
+from initzoo.files.digests import DamagedFile, is_file, read_file, reported_as
+from initzoo.files.settings import read_settings, to_plain
+
+__all__ = ["FitStage", "HarvestRecipe", "JointStage", "load_recipe", "recipe_of_base"]
+
+_MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class JointStage:
+    """How base, shared A and one small adapter a concept are trained together.
+
+    Each round visits every concept once, in a new order. An update takes `n_lanes` concepts, a batch
+    each, and steps the base along the mean of their gradients.
+
+    Args:
+        n_rounds: visits to each concept.
+        n_lanes: concepts in an update.
+        batch_size: crops of a concept in an update.
+        learning_rate: Adam's for base and A.
+        betas: Adam's for base and A.
+        adapter_learning_rate: Adam's for the adapters.
+        adapter_betas: Adam's for the adapters.
+        decay_share: share of the rounds, at the end, over which both rates go down to zero.
+        n_photos: varied photos that crops are taken from.
+    """
+
+    n_rounds: int = 15
+    n_lanes: int = 4
+    batch_size: int = 8
+    learning_rate: float = 1.5e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    adapter_learning_rate: float = 1e-2
+    adapter_betas: tuple[float, float] = (0.8, 0.95)
+    decay_share: float = 0.4
+    n_photos: int = 192
+
+
+@dataclass(frozen=True)
+class FitStage:
+    """How the adapter of one concept is trained on the frozen base, from zero.
+
+    Args:
+        n_steps: Adam steps; the learning rate goes down to zero over them.
+        batch_size: crops in a step.
+        learning_rate: Adam's at the first step.
+        betas: Adam's.
+        n_photos: varied photos that crops are taken from.
+    """
+
+    n_steps: int = 72
+    batch_size: int = 8
+    learning_rate: float = 1e-2
+    betas: tuple[float, float] = (0.8, 0.95)
+    n_photos: int = 24
+
+
+@dataclass(frozen=True)
+class HarvestRecipe:
+    """The frozen settings of one family of checkpoints: what they are, and how they are trained.
+
+    Args:
+        name: of the family.
+        network: the image network.
+        ranks: rank of the adapter of each layer that has one, in the order of the adapter's values.
+        joint: the stage that makes base and shared A.
+        fit: the stage that makes each concept's adapter.
+        photo_size: short side of photos when a teacher sees them, pixels: `photos.TEACHING_SIDE`.
+        crop_size: side of the square crops that are trained on, pixels.
+        block_size: values in a block.
+        max_gradient: gradients of greater norm are scaled down to it.
+        seed: where all randomness of training starts.
+    """
+
+    name: str
+    network: NetworkSpec
+    ranks: dict[str, int]
+    joint: JointStage = field(default_factory=JointStage)
+    fit: FitStage = field(default_factory=FitStage)
+    photo_size: int = 256
+    crop_size: int = 64
+    block_size: int = 256
+    max_gradient: float = 1.0
+    seed: int = 0
+
+    @cached_property
+    def checkpoint(self) -> Recipe:
+        """What the checkpoints of this recipe share, as a zoo keeps it. Loads torch.
+
+        Raises:
+            LayoutMismatch: there is no such network, or it has no layer that a rank names.
+        """
+        return Recipe.of(self.name, self.network, self.ranks, block_size=self.block_size)
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of an adapter's weights."""
+        return self.checkpoint.layout
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """How checkpoints are trained, as a zoo notes it: plain JSON values."""
+        shared = ("name", "network", "ranks", "block_size")
+        return {name: value for name, value in to_plain(self).items() if name not in shared}
+
+    @property
+    def digest(self) -> str:
+        """Sixty-four hex digits that change when any setting changes."""
+        return hashlib.sha256(json.dumps(to_plain(self), sort_keys=True).encode()).hexdigest()
+
+
+def load_recipe(name: str | os.PathLike[str] = "starter") -> HarvestRecipe:
+    """Read a recipe from a TOML file, or one that comes with initzoo by its name.
+
+    Args:
+        name: path of a file, or the name of a bundled recipe.
+
+    Raises:
+        LayoutMismatch: there is no such recipe, the file cannot be read, or a setting is missing, of the
+            wrong kind or unknown.
+
+    Example:
+        >>> load_recipe("starter").layout.n_blocks
+        12
+    """
+    bundled = files("initzoo.training.harvest") / "recipes" / f"{name}.toml"
+    path = Path(name)
+    if not is_file(path) and "/" not in str(name) and bundled.is_file():
+        path = Path(str(bundled))
+    with reported_as(LayoutMismatch, f"recipe '{name}'", "Name a TOML file, or a bundled recipe: starter."):
+        data = read_file(path, max_bytes=_MAX_BYTES)
+        try:
+            values = tomllib.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise DamagedFile(f"is no TOML ({error})") from error
+        recipe = read_settings(values, HarvestRecipe)
+        _refuse_unknown(values, to_plain(recipe), "")
+    return recipe
+
+
+def recipe_of_base(config: BaseConfig) -> HarvestRecipe:
+    """How a zoo's checkpoints were trained, as its base notes it; defaults where it notes nothing.
+
+    Raises:
+        InvalidZoo: the notes are not those of a harvest.
+    """
+    recipe = config.recipe
+    shared = {"name": recipe.name, "network": recipe.network, "ranks": recipe.ranks}
+    values = to_plain(dict(config.made_with) | shared | {"block_size": recipe.layout.block_size})
+    with reported_as(InvalidZoo, f"base '{recipe.name}', made_with", "Get the zoo again."):
+        return read_settings(values, HarvestRecipe)
+
+
+def _refuse_unknown(values: dict[str, Any], known: dict[str, Any], where: str) -> None:
+    """A misspelt setting in a file that a person wrote would be ignored in silence."""
+    for name, value in values.items():
+        if name not in known:
+            raise DamagedFile(f"has the unknown setting '{where}{name}'")
+        if isinstance(value, dict) and isinstance(known[name], dict):
+            _refuse_unknown(value, known[name], f"{where}{name}.")

@@ -1,0 +1,13 @@
+from .addresses import HubSettings as HubSettings
+from .addresses import is_hub_address as is_hub_address
+from .addresses import split_address as split_address
+from .cache import CachedZoo as CachedZoo
+from .cache import cached_zoos as cached_zoos
+from .cache import lookup_folder as lookup_folder
+from .files import HubFiles as HubFiles
+from .files import open_hub_zoo as open_hub_zoo
+from .uploads import RepoState as RepoState
+from .uploads import Upload as Upload
+from .uploads import commit as commit
+from .uploads import look_at_repo as look_at_repo
+from .uploads import set_tag as set_tag
