@@ -105,4 +105,4 @@ class MissingExtra(InitzooError):
 
 
 class InvalidRequest(InitzooError):
-    """A request to the demo holds a value of a wrong type or out of range."""
+    """A request holds a value of a wrong type, out of range, or that nothing would read."""

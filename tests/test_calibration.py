@@ -9,7 +9,9 @@ from zoo_fixtures import cut_off, flipped, outcome
 
 from initzoo.errors import InitzooError, InvalidGenerator, OutputError
 from initzoo.generator.calibration import Calibration, calibrate
+from initzoo.generator.encoders import WordsEncoder
 from initzoo.generator.novelty import TaughtWords
+from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors
 
 GENERATOR = "a" * 64
@@ -31,7 +33,7 @@ def ranges_of(distances, psnr, concepts, **changes):
 def calibration():
     vectors = TokenVectors.tiny(["navy", "gold", "fog", "asdf"], n_values=8)
     taught = TaughtWords.from_wordings(vectors, [["navy fog"], ["gold"]])
-    return vectors, Calibration(taught, ranges_of(*drawn(40, 0)), vectors.digest, GENERATOR)
+    return WordsEncoder(vectors), Calibration(taught, ranges_of(*drawn(40, 0)), vectors.digest, GENERATOR)
 
 
 def test_ranges_hold_what_they_promise_on_fresh_concepts():
@@ -69,8 +71,8 @@ def test_calibration_needs_concepts_to_halve():
 
 
 def test_calibration_says_what_to_expect(calibration):
-    vectors, made = calibration
-    near, far = made.expect(vectors, "navy gold"), made.expect(vectors, "asdf")
+    _, made = calibration
+    near, far = made.expect(Request("navy gold")), made.expect(Request("asdf"))
     assert near.distance < far.distance
     assert (near.is_far, far.is_far) == (False, True)
     assert near.low > far.low
@@ -78,11 +80,11 @@ def test_calibration_says_what_to_expect(calibration):
 
 
 def test_calibration_comes_back_from_disk(calibration, tmp_path):
-    vectors, made = calibration
+    encoder, made = calibration
     made.save(tmp_path)
-    found = Calibration.load(tmp_path, vectors, generator_sha256=GENERATOR)
+    found = Calibration.load(tmp_path, encoder, generator_sha256=GENERATOR)
     assert found.ranges == made.ranges
-    assert found.expect(vectors, "navy") == made.expect(vectors, "navy")
+    assert found.expect(Request("navy")) == made.expect(Request("navy"))
     assert found.to_bytes() == made.to_bytes()
     with pytest.raises(OutputError, match="exists already"):
         made.save(tmp_path)
@@ -91,25 +93,26 @@ def test_calibration_comes_back_from_disk(calibration, tmp_path):
 def test_calibration_of_other_token_vectors_is_refused(calibration, tmp_path):
     _, made = calibration
     made.save(tmp_path)
+    other = WordsEncoder(TokenVectors.tiny(["navy"], n_values=8))
     with pytest.raises(InvalidGenerator, match="made with other token vectors"):
-        Calibration.load(tmp_path, TokenVectors.tiny(["navy"], n_values=8), generator_sha256=GENERATOR)
+        Calibration.load(tmp_path, other, generator_sha256=GENERATOR)
 
 
 def test_calibration_of_another_generator_is_refused(calibration, tmp_path):
-    vectors, made = calibration
+    encoder, made = calibration
     made.save(tmp_path)
     with pytest.raises(InvalidGenerator, match="made for another weight generator"):
-        Calibration.load(tmp_path, vectors, generator_sha256="b" * 64)
+        Calibration.load(tmp_path, encoder, generator_sha256="b" * 64)
 
 
 def test_damage_to_a_calibration_is_found(calibration, tmp_path):
-    vectors, made = calibration
+    encoder, made = calibration
     path = tmp_path / "calibration.json"
     data = made.to_bytes()
 
     def load():
         digest = hashlib.sha256(data).hexdigest()
-        return Calibration.load(tmp_path, vectors, generator_sha256=GENERATOR, digest=digest)
+        return Calibration.load(tmp_path, encoder, generator_sha256=GENERATOR, digest=digest)
 
     for damaged in [*flipped(data, 40, seed=0), *cut_off(data, 10), b"{}", json.dumps([]).encode()]:
         path.write_bytes(damaged)

@@ -18,7 +18,7 @@ from initzoo.checkpoints.init import MAX_SEED, Init
 from initzoo.demo.api import Answers, error_text, tell_html
 from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.file_store import KeptFiles
-from initzoo.demo.requests import Wish, read_seed, read_share, read_upload, read_words
+from initzoo.demo.requests import read_seed, read_share, read_upload, read_words
 from initzoo.demo.service import Studio
 from initzoo.demo.texts import blend_commands, file_name, finetune_commands, tell_prospect
 from initzoo.demo.uploads import MAX_PREVIEW_PIXELS, read_photo
@@ -32,6 +32,7 @@ from initzoo.errors import (
     UnknownConcept,
 )
 from initzoo.files.images import read_image
+from initzoo.generator.request import Request
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_generating_zoo", "kept_zoo", "tiny_zoo"]  # fixtures
@@ -361,7 +362,7 @@ def test_the_commands_give_exactly_the_file_of_the_page(answers: Answers, tmp_pa
 def test_the_finetune_command_is_one_that_exists(answers: Answers) -> None:
     from test_house import check_command
 
-    commands = finetune_commands(answers.studio.zoo, answers.studio.init_of(Wish("faded teal")))
+    commands = finetune_commands(answers.studio.zoo, answers.studio.init_of(Request("faded teal")))
     assert f"revision {answers.studio.zoo.revision}" in commands
     for line in commands.splitlines():
         if line.startswith("initzoo "):
@@ -376,7 +377,7 @@ def test_the_commands_of_a_blend_give_exactly_its_file(answers: Answers, tmp_pat
 
 
 def test_far_words_are_told_to_be_far(answers: Answers) -> None:
-    init = answers.studio.init_of(Wish("asdf qwer"))
+    init = answers.studio.init_of(Request("asdf qwer"))
     assert init.metadata.generation is not None
     assert init.metadata.generation.is_far
     assert "far from everything the zoo knows" in tell_prospect(init)

@@ -12,15 +12,11 @@ from initzoo.generator.denoisers import (
     DenoiserShape,
     JointDenoiser,
     UNetDenoiser,
-    WordBatch,
-    add_noise,
-    behaviour_error,
-    draw_timesteps,
-    noise_scale,
-    sample,
-    signal_scale,
-    weight_error,
 )
+from initzoo.generator.encoders import Context
+from initzoo.generator.losses import behaviour_error, weight_error
+from initzoo.generator.sampler import sample
+from initzoo.generator.schedule import add_noise, draw_timesteps, noise_scale, signal_scale
 
 SHAPE = DenoiserShape(n_blocks=3, block_size=64, n_word_values=8, width=48, n_layers=2, n_word_layers=1)
 
@@ -38,7 +34,7 @@ def made(kind, shape=SHAPE, seed=0):
 def some_words(n_rows=2, n_tokens=4, seed=1):
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(n_rows, n_tokens, SHAPE.n_word_values, generator=generator)
-    return WordBatch(vectors, torch.ones(n_rows, n_tokens, dtype=torch.bool))
+    return Context(vectors, torch.ones(n_rows, n_tokens, dtype=torch.bool))
 
 
 def some_blocks(n_rows=2, seed=2):
@@ -142,9 +138,9 @@ def test_a_new_denoiser_says_the_mean(kind):
 @pytest.mark.parametrize("kind", DENOISERS)
 def test_room_after_the_last_token_changes_nothing(kind):
     denoiser, words = made(kind), some_words()
-    wider = WordBatch(
+    wider = Context(
         torch.cat([words.vectors, torch.full((2, 3, 8), 9.0)], dim=1),
-        torch.cat([words.known, torch.zeros(2, 3, dtype=torch.bool)], dim=1),
+        torch.cat([words.mask, torch.zeros(2, 3, dtype=torch.bool)], dim=1),
     )
     with torch.no_grad():
         narrow = denoiser(some_blocks(), torch.ones(2), words)
@@ -157,7 +153,7 @@ def test_room_after_the_last_token_changes_nothing(kind):
 @pytest.mark.parametrize("pooled", [False, True])
 def test_order_of_words_matters_unless_they_are_pooled(kind, pooled):
     denoiser, words = made(kind, replace(SHAPE, pooled_words=pooled)), some_words()
-    turned = WordBatch(words.vectors.flip(1), words.known)
+    turned = Context(words.vectors.flip(1), words.mask)
     with torch.no_grad():
         one = denoiser(some_blocks(), torch.ones(2), words)
         other = denoiser(some_blocks(), torch.ones(2), turned)
@@ -179,5 +175,5 @@ def test_blocks_see_each_other_in_the_joint_denoiser_only():
 
 def test_a_row_without_words_is_no_nan():
     words = some_words()
-    nothing = WordBatch(words.vectors, torch.zeros_like(words.known))
+    nothing = Context(words.vectors, torch.zeros_like(words.mask))
     assert made("joint")(some_blocks(), torch.ones(2), nothing).isfinite().all()

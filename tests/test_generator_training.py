@@ -12,6 +12,7 @@ from zoo_fixtures import make_zoo, tiny_recipe
 import initzoo.training.generator.loop as loop
 from initzoo.cli.generator import command as generator_group
 from initzoo.errors import TrainingError
+from initzoo.generator.encoders import WordsEncoder
 from initzoo.generator.model import WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs.concepts import Concept
@@ -25,7 +26,7 @@ from initzoo.training.generator import (
     train_generator,
 )
 from initzoo.training.generator.crops import open_crops
-from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective, WordTable
+from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective
 from initzoo.training.generator.sensitivity import measure_sensitivity
 from initzoo.training.generator.settings import mask_of, normalisation
 from initzoo.zoo.zoo import Zoo
@@ -107,34 +108,35 @@ def test_normalisation_has_a_floor_and_leaves_padding_alone(data):
     assert (scale > 0).all()
 
 
-def test_word_table_draws_wordings_of_the_right_concepts(data, words):
-    table = WordTable.make(data.prompts, words)
+def test_word_lessons_draw_wordings_of_the_right_concepts(data, words):
+    def lessons(**changes):
+        return WordsEncoder(words).lessons(data, quick(**changes))
+
     rng = np.random.default_rng(0)
     concepts = np.array([0, 1, 2, 3] * 20)
-    batch = table.draw(concepts, rng, quick(token_dropout=0.0))
+    batch = lessons(token_dropout=0.0).draw(concepts, rng)
     for row, concept in enumerate(concepts):
-        vectors = batch.vectors[row][batch.known[row]].numpy()
+        vectors = batch.vectors[row][batch.mask[row]].numpy()
         known = [words.encode_as_sequence(prompt) for prompt in data.prompts[concept]]
         assert any(np.array_equal(vectors, sequence) for sequence in known)
-    thinned = table.draw(concepts, rng, quick(token_dropout=0.9))
-    assert thinned.known.any(dim=1).all()
-    assert thinned.known.sum() < batch.known.sum()
-    assert not table.draw(concepts, rng, quick(words_dropout=1.0)).known.any()
+    thinned = lessons(token_dropout=0.9).draw(concepts, rng)
+    assert thinned.mask.any(dim=1).all()
+    assert thinned.mask.sum() < batch.mask.sum()
+    assert not lessons(words_dropout=1.0).draw(concepts, rng).mask.any()
 
 
 def test_half_of_the_wordings_are_filled_with_frequent_words_that_none_holds(data):
     words = TokenVectors.tiny([*VOCABULARY.split(), "could", "you", "please"], n_values=64)
-    table = WordTable.make(data.prompts, words)
     taught = {token for prompts in data.prompts for prompt in prompts for token in words.tokenise(prompt)}
     fillers = words.frequent_tokens(100, without=sorted(taught))
     assert {"could", "you", "please"} <= {words._tokenizer.id_to_token(token) for token in fillers}
     concepts = np.array([0, 1, 2, 3] * 25)
     settings = quick(token_dropout=0.0, learned_dropout=0.0, n_fillers=3)
-    batch = table.draw(concepts, np.random.default_rng(0), settings)
+    batch = WordsEncoder(words).lessons(data, settings).draw(concepts, np.random.default_rng(0))
     added = 0
     for row, concept in enumerate(concepts):
         is_taught = batch.learned[row].numpy() > 0
-        known = batch.known[row].numpy()
+        known = batch.mask[row].numpy()
         sequences = [words.encode_as_sequence(prompt) for prompt in data.prompts[concept]]
         assert any(np.array_equal(batch.vectors[row].numpy()[is_taught], one) for one in sequences)
         assert 0 <= known.sum() - is_taught.sum() <= 3
@@ -150,8 +152,8 @@ def test_words_near_to_a_taught_one_are_no_fillers(data):
     floats[ids["please"]] = -floats.sum(axis=0)  # like none of them
     words = TokenVectors.from_floats(drawn.tokenizer_json, floats)
     assert words.neighbours_of([ids["sketch"]], least_cosine=0.95, n_most=3) == [[ids["almost"]]]
-    table = WordTable.make(data.prompts, words)
-    fillers = {tuple(vector) for vector in table.vectors[-table.n_fillers :].tolist()}
+    lessons = WordsEncoder(words).lessons(data, quick())
+    fillers = {tuple(vector) for vector in lessons.vectors[-lessons.n_fillers :].tolist()}
     almost, please = (tuple(row) for row in words.vectors_of([ids["almost"], ids["please"]]).tolist())
     assert almost not in fillers
     assert please in fillers
@@ -173,7 +175,7 @@ def test_training_goes_on_from_a_generator_with_the_second_stage(data, words, ph
 
 def test_lanes_share_out_a_batch(data, words):
     settings = quick()
-    objective = WeightObjective(data, settings, WordTable.make(data.prompts, words))
+    objective = WeightObjective(data, settings, WordsEncoder(words).lessons(data, settings))
     seen = [objective._draws.draw(3, lane).concepts for lane in (0, 1)]
     assert sorted(np.concatenate(seen)) == [0, 1, 2, 3]
 
@@ -274,8 +276,8 @@ def test_training_learns_which_words_mean_which_weights(data, words, photo_folde
 def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, photo_folder, tmp_path):
     plan, settings = plan_for(photo_folder), quick()
     make_crops(data.teachers, tmp_path, plan, n_workers=1)
-    table = WordTable.make(data.prompts, words)
-    objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
+    lessons = WordsEncoder(words).lessons(data, settings)
+    objective = BehaviourObjective(data, settings, lessons, crops=tmp_path, crop_plan=plan)
     shape = settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8)
     denoiser = build_denoiser("joint", shape, seed=0)
     loss = objective.loss(denoiser, 0, 0)
@@ -289,8 +291,8 @@ def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, pho
     plan = plan_for(photo_folder)
     make_crops(data.teachers, tmp_path, plan, n_workers=1)
     settings = quick(crop_size=plan.crop_size // 2, behaviour=replace(quick().behaviour, n_steps=10))
-    table = WordTable.make(data.prompts, words)
-    objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
+    lessons = WordsEncoder(words).lessons(data, settings)
+    objective = BehaviourObjective(data, settings, lessons, crops=tmp_path, crop_plan=plan)
     denoiser = build_denoiser("joint", settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8), seed=0)
     sides, run = [], objective._base.forward
     objective._base.forward = lambda images, adapters: (
@@ -310,8 +312,8 @@ def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_pa
     make_crops(data.teachers, tmp_path, plan, n_workers=1)
     for block_size in (16, 32):
         settings = quick(block_size=block_size)
-        table = WordTable.make(data.prompts, words)
-        objective = BehaviourObjective(data, settings, table, crops=tmp_path, crop_plan=plan)
+        lessons = WordsEncoder(words).lessons(data, settings)
+        objective = BehaviourObjective(data, settings, lessons, crops=tmp_path, crop_plan=plan)
         mean, scale = normalisation(data.cut_blocks(block_size), mask_of(data.recipe, block_size), floor=0.05)
         residual = torch.from_numpy((data.cut_blocks(block_size)[1] - mean) / scale)[None]
         expected = adapter_from_arrays(
@@ -429,13 +431,13 @@ def test_practice_gives_half_of_the_second_stage_and_no_target_of_weights(
     assert widened.digest != data.digest
     plan, settings = plan_for(photo_folder), quick()
     make_crops(widened.all_teachers, tmp_path, plan, n_workers=1)
-    table = WordTable.make(widened.all_prompts, words)
-    objective = BehaviourObjective(widened, settings, table, crops=tmp_path, crop_plan=plan)
+    lessons = WordsEncoder(words).lessons(widened, settings)
+    objective = BehaviourObjective(widened, settings, lessons, crops=tmp_path, crop_plan=plan)
     seen = [objective._draws.draw(step, lane) for step in range(20) for lane in (0, 1)]
     practised = [part.concepts == len(data.concept_ids) for part in seen]
     assert sum(map(sum, practised)) == 20  # one of the two concepts of each step
     for part, mask in zip(seen, practised, strict=True):
         assert (part.timesteps.numpy()[mask] == 1).all()
         assert not part.clean.numpy()[mask].any()
-    first = WeightObjective(widened, settings, table)
+    first = WeightObjective(widened, settings, lessons)
     assert max(first._draws.draw(step, 0).concepts.max() for step in range(20)) < len(data.concept_ids)

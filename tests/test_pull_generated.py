@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,8 @@ from initzoo.zoo.verify import verify_file
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo", "tiny_zoo"]
+
+pytestmark = pytest.mark.filterwarnings("ignore:weights for .* are generated, far:UserWarning")
 
 WORDS = "Faded teal sketch, at dusk"
 FILE = "faded-teal-sketch-at-dusk.safetensors"
@@ -166,6 +169,27 @@ def test_nonsense_is_said_to_be_far(zoo: Zoo) -> None:
     assert near.expected_psnr > far.expected_psnr
     assert near.prospect.startswith("near what the zoo knows, expected ")
     assert far.prospect.startswith("far from everything the zoo knows, expected ")
+
+
+def test_far_words_warn_in_python(zoo: Zoo) -> None:
+    with pytest.warns(UserWarning, match="are generated") as caught:
+        init = zoo.pull("asdf qwer pencil")
+    generation = init.metadata.generation
+    assert generation is not None
+    (warning,) = caught
+    assert str(warning.message) == (
+        f"weights for 'asdf qwer pencil' are generated, {generation.prospect} "
+        f"(distance {generation.distance:.2f} of 1); nearest is 'pencil-sketch'"
+    )
+    assert warning.filename == __file__
+
+
+def test_near_words_checkpoints_and_who_says_it_himself_do_not_warn(zoo: Zoo) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zoo.pull("gold pencil sketch")
+        zoo.pull("night")
+        zoo.pull("asdf qwer", warn=False)
 
 
 def test_what_to_expect_is_known_of_one_timestep() -> None:

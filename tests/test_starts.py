@@ -18,6 +18,8 @@ from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo"]
 
+pytestmark = pytest.mark.filterwarnings("ignore:weights for .* are generated, far:UserWarning")
+
 
 @pytest.fixture
 def zoo(kept_zoo):

@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 
 from initzoo.checkpoints.init import Init
 from initzoo.demo.file_store import KeptFiles
-from initzoo.demo.requests import Wish, read_choice, read_count, read_share, read_upload, read_words
+from initzoo.demo.requests import (
+    read_choice,
+    read_count,
+    read_request,
+    read_share,
+    read_upload,
+    read_words,
+    request_to_json,
+)
 from initzoo.demo.service import FORMS, Studio
 from initzoo.demo.texts import blend_commands, file_name, finetune_commands, tell_init, tell_prospect
 from initzoo.demo.uploads import VisitorPhoto, read_photo
 from initzoo.errors import InitzooError, InvalidRequest
+from initzoo.generator.request import Request
 
 __all__ = ["MAX_FOUND", "Answers", "error_text"]
 
@@ -73,13 +82,13 @@ class Answers:
             UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `Zoo.pull`.
             InvalidImage: the photo cannot be read.
         """
-        wish = Wish.read(words, origin, seed)
+        request = read_request(words, origin, seed)
         given = self.photo_of(photo)
-        init = self.studio.init_of(wish)
+        init = self.studio.init_of(request)
         edited = self.studio.edit(init, given.pixels)
         path = self.kept.keep_picture(_picture_name(init), edited)
         height, width = edited.shape[:2]
-        return path, self._info(init, wish) | {"width": width, "height": height}
+        return path, self._info(init, request) | {"width": width, "height": height}
 
     def search(self, words: object, limit: object = 10) -> dict[str, Any]:
         """Concepts with wordings like some words.
@@ -114,8 +123,8 @@ class Answers:
         Raises:
             InvalidRequest, UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `generate`.
         """
-        wish = Wish.read(words, origin, seed)
-        return self.kept.keep(*self.studio.file_of(wish, read_choice(form, "form", FORMS)))
+        request = read_request(words, origin, seed)
+        return self.kept.keep(*self.studio.file_of(request, read_choice(form, "form", FORMS)))
 
     # For the page: the same answers, as texts and galleries.
 
@@ -167,18 +176,17 @@ class Answers:
 
         Returns:
             Before and after; what the init is, as HTML; nearest concepts as pictures with their names, and
-            their ids; the commands; and the wish, for what is asked next.
+            their ids; the commands; and the request, for what is asked next.
         """
-        wish = Wish.read(words, "generated" if anew else "auto", seed)
+        request = read_request(words, "generated" if anew else "auto", seed)
         given = self.photo_of(photo)
-        init = self.studio.init_of(wish)
+        init = self.studio.init_of(request)
         after = self.kept.keep_picture(_picture_name(init), self.studio.edit(init, given.pixels))
         before = self.kept.keep_picture("photo.png", given.pixels)
-        ids, pictures = self.nearest_pictures(wish.words)
-        asked = {"words": wish.words, "origin": wish.origin, "seed": wish.seed}
+        ids, pictures = self.nearest_pictures(request.words)
         commands = finetune_commands(self.studio.zoo, init)
         told = tell_html(init, shrunk_note(given))
-        return (str(before), str(after)), told, pictures, ids, commands, asked
+        return (str(before), str(after)), told, pictures, ids, commands, request_to_json(request)
 
     def nearest_pictures(self, words: str) -> tuple[list[str], list[tuple[str, str]]]:
         """Ids of the nearest concepts, and their thumbnails with their names."""
@@ -196,9 +204,9 @@ class Answers:
         ]
         return ids, pictures
 
-    def variations(self, wish: dict[str, Any], photo: object) -> tuple[list[tuple[str, str]], list[int]]:
+    def variations(self, request: dict[str, Any], photo: object) -> tuple[list[tuple[str, str]], list[int]]:
         """Small previews of other seeds, with the seeds; none of an exact checkpoint."""
-        asked = Wish.read(**wish)
+        asked = read_request(**request)
         if self.studio.init_of(asked).metadata.origin != "generated":
             return [], []
         small = _small(self.photo_of(photo).pixels)
@@ -213,7 +221,7 @@ class Answers:
         self, first: object, second: object, share: object, photo: object
     ) -> tuple[tuple[str, str], str, str, str]:
         """A blend for the page: before and after, what it is as HTML, its file, and the commands."""
-        one, other = Wish(read_words(first, name="first")), Wish(read_words(second, name="second"))
+        one, other = Request(read_words(first, name="first")), Request(read_words(second, name="second"))
         part, given = read_share(share), self.photo_of(photo)
         init = self.studio.blend(one, other, part)
         after = self.kept.keep_picture(_picture_name(init), self.studio.edit(init, given.pixels))
@@ -223,10 +231,10 @@ class Answers:
         commands = blend_commands(self.studio.zoo, *ends, part)
         return (str(before), str(after)), tell_html(init, shrunk_note(given)), str(file), commands
 
-    def _info(self, init: Init, wish: Wish) -> dict[str, Any]:
+    def _info(self, init: Init, request: Request) -> dict[str, Any]:
         metadata, generation = init.metadata, init.metadata.generation
         return {
-            "words": wish.words,
+            "words": request.words,
             "concept": metadata.concept,
             "origin": metadata.origin,
             "seed": None if generation is None else generation.seed,
@@ -240,7 +248,7 @@ class Answers:
             else list(generation.expected_psnr),
             "is_far": None if generation is None else generation.is_far,
             "told": f"{tell_init(init)} {tell_prospect(init)}",
-            "nearest": [match.concept_id for match in self.studio.nearest(wish.words, _N_NEAREST)],
+            "nearest": [match.concept_id for match in self.studio.nearest(request.words, _N_NEAREST)],
             "commands": finetune_commands(self.studio.zoo, init),
         }
 

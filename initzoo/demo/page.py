@@ -176,7 +176,7 @@ def _telling_side() -> _Telling:
 
 def _wire(answers: Answers, photo: gr.State, asking: _Asking, telling: _Telling) -> Chain:
     """Say which event asks what; each ends in a preview, and then in its file and other seeds."""
-    wish, near_ids, seeds = gr.State(None), gr.State([]), gr.State([])
+    request, near_ids, seeds = gr.State(None), gr.State([]), gr.State([])
     words, file = asking.words, telling.file
 
     def preview(*asked: Any) -> tuple[Any, ...]:
@@ -186,21 +186,21 @@ def _wire(answers: Answers, photo: gr.State, asking: _Asking, telling: _Telling)
     show: dict[str, Any] = {
         "fn": _polite(preview),
         "inputs": [words, asking.seed, asking.anew, photo],
-        "outputs": [asking.picture, telling.told, telling.nearest, near_ids, telling.code, wish, file],
+        "outputs": [asking.picture, telling.told, telling.nearest, near_ids, telling.code, request, file],
         **_COMPUTES,
     }
 
-    def more(wish: Any, photo: Any, form: Any) -> tuple[Any, ...]:
-        pictures, drawn = answers.variations(wish, photo)
+    def more(request: Any, photo: Any, form: Any) -> tuple[Any, ...]:
+        pictures, drawn = answers.variations(request, photo)
         shown = gr.Gallery(value=pictures, visible=bool(pictures))  # a checkpoint has no other seeds
-        return _button(answers.download(**wish, form=form)), shown, drawn
+        return _button(answers.download(**request, form=form)), shown, drawn
 
-    def take(wish: Any, form: Any) -> Any:
-        return gr.skip() if wish is None else _button(answers.download(**wish, form=form))
+    def take(request: Any, form: Any) -> Any:
+        return gr.skip() if request is None else _button(answers.download(**request, form=form))
 
     then: dict[str, Any] = {
         "fn": _polite(more),
-        "inputs": [wish, photo, telling.form],
+        "inputs": [request, photo, telling.form],
         "outputs": [file, telling.variations, seeds],
         **_COMPUTES,
         "show_progress": "hidden",
@@ -213,7 +213,7 @@ def _wire(answers: Answers, photo: gr.State, asking: _Asking, telling: _Telling)
     chain(asking.tries.click(lambda sample: sample[0], [asking.tries], [words], **_QUIET))
     chain(telling.nearest.select(_pick, [near_ids], [words], **_QUIET))
     chain(telling.variations.select(_pick_seed, [seeds], [asking.seed], **_QUIET))
-    telling.form.change(_polite(take), [wish, telling.form], [file], **_COMPUTES, show_progress="hidden")
+    telling.form.change(_polite(take), [request, telling.form], [file], **_COMPUTES, show_progress="hidden")
     # A new photo is shown with the words that are there, once some are.
     raw = _COMPUTES | {"preprocess": False}
     for event in (
@@ -343,7 +343,7 @@ _COMPUTES: dict[str, Any] = {
     "concurrency_limit": N_AT_ONCE,
     "concurrency_id": "compute",
     "api_visibility": "private",
-    # gradio would drop what is asked while an answer is on its way; the last wish has to win.
+    # gradio would drop what is asked while an answer is on its way; the last one has to win.
     "trigger_mode": "always_last",
 }
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 8}

@@ -4,60 +4,56 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from dataclasses import dataclass
 from pathlib import Path
 
 from initzoo.checkpoints.init import MAX_SEED
 from initzoo.errors import InvalidRequest
+from initzoo.generator.request import ORIGINS, Request
 from initzoo.generator.tokens import check_words
 
 __all__ = [
     "MAX_WORDS",
-    "ORIGINS",
-    "Wish",
     "read_choice",
     "read_count",
+    "read_request",
     "read_seed",
     "read_share",
     "read_text",
     "read_upload",
     "read_words",
+    "request_to_json",
 ]
 
 MAX_WORDS = 200
 """Letters that the words of a request may have."""
 
-ORIGINS = ("auto", "exact", "generated")
-"""Where an init may come from: `auto` takes the zoo's checkpoint where there is one."""
+_CHOICES = ("auto", *ORIGINS)
+"""What visitors may ask for: `auto` takes the zoo's checkpoint where there is one."""
 
 
-@dataclass(frozen=True)
-class Wish:
-    """Which init is wanted: enough to make it again, on this machine or another.
+def read_request(words: object, origin: object = "auto", seed: object = 0) -> Request:
+    """A request from values that may be anything.
 
     Args:
         words: concept id, wording, or any other words for an edit.
-        origin: one of `ORIGINS`.
-        seed: of a generated init.
+        origin: `auto`, `exact` or `generated`.
+        seed: of generated weights.
+
+    Raises:
+        InvalidRequest: one of them is of a wrong type or out of range.
+        InvalidWords: the words are empty or hold control or invisible characters.
 
     Example:
-        >>> Wish.read("  Pencil sketch ", "auto", 0)
-        Wish(words='Pencil sketch', origin='auto', seed=0)
+        >>> read_request("  Pencil sketch ", "auto", 3.0)
+        Request(words='Pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None)
     """
+    chosen = read_choice(origin, "origin", _CHOICES)
+    return Request(read_words(words), seed=read_seed(seed), origin=None if chosen == "auto" else chosen)
 
-    words: str
-    origin: str = "auto"
-    seed: int = 0
 
-    @classmethod
-    def read(cls, words: object, origin: object = "auto", seed: object = 0) -> Wish:
-        """Check values that may be anything.
-
-        Raises:
-            InvalidRequest: one of them is of a wrong type or out of range.
-            InvalidWords: the words are empty or hold control or invisible characters.
-        """
-        return cls(read_words(words), read_choice(origin, "origin", ORIGINS), read_seed(seed))
+def request_to_json(request: Request) -> dict[str, str | int]:
+    """What `read_request` reads, as plain JSON values."""
+    return {"words": request.words, "origin": request.origin or "auto", "seed": request.seed}
 
 
 def read_words(value: object, *, name: str = "words") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from initzoo.checkpoints.blend import blend_inits
 from initzoo.checkpoints.init import Init
-from initzoo.demo.requests import MAX_WORDS, Wish, read_choice, read_text
+from initzoo.demo.requests import MAX_WORDS, read_choice, read_text
 from initzoo.demo.texts import file_name
 from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, thumbnail_folder
 from initzoo.errors import InvalidWords, InvalidZoo, UnknownConcept
+from initzoo.generator.request import Request
 from initzoo.pairs.photos import Photo, load_photos
 from initzoo.zoo.index import IndexRow, Match
 from initzoo.zoo.zoo import Zoo
@@ -74,7 +75,7 @@ class Studio:
 
     Example:
         >>> studio = Studio(Zoo.from_pretrained("starter"), None)
-        >>> studio.init_of(Wish("pencil sketch")).metadata.origin
+        >>> studio.init_of(Request("pencil sketch")).metadata.origin
         'exact'
         >>> studio.browse(family="restoration").concepts[0].family
         'restoration'
@@ -86,7 +87,7 @@ class Studio:
         self.examples: list[Photo] = _load_examples()
         self._lock = Lock()  # of the index, whose tables are decoded when they are first read
         self._listed = self._list_all()
-        self._inits: Callable[[Wish], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
+        self._inits: Callable[[Request], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
         self._matches: Callable[[str, int], tuple[Match, ...]] = lru_cache(maxsize=512)(self._search)
         self._drawn: Callable[[str], Pixels] = lru_cache(maxsize=512)(self._draw)
 
@@ -112,22 +113,22 @@ class Studio:
         with self._lock:
             _ = self.zoo.index.alphabets  # decoded once; generating asks for it without the lock
         first = self._listed[0] if self._listed else None
-        wish = Wish(first.prompt if first else "pencil sketch")
+        request = Request(first.prompt if first else "pencil sketch")
         # A tiny zoo may know no word of its own weight generator: then the first request says so.
         with suppress(InvalidWords, UnknownConcept):
             if self.zoo.has_generator:
-                wish = Wish(wish.words, "generated")
-            self.edit(self.init_of(wish), np.zeros((64, 64, 3), np.uint8))
-        self.nearest(wish.words, 8)
+                request = replace(request, origin="generated")
+            self.edit(self.init_of(request), np.zeros((64, 64, 3), np.uint8))
+        self.nearest(request.words, 8)
 
-    def init_of(self, wish: Wish) -> Init:
-        """The merged init that a wish is for.
+    def init_of(self, request: Request) -> Init:
+        """The merged init of a request.
 
         Raises:
             UnknownConcept, InvalidWords, InvalidGenerator, ChecksumMismatch, InvalidZoo, LayoutMismatch:
             as for `Zoo.pull`.
         """
-        return self._inits(wish)
+        return self._inits(request)
 
     def edit(self, init: Init, pixels: Pixels) -> Pixels:
         """The edit of a photo, uint8 RGB of the same shape, computed on one thread."""
@@ -138,16 +139,16 @@ class Studio:
             torch.set_num_threads(1)
         return init.to_network().edit(pixels)
 
-    def variations(self, wish: Wish, n: int) -> list[tuple[int, Init]]:
-        """Inits from the same words with the `n` seeds after the wish's own, with their seeds.
+    def variations(self, request: Request, n: int) -> list[tuple[int, Init]]:
+        """Inits from the same words with the `n` seeds after the request's, with their seeds.
 
         Raises:
             InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
         """
-        seeds = [(wish.seed + step) % 2**63 for step in range(1, n + 1)]
-        return [(seed, self.init_of(Wish(wish.words, "generated", seed))) for seed in seeds]
+        seeds = [(request.seed + step) % 2**63 for step in range(1, n + 1)]
+        return [(seed, self.init_of(replace(request, origin="generated", seed=seed))) for seed in seeds]
 
-    def blend(self, first: Wish, second: Wish, share: float) -> Init:
+    def blend(self, first: Request, second: Request, share: float) -> Init:
         """A merged init between two others: `share` of the second, 0 to 1.
 
         Raises:
@@ -155,11 +156,11 @@ class Studio:
         """
         return blend_inits(self.init_of(first), self.init_of(second), share)
 
-    def file_of(self, wish: Wish, form: str) -> tuple[str, bytes]:
+    def file_of(self, request: Request, form: str) -> tuple[str, bytes]:
         """An init as a file to take home: its name, and its bytes as `initzoo pull` writes them.
 
         Args:
-            wish: which init.
+            request: which init.
             form: one of `FORMS`.
 
         Raises:
@@ -167,7 +168,7 @@ class Studio:
             UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
         """
         read_choice(form, "form", FORMS)
-        init = self._pull(wish, adapter_only=True) if form == "adapter" else self.init_of(wish)
+        init = self._pull(request, adapter_only=True) if form == "adapter" else self.init_of(request)
         return file_name(init), init.to_bytes()
 
     def nearest(self, words: str, n: int) -> tuple[Match, ...]:
@@ -240,14 +241,14 @@ class Studio:
         page = min(max(page, 1), n_pages)
         return Listing(tuple(found[(page - 1) * _PAGE : page * _PAGE]), len(found), page, n_pages)
 
-    def _pull(self, wish: Wish, *, adapter_only: bool = False) -> Init:
-        origin = None if wish.origin == "auto" else wish.origin
-        if origin != "generated":
+    def _pull(self, request: Request, *, adapter_only: bool = False) -> Init:
+        if request.origin != "generated":
             with self._lock:
-                is_exact = self.zoo.index.find(wish.words) is not None
-                if is_exact or origin == "exact" or not self.zoo.has_generator:
-                    return self.zoo.pull(wish.words, origin="exact", adapter_only=adapter_only)
-        return self.zoo.pull(wish.words, origin="generated", seed=wish.seed, adapter_only=adapter_only)
+                is_exact = self.zoo.index.find(request.words) is not None
+                if is_exact or request.origin == "exact" or not self.zoo.has_generator:
+                    return self.zoo.pull(replace(request, origin="exact"), adapter_only=adapter_only)
+        # The answer says how far the words are: no line in the server's log for each visitor.
+        return self.zoo.pull(replace(request, origin="generated"), adapter_only=adapter_only, warn=False)
 
     def _search(self, words: str, n: int) -> tuple[Match, ...]:
         with self._lock:

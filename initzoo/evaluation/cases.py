@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidZoo
+from initzoo.generator.request import Request
 from initzoo.pairs.concepts import HELD_OUT, Concept
 from initzoo.pairs.teachers import Step, parse_teacher
 from initzoo.zoo.zoo import Zoo
@@ -53,6 +54,10 @@ class Question:
     teacher: tuple[Step, ...]
     words: tuple[str, ...]
     trained: NDArray[np.float32] | None
+
+    def requests(self, *, seed: int = 0) -> tuple[Request, ...]:
+        """A request for each wording."""
+        return tuple(Request(words, seed=seed) for words in self.words)
 
     @property
     def concept(self) -> Concept:

@@ -1,7 +1,7 @@
-"""Simpler ways from words to an adapter, to hold a weight generator against.
+"""Simpler ways from a request to an adapter, to hold a weight generator against.
 
-Each is a small frozen class with one method, `predict`: wordings in, weight blocks out. All of them see
-words through the same token vectors as the generator, pooled to one vector a wording.
+Each is a small frozen class with one method, `predict`: requests in, weight blocks out. All of them see
+requests through the encoder of the generator, as one vector a request.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.generator.encoders import Encoder
 from initzoo.generator.model import WeightGenerator
-from initzoo.generator.novelty import pool_words
-from initzoo.generator.tokens import TokenVectors
+from initzoo.generator.request import Request
 
 __all__ = [
     "GeneratorPredictor",
@@ -47,35 +47,35 @@ _N_COMPONENTS = 96
 
 
 class Predictor(Protocol):
-    """Anything that makes weight blocks from words."""
+    """Anything that makes weight blocks from requests."""
 
-    def predict(self, words: Sequence[str]) -> Blocks:
-        """Blocks for each wording, float32, shape `(n_wordings, n_blocks, block_size)`."""
+    def predict(self, requests: Sequence[Request]) -> Blocks:
+        """Blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`."""
 
 
 @dataclass(frozen=True, eq=False)
 class TaughtAdapters:
-    """The train concepts of a zoo: wordings as pooled vectors, and adapters.
+    """The train concepts of a zoo: wordings as vectors, and adapters.
 
     Args:
-        vectors: of the weight generator's tokens.
-        wordings: pooled vectors, unit length, float32, shape `(n_wordings, n_values)`; those of a concept
+        encoder: of the weight generator.
+        wordings: vectors of unit length, float32, shape `(n_wordings, n_values)`; those of a concept
             stand together.
         owners: for each wording, its concept's place in `blocks`, in ascending order.
         blocks: float32, shape `(n_concepts, n_blocks, block_size)`.
     """
 
-    vectors: TokenVectors
+    encoder: Encoder
     wordings: NDArray[np.float32]
     owners: NDArray[np.int64]
     blocks: Blocks
 
     @classmethod
-    def make(cls, vectors: TokenVectors, wordings: Sequence[Sequence[str]], blocks: Blocks) -> TaughtAdapters:
-        """Take the wordings of each concept, and its blocks."""
-        owners = [place for place, own in enumerate(wordings) for _ in own]
-        pooled = pool_words(vectors, [wording for own in wordings for wording in own])
-        return cls(vectors, pooled, np.array(owners, np.int64), blocks)
+    def make(cls, encoder: Encoder, requests: Sequence[Sequence[Request]], blocks: Blocks) -> TaughtAdapters:
+        """Take the requests that mean each concept, and its blocks."""
+        owners = [concept for concept, taught in enumerate(requests) for _ in taught]
+        embedded = encoder.embed([request for taught in requests for request in taught])
+        return cls(encoder, embedded, np.array(owners, np.int64), blocks)
 
     def thin(self, n_each: int) -> TaughtAdapters:
         """The same with so many wordings of each concept, spread evenly, the first one among them."""
@@ -97,33 +97,33 @@ class TaughtAdapters:
         owners = (np.cumsum(chosen) - 1)[self.owners[here]]
         return replace(self, wordings=self.wordings[here], owners=owners, blocks=self.blocks[chosen])
 
-    def likeness(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cosine of each pooled wording with the nearest wording of each concept.
+    def likeness(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosine of each request with the nearest wording of each concept.
 
         Args:
-            pooled: unit vectors, shape `(n, n_values)`.
+            embedded: unit vectors, shape `(n, n_values)`.
 
         Returns:
             float32, shape `(n, n_concepts)`.
         """
         firsts = np.searchsorted(self.owners, np.arange(len(self.blocks)))
-        return np.maximum.reduceat(pooled @ self.wordings.T, firsts, axis=1)
+        return np.maximum.reduceat(embedded @ self.wordings.T, firsts, axis=1)
 
-    def order(self, pooled: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Concepts by likeness to each pooled wording, the likest first, shape `(n, n_concepts)`."""
-        return np.argsort(-self.likeness(pooled), axis=1, kind="stable")
+    def order(self, embedded: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Concepts by likeness to each request, the likest first, shape `(n, n_concepts)`."""
+        return np.argsort(-self.likeness(embedded), axis=1, kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
 class MeanPredictor:
-    """The mean adapter, whatever the words."""
+    """The mean adapter, whatever the request."""
 
     taught: TaughtAdapters
 
-    def predict(self, words: Sequence[str]) -> Blocks:
-        """The same blocks for each wording, float32, shape `(n_wordings, n_blocks, block_size)`."""
+    def predict(self, requests: Sequence[Request]) -> Blocks:
+        """The same blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`."""
         mean = self.taught.blocks.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return np.repeat(mean[None], len(words), axis=0)
+        return np.repeat(mean[None], len(requests), axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +132,9 @@ class NearestPredictor:
 
     taught: TaughtAdapters
 
-    def predict(self, words: Sequence[str]) -> Blocks:
-        """Blocks of a checkpoint for each wording, float32, shape `(n_wordings, n_blocks, block_size)`."""
-        return NeighboursPredictor(self.taught, 1).predict(words)
+    def predict(self, requests: Sequence[Request]) -> Blocks:
+        """Blocks of a checkpoint for each request, float32, shape `(n_requests, n_blocks, block_size)`."""
+        return NeighboursPredictor(self.taught, 1).predict(requests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,15 +149,15 @@ class NeighboursPredictor:
     taught: TaughtAdapters
     n_neighbours: int
 
-    def predict(self, words: Sequence[str]) -> Blocks:
-        """Blocks for each wording, float32, shape `(n_wordings, n_blocks, block_size)`."""
-        pooled = pool_words(self.taught.vectors, words)
-        return _mean_of_first(self.taught.blocks, self.taught.order(pooled), self.n_neighbours)
+    def predict(self, requests: Sequence[Request]) -> Blocks:
+        """Blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`."""
+        embedded = self.taught.encoder.embed(requests)
+        return _mean_of_first(self.taught.blocks, self.taught.order(embedded), self.n_neighbours)
 
 
 @dataclass(frozen=True, eq=False)
 class KernelRidgePredictor:
-    """Kernel ridge regression from pooled wordings to the residual from the mean adapter.
+    """Kernel ridge regression from wordings to the residual from the mean adapter.
 
     Args:
         taught: the wordings that it was fitted on.
@@ -173,51 +173,49 @@ class KernelRidgePredictor:
     mean: Blocks
     duals: NDArray[np.float32]
 
-    def predict(self, words: Sequence[str]) -> Blocks:
-        """Blocks for each wording, float32, shape `(n_wordings, n_blocks, block_size)`."""
-        pooled = pool_words(self.taught.vectors, words)
-        residuals = _kernel(pooled, self.taught.wordings, self.width) @ self.duals
+    def predict(self, requests: Sequence[Request]) -> Blocks:
+        """Blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`."""
+        embedded = self.taught.encoder.embed(requests)
+        residuals = _kernel(embedded, self.taught.wordings, self.width) @ self.duals
         return self.mean + residuals.reshape(-1, *self.mean.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratorPredictor:
-    """A weight generator: one denoising step by default."""
+    """A weight generator."""
 
     generator: WeightGenerator
-    seed: int = 0
-    n_timesteps: int = 1
 
-    def predict(self, words: Sequence[str]) -> Blocks:
-        """Blocks for each wording, float32, shape `(n_wordings, n_blocks, block_size)`."""
-        return self.generator.generate_many(words, seed=self.seed, n_timesteps=self.n_timesteps)
+    def predict(self, requests: Sequence[Request]) -> Blocks:
+        """Blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`."""
+        return self.generator.generate_many(requests)
 
 
 @dataclass(frozen=True, eq=False)
 class ShuffledPredictor:
-    """Another predictor that is given another wording of the list in place of each one.
+    """Another predictor that is given another request of the list in place of each one.
 
     Args:
         predictor: is asked.
-        seed: draws who is given whose words; nobody keeps their own.
+        seed: draws who is given which request; none keeps its own.
     """
 
     predictor: Predictor
     seed: int = 0
 
-    def predict(self, words: Sequence[str]) -> Blocks:
-        """Blocks for each wording, float32, shape `(n_wordings, n_blocks, block_size)`.
+    def predict(self, requests: Sequence[Request]) -> Blocks:
+        """Blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`.
 
         Raises:
-            ValueError: there is only one wording, and so no other.
+            ValueError: there is only one request, and so no other.
         """
-        if len(words) < 2:
-            raise ValueError("shuffled words need at least two wordings")
-        order = np.random.default_rng(self.seed).permutation(len(words))
-        given = list(words)
-        for place, other in zip(order, np.roll(order, 1), strict=True):
-            given[place] = words[other]
-        return self.predictor.predict(given)
+        if len(requests) < 2:
+            raise ValueError("shuffling needs at least two requests")
+        order = np.random.default_rng(self.seed).permutation(len(requests))
+        shuffled = list(requests)
+        for index, other in zip(order, np.roll(order, 1), strict=True):
+            shuffled[index] = requests[other]
+        return self.predictor.predict(shuffled)
 
 
 def fit_kernel_ridge(taught: TaughtAdapters, *, width: float, ridge: float) -> KernelRidgePredictor:

@@ -1,14 +1,12 @@
-"""How good an init from words will be: a distance from the zoo, turned into an expected PSNR range.
+"""How good a generated init will be: the novelty of a request, turned into an expected PSNR range.
 
 On disk it is `calibration.json` beside the weight generator's other files.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ from initzoo.errors import InvalidGenerator
 from initzoo.files.atomic import write_bytes
 from initzoo.files.digests import DamagedFile, read_file, reported_as
 from initzoo.files.settings import read_json, write_json
-from initzoo.generator.novelty import TaughtWords
-from initzoo.generator.tokens import TokenVectors
+from initzoo.generator.encoders import Encoder
+from initzoo.generator.novelty import Novelty
+from initzoo.generator.request import Request
 
 __all__ = ["CALIBRATION_FILE", "Calibration", "Expectation", "PsnrRanges", "calibrate"]
 
@@ -33,10 +32,10 @@ _ADVICE = "Get the weight generator again."
 
 @dataclass(frozen=True)
 class Expectation:
-    """What to expect of words.
+    """What to expect of the weights of a request.
 
     Args:
-        distance: how far they are from the zoo's, 0 to 1.
+        distance: how far the request is from what the zoo was taught, 0 to 1.
         low: PSNR that the generated init will hardly be below, dB.
         high: PSNR that it will hardly be above, dB.
         is_far: farther than nearly all unseen words for what the zoo was taught.
@@ -86,31 +85,27 @@ class PsnrRanges:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The taught words of a zoo, and ranges calibrated for one weight generator.
+    """The novelty of requests, and ranges calibrated for one weight generator.
 
     Args:
-        taught: what distances are measured to.
-        ranges: what distances mean.
-        text_sha256: digest of the token vectors that it was made with.
+        novelty: measures distances from what the weight generator was taught.
+        ranges: the PSNR to expect at each distance.
+        text_sha256: digest of the encoder that it was made with.
         generator_sha256: digest of the weight generator's `config.json`.
     """
 
-    taught: TaughtWords
+    novelty: Novelty
     ranges: PsnrRanges
     text_sha256: str
     generator_sha256: str
 
-    def expect(self, vectors: TokenVectors, words: str) -> Expectation:
-        """Say what to expect of words.
-
-        Args:
-            vectors: token vectors of the weight generator.
-            words: as they are given to the generator.
+    def expect(self, request: Request) -> Expectation:
+        """Say what to expect of the weights that a request gives.
 
         Raises:
-            InvalidWords: the words are empty, too long, or hold nothing that is known.
+            InvalidWords, InvalidRequest: the request cannot be read.
         """
-        distance = self.taught.distance(vectors, words)
+        distance = self.novelty.distance(request)
         low, high = self.ranges.at(distance)
         return Expectation(distance, low, high, is_far=distance > self.ranges.far_from)
 
@@ -129,11 +124,7 @@ class Calibration:
             "text_sha256": self.text_sha256,
             "generator_sha256": self.generator_sha256,
             "ranges": ranges,
-            "taught_tokens": self.taught.tokens.tolist(),
-            "taught_shares": [round(share, 4) for share in self.taught.shares.tolist()],
-            "n_values": int(self.taught.wordings.shape[1]),
-            "least": self.taught.least,
-            "taught_wordings": base64.b64encode(self.taught.wordings.tobytes()).decode(),
+            **self.novelty.to_dict(),
         }
         return write_json(values)
 
@@ -141,7 +132,7 @@ class Calibration:
     def load(
         cls,
         folder: str | os.PathLike[str],
-        vectors: TokenVectors,
+        encoder: Encoder,
         *,
         generator_sha256: str,
         digest: str | None = None,
@@ -150,7 +141,7 @@ class Calibration:
 
         Args:
             folder: of the weight generator.
-            vectors: its token vectors.
+            encoder: of the weight generator.
             generator_sha256: digest of its `config.json`.
             digest: SHA-256 that the file must have, where it is known.
 
@@ -162,31 +153,24 @@ class Calibration:
             data = read_file(path, max_bytes=_MAX_BYTES, digest=digest)
             values = read_json(data, dict[str, Any])
             try:
-                calibration = _parse(values)
-            except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
+                calibration = _parse(values, encoder)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DamagedFile(f"is no calibration of this version of initzoo ({error})") from error
-            if calibration.text_sha256 != vectors.digest:
+            if calibration.text_sha256 != encoder.digest:
                 raise DamagedFile("was made with other token vectors")
             if calibration.generator_sha256 != generator_sha256:
                 raise DamagedFile("was made for another weight generator")
             return calibration
 
 
-def _parse(values: dict[str, Any]) -> Calibration:
+def _parse(values: Mapping[str, Any], encoder: Encoder) -> Calibration:
     parts = {name: values["ranges"][name] for name in PsnrRanges.__dataclass_fields__}
     lists = {name: tuple(map(float, parts[name])) for name in ("distances", "lows", "highs")}
     ranges = PsnrRanges(**(parts | lists))
     if any(len(one) != 3 or not np.isfinite(one).all() for one in lists.values()):
         raise ValueError("ranges with other than three finite places")
-    wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
-    tokens = np.array(values["taught_tokens"], np.int64)
-    wordings = wordings.reshape(-1, int(values["n_values"]))
-    shares = np.array(values["taught_shares"], np.float32)
-    taught = TaughtWords(tokens, shares, wordings, float(values["least"]))
-    if not len(tokens) or shares.shape != tokens.shape or not len(wordings) or not taught.least > 0:
-        raise ValueError("no taught words")
     digests = {name: str(values[name]) for name in ("text_sha256", "generator_sha256")}
-    return Calibration(taught, ranges, **digests)
+    return Calibration(encoder.read_novelty(values), ranges, **digests)
 
 
 def calibrate(

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
 from initzoo.files.digests import DamagedFile, read_file, reported_as
 from initzoo.files.settings import read_json, read_settings
 from initzoo.files.tensors import decode_tensors
+from initzoo.generator.encoders import Encoder, encoder_class
 from initzoo.generator.tokens import TokenVectors
 
 __all__ = [
@@ -50,6 +52,18 @@ class GeneratorFiles:
     tensors: dict[str, np.ndarray]
     words: TokenVectors
     digest: str
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Reads requests as the weight generator will, without torch.
+
+        Raises:
+            InvalidGenerator: the config names an encoder that this version of initzoo does not know.
+        """
+        with reported_as(InvalidGenerator, f"weight generator '{self.folder / 'config.json'}'", _ADVICE):
+            shape = self.config.get("shape")
+            name = shape.get("encoder", "words") if isinstance(shape, dict) else "words"
+            return encoder_class(name)(self.words)
 
     def check_made_for(self, *, base_sha256: str, layout: Layout) -> None:
         """Check that its adapters belong to a base.

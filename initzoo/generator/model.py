@@ -1,4 +1,4 @@
-"""The weight generator: a diffusion model that makes an adapter's weight blocks from words.
+"""The weight generator: a diffusion model that makes an adapter's weight blocks from a request.
 
 On disk it is a folder: `config.json`, which says what it is made for and holds the digests of the rest;
 `model.safetensors`, with the denoiser, and the mean and scale of the adapters that it learnt from; and
@@ -8,13 +8,12 @@ On disk it is a folder: `config.json`, which says what it is made for and holds 
 from __future__ import annotations
 
 import hashlib
-import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -22,18 +21,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initzoo.checkpoints.blocks import join_blocks, split_blocks, value_mask
-from initzoo.checkpoints.init import check_draw
 from initzoo.checkpoints.recipe import Layout
 from initzoo.errors import InvalidGenerator, LayoutMismatch, OutputError
 from initzoo.files.atomic import replace_folder, write_bytes
 from initzoo.files.digests import DamagedFile, reported_as
 from initzoo.files.settings import read_settings, to_plain, write_json
 from initzoo.files.tensors import encode_tensors
-from initzoo.generator.denoisers import DENOISERS, DenoiserShape, WordBatch, sample
+from initzoo.generator.denoisers import DENOISERS, DenoiserShape
+from initzoo.generator.encoders import Encoder, encoder_class
 from initzoo.generator.files import GeneratorFiles, check_same_base, read_generator_files
-from initzoo.generator.tokens import MAX_TOKENS, TokenVectors
+from initzoo.generator.request import Request, RequestOptions, as_request
+from initzoo.generator.sampler import sample
+from initzoo.generator.tokens import TokenVectors
 
-__all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser", "word_batch"]
+__all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser"]
 
 _BATCH = 64
 _MAX_LAYERS = 64
@@ -97,30 +98,8 @@ def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
         return DENOISERS[kind](shape)
 
 
-def word_batch(
-    words: TokenVectors, sequences: Sequence[Sequence[int]], learned: Mapping[int, int] | None = None
-) -> WordBatch:
-    """Several wordings as one batch.
-
-    Args:
-        words: token vectors.
-        sequences: tokens of each wording.
-        learned: place of a token's learned vector, from 1; tokens that are not in it have none.
-    """
-    rows = learned or {}
-    longest = max(len(sequence) for sequence in sequences)
-    vectors = np.zeros((len(sequences), longest, words.n_values), np.float32)
-    known = np.zeros((len(sequences), longest), bool)
-    places = np.zeros((len(sequences), longest), np.int64)
-    for row, sequence in enumerate(sequences):
-        vectors[row, : len(sequence)] = words.vectors_of(sequence)
-        known[row, : len(sequence)] = True
-        places[row, : len(sequence)] = [rows.get(token, 0) for token in sequence]
-    return WordBatch(torch.from_numpy(vectors), torch.from_numpy(known), torch.from_numpy(places))
-
-
 class WeightGenerator:
-    """Makes weight blocks from words. Open one with `WeightGenerator.from_pretrained`.
+    """Makes weight blocks from requests. Open one with `WeightGenerator.from_pretrained`.
 
     Its weights are kept at the precision that they have on disk: float16 for the denoiser.
 
@@ -150,7 +129,9 @@ class WeightGenerator:
         self.words = words
         self.mean, self.scale = mean, scale
         self._mask = value_mask(config.own_layout)
-        self._learned = {token: place + 1 for place, token in enumerate(config.learned_tokens)}
+        self.encoder: Encoder = encoder_class(config.shape.encoder)(
+            words, shape=config.shape, learned_tokens=config.learned_tokens
+        )
         for name, array in zip(_NORMALISATION, (mean, scale), strict=True):
             if array.shape != self._mask.shape or array.dtype != np.float32 or not np.isfinite(array).all():
                 raise LayoutMismatch(
@@ -182,68 +163,92 @@ class WeightGenerator:
             own_base=self.config.base_sha256, own_layout=self.layout, base_sha256=base_sha256, layout=layout
         )
 
-    def generate(self, words: str, *, seed: int = 0, n_timesteps: int = 1) -> NDArray[np.float32]:
-        """Denoise the weight blocks of an adapter for some words.
+    def generate(self, request: Request | str, **options: Unpack[RequestOptions]) -> NDArray[np.float32]:
+        """Denoise the weight blocks of an adapter.
 
         Args:
-            words: what the edit should look like, in plain English.
-            seed: draws the noise that denoising starts from, 0 to 2**63 - 1.
-            n_timesteps: denoising steps, 1 to 1000; one is what it was trained for most.
+            request: what to make, or its words: what the edit should look like, in plain English.
+            options: fields of the `Request`, where words are given: `seed`, `n_timesteps`.
 
         Returns:
             Blocks of `layout`, float32, shape `(n_blocks, block_size)`.
 
         Raises:
             InvalidWords: the words are empty, too long, or hold nothing that is known.
-            TypeError: seed or timesteps are no integers.
-            ValueError: they are out of range.
+            InvalidRequest: the request holds a condition that the weight generator does not read.
+            TypeError: seed or timesteps are not integers.
+            ValueError: they are out of range, or a checkpoint is asked for.
+
+        Example:
+            >>> from initzoo import Zoo
+            >>> generator = Zoo.from_pretrained("starter").generator
+            >>> generator.generate("faded teal charcoal at dusk", seed=3).shape == (
+            ...     generator.layout.n_blocks,
+            ...     generator.layout.block_size,
+            ... )
+            True
         """
-        blocks: NDArray[np.float32] = self.generate_many([words], seed=seed, n_timesteps=n_timesteps)[0]
+        blocks: NDArray[np.float32] = self.generate_many([as_request(request, **options)])[0]
+        return blocks
+
+    def generate_many(
+        self, requests: Sequence[Request | str], **options: Unpack[RequestOptions]
+    ) -> NDArray[np.float32]:
+        """Denoise adapters for several requests; those with one seed start from the same noise.
+
+        Args:
+            requests: requests, or words.
+            options: fields of the `Request` of all words that are given.
+
+        Returns:
+            Blocks, float32, shape `(n_requests, n_blocks, block_size)`.
+
+        Raises:
+            InvalidWords, InvalidRequest, TypeError, ValueError: as for `generate`; a single text is not
+                taken for several.
+        """
+        if isinstance(requests, str):
+            raise TypeError("expected several requests, found a text; generate() takes a single one")
+        asked = [as_request(request, **options) for request in requests]
+        for request in asked:
+            if request.origin == "exact":
+                raise ValueError("origin 'exact' asks for a checkpoint, and a weight generator holds none")
+            self.encoder.check(request)
+        blocks = np.zeros((len(asked), self.layout.n_blocks, self.layout.block_size), np.float32)
+        for n_timesteps in sorted({request.n_timesteps for request in asked}):
+            rows = [row for row, request in enumerate(asked) if request.n_timesteps == n_timesteps]
+            for first in range(0, len(rows), _BATCH):
+                chosen = rows[first : first + _BATCH]
+                blocks[chosen] = self._denoise([asked[row] for row in chosen], n_timesteps)
         return blocks
 
     @torch.no_grad()
-    def generate_many(
-        self, words: Sequence[str], *, seed: int = 0, n_timesteps: int = 1
-    ) -> NDArray[np.float32]:
-        """Denoise adapters for several wordings, each from the same noise.
-
-        Returns:
-            Blocks, float32, shape `(n_wordings, n_blocks, block_size)`.
-
-        Raises:
-            InvalidWords, TypeError, ValueError: as for `generate`; `words` must not be a single text.
-        """
-        check_draw(seed=seed, n_timesteps=n_timesteps)
-        seed, n_timesteps = operator.index(seed), operator.index(n_timesteps)  # of any integer type
-        if isinstance(words, str):
-            raise TypeError("words must be several wordings; generate() takes a single one")
-        most = min(MAX_TOKENS, self.config.shape.max_tokens)
-        sequences = [self.words.tokenise(wording, max_tokens=most) for wording in words]
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn((1, *self._mask.shape), generator=generator)
+    def _denoise(self, requests: Sequence[Request], n_timesteps: int) -> NDArray[np.float32]:
+        """Blocks of `layout` for one batch, shape `(n_requests, n_blocks, block_size)`."""
+        context, noise = self.encoder.encode(requests), self._draw_noise([one.seed for one in requests])
         if self.config.is_regressor:
             noise, n_timesteps = torch.zeros_like(noise), 1
-        parts = []
-        for first in range(0, len(sequences), _BATCH):
-            batch = word_batch(self.words, sequences[first : first + _BATCH], self._learned)
-            parts.append(self._denoise(batch, noise, n_timesteps))
-        if not parts:
-            return np.zeros((0, self.layout.n_blocks, self.layout.block_size), np.float32)
-        return np.concatenate(parts)
-
-    def _denoise(self, batch: WordBatch, noise: Tensor, n_timesteps: int) -> NDArray[np.float32]:
-        starts = noise.expand(len(batch.known), -1, -1)
 
         def denoise(noised: Tensor, timesteps: Tensor) -> Tensor:
-            clean: Tensor = self._denoiser(noised, timesteps, batch)
+            clean: Tensor = self._denoiser(noised, timesteps, context)
             return clean
 
-        residuals = sample(denoise, starts, n_timesteps=n_timesteps).numpy()
+        residuals = sample(denoise, noise, n_timesteps=n_timesteps).numpy()
         blocks = np.where(self._mask, self.mean + residuals * self.scale, np.float32(0)).astype(np.float32)
         if self.config.own_layout == self.layout:
             return blocks
         own, wanted = self.config.own_layout, self.layout
         return np.stack([split_blocks(join_blocks(one, own), wanted) for one in blocks])
+
+    def _draw_noise(self, seeds: Sequence[int]) -> Tensor:
+        """The noise that each seed draws, shape `(n_seeds, n_blocks, block_size)`."""
+        drawn = {
+            seed: torch.randn(self._mask.shape, generator=torch.Generator().manual_seed(seed))
+            for seed in set(seeds)
+        }
+        if len(drawn) == 1:  # one draw for all rows, which lies in memory once
+            return drawn[seeds[0]].expand(len(seeds), -1, -1)
+        return torch.stack([drawn[seed] for seed in seeds])
 
     def flat_weights(self) -> Tensor:
         """All parameters of the denoiser one after the other, float32, shape `(n_parameters,)`: a copy."""
@@ -299,6 +304,7 @@ class WeightGenerator:
                 raise DamagedFile(
                     f"names the denoiser {config.kind[:40]!r}, known are {', '.join(DENOISERS)}"
                 )
+            encoder_class(config.shape.encoder)
         with reported_as(
             InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
         ):

@@ -1,21 +1,24 @@
-"""Wordings as points of a text space, and how far words are from those that were taught."""
+"""How far a request is from what a weight generator was taught; of words, in the space of token vectors."""
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors
 
-__all__ = ["TaughtWords", "pool_words"]
+__all__ = ["Novelty", "TaughtWords", "pool_words"]
 
 _TINY = 1e-9
 _LITTLE = 0.8
-"""Words that say less than this share of what the taught wording that says least does say too little."""
+"""Words are too empty below this share of what the emptiest taught wording says."""
 
 
 def pool_words(vectors: TokenVectors, wordings: Sequence[str]) -> NDArray[np.float32]:
@@ -36,17 +39,33 @@ def pool_words(vectors: TokenVectors, wordings: Sequence[str]) -> NDArray[np.flo
     return _pool([vectors.encode_as_sequence(wording) for wording in wordings], vectors.n_values)
 
 
+class Novelty(Protocol):
+    """Says how far requests are from taught ones."""
+
+    def distance(self, request: Request) -> float:
+        """From 0, taught, to 1.
+
+        Raises:
+            InvalidWords, InvalidRequest: the request cannot be read.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values, which the encoder's `read_novelty` reads."""
+
+
 @dataclass(frozen=True, eq=False)
 class TaughtWords:
     """What a zoo's wordings look like: enough to say how far other words are from them.
 
     Args:
+        vectors: token vectors.
         tokens: ids of the tokens that occur in the taught wordings, sorted, int64.
         shares: share of the concepts whose wordings hold each of these tokens, float32, below 1.
         wordings: pooled vectors of some taught wordings times 127, int8, shape `(n_wordings, n_values)`.
         least: words that say less than this say too little.
     """
 
+    vectors: TokenVectors
     tokens: NDArray[np.int64]
     shares: NDArray[np.float32]
     wordings: NDArray[np.int8]
@@ -59,7 +78,7 @@ class TaughtWords:
         """Take the tokens of all wordings, and the pooled vectors of some of them.
 
         Args:
-            vectors: of the weight generator.
+            vectors: token vectors.
             wordings: of each concept.
             n_each: how many of a concept's wordings are kept, spread evenly, its first one among them.
         """
@@ -70,12 +89,12 @@ class TaughtWords:
         chosen = [sequence for own in sequences for sequence in own[:: -(-len(own) // n_each)]]
         kept = [vectors.vectors_of(sequence) for sequence in chosen]
         pooled = np.rint(127 * _pool(kept, vectors.n_values)).astype(np.int8)
-        taught = cls(tokens, shares.round(4).astype(np.float32), np.unique(pooled, axis=0), 1.0)
-        said = min(taught.said_by(vectors, sequence) for own in sequences for sequence in own)
-        return replace(taught, least=_LITTLE * said)
+        taught = cls(vectors, tokens, shares.round(4).astype(np.float32), np.unique(pooled, axis=0), 1.0)
+        least = min(taught.said_by(sequence) for own in sequences for sequence in own)
+        return replace(taught, least=_LITTLE * least)
 
-    def distance(self, vectors: TokenVectors, words: str) -> float:
-        """How far words are from the taught ones, from 0, a taught wording, to 1.
+    def distance(self, request: Request) -> float:
+        """How far the words of a request are from the taught ones, from 0, a taught wording, to 1.
 
         It is the mean of three shares: how unlike the nearest taught wording the words are as a whole;
         how unlike the nearest taught token each of their tokens is; and how much of them is tokens that
@@ -88,16 +107,17 @@ class TaughtWords:
         Example:
             >>> vectors = TokenVectors.tiny(["navy", "to", "gold", "asdf"], n_values=8)
             >>> taught = TaughtWords.from_wordings(vectors, [["navy to gold"], ["gold"]])
-            >>> taught.distance(vectors, "navy to gold") < 0.01
+            >>> taught.distance(Request("navy to gold")) < 0.01
             True
-            >>> taught.distance(vectors, "asdf") > 0.5
+            >>> taught.distance(Request("asdf")) > 0.5
             True
         """
-        share = float(np.mean(self.parts(vectors, words)))
-        missing = max(0.0, 1 - self.said_by(vectors, vectors.tokenise(words)) / self.least)
+        tokens = self.vectors.tokenise(request.words)
+        share = float(np.mean(self._parts(tokens)))
+        missing = max(0.0, 1 - self.said_by(tokens) / self.least)
         return share + (1 - share) * missing
 
-    def said_by(self, vectors: TokenVectors, tokens: Sequence[int]) -> float:
+    def said_by(self, tokens: Sequence[int]) -> float:
         """How much words say: the length of the token vector that says most, above zero.
 
         A token counts the less, the more concepts have it: "make it look like a photo" tells none of them
@@ -106,25 +126,51 @@ class TaughtWords:
         Example:
             >>> vectors = TokenVectors.tiny(["a", "photo", "navy", "gold"], n_values=8)
             >>> taught = TaughtWords.from_wordings(vectors, [["a navy photo"], ["a gold photo"]])
-            >>> said = [taught.said_by(vectors, vectors.tokenise(words)) for words in ("a photo", "navy")]
+            >>> said = [taught.said_by(vectors.tokenise(words)) for words in ("a photo", "navy")]
             >>> said[0] < said[1]
             True
         """
         places = np.searchsorted(self.tokens, tokens).clip(max=len(self.tokens) - 1)
         shares = np.where(self.tokens[places] == tokens, self.shares[places], 0)
-        lengths = np.linalg.norm(vectors.vectors_of(tokens), axis=1)
+        lengths = np.linalg.norm(self.vectors.vectors_of(tokens), axis=1)
         return float(np.max(lengths * (1 - shares) ** 2) + _TINY)
 
-    def parts(self, vectors: TokenVectors, words: str) -> tuple[float, float, float]:
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values, without the token vectors."""
+        return {
+            "taught_tokens": self.tokens.tolist(),
+            "taught_shares": [round(share, 4) for share in self.shares.tolist()],
+            "n_values": int(self.wordings.shape[1]),
+            "least": self.least,
+            "taught_wordings": base64.b64encode(self.wordings.tobytes()).decode(),
+        }
+
+    @classmethod
+    def from_dict(cls, vectors: TokenVectors, values: Mapping[str, Any]) -> TaughtWords:
+        """Read what `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not those of taught words.
+        """
+        wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
+        wordings = wordings.reshape(-1, int(values["n_values"]))
+        tokens = np.array(values["taught_tokens"], np.int64)
+        shares = np.array(values["taught_shares"], np.float32)
+        taught = cls(vectors, tokens, shares, wordings, float(values["least"]))
+        if not len(tokens) or shares.shape != tokens.shape or not len(wordings) or not taught.least > 0:
+            raise ValueError("no taught words")
+        return taught
+
+    def _parts(self, tokens: Sequence[int]) -> tuple[float, float, float]:
         """The three shares that `distance` is the mean of, each from 0 to 1."""
-        tokens = vectors.tokenise(words)
+        vectors = self.vectors
         sequence = vectors.vectors_of(tokens)
         weights = np.linalg.norm(sequence, axis=1) + _TINY
         weights /= weights.sum()
         whole = _pool([sequence], vectors.n_values)[0]
         as_whole = _unlikeness((_unit(self.wordings.astype(np.float32)) @ whole).max())
-        own, known = _unit(sequence), _unit(vectors.vectors_of(self.tokens.tolist()))
-        nearest: NDArray[np.float32] = np.max(own @ known.T, axis=1)
+        units, known = _unit(sequence), _unit(vectors.vectors_of(self.tokens.tolist()))
+        nearest: NDArray[np.float32] = np.max(units @ known.T, axis=1)
         each = float(weights @ np.array([_unlikeness(one) for one in nearest]))
         untaught = float(weights[~np.isin(tokens, self.tokens)].sum())
         return as_whole, each, untaught

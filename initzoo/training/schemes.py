@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidWords, UnknownInitialization
 from initzoo.generator.baselines import NearestPredictor, TaughtAdapters
+from initzoo.generator.encoders import WordsEncoder
+from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors
 from initzoo.networks.adapters import Adapted
 from initzoo.networks.network import ImageNetwork
@@ -115,8 +117,8 @@ class Initializer:
         adapters: dict[str, Callable[[], NDArray[np.float32]]] = {
             "base": lambda: np.zeros((self.zoo.layout.n_blocks, self.zoo.layout.block_size), np.float32),
             "mean": lambda: self._mean,
-            "nearest": lambda: NearestPredictor(self._taught).predict([words])[0],
-            "generated": lambda: self.zoo.generator.generate(words, seed=seed),
+            "nearest": lambda: NearestPredictor(self._taught).predict([Request(words)])[0],
+            "generated": lambda: self.zoo.generator.generate(Request(words, seed=seed)),
         }
         if name not in adapters:
             raise UnknownInitialization(f"{name!r} has no adapter. Take one of: {', '.join(adapters)}")
@@ -146,4 +148,5 @@ class Initializer:
 
     @cached_property
     def _taught(self) -> TaughtAdapters:
-        return self.zoo.taught_adapters(TokenVectors.from_folder(self.zoo.generator_folder / "text"))
+        vectors = TokenVectors.from_folder(self.zoo.generator_folder / "text")
+        return self.zoo.taught_adapters(WordsEncoder(vectors))

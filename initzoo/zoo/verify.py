@@ -210,7 +210,7 @@ def _check_generator(
         found.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
     if is_file(folder / CALIBRATION_FILE):
         digest = digests.get(CALIBRATION_FILE)
-        Calibration.load(folder, found.words, generator_sha256=found.digest, digest=digest)
+        Calibration.load(folder, found.encoder, generator_sha256=found.digest, digest=digest)
 
 
 def _check_shard(path: Path) -> int:

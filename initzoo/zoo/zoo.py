@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from initzoo.checkpoints.base import Base, BaseConfig, read_base, read_base_config
 from initzoo.checkpoints.blocks import join_blocks
-from initzoo.checkpoints.init import SCORES, Generation, Init, InitMetadata, check_draw, name_words
+from initzoo.checkpoints.init import SCORES, Generation, Init, InitMetadata, name_words
 from initzoo.checkpoints.merge import merge_adapter
 from initzoo.checkpoints.recipe import Layout, Recipe
-from initzoo.errors import InvalidGenerator, InvalidWords, InvalidZoo, UnknownConcept, UnknownZoo
+from initzoo.errors import (
+    InvalidGenerator,
+    InvalidRequest,
+    InvalidWords,
+    InvalidZoo,
+    UnknownConcept,
+    UnknownZoo,
+)
 from initzoo.files.digests import is_file
+from initzoo.generator.request import Request, RequestOptions, as_request
 from initzoo.pairs.concepts import alphabets_of, catalog_folder
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
@@ -29,9 +38,9 @@ from initzoo.zoo.verify import VerifyReport, check_row
 if TYPE_CHECKING:
     from initzoo.generator.baselines import TaughtAdapters
     from initzoo.generator.calibration import Calibration, Expectation
+    from initzoo.generator.encoders import Encoder
     from initzoo.generator.files import GeneratorFiles
     from initzoo.generator.model import WeightGenerator
-    from initzoo.generator.tokens import TokenVectors
     from initzoo.networks.network import ImageNetwork
     from initzoo.pairs.concepts import Concept
 
@@ -229,50 +238,49 @@ class Zoo:
 
     def pull(
         self,
-        words: str,
+        request: Request | str,
         *,
         adapter_only: bool = False,
-        origin: str | None = None,
-        seed: int = 0,
-        n_timesteps: int = 1,
+        warn: bool = True,
+        **options: Unpack[RequestOptions],
     ) -> Init:
-        """The init that `words` name, or one that the weight generator makes from them.
+        """The init that a request names, or one that the weight generator makes from it.
 
         Args:
-            words: concept id, any wording of a concept, or any other words for an edit.
+            request: what is wanted, or its words: a concept id, a wording of a concept, or any other words
+                for an edit.
             adapter_only: leave the adapter alone instead of merging it with the base.
-            origin: `exact` for a checkpoint of the zoo or nothing, `generated` to generate even when there
-                is one; None takes the checkpoint where there is one.
-            seed: of a generated init, 0 to 2**63 - 1; another one gives a variation of it.
-            n_timesteps: denoising steps of a generated init, 1 to 1000.
+            warn: give a `UserWarning` when generated weights are far from everything that the zoo knows.
+            options: fields of the `Request`, where words are given: `origin`, `seed`, `n_timesteps`.
 
         Raises:
             UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
             InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
+            InvalidRequest: the request holds example pairs, which are not read.
             ChecksumMismatch: weights are not those that index or config promise, or the weight generator
                 was made for another base.
             InvalidGenerator: the weight generator is asked for and missing, or damaged.
             InvalidZoo: a file of the zoo is missing or damaged.
             LayoutMismatch: checkpoint or weight generator was made for another base or layout.
-            ValueError: origin, seed or timesteps are out of range.
+            TypeError, ValueError: origin, seed or timesteps have a wrong type or are out of range.
 
         Example:
             >>> zoo = Zoo.from_pretrained("starter")
             >>> zoo.pull("a graphite drawing", origin="exact").metadata.concept
             'pencil-sketch'
-            >>> zoo.pull("faded teal charcoal at dusk", seed=3).metadata.origin  # doctest: +SKIP
+            >>> zoo.pull(Request("faded teal charcoal at dusk", seed=3)).metadata.origin  # doctest: +SKIP
             'generated'
         """
-        if origin not in (None, "exact", "generated"):
-            raise ValueError(f"origin must be exact, generated or None, found {origin!r}")
-        check_draw(seed=seed, n_timesteps=n_timesteps)
-        row = None if origin == "generated" else self.index.find(words)
-        if row is None and (origin == "generated" or (origin is None and self.has_generator)):
-            return self._generate(words, adapter_only, seed, n_timesteps)
-        row = row or self.find(words)
+        request = as_request(request, **options)
+        row = self._row_of(request)
+        if row is None:
+            init = self._generate(request, adapter_only)
+            if warn:
+                self._warn_if_far(init)
+            return init
         metadata = InitMetadata(
             concept=row.concept_id,
-            wording=_plain(words)[:_MAX_WORDING],
+            wording=_plain(request.words)[:_MAX_WORDING],
             origin="exact",
             zoo=self.name,
             revision=self.revision,
@@ -312,38 +320,44 @@ class Zoo:
 
         return WeightGenerator.from_files(files)
 
-    def expect(self, words: str) -> Expectation | None:
-        """Say how far words are from what the zoo knows, and what PSNR to expect of a generated init.
+    def expect(self, request: Request | str) -> Expectation | None:
+        """Say how far a request is from what the zoo knows, and what PSNR to expect of a generated init.
+
+        Args:
+            request: as `pull` takes it.
 
         Returns:
             Distance and range; None when the weight generator is not calibrated.
 
         Raises:
             InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
+            InvalidRequest: the request holds example pairs, which are not read.
             InvalidGenerator: there is no weight generator, or it or its calibration is damaged.
             ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
         """
-        vectors = self._generator_files.words
-        return self._calibration.expect(vectors, words) if self._calibration else None
+        request = as_request(request)
+        self._generator_files.encoder.check(request)
+        return self._calibration.expect(request) if self._calibration else None
 
     @property
     def is_on_hub(self) -> bool:
         """Whether the zoo's files come from the Hub or its cache."""
         return self.files.revision is not None
 
-    def plan(self, words: str, *, adapter_only: bool = False, origin: str | None = None) -> list[PlannedFile]:
+    def plan(
+        self, request: Request | str, *, adapter_only: bool = False, **options: Unpack[RequestOptions]
+    ) -> list[PlannedFile]:
         """The files and byte ranges that a pull takes, and which of them are on this machine already.
 
         Args:
-            words, adapter_only, origin: as `pull` takes them.
+            request, adapter_only, options: as `pull` takes them.
 
         Raises:
             UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
+            InvalidRequest: a checkpoint is asked for with example pairs, which are not read.
             InvalidZoo: the zoo is damaged.
         """
-        row = None if origin == "generated" else self.index.find(words)
-        if row is None and (origin == "exact" or not self.has_generator):
-            row = self.find(words)
+        row = self._row_of(as_request(request, **options))
         recipe = self.files.manifest.recipe if row is None else row.recipe
         return self.files.plan(row, recipe=recipe, with_base=not adapter_only)
 
@@ -398,11 +412,11 @@ class Zoo:
             raise InvalidZoo(f"zoo '{self.name}' has no train checkpoints to take the mean of.")
         return blocks.mean(axis=0, dtype=np.float64).astype(np.float32)
 
-    def taught_adapters(self, vectors: TokenVectors, *, practice: Sequence[Concept] = ()) -> TaughtAdapters:
+    def taught_adapters(self, encoder: Encoder, *, practice: Sequence[Concept] = ()) -> TaughtAdapters:
         """The train concepts with all their training wordings, and nothing of the others.
 
         Args:
-            vectors: of the weight generator's tokens.
+            encoder: of the weight generator.
             practice: what the weight generator practised on: concepts of the zoo among it bring further
                 wordings. The others have no adapter, which the simpler ways need.
         """
@@ -410,8 +424,9 @@ class Zoo:
 
         more = {concept.id: concept.prompts for concept in practice}
         rows = self.index.rows(split="train")
-        prompts = [tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ())))) for row in rows]
-        return TaughtAdapters.make(vectors, prompts, self.all_blocks(split="train")[1])
+        prompts = [dict.fromkeys((*row.prompts, *more.get(row.concept_id, ()))) for row in rows]
+        requests = [[Request(prompt) for prompt in wordings] for wordings in prompts]
+        return TaughtAdapters.make(encoder, requests, self.all_blocks(split="train")[1])
 
     def base(self) -> dict[str, np.ndarray]:
         """The base's weights by name, float32: weight, bias and A of its layers.
@@ -453,16 +468,37 @@ class Zoo:
         """
         return self.files.verify()
 
-    def _generate(self, words: str, adapter_only: bool, seed: int, n_timesteps: int) -> Init:
-        """An init from words. All that can be wrong with them shows before torch is loaded."""
+    def _row_of(self, request: Request) -> IndexRow | None:
+        """The checkpoint that a request gets; None where weights are generated.
+
+        Raises:
+            UnknownConcept: it gets neither.
+            InvalidRequest: it gets a checkpoint, which would ignore its example pairs.
+        """
+        if request.origin == "generated":
+            return None
+        if request.pairs:
+            if request.origin == "exact" or not self.has_generator:
+                raise InvalidRequest(
+                    f"the request holds {len(request.pairs)} example pairs, and a checkpoint is found by its "
+                    "words alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
+                )
+            return None
+        row = self.index.find(request.words)
+        if row is None and (request.origin == "exact" or not self.has_generator):
+            return self.find(request.words)
+        return row
+
+    def _generate(self, request: Request, adapter_only: bool) -> Init:
+        """An init from a request. All that can be wrong with it shows before torch is loaded."""
         from initzoo.generator.tokens import check_words
 
-        plain = check_words(words)
-        self._check_alphabet(plain)
-        files, expected = self._generator_files, self.expect(plain)
-        files.words.tokenise(plain)
-        blocks = self.generator.generate(plain, seed=seed, n_timesteps=n_timesteps)
-        generation = Generation(seed, n_timesteps, files.digest)
+        if request.words or not request.pairs:
+            request = replace(request, words=check_words(request.words))
+            self._check_alphabet(request.words)
+        files, expected = self._generator_files, self.expect(request)
+        blocks = self.generator.generate(request)
+        generation = Generation(request.seed, request.n_timesteps, files.digest)
         if expected is not None:
             generation = replace(
                 generation,
@@ -471,8 +507,8 @@ class Zoo:
                 is_far=expected.is_far,
             )
         metadata = InitMetadata(
-            concept=name_words(plain),
-            wording=plain,
+            concept=name_words(request.words or "from pairs"),
+            wording=request.words,
             origin="generated",
             zoo=self.name,
             revision=self.revision,
@@ -484,6 +520,19 @@ class Zoo:
             generation=generation,
         )
         return self._init(blocks, metadata, adapter_only)
+
+    def _warn_if_far(self, init: Init) -> None:
+        """Warn of generated weights that have little to do with the request."""
+        words, generation = init.metadata.wording, init.metadata.generation
+        if generation is None or not generation.is_far:
+            return
+        nearest = [match.concept_id for match in self.index.search(words, 1)]
+        hint = f"; nearest is '{nearest[0]}'" if nearest else ""
+        warnings.warn(
+            f"weights for {words[:_MAX_WORDING]!r} are generated, {generation.prospect} "
+            f"(distance {generation.distance:.2f} of 1){hint}",
+            stacklevel=3,
+        )
 
     def _check_alphabet(self, words: str) -> None:
         """Token vectors know the letters of many alphabets, and nothing of what is written with them."""
@@ -520,7 +569,7 @@ class Zoo:
             return None
         files = self._generator_files
         digest = self._model_digest(files.folder / CALIBRATION_FILE)
-        return Calibration.load(files.folder, files.words, generator_sha256=files.digest, digest=digest)
+        return Calibration.load(files.folder, files.encoder, generator_sha256=files.digest, digest=digest)
 
     def _blocks_of(self, row: IndexRow) -> np.ndarray:
         config = self.config_of(row.recipe)

@@ -58,7 +58,8 @@ from initzoo.generator.baselines import (
 )
 from initzoo.generator.calibration import Calibration, PsnrRanges, calibrate
 from initzoo.generator.model import WeightGenerator
-from initzoo.generator.novelty import TaughtWords
+from initzoo.generator.novelty import Novelty
+from initzoo.generator.request import Request
 from initzoo.pairs.concepts import HELD_OUT, Concept, load_practice
 from initzoo.pairs.photos import PhotoSource
 from initzoo.work.devices import describe_machine
@@ -213,9 +214,9 @@ def evaluate_generator(
     if practice is None:
         did_practise = zoo.name == BUNDLED_ZOO and generator.config.training.get("n_practice")
         practice = load_practice() if did_practise else ()
-    taught = zoo.taught_adapters(generator.words, practice=practice)
+    taught = zoo.taught_adapters(generator.encoder, practice=practice)
     ridge, neighbours = _tuned(taught, settings, report)
-    ours = GeneratorPredictor(generator, settings.seed)
+    ours = GeneratorPredictor(generator)
     predictors: dict[str, Predictor] = {
         "generated": ours,
         "kernel_ridge": ridge,
@@ -223,9 +224,9 @@ def evaluate_generator(
         "knn": neighbours,
         "mean": MeanPredictor(taught),
         "shuffled": ShuffledPredictor(ours, settings.seed),
-        **{name: GeneratorPredictor(other, settings.seed) for name, other in others.items()},
+        **{name: GeneratorPredictor(other) for name, other in others.items()},
     }
-    answers = _ask(questions, predictors)
+    answers = _ask(questions, predictors, seed=settings.seed)
     measured = _measure(zoo, questions, answers, settings, report)
     by_split = {
         split: [one for one in measured if questions[one.question].split == split]
@@ -233,17 +234,19 @@ def evaluate_generator(
     }
     sections = {split: _section(own, questions, settings) for split, own in by_split.items() if own}
     memorisation = _memorisation(zoo, taught, questions, answers, settings, report)
-    words = TaughtWords.from_wordings(generator.words, [row.prompts for row in zoo.index.rows(split="train")])
-    points = _points(measured, questions, generator, words)
+    novelty = generator.encoder.novelty(
+        [[Request(prompt) for prompt in row.prompts] for row in zoo.index.rows(split="train")]
+    )
+    points = _points(measured, questions, novelty)
     ranges = _calibrated(measured, questions, points, settings.seed)
-    digests = generator.words.digest, _digest_of(folder)
-    calibration = None if ranges is None else Calibration(words, ranges, *digests)
+    digests = generator.encoder.digest, _digest_of(folder)
+    calibration = None if ranges is None else Calibration(novelty, ranges, *digests)
     return GeneratorEvaluation(
         report={
             **sections,
             "memorisation": memorisation,
             "calibration": _calibration_report(calibration),
-            "speed": _speed(generator, questions[0].words[0]),
+            "speed": _speed(generator, questions[0].requests()[0]),
             "baselines": {
                 "n_wordings": len(taught.owners),
                 "kernel_ridge": {"width": ridge.width, "ridge": ridge.ridge},
@@ -293,7 +296,9 @@ def _tuned(
     return fitted, NeighboursPredictor(taught, n_neighbours)
 
 
-def _ask(questions: Sequence[Question], predictors: Mapping[str, Predictor]) -> list[dict[str, Blocks]]:
+def _ask(
+    questions: Sequence[Question], predictors: Mapping[str, Predictor], *, seed: int
+) -> list[dict[str, Blocks]]:
     """Every method's blocks for each question, shape `(n_wordings, n_blocks, block_size)`.
 
     First wordings are asked together, then second ones, so that nobody's shuffled words are their own.
@@ -304,7 +309,7 @@ def _ask(questions: Sequence[Question], predictors: Mapping[str, Predictor]) -> 
         for name, predictor in predictors.items():
             if (name == "mean" and rank) or (name == "shuffled" and len(places) < 2):
                 continue
-            blocks = predictor.predict([questions[place].words[rank] for place in places])
+            blocks = predictor.predict([questions[place].requests(seed=seed)[rank] for place in places])
             for place, one in zip(places, blocks, strict=True):
                 answers[place].setdefault(name, []).append(one)
     for question, own in zip(questions, answers, strict=True):
@@ -416,14 +421,13 @@ def _memorisation(
 def _points(
     measured: Sequence[Measured],
     questions: Sequence[Question],
-    generator: WeightGenerator,
-    words: TaughtWords,
+    novelty: Novelty,
 ) -> list[Point]:
     """Distance and quality of each wording, in the order of questions and their words."""
     return [
-        Point(questions[one.question].split, words.distance(generator.words, wording), score.psnr)
+        Point(questions[one.question].split, novelty.distance(request), score.psnr)
         for one in measured
-        for wording, score in zip(questions[one.question].words, one.scores["generated"], strict=True)
+        for request, score in zip(questions[one.question].requests(), one.scores["generated"], strict=True)
     ]
 
 
@@ -466,18 +470,18 @@ def _calibration_report(calibration: Calibration | None) -> dict[str, Any] | Non
     }
 
 
-def _speed(generator: WeightGenerator, words: str, *, n_runs: int = 30) -> dict[str, Any]:
+def _speed(generator: WeightGenerator, request: Request, *, n_runs: int = 30) -> dict[str, Any]:
     """Milliseconds that one whole init takes on one core, once warm: the median of some runs."""
     import torch
 
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        generator.generate(words)
+        generator.generate(request)
         seconds = []
         for _ in range(n_runs):
             begin = time.perf_counter()
-            generator.generate(words)
+            generator.generate(request)
             seconds.append(time.perf_counter() - begin)
     finally:
         torch.set_num_threads(n_threads)

@@ -7,13 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from initzoo.generator.denoisers.layers import (
+from initzoo.generator.encoders import ENCODERS, Context
+from initzoo.generator.layers import (
     Attention,
     DenoiserShape,
     FeedForward,
     TimeEmbedding,
-    WordBatch,
-    WordEncoder,
     draw_normal,
 )
 
@@ -31,8 +30,8 @@ class JointDenoiser(nn.Module):
 
     Example:
         >>> denoiser = JointDenoiser(DenoiserShape(n_blocks=2, block_size=8, n_word_values=4, width=24))
-        >>> words = WordBatch(torch.zeros(3, 5, 4), torch.ones(3, 5, dtype=torch.bool))
-        >>> denoiser(torch.zeros(3, 2, 8), torch.ones(3), words).shape
+        >>> context = Context(torch.zeros(3, 5, 4), torch.ones(3, 5, dtype=torch.bool))
+        >>> denoiser(torch.zeros(3, 2, 8), torch.ones(3), context).shape
         torch.Size([3, 2, 8])
     """
 
@@ -40,7 +39,7 @@ class JointDenoiser(nn.Module):
         super().__init__()
         self.shape = shape
         width, per_block = shape.width, (shape.n_blocks, shape.block_size)
-        self.words = WordEncoder(shape)
+        self.words = ENCODERS[shape.encoder].reader(shape)
         self.time = TimeEmbedding(width)
         self.enter = nn.Parameter(draw_normal(*per_block, width, scale=1 / math.sqrt(shape.block_size)))
         self.places = nn.Parameter(draw_normal(shape.n_blocks, width))
@@ -51,23 +50,23 @@ class JointDenoiser(nn.Module):
         self.leave = nn.Parameter(torch.zeros(shape.n_blocks, width, shape.block_size))
         self.leave_bias = nn.Parameter(torch.zeros(per_block))
 
-    def forward(self, noised: Tensor, timesteps: Tensor, words: WordBatch) -> Tensor:
+    def forward(self, noised: Tensor, timesteps: Tensor, context: Context) -> Tensor:
         """Say what the clean weights are.
 
         Args:
             noised: shape `(batch, n_blocks, block_size)`.
             timesteps: shape `(batch,)`, 0 to 1.
-            words: a wording for each row.
+            context: of each row.
 
         Returns:
             Clean weights, shape of `noised`.
         """
-        context, bias = self.words(words)  # (batch, 1 + n_tokens, width)
+        seen, bias = self.words(context)  # (batch, 1 + n_tokens, width)
         entered = torch.bmm(noised.transpose(0, 1), self.enter).transpose(0, 1)  # (batch, n_blocks, width)
         tokens = entered + self.places + self.time(timesteps)[:, None]
         for between, to_words, forward in zip(self.between, self.to_words, self.forwards, strict=True):
             tokens = tokens + between(tokens)
-            tokens = tokens + to_words(tokens, context, bias)
+            tokens = tokens + to_words(tokens, seen, bias)
             tokens = tokens + forward(tokens)
         left = torch.bmm(self.norm(tokens).transpose(0, 1), self.leave).transpose(0, 1)
         return left + self.leave_bias  # (batch, n_blocks, block_size)

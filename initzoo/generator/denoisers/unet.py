@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from initzoo.generator.denoisers.layers import (
+from initzoo.generator.encoders import ENCODERS, Context
+from initzoo.generator.layers import (
     Attention,
     DenoiserShape,
     FeedForward,
     TimeEmbedding,
-    WordBatch,
-    WordEncoder,
     draw_normal,
 )
 
@@ -37,8 +36,8 @@ class UNetDenoiser(nn.Module):
 
     Example:
         >>> denoiser = UNetDenoiser(DenoiserShape(n_blocks=2, block_size=64, n_word_values=4, width=48))
-        >>> words = WordBatch(torch.zeros(3, 5, 4), torch.ones(3, 5, dtype=torch.bool))
-        >>> denoiser(torch.zeros(3, 2, 64), torch.ones(3), words).shape
+        >>> context = Context(torch.zeros(3, 5, 4), torch.ones(3, 5, dtype=torch.bool))
+        >>> denoiser(torch.zeros(3, 2, 64), torch.ones(3), context).shape
         torch.Size([3, 2, 64])
     """
 
@@ -47,7 +46,7 @@ class UNetDenoiser(nn.Module):
         self.shape = shape
         width = shape.width
         top, middle, low = width // 6, width // 4, width // 3
-        self.words = WordEncoder(shape)
+        self.words = ENCODERS[shape.encoder].reader(shape)
         self.time = TimeEmbedding(width)
         self.blocks = nn.Parameter(draw_normal(shape.n_blocks, width))
         self.enter = nn.Conv1d(1, top, _PATCH, stride=_PATCH)
@@ -65,17 +64,17 @@ class UNetDenoiser(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
-    def forward(self, noised: Tensor, timesteps: Tensor, words: WordBatch) -> Tensor:
+    def forward(self, noised: Tensor, timesteps: Tensor, context: Context) -> Tensor:
         """Say what the clean weights are; arguments and result as for `JointDenoiser`."""
         batch, n_blocks, size = noised.shape
-        context, bias = self.words(words)
+        seen, bias = self.words(context)
         known = (self.time(timesteps)[:, None] + self.blocks).flatten(0, 1)  # (batch * n_blocks, width)
         x = self.enter(noised.reshape(-1, 1, size)) + self.places  # (batch * n_blocks, top, size / 8)
         top = self.down_top(x, known)
-        middle = self.attend_down(self.down_middle(F.avg_pool1d(top, 2), known), context, bias)  # size / 16
-        low = self.attend_low(self.low(F.avg_pool1d(middle, 2), known), context, bias)  # size / 32
+        middle = self.attend_down(self.down_middle(F.avg_pool1d(top, 2), known), seen, bias)  # size / 16
+        low = self.attend_low(self.low(F.avg_pool1d(middle, 2), known), seen, bias)  # size / 32
         x = self.up_middle(torch.cat([F.interpolate(low, scale_factor=2), middle], 1), known)
-        x = self.attend_up(x, context, bias)
+        x = self.attend_up(x, seen, bias)
         x = self.up_top(torch.cat([F.interpolate(x, scale_factor=2), top], 1), known)
         left: Tensor = self.leave(F.silu(self.norm(x)))  # (batch * n_blocks, 1, size)
         return left.view(batch, n_blocks, size)

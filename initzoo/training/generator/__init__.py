@@ -23,12 +23,13 @@ from torch import Tensor
 
 from initzoo.errors import TrainingError
 from initzoo.generator.denoisers import DenoiserShape
+from initzoo.generator.encoders import ENCODERS, Lessons
 from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs.photos import load_photos
 from initzoo.training.generator.crops import CropPlan, make_crops, quick_crops
 from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, run_stage
-from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective, WordTable
+from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective
 from initzoo.training.generator.sensitivity import measure_sensitivity
 from initzoo.training.generator.settings import (
     QUICK,
@@ -137,29 +138,24 @@ def train_generator(
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback or (lambda *_: None),
     )
-    table = WordTable.make(kept.all_prompts, words)
-    shape = settings.shape(
-        n_blocks=len(mask_of(data.recipe, settings.block_size)),
-        n_word_values=words.n_values,
-        n_learned=len(table.known_tokens),
-    )
+    lessons: Lessons = ENCODERS[settings.encoder](words).lessons(kept, settings)
+    shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
     if start is None:
-        weights = _train_on_weights(plan, table, make_denoiser)
+        weights = _train_on_weights(plan, lessons, make_denoiser)
     else:
-        _check_start(start, plan, shape, table)
+        _check_start(start, plan, shape, lessons)
         weights = start.flat_weights()
     if settings.behaviour.n_steps:
-        weights = _train_on_behaviour(plan, table, make_denoiser, weights)
-    config = _config(plan, shape, table, start)
+        weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
+    config = _config(plan, shape, lessons, start)
     return _finish(plan, config, make_denoiser(), weights)
 
 
-def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, table: WordTable) -> None:
+def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, lessons: Lessons) -> None:
     """A denoiser goes on only with what it began with: sizes, base, token vectors and taught words."""
-    known = table.known_tokens if shape.n_learned else ()
     found = (start.config.kind, start.config.shape, start.config.learned_tokens, start.config.base_sha256)
-    wanted = (plan.settings.kind, shape, known, plan.data.base_sha256)
+    wanted = (plan.settings.kind, shape, lessons.learned_tokens, plan.data.base_sha256)
     if found != wanted or start.words.digest != plan.words.digest:
         raise TrainingError(
             "the weight generator to go on from has another base, other sizes or other words than this "
@@ -167,7 +163,7 @@ def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, tabl
         )
 
 
-def _train_on_weights(plan: _Plan, table: WordTable, make_denoiser: Callable[[], Any]) -> Tensor:
+def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any]) -> Tensor:
     settings = plan.settings
     folder = stage_folder(plan.run, "weights", *_what_decides_weights(plan))
     job = StageJob(
@@ -176,7 +172,7 @@ def _train_on_weights(plan: _Plan, table: WordTable, make_denoiser: Callable[[],
         folder=folder,
         make_denoiser=make_denoiser,
         make_objective=partial(
-            WeightObjective, plan.data, settings, table, sensitivity=_sensitivity(plan, folder)
+            WeightObjective, plan.data, settings, lessons, sensitivity=_sensitivity(plan, folder)
         ),
         start=None,
         n_workers=plan.n_workers,
@@ -207,7 +203,7 @@ def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
 
 
 def _train_on_behaviour(
-    plan: _Plan, table: WordTable, make_denoiser: Callable[[], Any], start: Tensor
+    plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any], start: Tensor
 ) -> Tensor:
     settings = plan.settings
     crops = plan.run / "crops"
@@ -227,7 +223,7 @@ def _train_on_behaviour(
         folder=folder,
         make_denoiser=make_denoiser,
         make_objective=partial(
-            BehaviourObjective, plan.data, settings, table, crops=crops, crop_plan=plan.crop_plan
+            BehaviourObjective, plan.data, settings, lessons, crops=crops, crop_plan=plan.crop_plan
         ),
         start=start,
         n_workers=plan.n_workers,
@@ -245,7 +241,7 @@ def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
 
 
 def _config(
-    plan: _Plan, shape: DenoiserShape, table: WordTable, start: WeightGenerator | None
+    plan: _Plan, shape: DenoiserShape, lessons: Lessons, start: WeightGenerator | None
 ) -> GeneratorConfig:
     settings, data = plan.settings, plan.data
     training: dict[str, Any] = settings.to_dict() | {
@@ -266,7 +262,7 @@ def _config(
         n_train_concepts=len(data.concept_ids),
         is_regressor=settings.regressor,
         text=TEXT_SOURCE,
-        learned_tokens=table.known_tokens if shape.n_learned else (),
+        learned_tokens=lessons.learned_tokens,
         training=training,
     )
 

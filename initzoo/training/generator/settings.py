@@ -18,6 +18,7 @@ from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import TrainingError
 from initzoo.files.settings import to_plain
 from initzoo.generator.denoisers import DENOISERS, DenoiserShape
+from initzoo.generator.encoders import ENCODERS
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.teachers import Step, parse_teacher
 from initzoo.training.harvest.recipe import recipe_of_base
@@ -65,6 +66,7 @@ class GeneratorSettings:
 
     Args:
         kind: denoiser: joint sees all blocks at once, unet is the paper's UNet on each block alone.
+        encoder: kind of condition that the denoiser sees: words, or another of `ENCODERS`.
         weights: the first stage, on the error of weights.
         behaviour: the second stage, on the error of images.
         regressor: predict weights from words alone, without noise and timesteps.
@@ -101,6 +103,7 @@ class GeneratorSettings:
     """
 
     kind: Kind = "joint"
+    encoder: str = "words"
     weights: Stage = field(default_factory=lambda: Stage(2000, 64, 1e-3))
     behaviour: Stage = field(default_factory=lambda: Stage(9000, 64, 8e-4, pure_share=0.875))
     regressor: bool = False
@@ -128,6 +131,8 @@ class GeneratorSettings:
     def __post_init__(self) -> None:
         if self.kind not in DENOISERS:
             raise ValueError(f"kind must be one of {', '.join(DENOISERS)}, found {self.kind!r}")
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, found {self.encoder!r}")
         if any(stage.batch_size % self.n_lanes for stage in (self.weights, self.behaviour)):
             raise ValueError(f"batch sizes must be multiples of the {self.n_lanes} lanes")
         if self.crop_size % 4 or self.crop_size <= 0:
@@ -156,15 +161,20 @@ class GeneratorSettings:
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
-    def shape(self, *, n_blocks: int, n_word_values: int, n_learned: int = 0) -> DenoiserShape:
-        """Sizes of the denoiser to train, where `n_learned` tokens are known."""
+    def shape(self, *, n_blocks: int, **sizes: int) -> DenoiserShape:
+        """Sizes of the denoiser to train.
+
+        Args:
+            n_blocks: blocks of an adapter.
+            sizes: `Lessons.sizes`.
+        """
         return DenoiserShape(
             n_blocks=n_blocks,
             block_size=self.block_size,
-            n_word_values=n_word_values,
             width=self.width,
             pooled_words=self.pooled_words,
-            n_learned=n_learned if self.learned_words else 0,
+            encoder=self.encoder,
+            **sizes,
         )
 
 

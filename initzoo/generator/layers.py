@@ -1,4 +1,4 @@
-"""Layers that both denoisers use: attention, the word encoder, embeddings of place and time."""
+"""Layers that denoisers and encoders share, and the sizes of a denoiser."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ __all__ = [
     "DenoiserShape",
     "FeedForward",
     "TimeEmbedding",
-    "WordBatch",
-    "WordEncoder",
     "draw_normal",
 ]
 
@@ -29,12 +27,13 @@ class DenoiserShape:
         block_size: values in a block.
         n_word_values: values in a token's vector.
         width: values in a token inside of the network.
-        n_word_layers: layers of the word encoder.
+        n_word_layers: layers over the words.
         n_layers: layers over the blocks (the UNet has its own number).
         n_heads: heads of each attention.
         pooled_words: give the mean of the token vectors instead of the sequence.
         max_tokens: places for tokens.
         n_learned: tokens that have a learned vector too, which is added to the static one's projection.
+        encoder: name of the encoder in `ENCODERS` whose context it reads.
     """
 
     n_blocks: int
@@ -47,6 +46,7 @@ class DenoiserShape:
     pooled_words: bool = False
     max_tokens: int = 64
     n_learned: int = 0
+    encoder: str = "words"
 
 
 def draw_normal(*shape: int, scale: float = 1.0) -> Tensor:
@@ -60,29 +60,6 @@ def draw_normal(*shape: int, scale: float = 1.0) -> Tensor:
     """
     values = torch.empty(shape)
     return values if values.is_meta else scale * torch.randn(shape)
-
-
-@dataclass(frozen=True)
-class WordBatch:
-    """Wordings as token vectors.
-
-    Args:
-        vectors: shape `(batch, n_tokens, n_word_values)`; anything where there is no token.
-        known: bool, shape `(batch, n_tokens)`: where there is a token. A row without one has no words.
-        learned: int64, shape `(batch, n_tokens)`: the token's learned vector, from 1, or 0 for none; None
-            for none anywhere.
-    """
-
-    vectors: Tensor
-    known: Tensor
-    learned: Tensor | None = None
-
-    def repeat(self, n_times: int) -> WordBatch:
-        """Each wording `n_times`, one after the other."""
-        parts = (self.vectors, self.known, self.learned)
-        return WordBatch(
-            *(None if part is None else part.repeat_interleave(n_times, dim=0) for part in parts)  # type: ignore[arg-type]
-        )
 
 
 class Attention(nn.Module):
@@ -145,53 +122,3 @@ class TimeEmbedding(nn.Module):
         """Shape `(batch,)` to `(batch, width)`."""
         angles = timesteps[:, None] * math.pi * torch.arange(16, dtype=timesteps.dtype)  # (batch, 16)
         return self.second(F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=1))))
-
-
-class WordEncoder(nn.Module):
-    """Gives static token vectors order and context: a small transformer over a wording.
-
-    Static vectors know every word, but words that mean other edits can lie close together. So a token
-    of the training's wordings has a learned vector too, in the encoder's own width.
-    """
-
-    def __init__(self, shape: DenoiserShape) -> None:
-        super().__init__()
-        self.pooled = shape.pooled_words
-        self.project = nn.Linear(shape.n_word_values, shape.width)
-        self.learned = nn.Parameter(torch.zeros(shape.n_learned, shape.width)) if shape.n_learned else None
-        self.places = nn.Parameter(draw_normal(shape.max_tokens + 1, shape.width, scale=0.3))
-        self.attentions = nn.ModuleList(
-            Attention(shape.width, shape.n_heads) for _ in range(shape.n_word_layers)
-        )
-        self.forwards = nn.ModuleList(FeedForward(shape.width) for _ in range(shape.n_word_layers))
-        self.norm = nn.LayerNorm(shape.width)
-
-    def forward(self, words: WordBatch) -> tuple[Tensor, Tensor]:
-        """Encode wordings.
-
-        A first token without words stands before each wording, so that no row is ever empty.
-
-        Returns:
-            Tokens, shape `(batch, 1 + n_tokens, width)`, and what to add to attention scores for them,
-            shape `(batch, 1, 1, 1 + n_tokens)`.
-        """
-        tokens, known = self.project(words.vectors), words.known
-        if self.learned is not None and words.learned is not None:
-            tokens = tokens + F.embedding(words.learned, F.pad(self.learned, (0, 0, 1, 0)))
-        if self.pooled:
-            tokens, known = _pool(tokens, known)
-        batch, n_tokens = known.shape
-        bias = torch.zeros(batch, 1, 1, 1 + n_tokens)
-        bias[:, 0, 0, 1:].masked_fill_(~known, -1e4)
-        tokens = F.pad(tokens, (0, 0, 1, 0)) + self.places[: 1 + n_tokens]
-        for attention, forward in zip(self.attentions, self.forwards, strict=True):
-            tokens = tokens + attention(tokens, bias=bias)
-            tokens = tokens + forward(tokens)
-        return self.norm(tokens), bias
-
-
-def _pool(tokens: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Each wording as one token, the mean of its own, and where there is one."""
-    weights = known[:, :, None].to(tokens.dtype)
-    mean = (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
-    return mean, known.any(dim=1, keepdim=True)

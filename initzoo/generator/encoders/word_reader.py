@@ -1,0 +1,62 @@
+"""The layers of a denoiser that read words."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from initzoo.generator.encoders.encoder import Context
+from initzoo.generator.layers import Attention, DenoiserShape, FeedForward, draw_normal
+
+__all__ = ["WordReader"]
+
+
+class WordReader(nn.Module):
+    """Gives static token vectors order and context: a small transformer over a wording.
+
+    Static vectors know every word, but words that mean other edits can lie close together. So a token
+    of the training's wordings has a learned vector too, in the encoder's own width.
+    """
+
+    def __init__(self, shape: DenoiserShape) -> None:
+        super().__init__()
+        self.pooled = shape.pooled_words
+        self.project = nn.Linear(shape.n_word_values, shape.width)
+        self.learned = nn.Parameter(torch.zeros(shape.n_learned, shape.width)) if shape.n_learned else None
+        self.places = nn.Parameter(draw_normal(shape.max_tokens + 1, shape.width, scale=0.3))
+        self.attentions = nn.ModuleList(
+            Attention(shape.width, shape.n_heads) for _ in range(shape.n_word_layers)
+        )
+        self.forwards = nn.ModuleList(FeedForward(shape.width) for _ in range(shape.n_word_layers))
+        self.norm = nn.LayerNorm(shape.width)
+
+    def forward(self, context: Context) -> tuple[Tensor, Tensor]:
+        """Encode wordings.
+
+        A first token without words stands before each wording, so that no row is ever empty.
+
+        Returns:
+            Tokens, shape `(batch, 1 + n_tokens, width)`, and what to add to attention scores for them,
+            shape `(batch, 1, 1, 1 + n_tokens)`.
+        """
+        tokens, mask = self.project(context.vectors), context.mask
+        if self.learned is not None and context.learned is not None:
+            tokens = tokens + F.embedding(context.learned, F.pad(self.learned, (0, 0, 1, 0)))
+        if self.pooled:
+            tokens, mask = _pool(tokens, mask)
+        batch, n_tokens = mask.shape
+        bias = torch.zeros(batch, 1, 1, 1 + n_tokens)
+        bias[:, 0, 0, 1:].masked_fill_(~mask, -1e4)
+        tokens = F.pad(tokens, (0, 0, 1, 0)) + self.places[: 1 + n_tokens]
+        for attention, forward in zip(self.attentions, self.forwards, strict=True):
+            tokens = tokens + attention(tokens, bias=bias)
+            tokens = tokens + forward(tokens)
+        return self.norm(tokens), bias
+
+
+def _pool(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Each wording as one token, the mean of its own, and where there is one."""
+    weights = mask[:, :, None].to(tokens.dtype)
+    mean = (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
+    return mean, mask.any(dim=1, keepdim=True)

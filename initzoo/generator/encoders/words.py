@@ -1,0 +1,144 @@
+"""The encoder of words: token vectors in the order of the words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidRequest
+from initzoo.generator.encoders.encoder import Context, Taught
+from initzoo.generator.novelty import TaughtWords, pool_words
+from initzoo.generator.request import Request
+from initzoo.generator.tokens import MAX_TOKENS, TokenVectors
+
+if TYPE_CHECKING:
+    from initzoo.generator.encoders.word_lessons import WordLessons, WordSettings
+    from initzoo.generator.encoders.word_reader import WordReader
+    from initzoo.generator.layers import DenoiserShape
+
+__all__ = ["WordsEncoder"]
+
+
+class WordsEncoder:
+    """Reads the words of requests, and nothing else of them.
+
+    Args:
+        vectors: token vectors.
+        shape: of the denoiser, which has room for so many tokens; None for the most that any has.
+        learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
+
+    Example:
+        >>> encoder = WordsEncoder(TokenVectors.tiny(["navy", "to", "gold"], n_values=4))
+        >>> encoder.encode([Request("navy to gold"), Request("gold")]).vectors.shape
+        torch.Size([2, 3, 4])
+    """
+
+    def __init__(
+        self,
+        vectors: TokenVectors,
+        *,
+        shape: DenoiserShape | None = None,
+        learned_tokens: Sequence[int] = (),
+    ) -> None:
+        self.vectors = vectors
+        self.max_tokens = MAX_TOKENS if shape is None else min(MAX_TOKENS, shape.max_tokens)
+        self._learned = {token: row for row, token in enumerate(learned_tokens, start=1)}
+
+    @property
+    def digest(self) -> str:
+        """Digest of the token vectors."""
+        return self.vectors.digest
+
+    def check(self, request: Request) -> None:
+        """Refuse words that cannot be read, and example pairs.
+
+        Raises:
+            InvalidWords: the words are empty, too long, or hold nothing that is known.
+            InvalidRequest: the request holds example pairs.
+
+        Example:
+            >>> encoder = WordsEncoder(TokenVectors.tiny(["navy", "to", "gold"], n_values=4))
+            >>> encoder.check(Request("navy", pairs=("a pair",)))
+            Traceback (most recent call last):
+                ...
+            initzoo.errors.InvalidRequest: the request holds 1 example pair, and this weight generator ...
+        """
+        self._tokenise(request)
+
+    def encode(self, requests: Sequence[Request]) -> Context:
+        """The token vectors of each request's words, in order.
+
+        Raises:
+            InvalidWords, InvalidRequest: as for `check`.
+        """
+        import torch
+
+        sequences = [self._tokenise(request) for request in requests]
+        longest = max(len(sequence) for sequence in sequences)
+        vectors = np.zeros((len(sequences), longest, self.vectors.n_values), np.float32)
+        mask = np.zeros((len(sequences), longest), bool)
+        learned = np.zeros((len(sequences), longest), np.int64)
+        for row, sequence in enumerate(sequences):
+            vectors[row, : len(sequence)] = self.vectors.vectors_of(sequence)
+            mask[row, : len(sequence)] = True
+            learned[row, : len(sequence)] = [self._learned.get(token, 0) for token in sequence]
+        return Context(torch.from_numpy(vectors), torch.from_numpy(mask), torch.from_numpy(learned))
+
+    def embed(self, requests: Sequence[Request]) -> NDArray[np.float32]:
+        """The mean token vector of each request's words, at length one.
+
+        Returns:
+            float32, shape `(n_requests, n_values)`.
+
+        Raises:
+            InvalidWords, InvalidRequest: as for `check`.
+        """
+        for request in requests:
+            _refuse_pairs(request)
+        return pool_words(self.vectors, [request.words for request in requests])
+
+    def novelty(self, requests: Sequence[Sequence[Request]]) -> TaughtWords:
+        """How far words are from those of taught requests, listed for each concept."""
+        wordings = [[request.words for request in taught] for taught in requests]
+        return TaughtWords.from_wordings(self.vectors, wordings)
+
+    def read_novelty(self, values: Mapping[str, Any]) -> TaughtWords:
+        """Read what `TaughtWords.to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not those of taught words.
+        """
+        return TaughtWords.from_dict(self.vectors, values)
+
+    def lessons(self, taught: Taught, settings: WordSettings) -> WordLessons:
+        """All wordings of all concepts, to draw from while a denoiser is trained.
+
+        Raises:
+            InvalidWords: a wording holds no known token.
+        """
+        from initzoo.generator.encoders.word_lessons import WordLessons
+
+        return WordLessons.make(taught.all_prompts, self.vectors, settings)
+
+    @staticmethod
+    def reader(shape: DenoiserShape) -> WordReader:
+        """The layers of a denoiser that read words."""
+        from initzoo.generator.encoders.word_reader import WordReader
+
+        return WordReader(shape)
+
+    def _tokenise(self, request: Request) -> list[int]:
+        _refuse_pairs(request)
+        return self.vectors.tokenise(request.words, max_tokens=self.max_tokens)
+
+
+def _refuse_pairs(request: Request) -> None:
+    n_pairs = len(request.pairs)
+    if n_pairs:
+        raise InvalidRequest(
+            f"the request holds {n_pairs} example {'pair' if n_pairs == 1 else 'pairs'}, and this weight "
+            "generator reads words alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
+        )

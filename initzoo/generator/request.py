@@ -1,0 +1,99 @@
+"""A request: the words, example pairs and draw from which weights are made."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from initzoo.checkpoints.init import check_draw
+
+if TYPE_CHECKING:
+    from initzoo.pairs.sources import Pair
+
+__all__ = ["ORIGINS", "Request", "RequestOptions", "as_request"]
+
+ORIGINS = ("exact", "generated")
+"""Where the weights of a request may have to come from."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides which weights come out of a zoo.
+
+    A request can be made again later, on this machine or another, and gives the same weights.
+
+    Args:
+        words: concept id, a wording of a concept, or any other words for an edit.
+        pairs: example pairs of the edit. No weight generator reads pairs yet, and a request with pairs is
+            refused where they would be ignored.
+        seed: draws the noise of generated weights, 0 to 2**63 - 1.
+        n_timesteps: denoising steps of generated weights, 1 to 1000.
+        origin: `exact` for a checkpoint of the zoo only, `generated` to generate even when there is one;
+            None takes the checkpoint where there is one.
+
+    Raises:
+        TypeError: words are not a text, or seed or timesteps are not integers.
+        ValueError: seed, timesteps or origin are out of range.
+
+    Example:
+        >>> Request("pencil sketch", seed=3)
+        Request(words='pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None)
+        >>> Request("pencil sketch", origin="both")
+        Traceback (most recent call last):
+            ...
+        ValueError: origin must be exact, generated or None, found 'both'
+    """
+
+    words: str = ""
+    pairs: tuple[Pair, ...] = ()
+    seed: int = 0
+    n_timesteps: int = 1
+    origin: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.words, str):
+            raise TypeError(f"words must be a text, found {type(self.words).__name__}")
+        check_draw(seed=self.seed, n_timesteps=self.n_timesteps)
+        if self.origin not in (None, *ORIGINS):
+            raise ValueError(f"origin must be {', '.join(ORIGINS)} or None, found {self.origin!r}")
+        # Any integer type and any sequence of pairs will do; equal requests have to be equal keys.
+        object.__setattr__(self, "seed", operator.index(self.seed))
+        object.__setattr__(self, "n_timesteps", operator.index(self.n_timesteps))
+        object.__setattr__(self, "pairs", tuple(self.pairs))
+
+
+class RequestOptions(TypedDict, total=False):
+    """The fields of a `Request` besides its words, for calls that take words alone."""
+
+    pairs: tuple[Pair, ...]
+    seed: int
+    n_timesteps: int
+    origin: str | None
+
+
+def as_request(request: Request | str, **options: Unpack[RequestOptions]) -> Request:
+    """Make a request of words and options; a request stays what it is.
+
+    Args:
+        request: a request, or its words.
+        options: fields of the request besides its words; only where words are given.
+
+    Raises:
+        TypeError: there are options beside a request, or a value has the wrong type.
+        ValueError: a value is out of range.
+
+    Example:
+        >>> as_request("night", seed=2) == Request("night", seed=2)
+        True
+        >>> as_request(Request("night"), seed=2)
+        Traceback (most recent call last):
+            ...
+        TypeError: seed is part of the request: Request(words, seed=...)
+    """
+    if not isinstance(request, Request):
+        return Request(request, **options)
+    if options:
+        name = next(iter(options))
+        raise TypeError(f"{name} is part of the request: Request(words, {name}=...)")
+    return request
