@@ -233,6 +233,7 @@ def test_a_preview_is_what_the_downloaded_file_makes(answers: Answers, tmp_path:
         assert (read_image(picture) == edited).all()
 
 
+@pytest.mark.filterwarnings("ignore:weights for .* are generated, far:UserWarning")
 def test_both_forms_of_a_file_are_those_of_a_pull(answers: Answers) -> None:
     zoo = answers.studio.zoo
     for form, only in (("merged", False), ("adapter", True)):

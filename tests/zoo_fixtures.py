@@ -146,7 +146,9 @@ def make_zoo(
     return folder
 
 
-def add_generator(zoo_folder: Path, *, seed: int = 0, is_calibrated: bool = True, **changes: Any) -> Path:
+def add_generator(
+    zoo_folder: Path, *, seed: int = 0, is_calibrated: bool = True, encoder: str = "words", **changes: Any
+) -> Path:
     """Put a weight generator into a tiny zoo, whole in all but the training; gives its folder.
 
     Another seed gives other weights and token vectors; `changes` alter its config, e.g. the base that it is
@@ -164,7 +166,12 @@ def add_generator(zoo_folder: Path, *, seed: int = 0, is_calibrated: bool = True
     base = read_base_config(zoo_folder / "model" / "base" / "tiny")
     layout = changes.get("layout", base.layout)
     shape = DenoiserShape(
-        n_blocks=layout.n_blocks, block_size=layout.block_size, n_word_values=8, width=48, n_layers=1
+        n_blocks=layout.n_blocks,
+        block_size=layout.block_size,
+        n_word_values=8,
+        width=48,
+        n_layers=1,
+        encoder=encoder,
     )
     config = GeneratorConfig("joint", shape, layout, base.recipe.name, base.base_sha256, n_train_concepts=4)
     denoiser = build_denoiser("joint", shape, seed=seed)

@@ -28,7 +28,7 @@ from initzoo.files.digests import DamagedFile, reported_as
 from initzoo.files.settings import read_settings, to_plain, write_json
 from initzoo.files.tensors import encode_tensors
 from initzoo.generator.denoisers import DENOISERS, DenoiserShape
-from initzoo.generator.encoders import Encoder, encoder_class
+from initzoo.generator.encoders import encoder_class
 from initzoo.generator.files import GeneratorFiles, check_same_base, read_generator_files
 from initzoo.generator.request import Request, RequestOptions, as_request
 from initzoo.generator.sampler import sample
@@ -129,7 +129,7 @@ class WeightGenerator:
         self.words = words
         self.mean, self.scale = mean, scale
         self._mask = value_mask(config.own_layout)
-        self.encoder: Encoder = encoder_class(config.shape.encoder)(
+        self.encoder = encoder_class(config.shape.encoder)(
             words, shape=config.shape, learned_tokens=config.learned_tokens
         )
         for name, array in zip(_NORMALISATION, (mean, scale), strict=True):

@@ -8,11 +8,11 @@ from initzoo.generator.encoders.words import WordsEncoder
 
 __all__ = ["ENCODERS", "Context", "Encoder", "Lessons", "Taught", "WordsEncoder", "encoder_class"]
 
-ENCODERS = {"words": WordsEncoder}
+ENCODERS: dict[str, type[Encoder]] = {"words": WordsEncoder}
 """The encoders by the names that config files know them by."""
 
 
-def encoder_class(name: object) -> type[WordsEncoder]:
+def encoder_class(name: object) -> type[Encoder]:
     """The encoder that a config file names.
 
     Raises:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from initzoo.generator.novelty import Novelty
 from initzoo.generator.request import Request
+from initzoo.generator.tokens import TokenVectors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,6 +51,21 @@ class Encoder(Protocol):
     same way, `ENCODERS[name](vectors, shape=shape, learned_tokens=tokens)`, and imported before torch is:
     what is wrong with a request shows without torch, which takes seconds to load.
     """
+
+    def __init__(
+        self,
+        vectors: TokenVectors,
+        *,
+        shape: DenoiserShape | None = None,
+        learned_tokens: Sequence[int] = (),
+    ) -> None:
+        """Take the token vectors of a weight generator, and what its denoiser has learned.
+
+        Args:
+            vectors: token vectors.
+            shape: sizes of the denoiser; None where it does not matter, for checks and distances.
+            learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
+        """
 
     @property
     def digest(self) -> str:

@@ -138,7 +138,7 @@ def train_generator(
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback or (lambda *_: None),
     )
-    lessons: Lessons = ENCODERS[settings.encoder](words).lessons(kept, settings)
+    lessons = ENCODERS[settings.encoder](words).lessons(kept, settings)
     shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
     if start is None:
