@@ -1,0 +1,141 @@
+"""What a user gives to start from, parsed once: a file of weights, the name of a scheme, or words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from initzoo.errors import UnknownInitialization
+from initzoo.files.digests import is_file
+from initzoo.files.images import IMAGE_SUFFIXES
+from initzoo.generator.request import Request
+from initzoo.networks.scheme_names import CLASSICAL
+
+__all__ = ["FROM_ZOO", "NEED_WORDS", "SCHEMES", "File", "Given", "Scheme", "parse_given"]
+
+FROM_ZOO = {
+    "base": "the zoo's base with an adapter of zeros",
+    "mean": "the base with the mean of the zoo's train adapters",
+    "nearest": "the train checkpoint whose wording is nearest to the words",
+    "generated": "what the zoo's weight generator makes of the words",
+}
+"""Schemes that a zoo gives, with a description each."""
+
+NEED_WORDS = ("nearest", "generated")
+"""Those of `FROM_ZOO` that depend on words."""
+
+SCHEMES = {**CLASSICAL, **FROM_ZOO}
+"""All initialization schemes, with a description each."""
+
+_WEIGHTS = (
+    *(".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".h5", ".hdf5", ".keras", ".npz", ".npy"),
+    *(".pkl", ".pickle", ".msgpack", ".gguf", ".tar", ".zip"),
+)
+_OTHERS = (".heic", ".avif", ".svg", ".json", ".toml", ".yaml", ".txt", ".parquet")
+_ENDINGS = frozenset((*_WEIGHTS, *IMAGE_SUFFIXES, *_OTHERS))
+
+
+@dataclass(frozen=True)
+class File:
+    """A file or folder of weights, which need not exist.
+
+    Args:
+        path: where it is, or should be.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """An initialization scheme.
+
+    Args:
+        name: one of `SCHEMES`.
+    """
+
+    name: str
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether its weights depend on words."""
+        return self.name in NEED_WORDS
+
+
+Given = File | Scheme | Request
+
+
+def parse_given(
+    given: str | os.PathLike[str], *, is_wording: Callable[[str], bool] = lambda text: False
+) -> Given:
+    """Tell whether a user gave a file, the name of a scheme, or words.
+
+    A mistyped path or name must not become words, from which weights can always be made. So what exists is a
+    file, and so is what looks like a path: something with a slash, with an ending of files, or that begins
+    with a dot or a tilde. What is nearly the name of a scheme is refused. All else is words.
+
+    Args:
+        given: a path, the name of a scheme, or words for an edit.
+        is_wording: whether the zoo holds a concept of exactly these words. Such words stay words, though
+            they look like a path or nearly like a scheme, unless there is a file of that name.
+
+    Raises:
+        UnknownInitialization: it is nearly the name of a scheme; the message suggests it.
+
+    Example:
+        >>> parse_given("he_normal")
+        Scheme(name='he_normal')
+        >>> parse_given("models/latest_net_G.pth")
+        File(path=PosixPath('models/latest_net_G.pth'))
+        >>> parse_given("faded teal charcoal").words
+        'faded teal charcoal'
+        >>> parse_given("he-norml")
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.UnknownInitialization: no scheme 'he-norml'. Did you mean 'he_normal'? ...
+    """
+    if isinstance(given, os.PathLike):
+        return File(_expanded(os.fspath(given)))
+    path = _expanded(given)
+    if given and (is_file(path) or _is_network_folder(path)):
+        return File(path)
+    if given in SCHEMES:
+        return Scheme(given)
+    if _looks_like_path(given) or (given and _is_folder(path)):
+        return Request(given) if is_wording(given) else File(path)
+    close = get_close_matches(given.strip().lower().replace("-", "_").replace(" ", "_"), SCHEMES, 1, 0.82)
+    if close and not is_wording(given):
+        raise UnknownInitialization(
+            f"no scheme {given!r}. Did you mean '{close[0]}'? If these are words for an edit, use other words"
+        )
+    return Request(given)
+
+
+def _looks_like_path(text: str) -> bool:
+    ending = os.path.splitext(text.strip())[1].lower()
+    is_nearly = bool(get_close_matches(ending, [".safetensors"], 1, 0.7)) if ending else False
+    has_separator = any(separator in text for separator in (os.sep, os.altsep) if separator)
+    return has_separator or text.startswith(("~", ".")) or ending in _ENDINGS or is_nearly
+
+
+def _expanded(text: str) -> Path:
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody has that home
+        return path
+
+
+def _is_network_folder(path: Path) -> bool:
+    """Whether a folder holds weights itself; one that only has a concept's name goes after the concept."""
+    return is_file(path / "config.json") and is_file(path / "model.safetensors")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
