@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from initzoo.checkpoints.recipe import Layout, Recipe
     from initzoo.errors import InitzooError
     from initzoo.generator.model import WeightGenerator
+    from initzoo.generator.request import Request
     from initzoo.training.auto import AutoNetwork
     from initzoo.zoo.datasets import load_blocks
     from initzoo.zoo.zoo import Zoo
@@ -28,6 +29,7 @@ __all__ = [
     "InitzooError",
     "Layout",
     "Recipe",
+    "Request",
     "WeightGenerator",
     "Zoo",
     "__version__",
@@ -43,6 +45,7 @@ _PLACES = {
     "InitzooError": "initzoo.errors",
     "Layout": "initzoo.checkpoints.recipe",
     "Recipe": "initzoo.checkpoints.recipe",
+    "Request": "initzoo.generator.request",
     "WeightGenerator": "initzoo.generator.model",
     "Zoo": "initzoo.zoo.zoo",
 }

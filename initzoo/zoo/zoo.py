@@ -268,7 +268,7 @@ class Zoo:
             >>> zoo = Zoo.from_pretrained("starter")
             >>> zoo.pull("a graphite drawing", origin="exact").metadata.concept
             'pencil-sketch'
-            >>> zoo.pull(Request("faded teal charcoal at dusk", seed=3)).metadata.origin  # doctest: +SKIP
+            >>> zoo.pull(Request("faded teal charcoal at dusk", seed=3)).metadata.origin
             'generated'
         """
         request = as_request(request, **options)
@@ -526,11 +526,11 @@ class Zoo:
         words, generation = init.metadata.wording, init.metadata.generation
         if generation is None or not generation.is_far:
             return
-        nearest = [match.concept_id for match in self.index.search(words, 1)]
-        hint = f"; nearest is '{nearest[0]}'" if nearest else ""
+        nearest = self.index.search(words, 1)
+        hint = f"nearest is '{nearest[0].concept_id}'" if nearest else "nothing in the zoo is like them"
         warnings.warn(
             f"weights for {words[:_MAX_WORDING]!r} are generated, {generation.prospect} "
-            f"(distance {generation.distance:.2f} of 1){hint}",
+            f"(distance {generation.distance:.2f} of 1); {hint}",
             stacklevel=3,
         )
 
