@@ -1,58 +1,30 @@
 """Weights to start from: a checkpoint zoo for image-to-image models.
 
+Names are imported when they are first used, since torch alone takes seconds to load.
+
+    Zoo              a zoo of checkpoints: find, pull and generate weights
+    Init             weights to start from, in memory and as a file
+    Request          words, example pairs and a seed: the input of `Zoo.pull`
+    AutoNetwork      builds a network, ready to use or to train, from any of these
+    WeightGenerator  the diffusion model that makes weights from words
+    Recipe           the network, adapters and layout that checkpoints of a family share
+    finetune         train a network on before/after pairs
+    harvest          train a zoo of many concepts
+    diagnose         whether a network can be trained from its weights
+    evaluate         measure the checkpoints of a zoo
+    export           write an init as a file that other tools read
+    blend_inits      an init between two others
+    load_blocks      the weight blocks of a zoo as a `datasets` data set
+    push_to_hub      publish the weights of a network or an init on the Hub
+    InitzooError     the error that all failures of initzoo share
+
 >>> from initzoo import Zoo
->>> Zoo.from_pretrained("starter").pull("pencil sketch").metadata.concept
-'pencil-sketch'
+>>> Zoo.from_pretrained("starter").pull("pencil sketch")
+Init('pencil-sketch', exact, merged, recipe 'starter')
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+__version__ = "0.2.0"
 
-if TYPE_CHECKING:
-    from initzoo.checkpoints.blend import blend_inits
-    from initzoo.checkpoints.init import Init
-    from initzoo.checkpoints.recipe import Layout, Recipe
-    from initzoo.errors import InitzooError
-    from initzoo.generator.model import WeightGenerator
-    from initzoo.generator.request import Request
-    from initzoo.training.auto import AutoNetwork
-    from initzoo.zoo.datasets import load_blocks
-    from initzoo.zoo.zoo import Zoo
-
-__version__ = "0.1.0"
-
-__all__ = [
-    "AutoNetwork",
-    "Init",
-    "InitzooError",
-    "Layout",
-    "Recipe",
-    "Request",
-    "WeightGenerator",
-    "Zoo",
-    "__version__",
-    "blend_inits",
-    "load_blocks",
-]
-
-_PLACES = {
-    "AutoNetwork": "initzoo.training.auto",
-    "blend_inits": "initzoo.checkpoints.blend",
-    "load_blocks": "initzoo.zoo.datasets",
-    "Init": "initzoo.checkpoints.init",
-    "InitzooError": "initzoo.errors",
-    "Layout": "initzoo.checkpoints.recipe",
-    "Recipe": "initzoo.checkpoints.recipe",
-    "Request": "initzoo.generator.request",
-    "WeightGenerator": "initzoo.generator.model",
-    "Zoo": "initzoo.zoo.zoo",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: torch alone takes seconds."""
-    if name not in _PLACES:
-        raise AttributeError(f"module 'initzoo' has no attribute '{name}'")
-    return getattr(import_module(_PLACES[name]), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,7 +10,7 @@ from torch import nn
 
 from initzoo.cli.main import main
 from initzoo.evaluation.report.diagnosis import draw_diagnosis
-from initzoo.networks.diagnosis import diagnose
+from initzoo.networks.diagnosis import diagnose_network
 from initzoo.networks.tiles import to_images
 from initzoo.pairs.photos import load_photos, middle_squares
 from initzoo.training.auto import AutoNetwork
@@ -52,26 +52,26 @@ def normal_network(starts, std):
     ],
 )
 def test_named_starts_get_the_verdict_that_is_known_of_them(starts, images, name, verdict):
-    assert diagnose(starts.network(name), images).verdict == verdict
+    assert diagnose_network(starts.network(name), images).verdict == verdict
 
 
 def test_badly_scaled_normals_explode_or_vanish(starts, images):
-    assert diagnose(normal_network(starts, 1.0), images).verdict == "exploding"
-    small = diagnose(normal_network(starts, 0.002), images)
+    assert diagnose_network(normal_network(starts, 1.0), images).verdict == "exploding"
+    small = diagnose_network(normal_network(starts, 0.002), images)
     assert small.verdict == "vanishing"
     assert "times the scale" in small.reason
-    assert diagnose(normal_network(starts, float("inf")), images).verdict == "exploding"
+    assert diagnose_network(normal_network(starts, float("inf")), images).verdict == "exploding"
 
 
 def test_a_trained_checkpoint_is_healthy(images):
-    found = diagnose(AutoNetwork.from_pretrained("pencil sketch"), images)
+    found = diagnose_network(AutoNetwork.from_pretrained("pencil sketch"), images)
     assert found.verdict == "healthy"
     assert [layer.name for layer in found.layers][:2] == ["detail", "down"]
 
 
 def test_twins_are_counted_one_by_one(starts, images):
     network = starts.network("he_normal")
-    before = diagnose(network, images).layers
+    before = diagnose_network(network, images).layers
     with torch.no_grad():  # two equal units of `detail`, which all that follows treats alike
         for layer, is_input in (("detail", False), ("down", True), ("decoder", True)):
             weight = network.get_submodule(layer).weight
@@ -79,12 +79,12 @@ def test_twins_are_counted_one_by_one(starts, images):
                 weight[:, 1] = weight[:, 0]
             else:
                 weight[1] = weight[0]
-    after = diagnose(network, images).layers
+    after = diagnose_network(network, images).layers
     assert before[0].duplicated == 0
     assert after[0].duplicated == pytest.approx(2 / network.sizes["n_detail"])
     with torch.no_grad():
         network.down.weight[:, 1] *= 2  # now they learn apart
-    assert diagnose(network, images).layers[0].duplicated == 0
+    assert diagnose_network(network, images).layers[0].duplicated == 0
 
 
 def test_dead_and_saturated_units_are_counted(starts, images):
@@ -93,7 +93,7 @@ def test_dead_and_saturated_units_are_counted(starts, images):
         network.detail.bias[:16] = -50.0
         network.detail.weight[:16] *= 0.1
         network.skip.bias[:] = 9.0
-    layers = {layer.name: layer for layer in diagnose(network, images).layers}
+    layers = {layer.name: layer for layer in diagnose_network(network, images).layers}
     assert layers["detail"].dead == pytest.approx(0.25)
     assert layers["detail"].saturated == pytest.approx(0.25, abs=0.02)
     assert layers["head"].saturated > 0.9
@@ -103,7 +103,7 @@ def test_dead_and_saturated_units_are_counted(starts, images):
 def test_scales_are_those_of_a_linear_layer(starts, images):
     network = starts.network("zeros")
     nn.init.dirac_(network.detail.weight)
-    layers = {layer.name: layer for layer in diagnose(network, images).layers}
+    layers = {layer.name: layer for layer in diagnose_network(network, images).layers}
     share = (12 / network.sizes["n_detail"]) ** 0.5  # of the channels that a pixel's values go to
     assert layers["detail"].forward == pytest.approx(share, rel=1e-4)
     assert layers["skip"].forward == pytest.approx(1, rel=0.1)
@@ -114,7 +114,7 @@ def test_a_diagnosis_changes_no_weight(starts, images):
     network = starts.network("he_normal")
     network.head.requires_grad_(False)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    diagnose(network, images)
+    diagnose_network(network, images)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not network.head.weight.requires_grad
     assert not network.detail._forward_hooks
@@ -123,7 +123,7 @@ def test_a_diagnosis_changes_no_weight(starts, images):
 def test_a_plot_is_a_png(starts, images):
     pytest.importorskip("matplotlib")
     for name in ("zeros", "he_normal"):
-        assert draw_diagnosis(diagnose(starts.network(name), images), name)[1:4] == b"PNG"
+        assert draw_diagnosis(diagnose_network(starts.network(name), images), name)[1:4] == b"PNG"
 
 
 def test_command_says_a_verdict_for_each(tmp_path):

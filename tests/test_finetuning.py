@@ -21,7 +21,7 @@ from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
 from initzoo.training.auto import AutoNetwork
-from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, finetune, open_pairs
+from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, open_pairs, run_finetune
 from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import rate_at
 from initzoo.training.start import open_start
@@ -45,7 +45,7 @@ def pairs(tmp_path):
 
 def run(zoo, pairs, folder, settings=QUICK, *, start="pencil sketch", adapter_only=False, **options):
     begin = open_start(start, zoo, adapter_only=adapter_only)
-    return finetune(begin, pairs, settings, folder, device=CPU, n_validations=4, **options)
+    return run_finetune(begin, pairs, settings, folder, device=CPU, n_validations=4, **options)
 
 
 # The objective and the schedule.
@@ -160,7 +160,7 @@ def test_a_start_that_nothing_improves_is_kept(zoo, pairs, tmp_path):
                    validation=tuple(replace(p, wanted=p.given) for p in pairs.validation))  # fmt: skip
     before = perfect.weights_of(perfect.network)["head.bias"].copy()
     settings = replace(QUICK, learning_rate=0.5)
-    result = finetune(perfect, same, settings, tmp_path / "run", device=CPU)
+    result = run_finetune(perfect, same, settings, tmp_path / "run", device=CPU)
     assert result.best_step == 0
     assert np.array_equal(result.init.weights["head.bias"], before)
 
@@ -208,23 +208,27 @@ def test_stopped_fine_tuning_goes_on_to_the_same_bytes(zoo, pairs, tmp_path, mon
 def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
     def words(name):
         given = ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 120, "--gan", "off"]
-        given += ["--crop", 32, "--validations", 12, "-o", tmp_path / name]
+        given += ["--crop", 32, "--validations", 12, "-o", tmp_path / name / "out.safetensors"]
         return ["pencil sketch", *map(str, given)]
 
-    assert invoke(*words("whole.safetensors")).exit_code == 0
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    assert invoke(*words("whole")).exit_code == 0
     code = (
         "import initzoo.training.finetune, sys; initzoo.training.finetune.SNAPSHOT_SECONDS = 0.0;"
         "from initzoo.cli.main import main; main(['finetune', *sys.argv[1:]])"
     )
-    command = [sys.executable, "-c", code, *words("killed.safetensors")]
+    command = [sys.executable, "-c", code, *words("killed")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        snapshot = tmp_path / "killed.safetensors.run" / "snapshot.safetensors"
+        snapshot = tmp_path / "killed" / "out.safetensors.run" / "snapshot.safetensors"
         assert wait_until(lambda: snapshot.exists() or process.poll() is not None)
         process.kill()
-    assert not (tmp_path / "killed.safetensors").exists()
-    assert invoke(*words("killed.safetensors")).exit_code == 0
-    assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
-    assert not (tmp_path / "killed.safetensors.run").exists()
+    assert not (tmp_path / "killed" / "out.safetensors").exists()
+    assert invoke(*words("killed")).exit_code == 0
+    assert (tmp_path / "killed" / "out.safetensors").read_bytes() == (
+        tmp_path / "whole" / "out.safetensors"
+    ).read_bytes()
+    assert not (tmp_path / "killed" / "out.safetensors.run").exists()
 
 
 def test_other_settings_do_not_go_on_where_these_stopped(zoo, pairs, tmp_path):

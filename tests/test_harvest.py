@@ -22,7 +22,7 @@ from zoo_fixtures import tiny_recipe as fixtures_recipe
 from initzoo.errors import HarvestError, InvalidImage, OutputError
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.atomic import new_file
-from initzoo.training.harvest import HarvestPlan, harvest, quick_recipe
+from initzoo.training.harvest import HarvestPlan, quick_recipe, run_harvest
 from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
 from initzoo.training.harvest.settings import RunFolder
 from initzoo.zoo.zoo import Zoo
@@ -85,7 +85,7 @@ def harvested(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (folder / "concepts.toml").write_text(CONCEPTS)
     plan = HarvestPlan.make(tiny_recipe(), concepts_path=folder / "concepts.toml")
     stages: list[str] = []
-    report = harvest(
+    report = run_harvest(
         plan, folder / "run", folder / "zoo", n_workers=2, callback=lambda stage, *_: stages.append(stage)
     )
     return SimpleNamespace(folder=folder, plan=plan, report=report, stages=stages)
@@ -142,10 +142,10 @@ def test_evaluate_measures_again_what_the_index_says(harvested):
 def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested, tmp_path):
     folder, plan = harvested.folder, harvested.plan
     with pytest.raises(OutputError, match="holds a zoo already"):
-        harvest(plan, folder / "run", folder / "zoo", n_workers=1)
+        run_harvest(plan, folder / "run", folder / "zoo", n_workers=1)
     other = replace(plan, recipe=replace(plan.recipe, seed=1))
     with pytest.raises(HarvestError, match="another recipe, concepts or photos"):
-        harvest(other, folder / "run", tmp_path / "zoo", n_workers=1)
+        run_harvest(other, folder / "run", tmp_path / "zoo", n_workers=1)
 
 
 def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts_path, tmp_path):
@@ -153,7 +153,7 @@ def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts
     recipe = replace(recipe, fit=replace(recipe.fit, learning_rate=float("nan")))
     plan = HarvestPlan.make(recipe, concepts_path=concepts_path)
     with pytest.raises(HarvestError, match="every train concept failed"):
-        harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
+        run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
     reason = json.loads((tmp_path / "run/fits/soft.json").read_bytes())["failure"]
     assert "the loss is nan at step 1" in reason
     assert not list((tmp_path / "zoo").rglob("*.*"))
@@ -185,7 +185,7 @@ def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch
             for module in (atomic, index_files):
                 patch.setattr(module, "new_file", write_and_die)
             with contextlib.suppress(Killed):
-                harvest(harvested.plan, run, out, n_workers=1)
+                run_harvest(harvested.plan, run, out, n_workers=1)
         if left[0] >= 0:
             break
         (out / "dataset" / ".index.parquet.00.part").write_bytes(b"half")
@@ -194,7 +194,7 @@ def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch
     assert n_writes > 5
     assert digests(out) == digests(harvested.folder / "zoo")
     with pytest.raises(OutputError, match="holds a zoo already"):
-        harvest(harvested.plan, run, out, n_workers=1)
+        run_harvest(harvested.plan, run, out, n_workers=1)
 
 
 def test_a_harvest_says_at_once_that_photos_are_missing(concepts_path, tmp_path, photo_folder):
@@ -202,7 +202,7 @@ def test_a_harvest_says_at_once_that_photos_are_missing(concepts_path, tmp_path,
     shutil.copy(photo_folder / "cat.png", tmp_path / "train")
     plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path, photos=tmp_path)
     with pytest.raises(InvalidImage, match="'score'"):
-        harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
+        run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
 
 
 def test_a_harvest_without_train_concepts_is_refused(concepts_path):
@@ -223,11 +223,11 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_harvest as t
 from initzoo.evaluation.checkpoints import evaluate_zoo
-from initzoo.training.harvest import HarvestPlan, harvest
+from initzoo.training.harvest import HarvestPlan, run_harvest
 
 if __name__ == "__main__":
     plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}))
-    harvest(plan, Path({run!r}), Path({out!r}), n_workers=1)
+    run_harvest(plan, Path({run!r}), Path({out!r}), n_workers=1)
 """
 
 

@@ -57,7 +57,9 @@ def test_an_adapter_alone_computes_what_the_merged_network_computes(zoo, images)
 def test_a_start_becomes_an_init_that_loads(kept_generating_zoo, tmp_path, adapter_only, words):
     zoo = Zoo.from_pretrained(kept_generating_zoo)
     start = open_start(words, zoo, adapter_only=adapter_only)
-    init = start.to_init(start.weights_of(start.network), score=Score(25.0, 0.5), source="a test")
+    init = start.to_init(
+        start.weights_of(start.network), name="My look", score=Score(25.0, 0.5), source="a test"
+    )
     init.save(tmp_path / "made.safetensors")
     again = Init.load(tmp_path / "made.safetensors")
     assert (again.metadata.origin, again.metadata.source) == ("fine-tuned", "a test")

@@ -50,7 +50,7 @@ def command(
     from initzoo.evaluation.report.diagnosis import draw_diagnosis, tables
     from initzoo.evaluation.report.plots import check_plotting
     from initzoo.files.atomic import check_free, write_bytes
-    from initzoo.networks.diagnosis import diagnose as run_diagnosis
+    from initzoo.networks.diagnosis import diagnose_network
     from initzoo.networks.tiles import to_images
     from initzoo.pairs.photos import load_photos, middle_squares
     from initzoo.training.schemes import CLASSICAL, NEED_WORDS
@@ -73,7 +73,7 @@ def command(
     for name in names:
         network = open_start(name, zoo, words=words, seed=seed).network
         assert not isinstance(network, AdapterOnly)
-        found[name] = run_diagnosis(network, images, seed=seed)
+        found[name] = diagnose_network(network, images, seed=seed)
     if plot is not None:
         write_bytes(plot, draw_diagnosis(found[names[0]], names[0]), force=force)
     if as_json:

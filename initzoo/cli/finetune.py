@@ -90,7 +90,7 @@ def command(
     from initzoo.files.images import IMAGE_SUFFIXES, encode_image
     from initzoo.pairs.concepts import find_concept, load_concepts
     from initzoo.pairs.sources import open_pairs, teach_pairs
-    from initzoo.training.finetune import finetune
+    from initzoo.training.finetune import run_finetune
     from initzoo.training.start import open_start
     from initzoo.work.devices import choose_device
     from initzoo.zoo.zoo import Zoo
@@ -130,12 +130,13 @@ def command(
             bar.set_postfix_str(f"loss {loss:.4f}, PSNR {psnr:.2f} dB", refresh=False)
             bar.update(n_done - bar.n)
 
-        result = finetune(
+        result = run_finetune(
             start,
             pairs,
             settings,
             run_folder,
             device=device,
+            name=out.stem,
             n_validations=validations,
             force=force,
             callback=show,

@@ -51,8 +51,7 @@ def command(
 
     You may stop or kill the command at any moment; the same command goes on, and ends with the same bytes.
     """
-    from initzoo.training.harvest import HarvestPlan, load_recipe, quick_recipe
-    from initzoo.training.harvest import harvest as run_harvest
+    from initzoo.training.harvest import HarvestPlan, load_recipe, quick_recipe, run_harvest
 
     out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
     recipe = load_recipe(recipe_name)

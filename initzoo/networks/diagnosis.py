@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from initzoo.networks.network import ImageNetwork, layers_of
 
-__all__ = ["VERDICTS", "Diagnosis", "LayerReport", "diagnose"]
+__all__ = ["VERDICTS", "Diagnosis", "LayerReport", "diagnose_network"]
 
 VERDICTS = ("symmetric", "exploding", "vanishing", "dead", "saturated", "healthy")
 """What can be said of a layer or a network, the worst first."""
@@ -89,7 +89,7 @@ class Diagnosis:
         return {"verdict": self.verdict, "reason": self.reason, "layers": layers}
 
 
-def diagnose(network: ImageNetwork, images: Tensor, *, seed: int = 0) -> Diagnosis:
+def diagnose_network(network: ImageNetwork, images: Tensor, *, seed: int = 0) -> Diagnosis:
     """Pass photos forward and a random gradient backward, and look at every layer.
 
     The gradient at the output is plus or minus one for each value, as that of a mean absolute error is,
@@ -110,7 +110,7 @@ def diagnose(network: ImageNetwork, images: Tensor, *, seed: int = 0) -> Diagnos
         >>> with torch.no_grad():
         ...     for parameter in network.parameters():
         ...         _ = parameter.zero_()
-        >>> diagnose(network, torch.rand(1, 3, 32, 32)).verdict
+        >>> diagnose_network(network, torch.rand(1, 3, 32, 32)).verdict
         'symmetric'
     """
     network = copy.deepcopy(network).requires_grad_(True)

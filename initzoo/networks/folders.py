@@ -17,9 +17,10 @@ from initzoo.files.tensors import read_header
 from initzoo.networks.known import build_network, recognise
 from initzoo.networks.network import CONFIG_FILE, WEIGHTS_FILE, ImageNetwork
 
-__all__ = ["is_network_folder", "load_network"]
+__all__ = ["check_weights_digest", "is_network_folder", "load_network"]
 
 _MAX_CONFIG_BYTES = 2**20
+_MAX_WEIGHTS_BYTES = 2**32
 _ADVICE = "Name a folder that save_pretrained wrote, or a safetensors file of a known network"
 
 
@@ -36,6 +37,7 @@ class _Config:
     """What `config.json` of a network's folder holds; more is ignored."""
 
     network: _Network
+    weights_sha256: str | None = None
 
 
 def is_network_folder(path: Path) -> bool:
@@ -58,7 +60,9 @@ def load_network(path: Path) -> ImageNetwork:
     if path.is_dir():
         weights = path / WEIGHTS_FILE
         with reported_as(InvalidInit, f"'{path / CONFIG_FILE}'", _ADVICE):
-            spec = read_json(read_file(path / CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES), _Config).network
+            spec = _read_config(path).network
+        with reported_as(InvalidInit, f"'{weights}'", _ADVICE):
+            check_weights_digest(weights)
     arrays, note = _read_arrays(weights)
     if spec is None and note is not None:
         with reported_as(InvalidInit, f"'{path}'", _ADVICE):
@@ -80,6 +84,21 @@ def load_network(path: Path) -> ImageNetwork:
     except LayoutMismatch as error:
         raise LayoutMismatch(f"'{path}', {error} {_ADVICE}") from error
     return network
+
+
+def check_weights_digest(path: Path) -> None:
+    """Check a file of weights against the digest in the `config.json` beside it, if that holds one.
+
+    Raises:
+        DamagedFile: a file cannot be read, or the digests differ.
+    """
+    digest = _read_config(path.parent).weights_sha256
+    if digest is not None:
+        read_file(path, max_bytes=_MAX_WEIGHTS_BYTES, digest=digest)
+
+
+def _read_config(folder: Path) -> _Config:
+    return read_json(read_file(folder / CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES), _Config)
 
 
 def _read_arrays(path: Path) -> tuple[Mapping[str, np.ndarray], str | None]:

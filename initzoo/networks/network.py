@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -146,7 +147,8 @@ class ImageNetwork(nn.Module):
         folder, spec = Path(folder), {"kind": self.kind, "sizes": self.sizes}
         # The file explains itself too: it is often passed on without its folder.
         data = save(self.to_arrays(), metadata={"network": json.dumps(spec, sort_keys=True)})
-        files = {WEIGHTS_FILE: data, CONFIG_FILE: write_json({"network": spec})}
+        digest = hashlib.sha256(data).hexdigest()
+        files = {WEIGHTS_FILE: data, CONFIG_FILE: write_json({"network": spec, "weights_sha256": digest})}
         taken = [folder / name for name in files if is_file(folder / name)]
         if taken and not force:
             raise OutputError(

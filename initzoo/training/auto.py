@@ -11,6 +11,8 @@ from initzoo.files.digests import is_file
 from initzoo.networks.folders import is_network_folder, load_network
 from initzoo.networks.network import ImageNetwork
 from initzoo.training.start import is_plain_file, open_start
+from initzoo.zoo.hub import HubSettings, is_hub_address, split_address
+from initzoo.zoo.networks import fetch_network
 from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = ["AutoNetwork"]
@@ -35,6 +37,8 @@ class AutoNetwork:
         seed: int = 0,
         revision: str | None = None,
         token: str | bool | None = None,
+        endpoint: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -44,13 +48,15 @@ class AutoNetwork:
         Args:
             source: a concept's id or one of its wordings; other words, from which the zoo's weight generator
                 makes the weights; the path of an init, of a folder that `save_pretrained` wrote, or of a
-                plain safetensors state dict of a known network; or the name of an initialization scheme,
-                e.g. `base` or `he_normal`.
+                plain safetensors state dict of a known network; `owner/name` of a network on the Hub; or the
+                name of an initialization scheme, e.g. `base` or `he_normal`.
             zoo: the zoo to look in: a name, a folder, `owner/name` on the Hub, or an open zoo.
             words: for the schemes `nearest` and `generated`, which need words.
             seed: of generated weights and of schemes that draw.
             revision: of a zoo on the Hub: branch, tag or commit.
             token: access token for the Hub, or False for none.
+            endpoint: address of the Hub; else HF_ENDPOINT.
+            cache_dir: folder of the cache of the Hub; else HF_HUB_CACHE.
             local_files_only: take what is cached and never ask the Hub.
             device: where the network goes; else the CPU.
             dtype: what its weights are cast to; else float32.
@@ -68,13 +74,22 @@ class AutoNetwork:
             28
         """
         path = Path(source)
-        if is_network_folder(path) or (is_file(path) and is_plain_file(path)):
+        settings = HubSettings(token, endpoint, cache_dir, local_files_only)
+        if not path.exists() and is_hub_address(str(source)):
+            repo, named = split_address(str(source))
+            network = load_network(fetch_network(repo, revision or named, settings))
+        elif is_network_folder(path) or (is_file(path) and is_plain_file(path)):
             network = load_network(path)
         else:
             opened = zoo
             if not isinstance(zoo, Zoo):
                 opened = Zoo.from_pretrained(
-                    zoo, revision=revision, token=token, local_files_only=local_files_only
+                    zoo,
+                    revision=revision,
+                    token=token,
+                    endpoint=endpoint,
+                    cache_dir=cache_dir,
+                    local_files_only=local_files_only,
                 )
             assert isinstance(opened, Zoo)
             start = open_start(str(source), opened, words=words, seed=seed)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from initzoo.checkpoints.base import check_weights
 from initzoo.checkpoints.blocks import join_blocks
-from initzoo.checkpoints.init import Init, InitMetadata
+from initzoo.checkpoints.init import Init, InitMetadata, name_words
 from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
 from initzoo.files.digests import is_file, reported_as
@@ -25,7 +25,15 @@ from initzoo.pairs.scores import Score
 from initzoo.training.schemes import FROM_ZOO, INITIALIZATIONS, NEED_WORDS, Initializer
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["AdapterOnly", "Start", "is_plain_file", "open_start", "read_network"]
+__all__ = [
+    "AdapterOnly",
+    "Start",
+    "is_plain_file",
+    "open_init",
+    "open_start",
+    "read_network",
+    "start_from_init",
+]
 
 _ADVICE = 'Give an init of initzoo, e.g. from initzoo pull "pencil sketch", or weights of its network'
 
@@ -85,16 +93,29 @@ class Start:
         model.load_arrays(merged)
         return model
 
-    def to_init(self, weights: Mapping[str, NDArray[np.float32]], *, score: Score, source: str) -> Init:
+    def to_init(
+        self, weights: Mapping[str, NDArray[np.float32]], *, name: str, score: Score, source: str
+    ) -> Init:
         """The init that fine-tuning ends with.
+
+        It is named anew and has no licence: whoever trained it on pairs of their own decides on both.
 
         Args:
             weights: as `weights_of` gave them.
+            name: of the look that was trained.
             score: on the validation pairs.
             source: what it was fine-tuned on.
         """
         scores: dict[str, float | None] = {"psnr": round(score.psnr, 4), "ssim": round(score.ssim, 5)}
-        told = replace(self.metadata, origin="fine-tuned", scores=scores, source=source)
+        told = replace(
+            self.metadata,
+            concept=name_words(name),
+            wording=name,
+            origin="fine-tuned",
+            scores=scores,
+            licence="",
+            source=source,
+        )
         return Init(dict(weights), "merged" if self.base is None else "adapter", told)
 
 
@@ -122,21 +143,46 @@ def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = F
         >>> open_start("he_normal", Zoo.from_pretrained("starter")).name
         'he_normal'
     """
+    init = open_init(target, zoo, words=words, adapter_only=adapter_only, seed=seed)
+    return start_from_init(init, zoo, adapter_only=adapter_only, label=target)
+
+
+def open_init(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = False, seed: int = 0) -> Init:
+    """The init that `target` names, an adapter alone where `adapter_only` asks for one that can be had.
+
+    Args, Raises:
+        As for `open_start`.
+    """
     if is_file(target) or target.endswith(".safetensors"):
-        init = _read_init(Path(target), zoo)
-    elif target in INITIALIZATIONS:
-        init = _initialised(target, zoo, words, adapter_only, seed)
-    else:
-        _check_path(target, zoo)
-        _check_words(target, zoo)
-        init = zoo.pull(target, adapter_only=adapter_only)
+        return _read_init(Path(target), zoo)
+    if target in INITIALIZATIONS:
+        return _initialised(target, zoo, words, adapter_only, seed)
+    _check_path(target, zoo)
+    _check_words(target, zoo)
+    return zoo.pull(target, adapter_only=adapter_only)
+
+
+def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False, label: str = "the init") -> Start:
+    """Make an init ready to be trained.
+
+    Args:
+        init: the weights.
+        zoo: has the base that an adapter belongs to.
+        adapter_only: train the adapter alone; the init must be one.
+        label: the init's name in errors.
+
+    Raises:
+        LayoutMismatch: this version of initzoo does not know the network.
+        ChecksumMismatch: it is an adapter for another base.
+        FinetuneError: it has no adapter, and the adapter alone should be trained.
+    """
     name = init.metadata.concept
     if not adapter_only:
         merged = zoo.merge(init)
         return Start(name, merged.to_network(), merged.metadata)
     if init.kind != "adapter":
         raise FinetuneError(
-            f"{target} holds all weights in one, without an adapter to train alone. Pull one with "
+            f"{label} holds all weights in one, without an adapter to train alone. Pull one with "
             "initzoo pull CONCEPT --adapter-only, or leave --adapter-only out"
         )
     zoo.merge(init)  # an adapter for another base is refused here

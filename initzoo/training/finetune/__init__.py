@@ -18,6 +18,7 @@ from initzoo import __version__
 from initzoo.checkpoints.init import Init
 from initzoo.errors import FinetuneError
 from initzoo.files.atomic import write_bytes
+from initzoo.networks.network import ImageNetwork
 from initzoo.pairs.scores import Score, score_images
 from initzoo.pairs.sources import DIRECTIONS, Pair, PairSet, open_pairs, split_pairs, teach_pairs
 from initzoo.training.finetune.settings import GAN_LOSSES, FinetuneSettings
@@ -37,8 +38,8 @@ __all__ = [
     "PairSet",
     "Trainer",
     "draw_batch",
-    "finetune",
     "open_pairs",
+    "run_finetune",
     "split_pairs",
     "teach_pairs",
 ]
@@ -91,6 +92,15 @@ class Finetuned:
     seconds: float
     examples: tuple[Example, ...]
 
+    @property
+    def network(self) -> ImageNetwork:
+        """A network with the best weights.
+
+        Raises:
+            InvalidInit: an adapter alone was trained; merge it first: `zoo.merge(result.init)`.
+        """
+        return self.init.to_network()
+
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain JSON values, without weights and images."""
         return {
@@ -103,13 +113,14 @@ class Finetuned:
         }
 
 
-def finetune(
+def run_finetune(
     start: Start,
     pairs: PairSet,
     settings: FinetuneSettings,
     run_folder: Path,
     *,
     device: torch.device,
+    name: str = "",
     n_validations: int = 10,
     force: bool = False,
     callback: Callback | None = None,
@@ -125,6 +136,7 @@ def finetune(
         settings: objective and schedule.
         run_folder: for unfinished work.
         device: where to compute.
+        name: of the look, in the resulting init; else that of the pairs.
         n_validations: how often, spread over the steps; the start is validated too.
         force: throw away the work of another fine-tune that the folder holds.
         callback: called with steps done, smoothed loss and the last PSNR (dB) after each step.
@@ -150,7 +162,12 @@ def finetune(
         progress = _run(start, pairs, settings, run, device, n_validations, callback)
     scores = {step: Score(psnr, ssim) for step, psnr, ssim in progress.history}
     best = progress.best_step
-    init = start.to_init(progress.best_weights, score=scores[best], source=_source(start, pairs, best))
+    init = start.to_init(
+        progress.best_weights,
+        name=name or pairs.source,
+        score=scores[best],
+        source=_source(start, pairs, best),
+    )
     after = start.editor(progress.best_weights)
     return Finetuned(
         init=init,
@@ -248,7 +265,9 @@ def _validate(start: Start, pairs: PairSet, trainer: Trainer, progress: Progress
     progress.history.append((trainer.n_done, score.psnr, score.ssim))
     if score.psnr > best:
         progress.best_step, progress.best_weights = trainer.n_done, weights
-        init = start.to_init(weights, score=score, source=_source(start, pairs, trainer.n_done))
+        init = start.to_init(
+            weights, name=pairs.source, score=score, source=_source(start, pairs, trainer.n_done)
+        )
         write_bytes(run.best, init.to_bytes(), force=True)
 
 

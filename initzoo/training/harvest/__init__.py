@@ -28,7 +28,7 @@ from initzoo.zoo.cards import write_cards
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["HarvestPlan", "HarvestRecipe", "HarvestReport", "harvest", "load_recipe", "quick_recipe"]
+__all__ = ["HarvestPlan", "HarvestRecipe", "HarvestReport", "load_recipe", "quick_recipe", "run_harvest"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def quick_recipe(recipe: HarvestRecipe) -> HarvestRecipe:
     )
 
 
-def harvest(
+def run_harvest(
     plan: HarvestPlan,
     run_folder: Path,
     out: Path,

@@ -1,0 +1,43 @@
+"""`initzoo export`: an init as a file that other tools read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from initzoo.cli.options import example, force_option, zoo_option
+
+__all__ = ["command"]
+
+SECTION = "Use"
+
+
+@click.command("export", epilog=example('initzoo export "pencil sketch" --format pth -o pencil.pth'))
+@click.argument("init")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["safetensors", "pth"]),
+    default="safetensors",
+    show_default=True,
+    help="Plain state dict as a safetensors file, or as torch saves it.",
+)
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
+@zoo_option
+@force_option
+def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) -> None:
+    """Write an init in a format of other tools.
+
+    INIT is a pulled file, words, or the name of an initialization.
+    """
+    from initzoo.export import export
+    from initzoo.files.atomic import check_free
+    from initzoo.training.start import open_init
+    from initzoo.zoo.zoo import Zoo
+
+    check_free(out, force=force)
+    zoo = Zoo.from_pretrained(zoo_name)
+    ready = zoo.merge(open_init(init, zoo))
+    export(ready, out, format=format_name, force=force)
+    click.echo(f"{ready.metadata.concept}  {format_name}  -> {out}")

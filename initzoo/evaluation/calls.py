@@ -1,0 +1,81 @@
+"""Measuring in one call: the checkpoints of a zoo, and whether a start can be trained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from initzoo.evaluation.checkpoints import ConceptScores, evaluate_zoo
+from initzoo.networks.diagnosis import Diagnosis, diagnose_network
+from initzoo.networks.network import ImageNetwork
+from initzoo.networks.tiles import to_images
+from initzoo.pairs.photos import load_photos, middle_squares
+from initzoo.training.auto import AutoNetwork
+from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+
+__all__ = ["diagnose", "evaluate"]
+
+
+def diagnose(
+    source: str | os.PathLike[str] | ImageNetwork,
+    *,
+    words: str = "",
+    zoo: str | os.PathLike[str] | Zoo = BUNDLED_ZOO,
+    photos: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """Say whether a network can be trained from its weights: do signals and gradients pass, do units differ?
+
+    Args:
+        source: a network, or what `AutoNetwork.from_pretrained` takes.
+        words: for the schemes `nearest` and `generated`.
+        zoo: the zoo to look in.
+        photos: folder of photos that are passed through; the bundled ones otherwise.
+        seed: of schemes that draw weights, and of the gradient.
+
+    Raises:
+        InvalidImage: a photo cannot be read.
+        UnknownConcept, InvalidInit, LayoutMismatch: there is no such network.
+
+    Example:
+        >>> diagnose("zeros").verdict, diagnose("he_normal").verdict
+        ('symmetric', 'healthy')
+    """
+    network = source
+    if not isinstance(network, ImageNetwork):
+        network = AutoNetwork.from_pretrained(network, zoo=zoo, words=words, seed=seed)
+    folder = None if photos is None else Path(photos)
+    images = to_images(middle_squares(load_photos(folder, split="score")))
+    return diagnose_network(network, images, seed=seed)
+
+
+def evaluate(
+    zoo: str | os.PathLike[str] | Zoo = BUNDLED_ZOO,
+    *,
+    split: str | None = None,
+    photos: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+    n_workers: int = 1,
+) -> list[ConceptScores]:
+    """Measure a zoo's checkpoints on photos that training never saw.
+
+    Args:
+        zoo: the zoo.
+        split: only checkpoints of this split.
+        photos: folder of photos, of which those of split `score` are used; the bundled ones otherwise.
+        limit: measure only so many, spread evenly over the zoo.
+        n_workers: processes, one core each.
+
+    Returns:
+        Scores per concept, beside the untouched photo and the mean adapter.
+
+    Raises:
+        InvalidZoo: no checkpoint is of this split, or the zoo is damaged.
+
+    Example:
+        >>> [one.concept_id for one in evaluate(limit=1)]  # doctest: +SKIP
+        ['acid-green']
+    """
+    opened = zoo if isinstance(zoo, Zoo) else Zoo.from_pretrained(zoo)
+    folder = None if photos is None else Path(photos)
+    return evaluate_zoo(opened, split=split, photos_folder=folder, limit=limit, n_workers=n_workers)

@@ -1,0 +1,60 @@
+"""The formats that an init can be exported to: a function each, and a line in `FORMATS`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from initzoo.checkpoints.init import Init
+from initzoo.errors import InvalidInit, OutputError
+from initzoo.export.state_dicts import export_pth, export_safetensors
+from initzoo.files.digests import is_file
+
+__all__ = ["FORMATS", "export"]
+
+FORMATS: dict[str, Callable[[Init, Path], None]] = {
+    "safetensors": export_safetensors,
+    "pth": export_pth,
+}
+"""Functions that write a merged init to a path, by the name of the format."""
+
+
+def export(
+    init: Init, path: str | os.PathLike[str], format: str = "safetensors", *, force: bool = False
+) -> Path:
+    """Write an init as a file or folder of another format.
+
+    Args:
+        init: a merged one.
+        path: the file or folder to write.
+        format: one of `FORMATS`: `safetensors`, the plain state dict that any safetensors reader and
+            `AutoNetwork` open; or `pth`, the same as torch saves it.
+        force: replace what is there already.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: there is no such format.
+        InvalidInit: the init is an adapter alone.
+        OutputError: something is at the path and `force` is off, or it cannot be written.
+
+    Example:
+        >>> from initzoo import Zoo
+        >>> init = Zoo.from_pretrained("starter").pull("pencil sketch")
+        >>> export(init, "pencil.pth", format="pth")  # doctest: +SKIP
+        PosixPath('pencil.pth')
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, found {format!r}")
+    if init.kind != "merged":
+        raise InvalidInit(
+            f"init of concept '{init.metadata.concept}' holds an adapter alone. "
+            "Merge it first: zoo.merge(init)"
+        )
+    target = Path(path)
+    if (is_file(target) or target.is_dir()) and not force:
+        raise OutputError(f"{target} exists already. Choose another name, or add --force to replace it")
+    FORMATS[format](init, target)
+    return target

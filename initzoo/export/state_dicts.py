@@ -1,0 +1,40 @@
+"""State dicts: the weights by name, and nothing else to understand."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from initzoo.checkpoints.init import Init
+from initzoo.files.atomic import write_bytes
+from initzoo.files.settings import to_plain
+
+__all__ = ["export_pth", "export_safetensors"]
+
+
+def export_safetensors(init: Init, path: Path) -> None:
+    """A safetensors file with the network's state dict, float32; its metadata names the network.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    note = json.dumps(to_plain(init.metadata.recipe.network), sort_keys=True)
+    weights = {name: np.ascontiguousarray(value) for name, value in init.weights.items()}
+    write_bytes(path, save(weights, metadata={"network": note}), force=True)
+
+
+def export_pth(init: Init, path: Path) -> None:
+    """A file that `torch.load(path, weights_only=True)` reads as a state dict. Loads torch.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save({name: torch.from_numpy(value.copy()) for name, value in init.weights.items()}, buffer)
+    write_bytes(path, buffer.getvalue(), force=True)

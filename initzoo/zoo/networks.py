@@ -1,0 +1,127 @@
+"""Single networks on the Hub: weights published as a model repo of their own, and fetched from one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from initzoo.checkpoints.init import Init
+from initzoo.errors import InvalidInit, PublishRefused
+from initzoo.networks.folders import check_weights_digest
+from initzoo.zoo.hub import HubSettings, Upload, commit, is_hub_address, look_at_repo
+
+if TYPE_CHECKING:
+    from initzoo.networks.network import ImageNetwork
+
+__all__ = ["fetch_network", "push_to_hub"]
+
+_FILES = ("config.json", "model.safetensors")
+
+_CARD = """---
+library_name: initzoo
+pipeline_tag: image-to-image
+{licence}---
+
+# {repo}
+
+An image-to-image network of {n_weights:,} weights ({kind}), trained with initzoo.
+{source}
+```python
+from initzoo import AutoNetwork
+
+model = AutoNetwork.from_pretrained("{repo}")   # an nn.Module
+edited = model.edit(photo)                      # uint8 RGB, any size
+```
+"""
+
+
+def push_to_hub(
+    model: ImageNetwork | Init,
+    repo: str,
+    *,
+    licence: str = "",
+    source: str = "",
+    private: bool = False,
+    message: str = "Publish a network with initzoo",
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> str:
+    """Publish a network's weights as a model repo, by one commit.
+
+    Args:
+        model: a network, or a merged init.
+        repo: `owner/name`; made if it is missing.
+        licence: identifier of the weights' licence, e.g. `apache-2.0`; else that of the init, if it has one.
+        source: a sentence on how the weights were made, for the card; else that of the init.
+        private: make a new repo private.
+        message: of the commit.
+        token: access token with the right to write; else HF_TOKEN, or the one of `hf auth login`.
+        endpoint: address of the Hub; else HF_ENDPOINT.
+
+    Returns:
+        The revision, 40 hex digits.
+
+    Raises:
+        PublishRefused: the repo cannot have such a name, is public though it shall be private, or someone
+            else published meanwhile.
+        InvalidInit: the init is an adapter alone.
+        AccessDenied, HubUnavailable: the Hub does not take it.
+
+    Example:
+        >>> push_to_hub(model, "me/film-halation", licence="apache-2.0")  # doctest: +SKIP
+        '0c5a1b...'
+    """
+    if not is_hub_address(repo) or "@" in repo:
+        raise PublishRefused(f"{repo[:200]!r} cannot be the name of a repo. Name it as owner/name")
+    network = model
+    if isinstance(network, Init):
+        licence, source = licence or network.metadata.licence, source or network.metadata.source
+        network = network.to_network()
+    card = _CARD.format(
+        licence=f"license: {licence.lower()}\n" if licence else "",
+        repo=repo,
+        n_weights=sum(value.numel() for value in network.state_dict().values()),
+        kind=network.kind,
+        source=f"{source}\n" if source else "",
+    )
+    settings = HubSettings(token=token, endpoint=endpoint)
+    state = look_at_repo(settings, "model", repo, private=private)
+    with tempfile.TemporaryDirectory() as folder:
+        network.save_pretrained(folder)
+        files: dict[str, Path | bytes] = {name: Path(folder) / name for name in _FILES}
+        upload = Upload.between(state, files | {"README.md": card.encode()}, ())
+        return commit(settings, state, upload, message)
+
+
+def fetch_network(repo: str, revision: str | None, settings: HubSettings) -> Path:
+    """The folder of a network that `push_to_hub` published, from the cache or fetched.
+
+    Args:
+        repo: model repo, `owner/name`.
+        revision: branch, tag or commit; None for `main`.
+        settings: how the Hub is reached.
+
+    Raises:
+        UnknownZoo, AccessDenied, HubUnavailable: there is no such repo, or it cannot be read.
+        InvalidInit: the repo holds no network.
+    """
+    from initzoo.zoo.hub.client import MissingFile, download, resolve_revision
+
+    commit_id = resolve_revision(settings, "model", repo, revision)
+    try:
+        paths = [
+            download(settings, "model", repo, commit_id, name, check=_check, checks_cached=True)
+            for name in _FILES
+        ]
+    except MissingFile as error:
+        raise InvalidInit(
+            f"'{repo}' holds no network: it has no {error}. Name a repo that push_to_hub wrote, or a file"
+        ) from error
+    return paths[0].parent
+
+
+def _check(path: Path) -> None:
+    """A damaged file of weights is noticed by the digest in the config beside it."""
+    if path.name == "model.safetensors":
+        check_weights_digest(path)
