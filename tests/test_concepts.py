@@ -25,7 +25,7 @@ from initzoo.pairs.concepts import (
 )
 from initzoo.pairs.concepts.compositions import catalog_presets
 from initzoo.pairs.concepts.wordings import with_article
-from initzoo.pairs.teachers import FAMILIES, Step
+from initzoo.pairs.teachers import FAMILIES, FilterTeacher, Step
 
 PLAIN = """
 [[concept]]
@@ -82,10 +82,13 @@ def test_new_concepts_say_what_is_new(catalog: list[Concept]) -> None:
 
 def test_five_whole_operators_are_new(catalog: list[Concept]) -> None:
     taught = {
-        step.operator for concept in catalog if concept.split != "heldout-new" for step in concept.teacher
+        step.operator
+        for concept in catalog
+        if concept.split != "heldout-new"
+        for step in concept.teacher.steps
     }
     new = [concept for concept in catalog if concept.novelty == "operator"]
-    operators = {step.operator for concept in new for step in concept.teacher}
+    operators = {step.operator for concept in new for step in concept.teacher.steps}
     assert len(operators) >= 5
     assert not operators & taught
     assert {"style", "restoration"} <= {concept.family for concept in new}
@@ -93,11 +96,11 @@ def test_five_whole_operators_are_new(catalog: list[Concept]) -> None:
 
 def test_held_out_combinations_are_new_but_their_parts_are_taught(catalog: list[Concept]) -> None:
     taught = {concept.teacher for concept in catalog if concept.split == "train"}
-    steps = {step for teacher in taught for step in teacher}
+    steps = {step for teacher in taught for step in teacher.steps}
     for concept in catalog:
         if concept.split == "heldout-composed":
             assert concept.teacher not in taught
-            assert set(concept.teacher) <= steps
+            assert set(concept.teacher.steps) <= steps
 
 
 def test_every_concept_has_enough_wordings(catalog: list[Concept]) -> None:
@@ -106,7 +109,7 @@ def test_every_concept_has_enough_wordings(catalog: list[Concept]) -> None:
         assert 2 <= len(concept.test_prompts) <= 3, concept.id
         assert concept.licence
         assert concept.source
-        assert concept.teacher
+        assert concept.teacher.steps
 
 
 def test_a_wording_names_one_concept(catalog: list[Concept]) -> None:
@@ -203,7 +206,7 @@ def test_plain_file_is_read(tmp_path: Path) -> None:
         family="structure",
         split="train",
         novelty="",
-        teacher=(Step("sepia", (("strength", 0.8),)), Step("blur", (("radius", 0.01),))),
+        teacher=FilterTeacher((Step("sepia", (("strength", 0.8),)), Step("blur", (("radius", 0.01),)))),
         prompts=("my look", "the way I like it"),
         test_prompts=(),
         licence="MIT",
@@ -217,7 +220,10 @@ def test_plain_file_is_read(tmp_path: Path) -> None:
         (PLAIN.replace("sepia", "sepja"), "concept 'my-look': unknown operator 'sepja'; closest is 'sepia'"),
         (PLAIN.replace("radius", "radio"), "operator 'blur' has no parameter 'radio'; closest is 'radius'"),
         (PLAIN.replace("0.01", "3"), "parameter 'radius': expected a number from 0.002 to 0.018, found 3.0"),
-        (PLAIN.replace("prompts", "promts"), "concept 'my-look' has an unknown key 'promts'; known are id"),
+        (
+            PLAIN.replace("prompts", "promts"),
+            "concept 'my-look' has an unknown key 'promts'; known are",
+        ),
         (PLAIN.replace("my-look", "My Look"), "concept id 'My Look' must be lower-case letters"),
         (PLAIN.replace('["my look", "the way I like it"]', "[]"), "concept 'my-look' has no prompts"),
         (PLAIN.replace('["my look", "the way I like it"]', '"x"'), "prompts must be a list of wordings"),
@@ -265,7 +271,9 @@ def test_binary_file_is_refused(tmp_path: Path) -> None:
 
 def test_shared_wording_is_refused() -> None:
     def concept(name: str) -> Concept:
-        return Concept(name, "colour", "train", "", (Step("sepia"),), ("One Word",), (), "MIT", "me")
+        return Concept(
+            name, "colour", "train", "", FilterTeacher((Step("sepia"),)), ("One Word",), (), "MIT", "me"
+        )
 
     for first, second in combinations([concept("a"), concept("b")], 2):
         with pytest.raises(InvalidConcepts, match="'One Word' names both 'a' and 'b'"):
@@ -336,7 +344,9 @@ def test_further_colours_are_practised_in_every_look_that_has_colours(tmp_path, 
         assert "--" not in concept.id
         said = " ".join(concept.prompts)
         assert ("scarlet" in said) or ("pale sky" in said)
-        values = [value for step in concept.teacher for _, value in step.parameters if isinstance(value, str)]
+        values = [
+            value for step in concept.teacher.steps for _, value in step.parameters if isinstance(value, str)
+        ]
         assert set(values) <= colours
         assert {"#d9221c", "#cfe4f7"} & set(values)
 

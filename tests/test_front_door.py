@@ -134,7 +134,7 @@ def test_a_network_is_published_and_comes_back(own_hub: Hub, tmp_path: Path) -> 
     told = {"licence": "MIT", "source": "Trained on ten pairs.", "token": TOKEN, "endpoint": own_hub.url}
     revision = push_to_hub(model, "me/my-look", **told)
     assert len(revision) == 40
-    card = own_hub.repo("model", "me/my-look").head.files["README.md"].decode()
+    card = own_hub.repo("model", "me/my-look").commits[-1].files["README.md"].decode()
     assert "license: mit" in card
     assert "Trained on ten pairs." in card
     assert push_to_hub(model, "me/my-look", **told) == revision, "nothing changed"
@@ -150,6 +150,6 @@ def test_a_network_is_published_and_comes_back(own_hub: Hub, tmp_path: Path) -> 
 def test_an_init_is_published_with_its_licence_and_source(own_hub: Hub) -> None:
     init = Init.from_model(StarterNet(n_detail=8), name="my look", licence="CC0-1.0", source="By a test.")
     push_to_hub(init, "me/look", token=TOKEN, endpoint=own_hub.url)
-    card = own_hub.repo("model", "me/look").head.files["README.md"].decode()
+    card = own_hub.repo("model", "me/look").commits[-1].files["README.md"].decode()
     assert "license: cc0-1.0" in card
     assert "By a test." in card

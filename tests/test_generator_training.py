@@ -17,6 +17,7 @@ from initzoo.generator.model import WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.photos import Photo
+from initzoo.pairs.teachers import FilterTeacher, Step
 from initzoo.training.generator import (
     CropPlan,
     GeneratorSettings,
@@ -359,7 +360,7 @@ def test_more_crops_than_there_are_stop_it_at_once(data, words, photo_folder, tm
 
 def test_other_photos_in_the_same_folder_are_other_crops(photo_folder):
     before = plan_for(photo_folder)
-    teacher = ()
+    teacher = FilterTeacher((Step("sepia"),))
     assert before.name_of(teacher) == plan_for(photo_folder).name_of(teacher)
     (photo_folder / "cup.jpg").unlink()
     assert before.name_of(teacher) != plan_for(photo_folder).name_of(teacher)

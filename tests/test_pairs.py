@@ -11,9 +11,10 @@ from initzoo.cli.main import main
 from initzoo.errors import InvalidConcepts, OutputError
 from initzoo.files.images import read_image, write_image
 from initzoo.pairs.concepts import Concept, find_concept, load_concepts
-from initzoo.pairs.photos import load_photos
-from initzoo.pairs.store import make_pairs, scoring_pairs, varied_photos, write_pairs
-from initzoo.pairs.teachers import teach
+from initzoo.pairs.photos import load_photos, varied_photos
+from initzoo.pairs.taught import make_pairs, scoring_pairs, teach
+from initzoo.pairs.teachers import FilterTeacher, Step
+from initzoo.pairs.written import write_pairs
 
 
 def concept_named(words: str) -> Concept:
@@ -39,27 +40,27 @@ def test_varied_photos_do_not_depend_on_how_many_are_asked_for() -> None:
 
 def test_pairs_do_not_depend_on_how_many_are_asked_for(photos: list[np.ndarray]) -> None:
     concept = concept_named("pencil sketch")
-    few = make_pairs(concept, photos, n_pairs=4, patch_size=64, seed=2)
-    more = make_pairs(concept, photos, n_pairs=7, patch_size=64, seed=2)
+    few = make_pairs(concept.teacher, photos, n_pairs=4, patch_size=64, seed=2)
+    more = make_pairs(concept.teacher, photos, n_pairs=7, patch_size=64, seed=2)
     assert np.array_equal(few.inputs, more.inputs[:4])
     assert np.array_equal(few.targets, more.targets[:4])
-    other = make_pairs(concept, photos, n_pairs=4, patch_size=64, seed=3)
+    other = make_pairs(concept.teacher, photos, n_pairs=4, patch_size=64, seed=3)
     assert not np.array_equal(few.inputs, other.inputs)
 
 
 def test_patches_are_cut_after_the_teacher_saw_the_whole_photo(photos: list[np.ndarray]) -> None:
     concept = concept_named("pencil sketch")
-    pairs = make_pairs(concept, photos[:1], n_pairs=1, patch_size=48, seed=0)
-    _, wanted = teach(concept.teacher, photos[0], seed=0)
+    pairs = make_pairs(concept.teacher, photos[:1], n_pairs=1, patch_size=48, seed=0)
+    [(_, wanted)] = teach(concept.teacher, photos[:1], [0])
     windows = np.lib.stride_tricks.sliding_window_view(photos[0], (48, 48, 3))[:, :, 0]
     matches = np.argwhere((windows[:, :, 0, :, :] == pairs.inputs[0, 0]).all(axis=(2, 3)))
     assert any(np.array_equal(wanted[y : y + 48, x : x + 48], pairs.targets[0]) for y, x in matches)
 
 
 def test_damage_of_restorations_differs_in_every_pair() -> None:
-    concept = next(c for c in load_concepts() if c.teacher[0].operator == "denoise" and len(c.teacher) == 1)
+    concept = next(c for c in load_concepts() if c.teacher.name == "denoise")
     flat = [np.full((64, 64, 3), 128, np.uint8)]
-    pairs = make_pairs(concept, flat, n_pairs=2, patch_size=64, seed=0)
+    pairs = make_pairs(concept.teacher, flat, n_pairs=2, patch_size=64, seed=0)
     assert (pairs.targets == 128).all()
     assert not np.array_equal(pairs.inputs[0], pairs.inputs[1])
 
@@ -67,13 +68,13 @@ def test_damage_of_restorations_differs_in_every_pair() -> None:
 def test_make_pairs_refuses_photos_smaller_than_a_patch() -> None:
     concept = concept_named("pencil sketch")
     with pytest.raises(ValueError, match="holds no patch of 64"):
-        make_pairs(concept, [np.zeros((32, 80, 3), np.uint8)], n_pairs=1, patch_size=64, seed=0)
+        make_pairs(concept.teacher, [np.zeros((32, 80, 3), np.uint8)], n_pairs=1, patch_size=64, seed=0)
     with pytest.raises(ValueError, match="at least one photo"):
-        make_pairs(concept, [], n_pairs=1, patch_size=64, seed=0)
+        make_pairs(concept.teacher, [], n_pairs=1, patch_size=64, seed=0)
 
 
 def test_scoring_pairs_are_whole_photos_at_teaching_size() -> None:
-    inputs, targets = scoring_pairs(concept_named("pencil sketch"), load_photos(split="score"))
+    inputs, targets = scoring_pairs(concept_named("pencil sketch").teacher, load_photos(split="score"))
     assert [min(image.shape[:2]) for image in inputs] == [256] * 4
     assert [a.shape for a in inputs] == [b.shape for b in targets]
 
@@ -116,10 +117,8 @@ def test_write_pairs_with_force_replaces_pairs_only(photo_folder: Path, tmp_path
 def test_write_pairs_leaves_nothing_when_a_teacher_fails(photo_folder: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from initzoo.pairs.teachers import Step
-
     good = concept_named("pencil sketch")
-    bad = replace(good, id="bad", teacher=(Step("no-such-operator"),))
+    bad = replace(good, id="bad", teacher=FilterTeacher((Step("no-such-operator"),)))
     with pytest.raises(InvalidConcepts, match="no-such-operator"):
         write_pairs([good, bad], load_photos(photo_folder, split=None), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]

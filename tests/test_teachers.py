@@ -8,7 +8,7 @@ import pytest
 from skimage.data import chelsea
 
 from initzoo.errors import InitzooError, InvalidConcepts, TeacherError
-from initzoo.pairs.teachers import FAMILIES, OPERATORS, Operator, Step, check_step, teach
+from initzoo.pairs.teachers import FAMILIES, OPERATORS, FilterTeacher, Operator, Step, check_step
 
 EDITS = sorted(name for name, operator in OPERATORS.items() if not operator.restoration)
 RESTORATIONS = sorted(name for name, operator in OPERATORS.items() if operator.restoration)
@@ -21,6 +21,12 @@ REACH = 24
 def photo() -> np.ndarray:
     """A cat's face, 256 x 256."""
     return np.ascontiguousarray(chelsea()[20:276, 60:316])
+
+
+def teach(steps: tuple[Step, ...], photo: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Input and target of one photo."""
+    given, wanted = FilterTeacher(steps).edit([photo], [seed])
+    return given[0], wanted[0]
 
 
 def steps_at_limits(operator: Operator) -> list[Step]:

@@ -6,7 +6,7 @@ import torch
 from zoo_fixtures import tiny_recipe
 
 from initzoo.networks.adapters import Adapted
-from initzoo.pairs.store import Pairs
+from initzoo.pairs.taught import Pairs
 from initzoo.training.harvest.recipe import FitStage
 from initzoo.training.harvest.updates import (
     AdamState,

@@ -29,6 +29,11 @@ SECTION = "Measure"
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
 )
+@click.option(
+    "--concepts",
+    type=click.Path(path_type=Path),
+    help="Concepts file of the zoo, for teachers that a zoo does not hold.",
+)
 @click.option("--stored", is_flag=True, help="Print the scores in the index, and measure nothing.")
 @click.option(
     "--limit", type=click.IntRange(1), help="Largest number of checkpoints to measure, spread over the zoo."
@@ -39,6 +44,7 @@ def command(
     zoo_name: str,
     split: str | None,
     photos: Path | None,
+    concepts: Path | None,
     stored: bool,
     limit: int | None,
     workers: int | None,
@@ -49,10 +55,11 @@ def command(
     The untouched photo and the mean adapter are measured beside them.
     """
     from initzoo.evaluation.checkpoints import evaluate_zoo, family_table, stored_scores
+    from initzoo.pairs.concepts import load_concepts
     from initzoo.zoo.zoo import Zoo
 
-    if stored and (photos or limit):
-        raise click.UsageError("--stored measures nothing, so it takes neither --photos nor --limit")
+    if stored and (photos or concepts or limit):
+        raise click.UsageError("--stored measures nothing, so it takes no --photos, --concepts or --limit")
     zoo = Zoo.from_pretrained(zoo_name)
     if stored:
         scores = stored_scores(zoo, split=split)
@@ -62,6 +69,7 @@ def command(
                 zoo,
                 split=split,
                 photos_folder=photos,
+                teachers=[concept.teacher for concept in load_concepts(concepts)] if concepts else (),
                 limit=limit,
                 n_workers=workers or os.cpu_count() or 1,
                 callback=partial(bars.show, "evaluate"),

@@ -59,7 +59,7 @@ def command(
 
     from initzoo.pairs.concepts import find_concept, load_concepts
     from initzoo.pairs.photos import load_photos
-    from initzoo.pairs.store import write_pairs
+    from initzoo.pairs.written import write_pairs
 
     if (words is None) == (file is None):
         raise click.UsageError("give the words of one concept, or --concepts FILE.toml")

@@ -34,7 +34,7 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
 
     zoo = Zoo.from_pretrained(zoo_name)
     row = zoo.find(" ".join(concept))
-    teacher = [asdict(step) for step in parse_teacher(row.teacher)]
+    teacher = parse_teacher(row.teacher).to_json()
     if as_json:
         values = asdict(row) | {"teacher": teacher, "bytes": row.byte_end - row.byte_start}
         values = {"concept": values.pop("concept_id"), "zoo": zoo.name, "revision": zoo.revision} | values

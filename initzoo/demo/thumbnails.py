@@ -23,7 +23,8 @@ from initzoo.errors import InvalidConcepts, InvalidZoo, TeacherError
 from initzoo.files.atomic import replace_folder, write_bytes
 from initzoo.files.digests import DamagedFile, read_file, reported_as
 from initzoo.pairs.photos import TEACHING_SIDE, fit_short_side, load_photos
-from initzoo.pairs.teachers import parse_teacher, teach
+from initzoo.pairs.taught import example_pair
+from initzoo.pairs.teachers import parse_teacher
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.zoo import Zoo
 
@@ -166,7 +167,7 @@ def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
     if row.family == "restoration":
         # A teacher of another version cannot spoil a photo: then the clean one has to do.
         with suppress(InvalidZoo, InvalidConcepts, TeacherError):
-            photo = teach(parse_teacher(row.teacher), photo, seed=0)[0]
+            photo = example_pair(parse_teacher(row.teacher), photo, seed=0)[0]
     edited = zoo.network(zoo.blocks(row.concept_id)).edit(photo)
     return fit_short_side(edited, THUMBNAIL_SIDE)
 

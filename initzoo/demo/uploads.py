@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
 from initzoo.files.images import read_image
-from initzoo.pairs.teachers.filters.imaging import opencv
+from initzoo.pairs.opencv import opencv
 
 __all__ = ["MAX_PREVIEW_PIXELS", "MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "VisitorPhoto", "read_photo"]
 

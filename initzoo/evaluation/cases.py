@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from initzoo.errors import InvalidZoo
 from initzoo.generator.request import Request
 from initzoo.pairs.concepts import HELD_OUT, Concept
-from initzoo.pairs.teachers import Step, parse_teacher
+from initzoo.pairs.teachers import Teacher, parse_teacher
 from initzoo.zoo.zoo import Zoo
 
 __all__ = [
@@ -51,28 +51,13 @@ class Question:
     split: str
     family: str
     novelty: str
-    teacher: tuple[Step, ...]
+    teacher: Teacher
     words: tuple[str, ...]
     trained: NDArray[np.float32] | None
 
     def requests(self, *, seed: int = 0) -> tuple[Request, ...]:
         """A request for each wording."""
         return tuple(Request(words, seed=seed) for words in self.words)
-
-    @property
-    def concept(self) -> Concept:
-        """What its teacher is applied as."""
-        return Concept(
-            id=self.concept_id,
-            family=self.family,
-            split="train",
-            novelty="",
-            teacher=self.teacher,
-            prompts=self.words,
-            test_prompts=(),
-            licence="",
-            source="",
-        )
 
 
 def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None = None) -> list[Question]:

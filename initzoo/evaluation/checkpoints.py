@@ -17,7 +17,8 @@ from initzoo.files.images import read_image
 from initzoo.networks.network import ImageNetwork
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, fit_short_side, load_photos
 from initzoo.pairs.scores import Score, mean_score, score_images
-from initzoo.pairs.teachers import parse_teacher, teach
+from initzoo.pairs.taught import example_pair, scoring_pairs
+from initzoo.pairs.teachers import Teacher, parse_teacher
 from initzoo.work.pool import WORKER_CONTEXT, use_one_core
 from initzoo.zoo.zoo import Zoo
 
@@ -52,7 +53,9 @@ class ConceptScores:
     trained: Score
 
 
-def score_concept(zoo: Zoo, concept_id: str, mean: ImageNetwork, photos: Sequence[Photo]) -> ConceptScores:
+def score_concept(
+    zoo: Zoo, concept_id: str, mean: ImageNetwork, photos: Sequence[Photo], teachers: Sequence[Teacher] = ()
+) -> ConceptScores:
     """Measure one checkpoint beside the untouched photo and the mean adapter.
 
     Args:
@@ -60,18 +63,14 @@ def score_concept(zoo: Zoo, concept_id: str, mean: ImageNetwork, photos: Sequenc
         concept_id: which one.
         mean: the network with the zoo's mean adapter.
         photos: to measure on; the teacher sees them at a short side of 256 pixels.
+        teachers: those that a zoo names and does not hold.
 
     Raises:
         TeacherError: the teacher failed on a photo.
         ChecksumMismatch, InvalidZoo: the zoo is damaged.
     """
     row = zoo.index.row(concept_id)
-    steps = parse_teacher(row.teacher)
-    pairs = [
-        teach(steps, fit_short_side(photo.pixels, TEACHING_SIDE), seed=number)
-        for number, photo in enumerate(photos)
-    ]
-    inputs, targets = [given for given, _ in pairs], [wanted for _, wanted in pairs]
+    inputs, targets = scoring_pairs(parse_teacher(row.teacher, teachers), photos)
     trained = zoo.network(zoo.blocks(concept_id))
     return ConceptScores(
         concept_id=concept_id,
@@ -105,6 +104,7 @@ def evaluate_zoo(
     *,
     split: str | None = None,
     photos_folder: Path | None = None,
+    teachers: Sequence[Teacher] = (),
     limit: int | None = None,
     n_workers: int = 1,
     callback: Callable[[int, int], None] | None = None,
@@ -115,6 +115,7 @@ def evaluate_zoo(
         zoo: the zoo.
         split: only checkpoints of this split; None for all.
         photos_folder: photos, of which those of split `score` are used; None for the bundled ones.
+        teachers: of the concepts file, for those that a zoo does not hold: folders of pairs and functions.
         limit: measure only so many, spread evenly over the zoo.
         n_workers: processes, one core each.
         callback: called with concepts done and concepts in all.
@@ -134,7 +135,10 @@ def evaluate_zoo(
     zoo.mean_adapter_blocks()
     scores: dict[str, ConceptScores] = {}
     with ProcessPoolExecutor(
-        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(zoo, photos_folder)
+        n_workers,
+        mp_context=WORKER_CONTEXT,
+        initializer=_start_worker,
+        initargs=(zoo, photos_folder, teachers),
     ) as pool:
         futures = [pool.submit(_score, concept_id) for concept_id in ids]
         try:
@@ -153,8 +157,8 @@ def evaluate_zoo(
 class _Worker:
     """What a worker process loads once."""
 
-    def __init__(self, zoo: Zoo, photos_folder: Path | None) -> None:
-        self.zoo = zoo
+    def __init__(self, zoo: Zoo, photos_folder: Path | None, teachers: Sequence[Teacher]) -> None:
+        self.zoo, self.teachers = zoo, teachers
         self.mean = self.zoo.network(self.zoo.mean_adapter_blocks())
         self.photos = load_photos(photos_folder, split="score")
 
@@ -162,14 +166,14 @@ class _Worker:
 _worker: list[_Worker] = []
 
 
-def _start_worker(zoo: Zoo, photos_folder: Path | None) -> None:
+def _start_worker(zoo: Zoo, photos_folder: Path | None, teachers: Sequence[Teacher]) -> None:
     use_one_core()
-    _worker.append(_Worker(zoo, photos_folder))
+    _worker.append(_Worker(zoo, photos_folder, teachers))
 
 
 def _score(concept_id: str) -> ConceptScores:
     worker = _worker[0]
-    return score_concept(worker.zoo, concept_id, worker.mean, worker.photos)
+    return score_concept(worker.zoo, concept_id, worker.mean, worker.photos, worker.teachers)
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ def concept_grid(
     for number, words in enumerate(concepts):
         row = zoo.find(words)
         photo = fit_short_side(chosen[number % len(chosen)], TEACHING_SIDE)
-        given, wanted = teach(parse_teacher(row.teacher), photo, seed=number)
+        given, wanted = example_pair(parse_teacher(row.teacher), photo, seed=number)
         edited = zoo.network(zoo.blocks(row.concept_id)).edit(given)
         note = f"{score_images([edited], [wanted]).psnr:.1f} dB"
         rows.append(GridRow(title=row.prompts[0], note=note, images=(given, wanted, edited)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from initzoo.errors import InvalidImage
 from initzoo.files.images import IMAGE_SUFFIXES, read_image
 from initzoo.pairs.concepts import catalog_folder
-from initzoo.pairs.teachers.filters.imaging import opencv
+from initzoo.pairs.opencv import fit_short_side, opencv
 
 __all__ = [
     "PHOTO_SIDE",
@@ -25,6 +25,7 @@ __all__ = [
     "fit_short_side",
     "load_photos",
     "middle_squares",
+    "varied_photos",
     "vary_photo",
 ]
 
@@ -120,22 +121,6 @@ class PhotoSource:
         return load_photos(self.folder, split=self.split)
 
 
-def fit_short_side(pixels: Pixels, size: int) -> Pixels:
-    """Resize so that the shorter side is `size` pixels; area averages when it shrinks.
-
-    Example:
-        >>> fit_short_side(np.zeros((300, 450, 3), np.uint8), 256).shape
-        (256, 384, 3)
-    """
-    height, width = pixels.shape[:2]
-    if min(height, width) == size:
-        return pixels
-    scale = size / min(height, width)
-    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-    way = opencv().INTER_AREA if scale < 1 else opencv().INTER_CUBIC
-    return np.asarray(opencv().resize(pixels, shape, interpolation=way), np.uint8)
-
-
 def vary_photo(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Make another believable photo of a photo: mirrored, turned, cut and recoloured.
 
@@ -155,6 +140,25 @@ def vary_photo(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         256
     """
     return _recolour(_move(pixels, rng), rng)
+
+
+def varied_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[Pixels]:
+    """Vary photos in turn, the first one, the second one and so on, until there are enough.
+
+    Photo number `i` depends on `seed` and `i` only, not on how many are asked for.
+
+    Returns:
+        `n_photos` arrays, uint8, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`.
+
+    Example:
+        >>> few = varied_photos(load_photos(split="score"), 2, seed=0)
+        >>> min(few[0].shape[:2])
+        256
+    """
+    return [
+        vary_photo(photos[number % len(photos)].pixels, np.random.default_rng([seed, number]))
+        for number in range(n_photos)
+    ]
 
 
 # Where photos come from.

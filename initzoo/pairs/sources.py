@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidPairs, MissingExtra
-from initzoo.files.images import IMAGE_SUFFIXES, read_image, to_rgb
+from initzoo.files.images import to_rgb
 from initzoo.pairs.concepts import Concept
-from initzoo.pairs.photos import fit_short_side, load_photos
-from initzoo.pairs.store import scoring_pairs, varied_photos
-from initzoo.pairs.teachers import teach
+from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, hold_out, list_pairs, what_is_at
+from initzoo.pairs.opencv import fit_short_side
+from initzoo.pairs.photos import TEACHING_SIDE, load_photos, varied_photos
+from initzoo.pairs.taught import scoring_pairs, teach
 
 __all__ = ["DIRECTIONS", "Pair", "PairSet", "open_pairs", "split_pairs", "teach_pairs"]
 
@@ -26,28 +27,7 @@ Callback = Callable[[int], None]
 DIRECTIONS = ("AtoB", "BtoA")
 """Which of two images is the input; in aligned images A is the left half."""
 
-_MAX_VALIDATION = 16
-_VALIDATION_SHARE = 0.2
 _DATASET_FILES = ("*.parquet", "*.arrow", "dataset_info.json", "state.json", "dataset_dict.json")
-_LAYOUTS = (
-    "Name a folder with A and B in it, a folder of images that hold both side by side, or a dataset "
-    "with two image columns"
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """An image and what should become of it.
-
-    Args:
-        name: of the files, or of the row.
-        given: what the network is shown, uint8 RGB, shape `(height, width, 3)`.
-        wanted: what it should make of it, same shape.
-    """
-
-    name: str
-    given: Pixels
-    wanted: Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,29 +104,22 @@ def open_pairs(
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, found {direction!r}")
-    folder, told = Path(source), str(source)
-    read: Iterator[Pair]
-    validation: Iterator[Pair] = iter(())
-    if columns is not None and not _is_dataset(folder, told):
+    folder, where = Path(source), str(source)
+    if columns is not None and not _is_dataset(folder, where):
         raise InvalidPairs(f"columns are those of a dataset, and {source} is none. Leave them out")
-    if (folder / "A").is_dir() or (folder / "B").is_dir():
-        read = _from_folders(folder)
-    elif folder.is_dir() and _images_in(folder):
-        read, told = _from_aligned(folder), f"{source}, A and B side by side"
-    elif (folder / "train").is_dir() and _images_in(folder / "train"):
-        read, told = _from_aligned(folder / "train"), f"{source}, A and B side by side"
-        held = next((folder / name for name in ("val", "test") if (folder / name).is_dir()), None)
-        validation = iter(()) if held is None else _from_aligned(held)
-    elif _is_dataset(folder, str(source)):
-        read = _from_dataset(str(source), columns, split)
-    else:
-        raise InvalidPairs(f"no pairs at {source}: {_found_there(folder)}. {_LAYOUTS}")
     is_turned = direction == "BtoA"
-    pairs = _finish(read, size, is_turned, callback)
-    held_pairs = _finish(validation, size, is_turned, None)[:_MAX_VALIDATION]
-    if held_pairs and pairs:
-        return PairSet(told, tuple(pairs), tuple(held_pairs))
-    return split_pairs(told, pairs)
+    listed = list_pairs(folder)
+    if listed is not None:
+        where = f"{source}, A and B side by side" if listed.is_aligned else where
+        pairs = _finish((file.read() for file in listed.train), size, is_turned, callback)
+        held_out = _finish((file.read() for file in listed.held_out), size, is_turned, None)
+        if pairs and held_out:
+            return PairSet(where, tuple(pairs), tuple(held_out))
+    elif _is_dataset(folder, where):
+        pairs = _finish(_from_dataset(where, columns, split), size, is_turned, callback)
+    else:
+        raise InvalidPairs(f"no pairs at {source}: {what_is_at(folder)}. {LAYOUTS}")
+    return split_pairs(where, pairs)
 
 
 def split_pairs(source: str, pairs: Sequence[Pair]) -> PairSet:
@@ -155,20 +128,7 @@ def split_pairs(source: str, pairs: Sequence[Pair]) -> PairSet:
     Raises:
         InvalidPairs: there are fewer than two.
     """
-    if len(pairs) < 2:
-        found = "one pair" if pairs else "no pairs"
-        raise InvalidPairs(
-            f"found {found} at {source}, at least two are needed: one to learn from and one to validate on. "
-            "Add pairs"
-        )
-    count = min(_MAX_VALIDATION, max(1, round(_VALIDATION_SHARE * len(pairs))))
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode("utf-8", "replace")).digest())
-    held = {id(pair) for pair in ranked[:count]}
-    return PairSet(
-        source,
-        tuple(pair for pair in pairs if id(pair) not in held),
-        tuple(pair for pair in pairs if id(pair) in held),
-    )
+    return PairSet(source, *hold_out(pairs, source=source))
 
 
 def teach_pairs(
@@ -180,6 +140,8 @@ def teach_pairs(
     callback: Callback | None = None,
 ) -> PairSet:
     """Make pairs with a concept's teacher: varied photos to learn from, others as they are to validate on.
+
+    A teacher that brings its own pairs gives these, and photos are not used.
 
     Args:
         concept: its teacher is applied.
@@ -193,8 +155,12 @@ def teach_pairs(
         InvalidPairs: there is one photo only.
         TeacherError: the teacher failed.
     """
+    teacher = concept.teacher
+    learnt, scored = teacher.fixed_pairs("train", TEACHING_SIDE), teacher.fixed_pairs("score", TEACHING_SIDE)
+    if learnt is not None and scored is not None:
+        return PairSet(f"the pairs of {concept.id}", learnt, scored)
     photos, held = load_photos(photos_folder, split="train"), load_photos(photos_folder, split=None)
-    held = [photo for photo in held if photo.split == "score"][:_MAX_VALIDATION]
+    held = [photo for photo in held if photo.split == "score"][:MAX_HELD_OUT]
     source = f"the teacher of {concept.id} on {photos_folder or 'the bundled photos'}"
     if not held:
         raise InvalidPairs(
@@ -202,12 +168,12 @@ def teach_pairs(
             "validate on. Add photos"
         )
     pairs = []
-    for number, photo in enumerate(varied_photos(photos, n_varied, seed)):
-        given, wanted = teach(concept.teacher, photo, seed=number)
+    taught = teach(teacher, varied_photos(photos, n_varied, seed), range(n_varied))
+    for number, (given, wanted) in enumerate(taught):
         pairs.append(Pair(f"{photos[number % len(photos)].name}-{number:05d}", given, wanted))
         if callback is not None:
             callback(number + 1)
-    images = zip(*scoring_pairs(concept, held), strict=True)
+    images = zip(*scoring_pairs(teacher, held), strict=True)
     validation = [Pair(photo.name, *images) for photo, images in zip(held, images, strict=True)]
     return PairSet(source, tuple(pairs), tuple(validation))
 
@@ -216,11 +182,7 @@ def _finish(pairs: Iterator[Pair], size: int, is_turned: bool, callback: Callbac
     """Check pairs, shrink them and turn them round, one after the other."""
     finished = []
     for pair in pairs:
-        if pair.given.shape != pair.wanted.shape:
-            sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in (pair.given, pair.wanted)]
-            raise InvalidPairs(
-                f"pair '{pair.name}': A is {sizes[0]} pixels, B is {sizes[1]}. Make both the same size"
-            )
+        pair.check()
         images = [
             fit_short_side(image, size) if min(image.shape[:2]) > size else image
             for image in (pair.given, pair.wanted)
@@ -231,65 +193,12 @@ def _finish(pairs: Iterator[Pair], size: int, is_turned: bool, callback: Callbac
     return finished
 
 
-def _images_in(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by their names without ending, in order.
-
-    Raises:
-        InvalidPairs: two differ in their ending only.
-    """
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            if path.stem in files:
-                raise InvalidPairs(f"{path} and {files[path.stem].name} have one name. Rename one")
-            files[path.stem] = path
-    return files
-
-
-def _from_folders(folder: Path) -> Iterator[Pair]:
-    sides = [folder / name for name in ("A", "B")]
-    for side in sides:
-        if not side.is_dir():
-            raise InvalidPairs(f"{folder} has no folder {side.name}. {_LAYOUTS}")
-        if not _images_in(side) and any(path.is_dir() for path in side.iterdir()):
-            raise InvalidPairs(
-                f"{side} has folders in it and no images. Put the images into A and B themselves"
-            )
-    inputs, targets = (_images_in(side) for side in sides)
-    for here, there, own, other in ((inputs, targets, "A", "B"), (targets, inputs, "B", "A")):
-        lonely = sorted(set(here) - set(there))
-        if lonely:
-            raise InvalidPairs(
-                f"{folder}: {here[lonely[0]].name} of {own} has no partner in {other} "
-                f"({len(lonely)} without; A has {len(inputs)} images, B {len(targets)}). Give both one name"
-            )
-    for name, path in inputs.items():
-        yield Pair(name, read_image(path), read_image(targets[name]))
-
-
-def _from_aligned(folder: Path) -> Iterator[Pair]:
-    for name, path in _images_in(folder).items():
-        both = read_image(path)
-        width = both.shape[1]
-        if width % 2 or width < 16:
-            raise InvalidPairs(
-                f"{path} is {width} pixels wide and cannot be halved; A and B stand side by side. {_LAYOUTS}"
-            )
-        yield Pair(name, both[:, : width // 2].copy(), both[:, width // 2 :].copy())
-
-
 def _is_dataset(folder: Path, source: str) -> bool:
     """Whether `datasets` could load it: a folder of its files, or what looks like an id of the Hub."""
     if folder.is_dir():
         return any(next(folder.rglob(pattern), None) for pattern in _DATASET_FILES)
     is_path = source.startswith((".", "/", "~")) or source.count("/") != 1
     return not is_path and not folder.exists() and all(source.split("/"))
-
-
-def _found_there(folder: Path) -> str:
-    if folder.is_dir():
-        return "the folder holds no images"
-    return "it is a file" if folder.exists() else "there is no such folder"
 
 
 def _from_dataset(source: str, columns: tuple[str, str] | None, split: str) -> Iterator[Pair]:

@@ -1,222 +1,221 @@
-"""Pairs: photos beside what a concept's teacher makes of them, as arrays or as folders."""
+"""Pairs on disk, so that a teacher that takes seconds edits each photo once.
+
+A pair is one PNG file with input and target side by side, in a folder of its teacher: anybody can look at
+it, and such a folder is itself a folder of pairs. The name of the file is a digest of the photo as the
+teacher was shown it, which covers its size, and of the seed. A digest in the file covers name and pixels.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidConcepts, OutputError
-from initzoo.files.atomic import replace_folder
-from initzoo.files.images import write_image
-from initzoo.pairs.concepts import Concept
-from initzoo.pairs.photos import TEACHING_SIDE, Photo, fit_short_side, vary_photo
-from initzoo.pairs.teachers import teach
+from initzoo.errors import OutputError, TeacherError
+from initzoo.files.atomic import one_at_a_time, write_bytes
+from initzoo.pairs.teachers import TEACHER_ID, Teacher, edit_checked
 
-__all__ = ["Pairs", "make_pairs", "scoring_pairs", "varied_photos", "write_pairs"]
+__all__ = ["CACHE_BYTES", "PairStore", "default_store", "store_folder"]
 
 Pixels = NDArray[np.uint8]
+TaughtPair = tuple[Pixels, Pixels]
+
+CACHE_BYTES = 20 * 2**30
+"""Bytes that the store in the user's cache holds at most: some 80,000 pairs at 256 pixels."""
+
+_DIGEST_KEY = "initzoo-sha256"
+_SHARE_BETWEEN_SWEEPS = 0.02
+_SHARE_AFTER_SWEEP = 0.9
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Patches of photos and what should become of them.
-
-    Args:
-        inputs: what the network is given, uint8, shape `(n_pairs, patch, patch, 3)`.
-        targets: what it should make of it, same shape.
-    """
-
-    inputs: Pixels
-    targets: Pixels
-
-
-def varied_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[Pixels]:
-    """Vary photos in turn, the first one, the second one and so on, until there are enough.
-
-    Photo number `i` depends on `seed` and `i` only, not on how many are asked for.
-
-    Returns:
-        `n_photos` arrays, uint8, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`.
-
-    Example:
-        >>> from initzoo.pairs.photos import load_photos
-        >>> few = varied_photos(load_photos(split="score"), 2, seed=0)
-        >>> min(few[0].shape[:2])
-        256
-    """
-    return [
-        vary_photo(photos[number % len(photos)].pixels, np.random.default_rng([seed, number]))
-        for number in range(n_photos)
-    ]
-
-
-def make_pairs(
-    concept: Concept, photos: Sequence[Pixels], *, n_pairs: int, patch_size: int, seed: int
-) -> Pairs:
-    """Make training pairs of a concept: the teacher sees whole photos, a patch is cut after it.
-
-    Pair number `i` takes photo `i`, beginning anew when they run out, and depends on
-    `seed`, `i` and the photo only. Random damage of restorations differs in every pair.
+class PairStore:
+    """A folder of pairs by teacher, photo and seed. Many processes may use it at once.
 
     Args:
-        concept: its teacher is applied.
-        photos: what the teacher is shown, e.g. `varied_photos`; uint8,
-            shape `(height, width, 3)`. They serve for many concepts.
-        n_pairs: pairs to make.
-        patch_size: side of the square patch of each photo, in pixels.
-        seed: draws damage and places of patches.
-
-    Raises:
-        ValueError: there are no photos, or one is smaller than a patch.
-        TeacherError: the teacher failed.
-
-    Example:
-        >>> from initzoo.pairs.concepts import find_concept, load_concepts
-        >>> concept = find_concept(load_concepts(), "pencil sketch")
-        >>> photos = [np.full((64, 80, 3), 128, np.uint8)]
-        >>> make_pairs(concept, photos, n_pairs=5, patch_size=32, seed=0).targets.shape
-        (5, 32, 32, 3)
-    """
-    if not photos:
-        raise ValueError("make_pairs needs at least one photo")
-    shape = (n_pairs, patch_size, patch_size, 3)
-    inputs, targets = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-    for number in range(n_pairs):
-        photo = photos[number % len(photos)]
-        height, width = photo.shape[:2]
-        if min(height, width) < patch_size:
-            raise ValueError(f"a photo of {width} x {height} pixels holds no patch of {patch_size}")
-        rng = np.random.default_rng([seed, number, 1])
-        given, wanted = teach(concept.teacher, photo, seed=int(rng.integers(2**31)))
-        top = int(rng.integers(height - patch_size + 1))
-        left = int(rng.integers(width - patch_size + 1))
-        place = (slice(top, top + patch_size), slice(left, left + patch_size))
-        inputs[number], targets[number] = given[place], wanted[place]
-    return Pairs(inputs=inputs, targets=targets)
-
-
-def scoring_pairs(concept: Concept, photos: Sequence[Photo]) -> tuple[list[Pixels], list[Pixels]]:
-    """Make one whole pair of each photo, not varied, at shorter side `TEACHING_SIDE`.
-
-    Returns:
-        Inputs and targets, lists of uint8 arrays `(height, width, 3)`, one a photo.
-
-    Raises:
-        TeacherError: the teacher failed.
-
-    Example:
-        >>> from initzoo.pairs.concepts import find_concept, load_concepts
-        >>> from initzoo.pairs.photos import load_photos
-        >>> concept = find_concept(load_concepts(), "pencil sketch")
-        >>> inputs, targets = scoring_pairs(concept, load_photos(split="score")[:1])
-        >>> inputs[0].shape == targets[0].shape
-        True
-    """
-    pairs = [
-        teach(concept.teacher, fit_short_side(photo.pixels, TEACHING_SIDE), seed=number)
-        for number, photo in enumerate(photos)
-    ]
-    return [given for given, _ in pairs], [wanted for _, wanted in pairs]
-
-
-def write_pairs(
-    concepts: Sequence[Concept],
-    photos: Sequence[Photo],
-    out: Path,
-    *,
-    n_varied: int = 0,
-    seed: int = 0,
-    force: bool = False,
-    callback: Callable[[int], None] | None = None,
-) -> int:
-    """Write pairs as image folders, whole or not at all.
-
-    One concept gives `out/A` (inputs) and `out/B` (targets) with PNG files of equal
-    names; several give such a pair of folders each, under the concept's id.
-
-    Args:
-        concepts: their teachers are applied.
-        photos: one pair is made of each, at shorter side `TEACHING_SIDE`.
-        out: the folder to make; its parent must exist.
-        n_varied: varied photos to take in place of the photos themselves; 0 for none.
-        seed: draws variations and the damage of restorations.
-        force: replace a folder of earlier pairs.
-        callback: called after every concept with the number of concepts done.
-
-    Returns:
-        Pairs written.
-
-    Raises:
-        ValueError: `n_varied` is below 0.
-        OutputError: `out` exists and `force` is off, holds something that is no
-            pairs, or cannot be written.
-        InvalidConcepts: two concepts have one id, or an id that is no folder name.
-        TeacherError: a teacher failed.
+        folder: made when the first pair is written.
+        max_bytes: when the files have more, those that were not used for longest are deleted; None for
+            no limit.
 
     Example:
         >>> import tempfile
-        >>> from initzoo.pairs.concepts import find_concept, load_concepts
-        >>> from initzoo.pairs.photos import load_photos
-        >>> concept = find_concept(load_concepts(), "pencil sketch")
+        >>> from initzoo.pairs.teachers import FunctionTeacher
+        >>> teacher = FunctionTeacher(np.roll, settings={"axis": 1}, version="1")
+        >>> photos = [np.arange(192, dtype=np.uint8).reshape(8, 8, 3)]
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     n_pairs = write_pairs([concept], load_photos(split="score")[:1], Path(folder) / "pairs")
-        ...     [path.name for path in (Path(folder) / "pairs" / "A").iterdir()]
-        ['chelsea.png']
+        ...     made = PairStore(folder).teach(teacher, photos, [0])
+        ...     read = PairStore(folder).teach(teacher, photos, [0])
+        ...     len(list(Path(folder).glob("*/*.png"))), np.array_equal(made, read)
+        (1, True)
     """
-    if n_varied < 0:
-        raise ValueError(f"n_varied must be at least 0, found {n_varied}")
-    _check_ids(concepts)
-    if force and out.is_dir():
-        _check_holds_pairs(out)
-    shown = _shown_photos(photos, n_varied, seed)
-    with replace_folder(out, force=force) as beside:
-        for number, concept in enumerate(concepts):
-            folder = beside / concept.id if len(concepts) > 1 else beside
-            _write_concept(concept, shown, folder, seed)
-            if callback is not None:
-                callback(number + 1)
-    return len(concepts) * len(shown)
+
+    def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.max_bytes = max_bytes
+        self._n_unswept = max_bytes or 0  # so that the first write of a process looks at the whole folder
+        self._is_writable = True
+
+    def teach(self, teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int]) -> list[TaughtPair]:
+        """Read the pairs of photos; those that are missing or damaged are made and written.
+
+        If the folder cannot be written, pairs are still made, and a warning says so once.
+
+        Args:
+            teacher: of at least one variant. It is shown `seed % n_variants` in place of a seed.
+            photos: uint8, shape `(height, width, 3)`.
+            seeds: one a photo.
+
+        Returns:
+            Input and target of each photo.
+
+        Raises:
+            TeacherError: the teacher failed.
+        """
+        if not TEACHER_ID.fullmatch(teacher.id):  # it becomes part of a path
+            raise TeacherError(f"teacher id '{teacher.id}' must be lower-case letters, digits and hyphens")
+        variants = [seed % teacher.n_variants for seed in seeds]
+        paths = [self._path_of(teacher, *shown) for shown in zip(photos, variants, strict=True)]
+        pairs = {path: self._read(path) for path in paths}
+        if any(pair is None for pair in pairs.values()):
+            with self._alone(teacher):
+                # Another process may have made them while this one waited.
+                pairs |= {path: self._read(path) for path, pair in pairs.items() if pair is None}
+                missing = {
+                    path: (photo, variant)
+                    for path, photo, variant in zip(paths, photos, variants, strict=True)
+                    if pairs[path] is None
+                }
+                if missing:
+                    shown, seen = zip(*missing.values(), strict=True)
+                    for path, pair in zip(missing, edit_checked(teacher, shown, seen), strict=True):
+                        pairs[path] = pair
+                        self._write(path, pair)
+        return [pair for pair in map(pairs.get, paths) if pair is not None]
+
+    def _path_of(self, teacher: Teacher, photo: Pixels, variant: int) -> Path:
+        digest = hashlib.sha256(f"{photo.shape} {variant} ".encode())
+        digest.update(photo.tobytes())
+        return self.folder / teacher.id / f"{digest.hexdigest()[:32]}.png"
+
+    @contextmanager
+    def _alone(self, teacher: Teacher) -> Iterator[None]:
+        """Let one process at a time ask a teacher.
+
+        Two would make the same pairs twice, and a model on a GPU may need all of its memory.
+        """
+        with ExitStack() as stack:
+            try:
+                if self._is_writable:
+                    stack.enter_context(one_at_a_time(self.folder / f"{teacher.id}.lock"))
+            except OutputError as error:
+                self._give_up(error)
+            yield
+
+    def _read(self, path: Path) -> TaughtPair | None:
+        """A pair, or None if the file is missing or damaged."""
+        from PIL import Image
+
+        try:
+            with Image.open(path, formats=["PNG"]) as image:
+                image.load()
+                both = np.asarray(image)
+                promised = image.info.get(_DIGEST_KEY)
+        except (*_DECODE_ERRORS, Image.DecompressionBombError):
+            return None
+        if promised != _digest(path, both) or both.ndim != 3:
+            return None
+        with suppress(OSError):
+            os.utime(path)  # files that were not used for longest go first
+        width = both.shape[1] // 2
+        return both[:, :width].copy(), both[:, width:].copy()
+
+    def _write(self, path: Path, pair: TaughtPair) -> None:
+        from PIL import Image, PngImagePlugin
+
+        if not self._is_writable:
+            return
+        both = np.concatenate(pair, axis=1)
+        notes = PngImagePlugin.PngInfo()
+        notes.add_text(_DIGEST_KEY, _digest(path, both))
+        data = io.BytesIO()
+        Image.fromarray(both).save(data, "PNG", pnginfo=notes)
+        try:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+            write_bytes(path, data.getvalue(), force=True)
+        except OutputError as error:
+            self._give_up(error)
+            return
+        if self.max_bytes is not None:
+            self._n_unswept += data.tell()
+            if self._n_unswept > self.max_bytes * _SHARE_BETWEEN_SWEEPS:
+                self._n_unswept = 0
+                _sweep(self.folder, self.max_bytes)
+
+    def _give_up(self, error: OutputError) -> None:
+        """Go on without writing: a run of hours should not end because a cache is full."""
+        self._is_writable = False
+        warnings.warn(
+            f"pairs are not kept and will be made again: {error}; INITZOO_PAIRS names another folder",
+            stacklevel=2,
+        )
 
 
-def _shown_photos(photos: Sequence[Photo], n_varied: int, seed: int) -> list[tuple[str, Pixels]]:
-    """What teachers are shown, with the name of its files."""
-    if not n_varied:
-        return [(photo.name, fit_short_side(photo.pixels, TEACHING_SIDE)) for photo in photos]
-    names = [f"{photos[number % len(photos)].name}-{number:05d}" for number in range(n_varied)]
-    return list(zip(names, varied_photos(photos, n_varied, seed), strict=True))
+def default_store() -> PairStore:
+    """The store at `store_folder()`: without a limit where the user named it, else of `CACHE_BYTES`."""
+    return _store_at(store_folder(), None if os.environ.get("INITZOO_PAIRS") else CACHE_BYTES)
 
 
-def _write_concept(concept: Concept, shown: list[tuple[str, Pixels]], folder: Path, seed: int) -> None:
-    for part in ("A", "B"):
-        (folder / part).mkdir(parents=True)
-    for number, (name, photo) in enumerate(shown):
-        damage = int(np.random.default_rng([seed, number, 2]).integers(2**31))
-        given, wanted = teach(concept.teacher, photo, seed=damage)
-        write_image(folder / "A" / f"{name}.png", given, force=False)
-        write_image(folder / "B" / f"{name}.png", wanted, force=False)
+@cache
+def _store_at(folder: Path, max_bytes: int | None) -> PairStore:
+    return PairStore(folder, max_bytes=max_bytes)
 
 
-def _check_ids(concepts: Sequence[Concept]) -> None:
-    ids = [concept.id for concept in concepts]
-    for number, name in enumerate(ids):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise InvalidConcepts(
-                f"concept {name!r} names no folder. Use letters, digits and hyphens in its id"
-            )
-        if name in ids[:number]:
-            raise InvalidConcepts(f"two concepts have the id '{name}'. Rename one")
+def store_folder() -> Path:
+    """Where pairs are kept: `INITZOO_PAIRS`, or among the assets of the Hugging Face cache.
+
+    The variables `HF_ASSETS_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` move that cache, as they do for all
+    libraries that use it.
+    """
+    if chosen := os.environ.get("INITZOO_PAIRS"):
+        return Path(chosen).expanduser()
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
+    assets = os.environ.get("HF_ASSETS_CACHE") or os.path.join(home, "assets")
+    return Path(os.path.expandvars(assets)).expanduser() / "initzoo" / "pairs"
 
 
-def _check_holds_pairs(out: Path) -> None:
-    """Replacing deletes all that is in a folder, so it must hold nothing but pairs."""
-    for path in out.iterdir():
-        is_pairs = path.is_dir() and (path.name in ("A", "B") or (path / "A").is_dir())
-        if not is_pairs:
-            raise OutputError(
-                f"will not replace {out}: it holds {path.name}, which is not pairs. Choose another folder"
-            )
+def _digest(path: Path, both: Pixels) -> str:
+    digest = hashlib.sha256(f"{path.parent.name}/{path.name} {both.shape} ".encode())
+    digest.update(both.tobytes())
+    return digest.hexdigest()
+
+
+def _sweep(folder: Path, max_bytes: int) -> None:
+    """Delete files until there are clearly fewer bytes than the limit, those first that nobody used."""
+    files = []
+    for entry in folder.glob("*/*"):
+        with suppress(OSError):  # another process may sweep too
+            stat = entry.stat()
+            files.append((stat.st_mtime_ns, stat.st_size, entry))
+    n_bytes = sum(size for _, size, _ in files)
+    if n_bytes <= max_bytes:
+        return
+    for _, size, entry in sorted(files):
+        with suppress(OSError):
+            entry.unlink()
+        n_bytes -= size
+        if n_bytes <= max_bytes * _SHARE_AFTER_SWEEP:
+            return

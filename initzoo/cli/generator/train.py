@@ -37,6 +37,9 @@ _NAMES = {
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option(
+    "--concepts", type=_PATH, help="Concepts file of the zoo, for teachers that a zoo does not hold."
+)
+@click.option(
     "--practice",
     type=_PATH,
     help="Catalog whose train looks make further concepts to learn from; the bundled zoo has its own.",
@@ -54,6 +57,7 @@ def command(
     start: Path | None,
     run_folder: Path | None,
     photos: Path | None,
+    concepts: Path | None,
     practice: Path | None,
     no_practice: bool,
     workers: int | None,
@@ -72,7 +76,7 @@ def command(
     from initzoo.files.settings import to_plain
     from initzoo.generator.model import WeightGenerator
     from initzoo.generator.tokens import TokenVectors
-    from initzoo.pairs.concepts import load_practice
+    from initzoo.pairs.concepts import load_concepts, load_practice
     from initzoo.training.generator import CropPlan, TrainingData, quick_crops, train_generator
     from initzoo.zoo.manifest import refresh_around
     from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
@@ -81,7 +85,7 @@ def command(
         settings = replace(settings, behaviour=replace(settings.behaviour, n_steps=0))
     check_free_folder(out, force=force)
     zoo = Zoo.from_pretrained(zoo_name)
-    data = TrainingData.from_zoo(zoo)
+    data = TrainingData.from_zoo(zoo, load_concepts(concepts) if concepts else ())
     if not (no_practice or quick) and (practice or zoo.name == BUNDLED_ZOO):
         data = data.with_practice(load_practice(practice))
     crop_plan = replace(quick_crops() if quick else CropPlan(), photos=photos, crop_size=data.crop_size)

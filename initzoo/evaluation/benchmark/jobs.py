@@ -25,10 +25,9 @@ from initzoo.evaluation.cases import Question
 from initzoo.files.atomic import write_bytes
 from initzoo.generator.files import read_generator_files
 from initzoo.networks.pix2pix import UNet, initialise_by_the_book
-from initzoo.pairs.photos import TEACHING_SIDE, fit_short_side, load_photos
+from initzoo.pairs.photos import TEACHING_SIDE, load_photos, varied_photos
 from initzoo.pairs.scores import score_images
-from initzoo.pairs.store import varied_photos
-from initzoo.pairs.teachers import teach
+from initzoo.pairs.taught import scoring_pairs, teach
 from initzoo.training.finetune import Trainer, draw_batch
 from initzoo.training.harvest.updates import TrainingDiverged
 from initzoo.training.schemes import NEED_WORDS, Initializer
@@ -86,7 +85,7 @@ class _Places:
     def __init__(self, run_folder: Path, questions: Sequence[Question], files: ZooFiles) -> None:
         self._folder, self._files = run_folder, files
         self._asked = [
-            f"{question.concept_id}-{_short_digest(repr(question.teacher), question.words[0])}"
+            f"{question.concept_id}-{_short_digest(question.teacher.id, question.words[0])}"
             for question in questions
         ]
 
@@ -249,10 +248,7 @@ class _Worker:
         self._photos = varied_photos(
             load_photos(settings.photos.folder, split="train"), settings.n_photos, settings.seed
         )
-        self._scored = [
-            fit_short_side(photo.pixels, max(TEACHING_SIDE, settings.crop_size))
-            for photo in settings.photos.load()
-        ]
+        self._scored = settings.photos.load()
         self._warm: set[str] = set()
         self._pairs: tuple[int, list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]] | None = None
 
@@ -274,11 +270,11 @@ class _Worker:
 
     def _pairs_of(self, place: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:
         if self._pairs is None or self._pairs[0] != place:
-            steps = self.questions[place].teacher
-            learnt = [teach(steps, photo, seed=number) for number, photo in enumerate(self._photos)]
-            scored = [teach(steps, photo, seed=number) for number, photo in enumerate(self._scored)]
-            tile = self.settings.crop_size
-            self._pairs = place, learnt, [(_whole(a, tile), _whole(b, tile)) for a, b in scored]
+            teacher, tile = self.questions[place].teacher, self.settings.crop_size
+            learnt = list(teach(teacher, self._photos, range(len(self._photos))))
+            scored = scoring_pairs(teacher, self._scored, side=max(TEACHING_SIDE, tile))
+            whole = [(_whole(a, tile), _whole(b, tile)) for a, b in zip(*scored, strict=True)]
+            self._pairs = place, learnt, whole
         return self._pairs[1], self._pairs[2]
 
     def _train(

@@ -14,7 +14,7 @@ from initzoo.evaluation.report.plots import BAND, INK, QUIET, dress_axes, encode
 from initzoo.generator.calibration import PsnrRanges
 from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side
 from initzoo.pairs.scores import score_images
-from initzoo.pairs.teachers import teach
+from initzoo.pairs.taught import example_pair
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["Point", "draw_questions", "draw_scatter"]
@@ -69,7 +69,7 @@ def draw_questions(
     rows = []
     for number, question in enumerate(questions):
         photo = fit_short_side(photos[number % len(photos)], TEACHING_SIDE)
-        given, wanted = teach(question.teacher, photo, seed=number)
+        given, wanted = example_pair(question.teacher, photo, seed=number)
         generated = zoo.network(blocks[question.concept_id]).edit(given)
         images = [given, wanted, generated]
         note = f"{score_images([generated], [wanted]).psnr:.1f} dB"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,9 @@ from initzoo.checkpoints.blocks import split_blocks
 from initzoo.errors import TrainingError
 from initzoo.evaluation.cases import Question
 from initzoo.networks.adapters import adapter_to_arrays
-from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side, load_photos
+from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side, load_photos, varied_photos
 from initzoo.pairs.scores import Score, mean_score, score_images
-from initzoo.pairs.store import make_pairs, varied_photos
-from initzoo.pairs.teachers import teach
+from initzoo.pairs.taught import make_pairs, scoring_pairs
 from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
 from initzoo.work.pool import WORKER_CONTEXT, use_one_core
@@ -147,14 +146,14 @@ class _Worker:
     def __init__(self, zoo: Zoo, source: PhotoSource) -> None:
         self.zoo = zoo
         self.source = source
-        self.photos = [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in source.load()]
+        self.photos = [
+            replace(photo, pixels=fit_short_side(photo.pixels, TEACHING_SIDE)) for photo in source.load()
+        ]
         self._edits: dict[bytes, list[Pixels]] = {}
 
     def work(self, number: int, job: Job) -> Measured:
         """Teach the concept's photos once, then run and score every adapter on them."""
-        steps = job.question.teacher
-        pairs = [teach(steps, photo, seed=place) for place, photo in enumerate(self.photos)]
-        given, wanted = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        given, wanted = scoring_pairs(job.question.teacher, self.photos)
         blocks = dict(job.blocks)
         if job.fit:
             blocks["trained"] = self._fit(job.question)[None]
@@ -190,7 +189,7 @@ class _Worker:
         base = self.zoo.recipe.build_base(self.zoo.base()).requires_grad_(False)
         photos = load_photos(self.source.folder, split="train")
         pairs = make_pairs(
-            question.concept,
+            question.teacher,
             varied_photos(photos, recipe.fit.n_photos, seed=recipe.seed),
             n_pairs=recipe.fit.n_photos,
             patch_size=_PATCH_SIZE,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from functools import lru_cache
+from typing import Any
 
 from initzoo.errors import InvalidConcepts, UnknownConcept
-from initzoo.pairs.teachers import FAMILIES, OPERATORS, Step
+from initzoo.pairs.teachers import FAMILIES, OPERATORS, Step, Teacher
 
 HELD_OUT = ("heldout-composed", "heldout-new")
 SPLITS = ("train", *HELD_OUT)
@@ -39,18 +40,23 @@ class Concept:
     """An image edit with its words.
 
     `prompts` are the wordings that training may use, the plain name first; `test_prompts` are kept for
-    tests. `teacher` is the steps that make its pairs.
+    tests. `teacher` makes its pairs.
     """
 
     id: str
     family: str
     split: str
     novelty: str
-    teacher: tuple[Step, ...]
+    teacher: Teacher
     prompts: tuple[str, ...]
     test_prompts: tuple[str, ...]
     licence: str
     source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"teacher": self.teacher.to_json()}
 
 
 @lru_cache(maxsize=1 << 17)

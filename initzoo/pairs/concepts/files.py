@@ -9,14 +9,23 @@ from typing import Any
 from initzoo.errors import InvalidConcepts
 from initzoo.pairs.concepts.compositions import catalog_presets, joined_id, joined_presets, wordings_of
 from initzoo.pairs.concepts.concept import NOVELTIES, SPLITS, Concept, check_concepts, family_of
-from initzoo.pairs.concepts.looks import read_step
+from initzoo.pairs.concepts.teachers import read_teacher
 from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_toml, tables_of
+from initzoo.pairs.teachers import FAMILIES, FilterTeacher
 
 _FILE_KEYS = {
     "licence", "source", "seed", "colours", "new", "degrees", "templates", "drop", "look",
     "composition", "concept",
 }  # fmt: skip
-_CONCEPT_KEYS = {"id", "prompts", "test_prompts", "teacher", "licence", "source", "split", "novelty"}
+_CONCEPT_KEYS = {
+    "id", "prompts", "test_prompts", "teacher", "family", "licence", "source", "split", "novelty",
+}  # fmt: skip
+
+_LICENCE, _SOURCE = "unknown", "a concepts file"
+"""Of a concept that filters teach, in a file that does not say them."""
+
+_FAMILY = "style"
+"""Of a concept that another teacher teaches, if it does not say one."""
 
 
 def catalog_folder() -> Path:
@@ -29,8 +38,11 @@ def catalog_folder() -> Path:
 def load_concepts(path: Path | None = None) -> list[Concept]:
     """Read all concepts of a TOML file, or of the bundled catalog.
 
-    A plain file lists `[[concept]]` tables with `id`, `prompts` and `teacher`; `test_prompts`, `split`,
-    `licence` and `source` are optional. The catalog also expands looks and compositions.
+    A plain file lists `[[concept]]` tables with `id`, `prompts` and `teacher`; `test_prompts`, `family`,
+    `split`, `licence` and `source` are optional. The catalog also expands looks and compositions.
+
+    A teacher is a list of filters, a folder of pairs (`"my-pairs/"`) or a Python function
+    (`"module:function"`), looked for beside the file. Reading a file that names a function runs its module.
 
     Raises:
         InvalidConcepts: the file cannot be read, or says something that is not known or not allowed.
@@ -42,19 +54,19 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
     """
     path = catalog_folder() / "concepts.toml" if path is None else path
     try:
-        return concepts_of(read_toml(path))
+        return concepts_of(read_toml(path), path.parent)
     except InvalidConcepts as error:
         raise InvalidConcepts(f"{path}: {error}") from error
 
 
-def concepts_of(tables: Mapping[str, Any]) -> list[Concept]:
+def concepts_of(tables: Mapping[str, Any], folder: Path) -> list[Concept]:
+    """The concepts of a file's tables; `folder` is the file's."""
     check_keys("the file", tables, _FILE_KEYS)
-    licence, source = tables.get("licence", "unknown"), tables.get("source", "a concepts file")
     colours = read_colours(tables)
-    concepts = [_plain(table, licence, source, colours) for table in tables_of(tables, "concept")]
+    concepts = [_plain(table, tables, colours, folder) for table in tables_of(tables, "concept")]
     if tables.get("look"):
         try:
-            concepts += _expanded(tables, licence, source, colours)
+            concepts += _expanded(tables, colours)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise InvalidConcepts(
                 f"a [[look]], [[composition]] or [templates] is not as the catalog has them: {error!r}"
@@ -65,7 +77,9 @@ def concepts_of(tables: Mapping[str, Any]) -> list[Concept]:
     return concepts
 
 
-def _plain(table: Mapping[str, Any], licence: str, source: str, colours: Mapping[str, str]) -> Concept:
+def _plain(
+    table: Mapping[str, Any], tables: Mapping[str, Any], colours: Mapping[str, str], folder: Path
+) -> Concept:
     """A concept that is written out in full."""
     name = table.get("id")
     if not isinstance(name, str):
@@ -77,23 +91,27 @@ def _plain(table: Mapping[str, Any], licence: str, source: str, colours: Mapping
         raise InvalidConcepts(
             f"{place}: split must be one of {', '.join(SPLITS)}, novelty one of {NOVELTIES[1:]}"
         )
-    teacher = table.get("teacher")
-    if not isinstance(teacher, list) or not teacher or not all(isinstance(step, dict) for step in teacher):
-        raise InvalidConcepts(f'{place}: teacher must be a list of steps, e.g. [{{operator = "sepia"}}]')
+    family = table.get("family")
+    if family is not None and family not in FAMILIES:
+        raise InvalidConcepts(f"{place}: family must be one of {', '.join(FAMILIES)}, found {family!r}")
+    named = {key: table.get(key, tables.get(key)) for key in ("licence", "source")}
     try:
-        steps = tuple(read_step(step, colours) for step in teacher)
+        teacher = read_teacher(table.get("teacher"), folder=folder, colours=colours, licence=named["licence"])
     except InvalidConcepts as error:
         raise InvalidConcepts(f"{place}: {error}") from error
+    default = (_FAMILY, teacher.licence, teacher.name)
+    if isinstance(teacher, FilterTeacher):
+        default = (family_of(teacher.steps), _LICENCE, _SOURCE)
     return Concept(
         id=name,
-        family=family_of(steps),
+        family=family or default[0],
         split=split,
         novelty=novelty,
-        teacher=steps,
+        teacher=teacher,
         prompts=_words(place, table, "prompts"),
         test_prompts=_words(place, table, "test_prompts"),
-        licence=str(table.get("licence", licence)),
-        source=str(table.get("source", source)),
+        licence=str(default[1] if named["licence"] is None else named["licence"]),
+        source=str(default[2] if named["source"] is None else named["source"]),
     )
 
 
@@ -104,10 +122,9 @@ def _words(place: str, table: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _expanded(
-    tables: Mapping[str, Any], licence: str, source: str, colours: Mapping[str, str]
-) -> list[Concept]:
+def _expanded(tables: Mapping[str, Any], colours: Mapping[str, str]) -> list[Concept]:
     """The concepts of all looks, then those of all compositions."""
+    licence, source = tables.get("licence", _LICENCE), tables.get("source", _SOURCE)
     presets = catalog_presets(tables, colours)
     wordings = wordings_of(tables)
     concepts = []
@@ -117,7 +134,8 @@ def _expanded(
             name, taught=[part.taught for part in parts], kept=[part.kept for part in parts]
         )
         steps = tuple(step for part in parts for step in part.steps)
+        teacher = FilterTeacher(steps)
         concepts.append(
-            Concept(name, family_of(steps), split, novelty, steps, prompts, tests, licence, source)
+            Concept(name, family_of(steps), split, novelty, teacher, prompts, tests, licence, source)
         )
     return concepts

@@ -20,6 +20,7 @@ from initzoo.pairs.concepts.files import catalog_folder, concepts_of
 from initzoo.pairs.concepts.looks import Preset, further_phrases
 from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_toml, tables_of
 from initzoo.pairs.concepts.wordings import Draw, draws
+from initzoo.pairs.teachers import FilterTeacher
 
 _N_ALIKE = 9
 """Colours about as light as another that one is drawn from."""
@@ -55,7 +56,7 @@ def load_practice(
     path = catalog_folder() / "concepts.toml" if path is None else path
     try:
         tables = read_toml(path)
-        concepts = concepts_of(tables)
+        concepts = concepts_of(tables, path.parent)
         if not tables.get("look"):
             return []
         further = _read_further(path.with_name("practice.toml"), tables)
@@ -126,7 +127,9 @@ def _practice(
         steps = tuple(step for part in parts for step in part.steps)
         if known or more:
             family = family_of(steps)
-            found.append(Concept(name, family, "train", "", steps, (*known, *more), (), "", ""))
+            found.append(
+                Concept(name, family, "train", "", FilterTeacher(steps), (*known, *more), (), "", "")
+            )
     return found
 
 

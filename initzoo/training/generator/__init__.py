@@ -212,7 +212,7 @@ def _train_on_behaviour(
         plan.report("crops", n_all)(n_done, 0.0)
 
     make_crops(plan.data.all_teachers, crops, plan.crop_plan, n_workers=plan.n_workers, callback=on_crops)
-    names = [plan.crop_plan.name_of(steps) for steps in plan.data.all_teachers]
+    names = [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]
     begun = hashlib.sha256(start.numpy().tobytes()).hexdigest()
     folder = stage_folder(
         plan.run, "behaviour", settings.to_dict(), *_what_decides_weights(plan), names, begun

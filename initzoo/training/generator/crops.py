@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from initzoo.errors import OutputError, TeacherError, TrainingError
 from initzoo.files.atomic import write_bytes
-from initzoo.pairs.photos import load_photos
-from initzoo.pairs.store import varied_photos
-from initzoo.pairs.teachers import Step, teach
+from initzoo.pairs.photos import load_photos, varied_photos
+from initzoo.pairs.taught import teach
+from initzoo.pairs.teachers import Teacher
 from initzoo.work.pool import WORKER_CONTEXT, use_one_core
 
 __all__ = ["CropPlan", "make_crops", "open_crops", "quick_crops"]
@@ -64,7 +64,7 @@ class CropPlan:
             )
         return digest.hexdigest()
 
-    def name_of(self, teacher: Sequence[Step]) -> str:
+    def name_of(self, teacher: Teacher) -> str:
         """The file of a teacher's crops: it depends on photos, plan and teacher, and nothing else."""
         what = [
             self.photos_digest,
@@ -74,7 +74,7 @@ class CropPlan:
             self.crop_size,
             self.seed,
         ]
-        text = json.dumps([what, [asdict(step) for step in teacher]], sort_keys=True)
+        text = json.dumps([what, teacher.to_json()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npy"
 
 
@@ -84,7 +84,7 @@ def quick_crops() -> CropPlan:
 
 
 def make_crops(
-    teachers: Sequence[tuple[Step, ...]],
+    teachers: Sequence[Teacher],
     folder: Path,
     plan: CropPlan,
     *,
@@ -94,7 +94,7 @@ def make_crops(
     """Make the crops of every teacher that has none in the folder yet.
 
     Args:
-        teachers: steps of each concept.
+        teachers: of each concept; equal ones share their crops.
         folder: gets a file a teacher: uint8, shape `(n_crops, 2, 3, crop_size, crop_size)`, inputs and
             targets; 1.2 MB with the plan's defaults.
         plan: which crops.
@@ -104,8 +104,9 @@ def make_crops(
     Raises:
         TrainingError: a teacher failed, or a process died.
     """
-    todo = sorted({steps for steps in teachers if not (folder / plan.name_of(steps)).exists()}, key=str)
-    n_all = len(set(teachers))
+    by_name = {plan.name_of(teacher): teacher for teacher in teachers}
+    todo = [teacher for name, teacher in by_name.items() if not (folder / name).exists()]
+    n_all = len(by_name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,14 +117,14 @@ def make_crops(
         return
     if n_workers == 1:
         photos = _photos_of(plan)
-        for number, steps in enumerate(todo):
-            _write_crops(steps, folder, plan, photos)
+        for number, teacher in enumerate(todo):
+            _write_crops(teacher, folder, plan, photos)
             report(n_all - len(todo) + number + 1, n_all)
         return
     with ProcessPoolExecutor(
         n_workers, mp_context=WORKER_CONTEXT, initializer=_start, initargs=(plan,)
     ) as pool:
-        futures = [pool.submit(_work, steps, folder) for steps in todo]
+        futures = [pool.submit(_work, teacher, folder) for teacher in todo]
         try:
             for number, future in enumerate(as_completed(futures)):
                 future.result()
@@ -135,9 +136,10 @@ def make_crops(
                 future.cancel()
 
 
-def open_crops(teachers: Sequence[tuple[Step, ...]], folder: Path, plan: CropPlan) -> list[NDArray[np.uint8]]:
+def open_crops(teachers: Sequence[Teacher], folder: Path, plan: CropPlan) -> list[NDArray[np.uint8]]:
     """The crops of each teacher, mapped into memory as they are read."""
-    return [np.load(folder / plan.name_of(steps), mmap_mode="r", allow_pickle=False) for steps in teachers]
+    files = [folder / plan.name_of(teacher) for teacher in teachers]
+    return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
 
 
 _state: list[tuple[CropPlan, list[NDArray[np.uint8]]]] = []
@@ -149,27 +151,25 @@ def _start(plan: CropPlan) -> None:
     _state.append((plan, _photos_of(plan)))
 
 
-def _work(steps: tuple[Step, ...], folder: Path) -> None:
+def _work(teacher: Teacher, folder: Path) -> None:
     plan, photos = _state[0]
-    _write_crops(steps, folder, plan, photos)
+    _write_crops(teacher, folder, plan, photos)
 
 
 def _photos_of(plan: CropPlan) -> list[NDArray[np.uint8]]:
     return varied_photos(load_photos(plan.photos, split="train"), plan.n_varied, seed=plan.seed)
 
 
-def _write_crops(
-    steps: tuple[Step, ...], folder: Path, plan: CropPlan, photos: list[NDArray[np.uint8]]
-) -> None:
+def _write_crops(teacher: Teacher, folder: Path, plan: CropPlan, photos: list[NDArray[np.uint8]]) -> None:
     import io
 
-    name, size = plan.name_of(steps), plan.crop_size
+    name, size = plan.name_of(teacher), plan.crop_size
     rng = np.random.default_rng([plan.seed, zlib.crc32(name.encode())])
     crops = np.empty((plan.n_photos, plan.crops_per_photo, 2, 3, size, size), np.uint8)
     chosen = rng.choice(len(photos), size=plan.n_photos, replace=len(photos) < plan.n_photos)
     for number, place in enumerate(chosen):
         try:
-            pair = teach(steps, photos[int(place)], seed=int(rng.integers(2**31)))
+            [pair] = teach(teacher, [photos[int(place)]], [int(rng.integers(2**31))])
         except TeacherError as error:
             raise TrainingError(f"a teacher failed: {error}") from error
         height, width = pair[0].shape[:2]

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from initzoo.networks.adapters import Adapted
-from initzoo.pairs.photos import Photo
-from initzoo.pairs.store import varied_photos
+from initzoo.pairs.photos import Photo, varied_photos
 
 __all__ = ["measure_sensitivity"]
 

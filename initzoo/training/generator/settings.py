@@ -20,7 +20,7 @@ from initzoo.files.settings import to_plain
 from initzoo.generator.denoisers import DENOISERS, DenoiserShape
 from initzoo.generator.encoders import ENCODERS
 from initzoo.pairs.concepts import Concept
-from initzoo.pairs.teachers import Step, parse_teacher
+from initzoo.pairs.teachers import Teacher, parse_teacher
 from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.zoo.zoo import Zoo
 
@@ -194,7 +194,7 @@ class TrainingData:
     Args:
         concept_ids: in order.
         prompts: wordings of each concept; never its test wordings.
-        teachers: steps of each concept.
+        teachers: of each concept.
         blocks: float32, shape `(n_concepts, n_blocks, block_size)`, of the recipe's layout.
         recipe: of the zoo.
         base: weights by name, float32: weight, bias and A of each layer.
@@ -205,7 +205,7 @@ class TrainingData:
 
     concept_ids: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
-    teachers: tuple[tuple[Step, ...], ...]
+    teachers: tuple[Teacher, ...]
     blocks: NDArray[np.float32]
     recipe: Recipe
     base: Mapping[str, NDArray[np.float32]]
@@ -214,20 +214,26 @@ class TrainingData:
     practice: tuple[Concept, ...] = ()
 
     @classmethod
-    def from_zoo(cls, zoo: Zoo) -> TrainingData:
+    def from_zoo(cls, zoo: Zoo, concepts: Sequence[Concept] = ()) -> TrainingData:
         """The train concepts of a zoo, and nothing of the others.
+
+        Args:
+            zoo: holds them.
+            concepts: those that it was harvested from, for teachers that a zoo does not hold: folders of
+                pairs and Python functions.
 
         Raises:
             TrainingError: the zoo has fewer than two train concepts.
             ChecksumMismatch, InvalidZoo, LayoutMismatch: the zoo is damaged.
         """
         rows = zoo.index.rows(split="train")
+        known = [concept.teacher for concept in concepts]
         if len(rows) < 2:
             raise TrainingError(f"zoo '{zoo.name}' has {len(rows)} train concepts, at least 2 are needed.")
         return cls(
             concept_ids=tuple(row.concept_id for row in rows),
             prompts=tuple(row.prompts for row in rows),
-            teachers=tuple(parse_teacher(row.teacher) for row in rows),
+            teachers=tuple(parse_teacher(row.teacher, known) for row in rows),
             blocks=zoo.all_blocks(split="train")[1],
             recipe=zoo.recipe,
             base=zoo.base(),
@@ -270,8 +276,8 @@ class TrainingData:
         )
 
     @property
-    def all_teachers(self) -> tuple[tuple[Step, ...], ...]:
-        """Steps of each concept, then of each one of practice."""
+    def all_teachers(self) -> tuple[Teacher, ...]:
+        """The teacher of each concept, then of each one of practice."""
         return (*self.teachers, *(concept.teacher for concept in self.practice))
 
     @property
@@ -295,9 +301,9 @@ class TrainingData:
     def digest(self) -> str:
         """Sixty-four hex digits that change when anything that is learnt from does."""
         digest = hashlib.sha256(json.dumps([self.concept_ids, self.prompts, self.base_sha256]).encode())
-        digest.update(json.dumps([[asdict(step) for step in steps] for steps in self.teachers]).encode())
+        digest.update(json.dumps([teacher.to_json() for teacher in self.teachers]).encode())
         if self.practice:
-            digest.update(json.dumps([asdict(concept) for concept in self.practice]).encode())
+            digest.update(json.dumps([concept.to_json() for concept in self.practice]).encode())
         digest.update(json.dumps(to_plain(self.recipe), sort_keys=True).encode())
         digest.update(np.ascontiguousarray(self.blocks).tobytes())
         return digest.hexdigest()

@@ -19,8 +19,9 @@ from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import HarvestError, InitzooError
 from initzoo.files.atomic import write_bytes
 from initzoo.networks.adapters import adapter_to_arrays
+from initzoo.pairs.photos import varied_photos
 from initzoo.pairs.scores import score_images
-from initzoo.pairs.store import make_pairs, scoring_pairs, varied_photos
+from initzoo.pairs.taught import make_pairs, scoring_pairs
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
 from initzoo.work.pool import WORKER_CONTEXT, use_one_core
@@ -173,7 +174,11 @@ def _fit_concept(concept_id: str) -> None:
     place = worker.run.fits / concept_id
     try:
         pairs = make_pairs(
-            concept, worker.photos, n_pairs=recipe.fit.n_photos, patch_size=_PATCH_SIZE, seed=recipe.seed
+            concept.teacher,
+            worker.photos,
+            n_pairs=recipe.fit.n_photos,
+            patch_size=_PATCH_SIZE,
+            seed=recipe.seed,
         )
         adapter = fit_adapter(
             worker.base,
@@ -185,7 +190,7 @@ def _fit_concept(concept_id: str) -> None:
         )
         blocks = split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
         stored = blocks.astype(np.float16).astype(np.float32)
-        inputs, targets = scoring_pairs(concept, worker.scoring)
+        inputs, targets = scoring_pairs(concept.teacher, worker.scoring)
         notes: dict[str, Any] = {
             "untouched": asdict(score_images(inputs, targets)),
             "trained": asdict(score_images(worker.edit(stored, inputs), targets)),
@@ -205,6 +210,6 @@ def _score_mean(concept_id: str) -> None:
     run = worker.run
     notes: dict[str, Any] = {}
     if (run.fits / f"{concept_id}.safetensors").exists():
-        inputs, targets = scoring_pairs(worker.concepts[concept_id], worker.scoring)
+        inputs, targets = scoring_pairs(worker.concepts[concept_id].teacher, worker.scoring)
         notes = asdict(score_images(worker.edit_with_mean(inputs), targets))
     write_bytes(run.mean_scores / f"{concept_id}.json", json.dumps(notes).encode(), force=True)

@@ -25,8 +25,8 @@ from initzoo.errors import HarvestError, InitzooError
 from initzoo.files.atomic import write_bytes
 from initzoo.networks.adapters import Adapted
 from initzoo.pairs.concepts import Concept
-from initzoo.pairs.store import varied_photos
-from initzoo.pairs.teachers import teach
+from initzoo.pairs.photos import varied_photos
+from initzoo.pairs.taught import teach
 from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import (
@@ -227,10 +227,9 @@ def _lane_update(
     concept = lane.concepts[due]
     rng = np.random.default_rng([recipe.seed, 2, update, lane.number])
     try:
-        pairs = [
-            teach(concept.teacher, photos[int(rng.integers(len(photos)))], seed=int(rng.integers(2**31)))
-            for _ in range(_PHOTOS_A_BATCH)
-        ]
+        draws = [(int(rng.integers(len(photos))), int(rng.integers(2**31))) for _ in range(_PHOTOS_A_BATCH)]
+        shown, seeds = [photos[number] for number, _ in draws], [seed for _, seed in draws]
+        pairs = list(teach(concept.teacher, shown, seeds))
         inputs, targets = draw_crops(pairs, n_crops=stage.batch_size, crop_size=recipe.crop_size, rng=rng)
         gradient, adapter_gradient, _ = lane_gradient(
             base, lane.adapters[due], inputs, targets, max_gradient=recipe.max_gradient

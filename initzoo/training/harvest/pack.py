@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.numpy import load_file
@@ -110,7 +109,7 @@ def _make_row(
         family=concept.family,
         split=concept.split,
         novelty=concept.novelty,
-        teacher=json.dumps([asdict(step) for step in concept.teacher]),
+        teacher=json.dumps(concept.teacher.to_json()),
         recipe=recipe.name,
         layout_id=recipe.layout.id,
         base_sha256=base_sha256,

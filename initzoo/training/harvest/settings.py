@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from initzoo.errors import HarvestError
@@ -70,8 +70,8 @@ class HarvestPlan:
         """
         digest = hashlib.sha256(self.recipe.digest.encode())
         for concept in self.concepts:
-            teacher = [asdict(step) for step in concept.teacher]
-            digest.update(json.dumps([concept.id, concept.split, teacher], sort_keys=True).encode())
+            values = [concept.id, concept.split, concept.teacher.to_json()]
+            digest.update(json.dumps(values, sort_keys=True).encode())
         for photo in load_photos(self.photos, split=None):
             digest.update(
                 f"{photo.name} {photo.split} {photo.pixels.shape}".encode() + photo.pixels.tobytes()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initzoo.networks.adapters import Adapted
-from initzoo.pairs.store import Pairs
+from initzoo.pairs.taught import Pairs
 from initzoo.training.harvest.recipe import FitStage, JointStage
 
 __all__ = [

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
+from initzoo.pairs.opencv import opencv
 from initzoo.pairs.teachers.filters.imaging import (
     curve,
     gradient_map,
     grey,
     mix,
-    opencv,
     power,
     rgb,
     saturate,

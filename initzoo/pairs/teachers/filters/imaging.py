@@ -8,23 +8,14 @@ looks further than a few times its radius, and nothing uses statistics of the wh
 from __future__ import annotations
 
 from functools import cache
-from types import ModuleType
 
 import numpy as np
 from numpy import ndarray
 
+from initzoo.pairs.opencv import opencv
+
 _LUT_SIZE = 1024
 _STRIP = 48
-
-
-@cache
-def opencv() -> ModuleType:
-    """OpenCV on one thread; imported at first use, so that reading a catalog does not need it."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    cv2.ocl.setUseOpenCL(False)
-    return cv2
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
+from initzoo.pairs.opencv import opencv
 from initzoo.pairs.teachers.filters.imaging import (
     blur,
     curve,
@@ -16,7 +17,6 @@ from initzoo.pairs.teachers.filters.imaging import (
     grow,
     look_up,
     mix,
-    opencv,
     pixels,
     power,
     rgb,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
+from initzoo.pairs.opencv import opencv
 from initzoo.pairs.teachers.filters import imaging
 from initzoo.pairs.teachers.filters.imaging import (
     blur,
@@ -13,7 +14,6 @@ from initzoo.pairs.teachers.filters.imaging import (
     grey,
     grow,
     mix,
-    opencv,
     pixels,
     rgb,
     screen,

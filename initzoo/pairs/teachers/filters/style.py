@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
+from initzoo.pairs.opencv import opencv
 from initzoo.pairs.teachers.filters.imaging import (
     blur,
     curve,
@@ -14,7 +15,6 @@ from initzoo.pairs.teachers.filters.imaging import (
     grow,
     ink_lines,
     mix,
-    opencv,
     painted,
     power,
     rgb,

@@ -1,0 +1,73 @@
+"""The `teacher` of a concept in TOML: steps of filters, a folder of pairs, or a Python function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from initzoo.errors import InvalidConcepts, InvalidPairs, TeacherError
+from initzoo.pairs.concepts.looks import read_step
+from initzoo.pairs.teachers import OPERATORS, FilterTeacher, FolderTeacher, Teacher, load_teacher
+
+__all__ = ["read_teacher"]
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_FORMS = (
+    'a list of steps, e.g. [{operator = "sepia"}], a folder of pairs, e.g. "my-pairs/", '
+    'or a Python function, "module:function"'
+)
+_MAX_VARIANTS = 10_000
+
+
+def read_teacher(
+    value: object, *, folder: Path, colours: Mapping[str, str], licence: object = None
+) -> Teacher:
+    """Read a teacher.
+
+    Args:
+        value: a list of steps; a string, which is a folder or `module:function`; or a table with `function`,
+            maybe `variants`, and further arguments of the function.
+        folder: of the concepts file; other folders and modules are looked for from there.
+        colours: names that steps may use.
+        licence: of the pairs; None if the file does not say it.
+
+    Raises:
+        InvalidConcepts: it is none of these, or the folder or function is not as it should be.
+    """
+    licence = None if licence is None else str(licence)
+    try:
+        if isinstance(value, list) and value and all(isinstance(step, dict) for step in value):
+            return FilterTeacher(tuple(read_step(step, colours) for step in value))
+        if isinstance(value, str) and _FUNCTION.fullmatch(value):
+            return load_teacher(value, folder, settings={}, licence=licence, n_variants=None)
+        if isinstance(value, str) and value:
+            return _read_folder(value, folder, licence)
+        if isinstance(value, dict) and isinstance(value.get("function"), str):
+            return _read_function(value, folder, licence)
+    except (InvalidPairs, TeacherError) as error:
+        raise InvalidConcepts(f"teacher: {error}") from error
+    raise InvalidConcepts(f"teacher must be {_FORMS}")
+
+
+def _read_folder(value: str, folder: Path, licence: str | None) -> FolderTeacher:
+    if value in OPERATORS:
+        raise InvalidConcepts(f'teacher: a filter is a step of a list; write [{{operator = "{value}"}}]')
+    path = folder / Path(value).expanduser()
+    if not path.is_dir():
+        raise InvalidConcepts(f"teacher '{value}': there is no folder {path}. A teacher is {_FORMS}")
+    return FolderTeacher(path, licence=licence or "unknown")
+
+
+def _read_function(table: dict[str, Any], folder: Path, licence: str | None) -> Teacher:
+    settings = {key: value for key, value in table.items() if key not in ("function", "variants")}
+    name, n_variants = table["function"], table.get("variants")
+    if not _FUNCTION.fullmatch(name):
+        raise InvalidConcepts(f"teacher: function must be written module:function, found '{name}'")
+    is_whole = isinstance(n_variants, int) and not isinstance(n_variants, bool)
+    if n_variants is not None and not (is_whole and 0 <= n_variants <= _MAX_VARIANTS):
+        raise InvalidConcepts(
+            f"teacher: variants must be a whole number from 0 to {_MAX_VARIANTS}, found {n_variants!r}"
+        )
+    return load_teacher(name, folder, settings=settings, licence=licence, n_variants=n_variants)

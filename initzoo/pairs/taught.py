@@ -1,0 +1,165 @@
+"""Pairs that teachers make of photos: patches to train on, and whole photos to score on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.pairs.opencv import fit_short_side
+from initzoo.pairs.photos import TEACHING_SIDE, Photo
+from initzoo.pairs.store import PairStore, default_store
+from initzoo.pairs.teachers import Teacher, edit_checked
+
+__all__ = ["Pairs", "example_pair", "make_pairs", "scoring_pairs", "teach"]
+
+Pixels = NDArray[np.uint8]
+TaughtPair = tuple[Pixels, Pixels]
+
+_BATCH = 8
+"""Photos that a teacher is shown at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Patches of photos and what should become of them.
+
+    Args:
+        inputs: what the network is given, uint8, shape `(n_pairs, patch, patch, 3)`.
+        targets: what it should make of it, same shape.
+    """
+
+    inputs: Pixels
+    targets: Pixels
+
+
+def teach(
+    teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int], *, store: PairStore | None = None
+) -> Iterator[TaughtPair]:
+    """Make a pair of each photo, or read it from disk if the teacher is slow and has made it before.
+
+    Args:
+        teacher: makes the pairs; filters make them in memory, every time anew.
+        photos: uint8 RGB, shape `(height, width, 3)`.
+        seeds: one a photo.
+        store: where pairs are kept; None for `default_store()`.
+
+    Yields:
+        Input and target of each photo, in order.
+
+    Raises:
+        TeacherError: the teacher failed.
+
+    Example:
+        >>> from initzoo.pairs.teachers import FilterTeacher, Step
+        >>> photo = np.full((8, 8, 3), 200, np.uint8)
+        >>> [(given, wanted)] = teach(FilterTeacher((Step("negative"),)), [photo], [0])
+        >>> int(given[0, 0, 0]), int(wanted[0, 0, 0])
+        (200, 55)
+    """
+    for first in range(0, len(photos), _BATCH):
+        batch = slice(first, first + _BATCH)
+        if teacher.n_variants == 0:
+            yield from edit_checked(teacher, photos[batch], seeds[batch])
+        else:
+            yield from (store or default_store()).teach(teacher, photos[batch], seeds[batch])
+
+
+def make_pairs(
+    teacher: Teacher, photos: Sequence[Pixels], *, n_pairs: int, patch_size: int, seed: int
+) -> Pairs:
+    """Make training pairs: the teacher sees whole photos, a patch is cut after it.
+
+    Pair number `i` takes photo `i`, beginning anew when they run out, and depends on
+    `seed`, `i` and the photo only. Random damage of restorations differs in every pair.
+
+    Args:
+        teacher: makes the pairs.
+        photos: shown to the teacher, e.g. `varied_photos`; uint8,
+            shape `(height, width, 3)`. They serve for many teachers.
+        n_pairs: pairs to make.
+        patch_size: side of the square patch of each photo, in pixels.
+        seed: draws damage and places of patches.
+
+    Raises:
+        ValueError: there are no photos, or one is smaller than a patch.
+        TeacherError: the teacher failed.
+
+    Example:
+        >>> from initzoo.pairs.concepts import find_concept, load_concepts
+        >>> concept = find_concept(load_concepts(), "pencil sketch")
+        >>> photos = [np.full((64, 80, 3), 128, np.uint8)]
+        >>> make_pairs(concept.teacher, photos, n_pairs=5, patch_size=32, seed=0).targets.shape
+        (5, 32, 32, 3)
+    """
+    if not photos:
+        raise ValueError("make_pairs needs at least one photo")
+    shown = [photos[number % len(photos)] for number in range(n_pairs)]
+    for photo in shown:
+        height, width = photo.shape[:2]
+        if min(height, width) < patch_size:
+            raise ValueError(f"a photo of {width} x {height} pixels holds no patch of {patch_size}")
+    shape = (n_pairs, patch_size, patch_size, 3)
+    inputs, targets = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    draws = [np.random.default_rng([seed, number, 1]) for number in range(n_pairs)]
+    taught = teach(teacher, shown, [int(rng.integers(2**31)) for rng in draws])
+    for number, (rng, (given, wanted)) in enumerate(zip(draws, taught, strict=True)):
+        height, width = given.shape[:2]
+        top = int(rng.integers(height - patch_size + 1))
+        left = int(rng.integers(width - patch_size + 1))
+        patch = (slice(top, top + patch_size), slice(left, left + patch_size))
+        inputs[number], targets[number] = given[patch], wanted[patch]
+    return Pairs(inputs=inputs, targets=targets)
+
+
+def scoring_pairs(
+    teacher: Teacher, photos: Sequence[Photo], *, side: int = TEACHING_SIDE
+) -> tuple[list[Pixels], list[Pixels]]:
+    """Make one whole pair of each photo, not varied, or take the pairs that the teacher keeps for scoring.
+
+    Args:
+        teacher: makes the pairs.
+        photos: shown to the teacher.
+        side: shorter side of the pairs, pixels.
+
+    Returns:
+        Inputs and targets, lists of uint8 arrays `(height, width, 3)`.
+
+    Raises:
+        TeacherError: the teacher failed.
+
+    Example:
+        >>> from initzoo.pairs.concepts import find_concept, load_concepts
+        >>> from initzoo.pairs.photos import load_photos
+        >>> concept = find_concept(load_concepts(), "pencil sketch")
+        >>> inputs, targets = scoring_pairs(concept.teacher, load_photos(split="score")[:1])
+        >>> inputs[0].shape == targets[0].shape
+        True
+    """
+    fixed_pairs = teacher.fixed_pairs("score", side)
+    if fixed_pairs is not None:
+        return [pair.given for pair in fixed_pairs], [pair.wanted for pair in fixed_pairs]
+    shown = [fit_short_side(photo.pixels, side) for photo in photos]
+    pairs = list(teach(teacher, shown, range(len(shown))))
+    return [given for given, _ in pairs], [wanted for _, wanted in pairs]
+
+
+def example_pair(teacher: Teacher, photo: Pixels, *, seed: int) -> TaughtPair:
+    """Make one whole pair for people to look at, or take one that the teacher keeps for scoring.
+
+    Args:
+        teacher: makes the pair.
+        photo: shown to the teacher; uint8, shape `(height, width, 3)`.
+        seed: draws the damage of restorations, or picks one of the teacher's own pairs.
+
+    Raises:
+        TeacherError: the teacher failed.
+    """
+    fixed_pairs = teacher.fixed_pairs("score", min(photo.shape[:2]))
+    if fixed_pairs is not None:
+        pair = fixed_pairs[seed % len(fixed_pairs)]
+        return pair.given, pair.wanted
+    [taught] = teach(teacher, [photo], [seed])
+    return taught

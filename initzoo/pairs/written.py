@@ -1,0 +1,128 @@
+"""Pairs of concepts written as image folders, to look at or to use with other tools."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidConcepts, OutputError
+from initzoo.files.atomic import replace_folder
+from initzoo.files.images import write_image
+from initzoo.pairs.concepts import Concept
+from initzoo.pairs.opencv import fit_short_side
+from initzoo.pairs.photos import TEACHING_SIDE, Photo, varied_photos
+from initzoo.pairs.taught import teach
+from initzoo.pairs.teachers import FolderTeacher
+
+__all__ = ["write_pairs"]
+
+Pixels = NDArray[np.uint8]
+
+
+def write_pairs(
+    concepts: Sequence[Concept],
+    photos: Sequence[Photo],
+    out: Path,
+    *,
+    n_varied: int = 0,
+    seed: int = 0,
+    force: bool = False,
+    callback: Callable[[int], None] | None = None,
+) -> int:
+    """Write pairs as image folders, whole or not at all.
+
+    One concept gives `out/A` (inputs) and `out/B` (targets) with PNG files of equal
+    names; several give such a pair of folders each, under the concept's id.
+
+    Args:
+        concepts: their teachers are applied.
+        photos: one pair is made of each, at shorter side `TEACHING_SIDE`.
+        out: the folder to make; its parent must exist.
+        n_varied: varied photos to take in place of the photos themselves; 0 for none.
+        seed: draws variations and the damage of restorations.
+        force: replace a folder of earlier pairs.
+        callback: called after every concept with the number of concepts done.
+
+    Returns:
+        Pairs written.
+
+    Raises:
+        ValueError: `n_varied` is below 0.
+        OutputError: `out` exists and `force` is off, holds something that is no
+            pairs, or cannot be written.
+        InvalidConcepts: two concepts have one id, an id cannot name a folder, or a concept's teacher
+            is a folder of pairs itself.
+        TeacherError: a teacher failed.
+
+    Example:
+        >>> import tempfile
+        >>> from initzoo.pairs.concepts import find_concept, load_concepts
+        >>> from initzoo.pairs.photos import load_photos
+        >>> concept = find_concept(load_concepts(), "pencil sketch")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     n_pairs = write_pairs([concept], load_photos(split="score")[:1], Path(folder) / "pairs")
+        ...     [path.name for path in (Path(folder) / "pairs" / "A").iterdir()]
+        ['chelsea.png']
+    """
+    if n_varied < 0:
+        raise ValueError(f"n_varied must be at least 0, found {n_varied}")
+    _check_concepts(concepts)
+    if force and out.is_dir():
+        _check_holds_pairs(out)
+    shown = _shown_photos(photos, n_varied, seed)
+    with replace_folder(out, force=force) as beside:
+        for number, concept in enumerate(concepts):
+            folder = beside / concept.id if len(concepts) > 1 else beside
+            _write_concept(concept, shown, folder, seed)
+            if callback is not None:
+                callback(number + 1)
+    return len(concepts) * len(shown)
+
+
+def _shown_photos(photos: Sequence[Photo], n_varied: int, seed: int) -> list[tuple[str, Pixels]]:
+    """What teachers are shown, with the name of its files."""
+    if not n_varied:
+        return [(photo.name, fit_short_side(photo.pixels, TEACHING_SIDE)) for photo in photos]
+    names = [f"{photos[number % len(photos)].name}-{number:05d}" for number in range(n_varied)]
+    return list(zip(names, varied_photos(photos, n_varied, seed), strict=True))
+
+
+def _write_concept(concept: Concept, shown: list[tuple[str, Pixels]], folder: Path, seed: int) -> None:
+    for part in ("A", "B"):
+        (folder / part).mkdir(parents=True)
+    damage = [int(np.random.default_rng([seed, number, 2]).integers(2**31)) for number in range(len(shown))]
+    taught = teach(concept.teacher, [photo for _, photo in shown], damage)
+    for (name, _), (given, wanted) in zip(shown, taught, strict=True):
+        write_image(folder / "A" / f"{name}.png", given, force=False)
+        write_image(folder / "B" / f"{name}.png", wanted, force=False)
+
+
+def _check_concepts(concepts: Sequence[Concept]) -> None:
+    ids = [concept.id for concept in concepts]
+    for number, name in enumerate(ids):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise InvalidConcepts(
+                f"concept {name!r} names no folder. Use letters, digits and hyphens in its id"
+            )
+        if name in ids[:number]:
+            raise InvalidConcepts(f"two concepts have the id '{name}'. Rename one")
+    for concept in concepts:
+        if isinstance(concept.teacher, FolderTeacher):
+            raise InvalidConcepts(
+                f"the teacher of concept '{concept.id}' is a folder of pairs already: "
+                f"{concept.teacher.folder}. Leave the concept out"
+            )
+
+
+def _check_holds_pairs(out: Path) -> None:
+    """Replacing deletes all that is in a folder, so it must hold nothing but pairs."""
+    for path in out.iterdir():
+        is_pairs = path.is_dir() and (path.name in ("A", "B") or (path / "A").is_dir())
+        if not is_pairs:
+            raise OutputError(
+                f"will not replace {out}: it holds {path.name}, which is not pairs. Choose another folder"
+            )
