@@ -16,6 +16,7 @@ from initzoo.evaluation.benchmark import BenchmarkSettings
 from initzoo.evaluation.generator import EvaluationSettings
 from initzoo.training.finetune import FinetuneSettings
 from initzoo.training.generator import GeneratorSettings
+from initzoo.training.harvest import HarvestRecipe
 
 
 class Shade(Enum):
@@ -129,6 +130,23 @@ def test_options_change_the_defaults_that_are_given() -> None:
     assert served("--water", "1", default=Meal(guest="you")) == repr(Meal(water=1.0, guest="you"))
 
 
+def test_defaults_may_depend_on_another_option() -> None:
+    @click.command()
+    @click.option("--menu")
+    @settings_options(
+        Meal,
+        argument="meal",
+        default=lambda values: Meal(Bread(7), guest=values.pop("menu")),
+        quick={"water": 0},
+    )
+    def command(meal: Meal) -> None:
+        click.echo(repr(meal))
+
+    result = CliRunner().invoke(command, ["--menu", "big", "--bread-flour", "wheat", "--quick"])
+    assert result.stdout.rstrip() == repr(Meal(Bread(7, "wheat"), water=0, guest="big"))
+    assert "default" not in CliRunner().invoke(command, ["--help"]).stdout.replace("by default", "")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -183,6 +201,7 @@ def paths_of(kind: type, above: str = "") -> set[str]:
         (["bench"], BenchmarkSettings, {"photos.split"}),
         (["generator", "train"], GeneratorSettings, set()),
         (["generator", "evaluate"], EvaluationSettings, {"photos.split"}),
+        (["harvest"], HarvestRecipe, {"name", "network", "ranks", "photo_size"}),
     ],
 )
 def test_commands_reach_every_field_of_their_settings(words, kind, skipped) -> None:
@@ -190,9 +209,9 @@ def test_commands_reach_every_field_of_their_settings(words, kind, skipped) -> N
     for word in words:
         command = command.get_command(click.Context(command), word)
     reached = {
-        parameter.name.removeprefix("settings__").replace("__", ".")
+        parameter.name.partition("__")[2].replace("__", ".")
         for parameter in command.params
-        if parameter.name.startswith("settings__") and parameter.name != "settings__quick"
+        if "__" in parameter.name and not parameter.name.endswith("__quick")
     }
     assert reached == paths_of(kind) - skipped
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -150,12 +151,12 @@ def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested,
 
 def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts_path, tmp_path):
     recipe = tiny_recipe()
-    recipe = replace(recipe, fit=replace(recipe.fit, learning_rate=float("nan")))
+    recipe = replace(recipe, fit=replace(recipe.fit, learning_rate=1e30))
     plan = HarvestPlan.make(recipe, concepts_path=concepts_path)
     with pytest.raises(HarvestError, match="every train concept failed"):
         run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
     reason = json.loads((tmp_path / "run/fits/soft.json").read_bytes())["failure"]
-    assert "the loss is nan at step 1" in reason
+    assert re.search(r"the loss is (nan|inf) at step \d+", reason)
     assert not list((tmp_path / "zoo").rglob("*.*"))
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option
+from initzoo.cli.options import echo_json, example, force_option, json_option, workers_option
+from initzoo.cli.settings_options import settings_options
+from initzoo.training.harvest.recipe import QUICK, HarvestRecipe, load_recipe
 from initzoo.work.progress import StageBars
 
 __all__ = ["command"]
@@ -24,26 +26,32 @@ _PATH = click.Path(path_type=Path)
     default="starter",
     show_default=True,
     metavar="NAME|FILE",
-    help="A bundled recipe, or a TOML file with one.",
+    help="Bundled recipe, or TOML file with one; its settings hold where no option sets them.",
 )
 @click.option("--concepts", type=_PATH, help="Concepts file; the bundled one by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new zoo.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default.")
-@click.option("--limit", type=click.IntRange(1), help="Take only so many concepts, spread over the file.")
-@click.option("--quick", is_flag=True, help="Train hardly at all: to see that everything works.")
+@workers_option
+@click.option("--limit", type=click.IntRange(1), help="Number of concepts to take, spread over the file.")
+@settings_options(
+    HarvestRecipe,
+    default=lambda values: load_recipe(values.pop("recipe_name")),
+    argument="recipe",
+    # A zoo of another network, or with other ranks, wants a recipe file with a name of its own.
+    skip=["name", "network", "ranks", "photo_size"],
+    quick=QUICK,
+)
 @force_option
 @json_option
 def command(
-    recipe_name: str,
+    recipe: HarvestRecipe,
     concepts: Path | None,
     photos: Path | None,
     out: Path,
     run_folder: Path | None,
     workers: int | None,
     limit: int | None,
-    quick: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -51,13 +59,10 @@ def command(
 
     You may stop or kill the command at any moment; the same command goes on, and ends with the same bytes.
     """
-    from initzoo.training.harvest import HarvestPlan, load_recipe, quick_recipe, run_harvest
+    from initzoo.training.harvest import HarvestPlan, run_harvest
 
     out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
-    recipe = load_recipe(recipe_name)
-    plan = HarvestPlan.make(
-        quick_recipe(recipe) if quick else recipe, concepts_path=concepts, photos=photos, limit=limit
-    )
+    plan = HarvestPlan.make(recipe, concepts_path=concepts, photos=photos, limit=limit)
     # Concepts a minute, since that is what a harvest is measured by.
     style = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
     with StageBars(smoothing=0.05, bar_format=style) as bars:

@@ -26,7 +26,7 @@ Values = dict[str, Any]
 def settings_options(
     kind: type[S],
     *,
-    default: S | None = None,
+    default: S | Callable[[Values], S] | None = None,
     argument: str = "settings",
     names: Mapping[str, str] | None = None,
     skip: Collection[str] = (),
@@ -41,7 +41,8 @@ def settings_options(
 
     Args:
         kind: the dataclass. Its `__post_init__` checks values; its message begins with the field's name.
-        default: what options change; None for `kind()`.
+        default: settings that the options change; None for `kind()`. It may be a function that makes them
+            of the command's other values, which it takes out of their dictionary.
         argument: name under which the command gets the settings.
         names: option by path of a field, e.g. `{"fit.n_steps": "--steps"}`, or the first part of the names
             of all options of a nested dataclass, e.g. `{"fit": "adapter"}`.
@@ -68,7 +69,9 @@ def settings_options(
         >>> walk(["--quick", "--pace", "1"], standalone_mode=False)
         Walk(n_steps=3, pace=1.0)
     """
-    options = list(_find_options(kind, default, names or {}, frozenset(skip), argument))
+    make_default = default if callable(default) else None
+    fixed = None if callable(default) else default
+    options = list(_find_options(kind, fixed, names or {}, frozenset(skip), argument))
     prefixes = {option.path.rpartition(".")[0] for option in options}
     unknown = {*(names or {})} - {option.path for option in options} - prefixes
     if unknown:
@@ -86,7 +89,8 @@ def settings_options(
                 value = values.pop(option.parameter)
                 if context.get_parameter_source(option.parameter) is not ParameterSource.DEFAULT:
                     _merge(chosen, option.nest(value))
-            values[argument] = _build(kind, default, chosen, {one.path: one.name for one in options})
+            start = make_default(values) if make_default else fixed
+            values[argument] = _build(kind, start, chosen, {one.path: one.name for one in options})
             if "quick" in takes:
                 values["quick"] = is_quick
             return function(**values)
@@ -100,7 +104,7 @@ def settings_options(
                 help="Do hardly any work, except where another option says otherwise: to see that all runs.",
             )(command)
         for option in reversed(options):
-            command = option.add_to(command)
+            command = option.add_to(command, shows_default=make_default is None)
         return command
 
     return decorate
@@ -186,9 +190,9 @@ class _Option:
             value = {part: value}
         return dict(value)
 
-    def add_to(self, command: Callable[..., Any]) -> Callable[..., Any]:
+    def add_to(self, command: Callable[..., Any], *, shows_default: bool) -> Callable[..., Any]:
         """Decorate a command with the option."""
-        settings: Values = {"default": self.default, "help": self.help, "show_default": True}
+        settings: Values = {"default": self.default, "help": self.help, "show_default": shows_default}
         settings |= {"is_flag": True} if self.type is None else {"type": self.type}
         return click.option(self.name, self.parameter, **settings)(command)
 

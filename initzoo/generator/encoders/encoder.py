@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from initzoo.generator.layers import DenoiserShape
-    from initzoo.pairs.teachers import Step
+    from initzoo.pairs.teachers import Teacher
 
 __all__ = ["Context", "Encoder", "Lessons", "Taught"]
 
@@ -132,7 +132,7 @@ class Taught(Protocol):
         """Wordings of each concept."""
 
     @property
-    def all_teachers(self) -> tuple[tuple[Step, ...], ...]:
+    def all_teachers(self) -> tuple[Teacher, ...]:
         """Steps of each concept's teacher."""
 
 

@@ -20,7 +20,7 @@ from initzoo.files.atomic import write_bytes
 from initzoo.training.harvest.fits import run_fits, run_mean_scores
 from initzoo.training.harvest.joint import run_joint_stage
 from initzoo.training.harvest.pack import check_free, pack_zoo
-from initzoo.training.harvest.recipe import HarvestRecipe, load_recipe
+from initzoo.training.harvest.recipe import QUICK, HarvestRecipe, load_recipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.work.devices import describe_machine
 from initzoo.work.runs import StageClock
@@ -73,9 +73,7 @@ Progress = Callable[[str, int, int], None]
 def quick_recipe(recipe: HarvestRecipe) -> HarvestRecipe:
     """The same recipe with hardly any training: to see that a harvest works, in a minute."""
     return replace(
-        recipe,
-        joint=replace(recipe.joint, n_rounds=2, n_photos=16),
-        fit=replace(recipe.fit, n_steps=8, n_photos=4),
+        recipe, joint=replace(recipe.joint, **QUICK["joint"]), fit=replace(recipe.fit, **QUICK["fit"])
     )
 
 

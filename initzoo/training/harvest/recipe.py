@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from initzoo.errors import InvalidZoo, LayoutMismatch
 from initzoo.files.digests import DamagedFile, is_file, read_file, reported_as
 from initzoo.files.settings import read_settings, to_plain
 
-__all__ = ["FitStage", "HarvestRecipe", "JointStage", "load_recipe", "recipe_of_base"]
+__all__ = ["QUICK", "FitStage", "HarvestRecipe", "JointStage", "load_recipe", "recipe_of_base"]
 
 _MAX_BYTES = 2**20
 
@@ -31,15 +32,18 @@ class JointStage:
     each, and steps the base along the mean of their gradients.
 
     Args:
-        n_rounds: visits to each concept.
+        n_rounds: number of visits to each concept.
         n_lanes: concepts in an update.
         batch_size: crops of a concept in an update.
-        learning_rate: Adam's for base and A.
-        betas: Adam's for base and A.
-        adapter_learning_rate: Adam's for the adapters.
-        adapter_betas: Adam's for the adapters.
-        decay_share: share of the rounds, at the end, over which both rates go down to zero.
-        n_photos: varied photos that crops are taken from.
+        learning_rate: learning rate of base and A.
+        betas: betas of Adam for base and A.
+        adapter_learning_rate: learning rate of the adapters.
+        adapter_betas: betas of Adam for the adapters.
+        decay_share: share of the rounds, at the end, over which both learning rates fall to zero.
+        n_photos: number of varied photos that crops are taken from.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     n_rounds: int = 15
@@ -52,17 +56,27 @@ class JointStage:
     decay_share: float = 0.4
     n_photos: int = 192
 
+    def __post_init__(self) -> None:
+        _check_counts(self, "n_rounds", "n_lanes", "batch_size", "n_photos")
+        _check_rates(self, "learning_rate", "adapter_learning_rate")
+        _check_betas(self, "betas", "adapter_betas")
+        if not 0 <= self.decay_share <= 1:
+            raise ValueError(f"decay_share must be from 0 to 1, found {self.decay_share}")
+
 
 @dataclass(frozen=True)
 class FitStage:
     """How the adapter of one concept is trained on the frozen base, from zero.
 
     Args:
-        n_steps: Adam steps; the learning rate goes down to zero over them.
+        n_steps: steps of Adam, over which the learning rate falls to zero.
         batch_size: crops in a step.
-        learning_rate: Adam's at the first step.
-        betas: Adam's.
-        n_photos: varied photos that crops are taken from.
+        learning_rate: learning rate of the first step.
+        betas: betas of Adam.
+        n_photos: number of varied photos that crops are taken from.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     n_steps: int = 72
@@ -71,22 +85,34 @@ class FitStage:
     betas: tuple[float, float] = (0.8, 0.95)
     n_photos: int = 24
 
+    def __post_init__(self) -> None:
+        _check_counts(self, "n_steps", "batch_size", "n_photos")
+        _check_rates(self, "learning_rate")
+        _check_betas(self, "betas")
+
+
+QUICK: dict[str, Any] = {"joint": {"n_rounds": 2, "n_photos": 16}, "fit": {"n_steps": 8, "n_photos": 4}}
+"""Settings of the stages with hardly any training: to see that a harvest works, in a minute."""
+
 
 @dataclass(frozen=True)
 class HarvestRecipe:
     """The frozen settings of one family of checkpoints: what they are, and how they are trained.
 
     Args:
-        name: of the family.
+        name: name of the family.
         network: the image network.
         ranks: rank of the adapter of each layer that has one, in the order of the adapter's values.
         joint: the stage that makes base and shared A.
         fit: the stage that makes each concept's adapter.
-        photo_size: short side of photos when a teacher sees them, pixels: `photos.TEACHING_SIDE`.
-        crop_size: side of the square crops that are trained on, pixels.
+        photo_size: shorter side of photos when a teacher sees them, pixels: `photos.TEACHING_SIDE`.
+        crop_size: side of the square crops to train on, pixels.
         block_size: values in a block.
-        max_gradient: gradients of greater norm are scaled down to it.
-        seed: where all randomness of training starts.
+        max_gradient: norm that gradients are clipped to.
+        seed: seed of everything random in training.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     name: str
@@ -99,6 +125,12 @@ class HarvestRecipe:
     block_size: int = 256
     max_gradient: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "crop_size", "block_size")
+        _check_rates(self, "max_gradient")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, found {self.seed}")
 
     @cached_property
     def checkpoint(self) -> Recipe:
@@ -138,7 +170,7 @@ def load_recipe(name: str | os.PathLike[str] = "starter") -> HarvestRecipe:
 
     Example:
         >>> load_recipe("starter").layout.n_blocks
-        12
+        13
     """
     bundled = files("initzoo.training.harvest") / "recipes" / f"{name}.toml"
     path = Path(name)
@@ -166,6 +198,25 @@ def recipe_of_base(config: BaseConfig) -> HarvestRecipe:
     values = to_plain(dict(config.made_with) | shared | {"block_size": recipe.layout.block_size})
     with reported_as(InvalidZoo, f"base '{recipe.name}', made_with", "Get the zoo again."):
         return read_settings(values, HarvestRecipe)
+
+
+def _check_counts(settings: object, *names: str) -> None:
+    for name in names:
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} must be at least 1, found {getattr(settings, name)}")
+
+
+def _check_rates(settings: object, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(settings, name) < math.inf:
+            raise ValueError(f"{name} must be a number above 0, found {getattr(settings, name)}")
+
+
+def _check_betas(settings: object, *names: str) -> None:
+    for name in names:
+        if not all(0 <= beta < 1 for beta in getattr(settings, name)):
+            shown = ", ".join(map(str, getattr(settings, name)))
+            raise ValueError(f"{name} must be at least 0 and below 1, found {shown}")
 
 
 def _refuse_unknown(values: dict[str, Any], known: dict[str, Any], where: str) -> None:
