@@ -7,11 +7,17 @@ export OMP_NUM_THREADS := 1
 # Where it is set, every one of the many short processes of tests and timings would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help pull test times hub-times demo demo-times demo-pictures clean
+# Without servers, browsers and training runs: the tests that a change is tried with, in less than a minute.
+QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks book_networks calibration \
+  cli_frame cli_using diffusion house images index initializations inits labels networks outputs photos \
+  pull_generated shards starts teachers tensor_files weight_generator words zoo))
+
+.PHONY: help pull test quick times hub-times demo demo-times demo-pictures clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
+	@echo 'make quick  set up, then run the quick tests, less than a minute of them'
 	@echo 'make times  set up, then print how long commands take'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
 	@echo 'make demo   set up, then serve the page on this machine'
@@ -28,6 +34,9 @@ test: $(VENV)/.ready-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/pytest
+
+quick: $(VENV)/.ready-dev
+	$(VENV)/bin/pytest $(QUICK)
 
 times: $(VENV)/.ready
 	$(VENV)/bin/python tests/times.py

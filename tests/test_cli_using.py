@@ -170,7 +170,7 @@ def test_show_tells_what_the_index_knows(kept_zoo: Path) -> None:
         "heldout-new (words)",
         "remove haze; clear the mist away",
         '"operator": "sepia"',
-        "27.50 dB (the photo as it is 15.25 dB)",
+        "27.50 dB (untouched photo 15.25 dB)",
         "0.912",
         "CC0-1.0",
         "blocks/blocks-00001.safetensors",

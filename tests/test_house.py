@@ -13,6 +13,7 @@ import pytest
 
 from initzoo.cli.main import main
 from initzoo.evaluation.benchmark.time_to_quality import bound_of
+from initzoo.zoo.labels import METHODS
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "gradio", "datasets", "pyarrow", "cv2", "skimage", "transformers", "huggingface_hub"}
@@ -81,24 +82,13 @@ def test_readme_names_the_set_up_commands_of_the_makefile() -> None:
     assert (ROOT / ".ci" / "run").read_text("utf-8").rstrip().endswith("exec make test")
 
 
-README_METHODS = {
-    "mean adapter": "mean",
-    "generated, from somebody else's words": "shuffled",
-    "nearest wording's adapter": "nearest",
-    "mean of the nearest neighbours": "knn",
-    "kernel ridge": "kernel_ridge",
-    "**generated**": "generated",
-    "adapter trained on the concept": "trained",
-}
-"""How a line of the README's table begins, and what it tells."""
-
-
 def test_figures_of_the_weight_generator_in_the_readme_were_measured() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     report = json.loads((ROOT / "catalog" / "model" / "evaluation.json").read_bytes())
     sections = [report[split] for split in ("train-unseen-wordings", "heldout-composed", "heldout-new")]
     table = readme[readme.index("| PSNR in dB | taught concept") :].split("\n\n")[0].splitlines()
-    for name, method in README_METHODS.items():
+    for method, label in METHODS.items():
+        name = f"**{label.short}**" if method == "generated" else label.short
         (line,) = (line for line in table if line.startswith(f"| {name}"))
         figures = [(one["psnr"][method], *one["psnr_interval"][method]) for one in sections]
         wanted = [f"{mean:.1f} [{low:.1f}, {high:.1f}]" for mean, low, high in figures]

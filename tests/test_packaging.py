@@ -36,7 +36,8 @@ def imports_of(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield str(node.module).partition(".")[0]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("importorskip", "find_spec")):
-            yield str(ast.literal_eval(node.args[0])).partition(".")[0]
+            if isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value).partition(".")[0]
 
 
 def declared(*extras: str) -> set[str]:

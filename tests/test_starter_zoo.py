@@ -1,21 +1,29 @@
 """The zoo that comes with initzoo: whole, as good as its index says, and looked at by commands."""
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.numpy import load_file
 
 from initzoo.cli.main import main
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.images import read_image
 from initzoo.pairs.concepts import load_concepts
 from initzoo.training.auto import AutoNetwork
+from initzoo.work.devices import describe_machine
 from initzoo.zoo.zoo import Zoo
 
 ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+OTHER_CPU = 1e-6
+"""How far a weight may be off where other instructions add it up; the weights' spread is 0.05."""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +47,47 @@ def test_it_holds_the_concepts_of_the_catalog_word_for_word(zoo):
         assert (row.family, row.split, row.novelty) == (concept.family, concept.split, concept.novelty)
         assert row.licence
         assert row.source
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    """What the zoo of version 0.1 held, and where ten inits were generated with it."""
+    values: dict[str, Any] = json.loads((GOLDEN / "zoo-0.1.json").read_bytes())
+    return values
+
+
+def test_every_checkpoint_has_the_bytes_of_version_0_1(zoo, golden):
+    rows = sorted(zoo.index.rows(), key=lambda row: row.concept_id)
+    lines = "\n".join(f"{row.concept_id} {row.sha256}" for row in rows)
+    found = {"n_checkpoints": len(rows), "payloads": hashlib.sha256(lines.encode()).hexdigest()}
+    assert found == {name: golden[name] for name in found}
+
+
+def test_the_base_has_the_values_of_version_0_1(zoo, golden):
+    found = {name: hashlib.sha256(value.tobytes()).hexdigest() for name, value in zoo.base().items()}
+    assert found == golden["base"]
+
+
+def test_ten_inits_are_generated_as_by_version_0_1(zoo, golden):
+    """To the byte on the kind of machine that they were made on; nearly so where others round otherwise."""
+    wanted = load_file(GOLDEN / "zoo-0.1-generated.safetensors")
+    assert {
+        words: hashlib.sha256(blocks.tobytes()).hexdigest() for words, blocks in wanted.items()
+    } == golden["generated"]
+    here = {
+        "processor": describe_machine()["processor"],
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__.partition("+")[0],
+    }
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several add up in another order
+    try:
+        found = {words: zoo.generator.generate(words, seed=i) for i, words in enumerate(golden["generated"])}
+    finally:
+        torch.set_num_threads(n_threads)
+    off = {words: float(np.abs(blocks - wanted[words]).max()) for words, blocks in found.items()}
+    limit = 0.0 if here == golden["made_on"] else OTHER_CPU
+    assert max(off.values()) <= limit, f"made on {golden['made_on']}, compared on {here}: {off}"
 
 
 def test_it_is_large_enough_and_split(zoo):

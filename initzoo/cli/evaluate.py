@@ -17,6 +17,7 @@ from initzoo.cli.options import (
     zoo_option,
 )
 from initzoo.work.progress import StageBars
+from initzoo.zoo.labels import SCORED, SPLITS
 
 __all__ = ["command"]
 
@@ -25,7 +26,7 @@ SECTION = "Measure"
 
 @click.command("evaluate", epilog=example("initzoo evaluate --split train --limit 60"))
 @zoo_option
-@click.option("--split", help="Only this split: train, heldout-composed or heldout-new.")
+@click.option("--split", help=f"Only this split: {', '.join(SPLITS)}.")
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
 )
@@ -82,9 +83,8 @@ def command(
     click.echo(
         f"{zoo.name}  revision {zoo.revision[:7]}  split {split or 'any'}  PSNR dB (SSIM) on scoring photos"
     )
-    click.echo(
-        f"{'family':12} {'n':>5}  {'untouched':>13}  {'mean of zoo':>13}  {'checkpoint':>13}  {'10th pct':>8}"
-    )
+    heads = "  ".join(f"{label.short:>13}" for label in SCORED.values())
+    click.echo(f"{'family':12} {'n':>5}  {heads}  {'10th pct':>8}")
     for row in table:
         cells = "  ".join(
             f"{one.psnr:5.2f} ({one.ssim:.3f})" for one in (row.untouched, row.mean, row.trained)

@@ -11,6 +11,7 @@ from initzoo.cli.options import (
     example,
     json_option,
 )
+from initzoo.zoo.labels import SPLITS
 
 if TYPE_CHECKING:
     from initzoo.pairs.concepts import Concept
@@ -19,12 +20,10 @@ __all__ = ["command"]
 
 SECTION = "Use"
 
-_SPLITS = ("train", "heldout-composed", "heldout-new")
-
 
 @click.command("list", epilog=example("initzoo list --family style --split train"))
 @click.option("--family", help="Only concepts of this family, e.g. style or restoration.")
-@click.option("--split", type=click.Choice(_SPLITS), help="Only concepts of this split.")
+@click.option("--split", type=click.Choice(tuple(SPLITS)), help="Only concepts of this split.")
 @json_option
 def command(family: str | None, split: str | None, as_json: bool) -> None:
     """List the concepts of the bundled catalog.

@@ -14,6 +14,7 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
+from initzoo.zoo.labels import SCORED
 
 __all__ = ["command"]
 
@@ -64,6 +65,6 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
 def _readable_score(score: float | None, untouched: float | None, mean: float | None, form: str) -> str:
     if score is None:
         return "not scored"
-    others = {"the photo as it is": untouched, "mean of the zoo": mean}
+    others = {SCORED["untouched"].long: untouched, SCORED["mean"].long: mean}
     known = [f"{name} {form.format(value)}" for name, value in others.items() if value is not None]
     return form.format(score) + (f" ({', '.join(known)})" if known else "")

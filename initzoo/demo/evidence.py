@@ -8,37 +8,12 @@ from typing import Any
 
 from initzoo.errors import InitzooError
 from initzoo.files.digests import DamagedFile, is_file, read_file
+from initzoo.zoo.labels import METHODS, QUESTIONS, STARTS, TARGETS
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["bench_html", "evidence_html", "read_figures"]
 
 _MAX_BYTES = 2**24
-_METHODS = {
-    "mean": "mean adapter: knows nothing of the words",
-    "shuffled": "generated, from somebody else's words",
-    "nearest": "nearest wording's adapter",
-    "knn": "mean of the nearest neighbours",
-    "kernel_ridge": "kernel ridge from words to adapter",
-    "generated": "generated",
-    "trained": "trained on the concept itself",
-}
-_SPLITS = {
-    "train-unseen-wordings": "Taught concepts in other words",
-    "heldout-composed": "New combinations of known looks",
-    "heldout-new": "Something new: a word, colour, strength or operator",
-}
-_BASELINES = {
-    "pix2pix_book": "pix2pix by the book",
-    "scratch_best": "the same network from the best classical initialization",
-    "base": "its base with a blank adapter",
-    "mean": "the mean of the zoo's checkpoints",
-    "nearest": "the checkpoint with the nearest wording",
-}
-_TARGETS = {
-    "within_3db": "to within 3 dB of the best",
-    "within_1db": "to within 1 dB",
-    "its_best": "to the best that it reaches itself",
-}
 _TOP_DB = 40
 """PSNR that a bar across the whole width stands for."""
 
@@ -69,10 +44,10 @@ def evidence_html(evaluation: dict[str, Any] | None) -> str:
         True
     """
     parts = []
-    for split, title in _SPLITS.items():
+    for split, label in QUESTIONS.items():
         figures = (evaluation or {}).get(split)
         if isinstance(figures, dict) and isinstance(figures.get("psnr"), dict):
-            parts.append(_split_html(title, figures))
+            parts.append(_split_html(label.long[0].upper() + label.long[1:], figures))
     if not parts:
         return "<p>This zoo has no evaluation of its weight generator.</p>"
     legend = (
@@ -99,16 +74,14 @@ def bench_html(bench: dict[str, Any] | None) -> str:
     if not isinstance(ratios, dict):
         return ""
     rows = []
-    for method, name in _BASELINES.items():
+    for method, label in STARTS.items():
         found = ratios.get(method)
         if isinstance(found, dict):
-            cells = "".join(
-                f"<td class='figure'>{_ratio_html(found.get(target))}</td>" for target in _TARGETS
-            )
-            rows.append(f"<tr><th scope='row'>{escape(name)}</th>{cells}</tr>")
+            cells = "".join(f"<td class='figure'>{_ratio_html(found.get(target))}</td>" for target in TARGETS)
+            rows.append(f"<tr><th scope='row'>{escape(label.long)}</th>{cells}</tr>")
     if not rows:
         return ""
-    heads = "".join(f"<th scope='col'>{title}</th>" for title in _TARGETS.values())
+    heads = "".join(f"<th scope='col'>{label.long}</th>" for label in TARGETS.values())
     return (
         "<h3>What a start is worth</h3><p>How many times longer training takes to the same quality from "
         "another start than from generated weights: geometric means over "
@@ -130,7 +103,7 @@ def _ratio_html(found: Any) -> str:
 
 def _split_html(title: str, figures: dict[str, Any]) -> str:
     rows = []
-    for method, name in _METHODS.items():
+    for method, label in METHODS.items():
         psnr = figures["psnr"].get(method)
         if not isinstance(psnr, int | float):
             continue
@@ -138,7 +111,7 @@ def _split_html(title: str, figures: dict[str, Any]) -> str:
         low, high = interval if isinstance(interval, list) and len(interval) == 2 else (psnr, psnr)
         strong = ("<b>", "</b>") if method == "generated" else ("", "")
         rows.append(
-            f"<tr><th scope='row'>{strong[0]}{escape(name)}{strong[1]}</th>"
+            f"<tr><th scope='row'>{strong[0]}{escape(label.long)}{strong[1]}</th>"
             f"<td class='figure'>{strong[0]}{psnr:.1f}{strong[1]} <small>[{low:.1f}, {high:.1f}]</small></td>"
             f"<td class='bar'>{_bar_svg(psnr, low, high, is_own=method == 'generated')}</td></tr>"
         )

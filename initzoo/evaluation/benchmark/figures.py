@@ -8,36 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.evaluation.benchmark.time_to_quality import bound_of
-from initzoo.evaluation.report.plots import INK, QUIET, dress_axes, encode_figure, new_figure
+from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figure
 from initzoo.files.atomic import check_free, make_folder, write_bytes
+from initzoo.zoo.labels import INK, QUIET, STARTS, TARGETS
 
 __all__ = ["OUTPUTS", "draw_curves", "draw_ratios", "tables", "write_benchmark"]
 
 OUTPUTS = ("bench.json", "curves.png", "ratios.png")
 """Files that `write_benchmark` writes."""
 
-_COLOURS = {
-    "generated": "#d1495b",
-    "nearest": "#e0a030",
-    "mean": "#7b5ea7",
-    "base": "#2f6db3",
-    "scratch_best": "#3a8f5c",
-    "pix2pix_book": "#6e6e76",
-    "unet_l1": "#b9bec7",
-}
-_NAMES = {
-    "pix2pix_book": "pix2pix by the book",
-    "unet_l1": "its U-Net, L1 alone",
-    "scratch_best": "scratch, best classical start",
-    "base": "base",
-    "mean": "mean of the zoo",
-    "nearest": "nearest checkpoint",
-    "generated": "generated",
-}
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-_TARGETS = {"within_3db": "within 3 dB of the best", "within_1db": "within 1 dB of the best"}
-_RATIOS = {**_TARGETS, "its_best": "to the best that it reaches itself"}
-_RATIO_COLOURS = ("#d1495b", "#2f6db3", "#b9bec7")
 
 
 def draw_curves(report: Mapping[str, Any]) -> bytes:
@@ -61,10 +41,10 @@ def draw_curves(report: Mapping[str, Any]) -> bytes:
             if psnr is not None and found["psnr_interval"][length] is not None
         ]
         places = [length for length, _, _ in points]
-        colour = _COLOURS[method]
+        colour = STARTS[method].colour
         lows, highs = [ends[0] for _, _, ends in points], [ends[1] for _, _, ends in points]
         axes.fill_between(places, lows, highs, color=colour, alpha=0.12, lw=0)
-        label = _NAMES[method] + (f" ({found['start']})" if method == "scratch_best" else "")
+        label = STARTS[method].short + (f" ({found['start']})" if method == "scratch_best" else "")
         axes.plot(places, [psnr for _, psnr, _ in points], "o-", color=colour, ms=3.5, lw=1.5, label=label)
     first = report["lengths"][1]
     axes.set_xscale("symlog", linthresh=first, linscale=0.35)
@@ -96,7 +76,7 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
     figure = new_figure(7.2, 0.9 + 0.75 * len(methods))
     axes = figure.add_subplot()
     height = 0.27
-    for number, (target, label) in enumerate(_RATIOS.items()):
+    for number, (target, label) in enumerate(TARGETS.items()):
         rows = [report["ratio"][method][target] for method in methods]
         places = [place + (number - 1) * height for place in range(len(methods))]
         values = [row["ratio"] for row in rows]
@@ -104,9 +84,8 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
             [row["ratio"] - row["interval"][0] for row in rows],
             [row["interval"][1] - row["ratio"] for row in rows],
         ]
-        colour = _RATIO_COLOURS[number]
         more = [value - 1 for value in values]
-        axes.barh(places, more, height * 0.92, left=1, color=colour, label=label, xerr=spans,
+        axes.barh(places, more, height * 0.92, left=1, color=label.colour, label=label.short, xerr=spans,
                   error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2})  # fmt: skip
         for place, row, value in zip(places, rows, values, strict=True):
             text = f" {bound_of(row)} {value:.1f}".replace("  ", " ")
@@ -118,7 +97,7 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
     ticks = [tick for tick in _TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(methods)), [_NAMES[method] for method in methods])
+    axes.set_yticks(range(len(methods)), [STARTS[method].short for method in methods])
     axes.invert_yaxis()
     axes.set_xlabel("times the generated start's time, geometric mean over concepts", color=INK)
     dress_axes(axes, grid="x")
@@ -179,7 +158,7 @@ def _times(report: Mapping[str, Any]) -> list[str]:
         paper = report["paper"].get(method, {}).get("seconds")
         line = f"{method:14} {_cell(paper, '.1f'):>8} {_cell(paper and paper / fastest, '.1f'):>6} | "
         line += f"{1000 * found['step_seconds']:8.1f}"
-        for target in _TARGETS:
+        for target in found["time"]:
             time = found["time"][target]
             sign = ">=" if time["n_reached"] < report["n_concepts"] else ""
             seconds = f"{sign}{time['seconds']:.2f}"
@@ -204,13 +183,13 @@ def _classical(report: Mapping[str, Any]) -> list[str]:
 
 def _losses(report: Mapping[str, Any]) -> list[str]:
     lines = []
-    for target, label in _TARGETS.items():
+    for target in report["concepts"][0]["lost_to"]:
         lost = [
             f"{row['concept']} ({', '.join(row['lost_to'][target])})"
             for row in report["concepts"]
             if row["lost_to"][target]
         ]
-        lines.append(f"lost {label}: {', '.join(lost) or 'none'}")
+        lines.append(f"lost {TARGETS[target].short}: {', '.join(lost) or 'none'}")
     return lines
 
 

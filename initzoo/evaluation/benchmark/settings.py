@@ -13,20 +13,13 @@ from initzoo.evaluation.bootstrap import Resampling
 from initzoo.pairs.photos import PhotoSource
 from initzoo.training.finetune import FinetuneSettings
 from initzoo.training.schemes import CLASSICAL
+from initzoo.zoo.labels import STARTS
 
 __all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]
 
 BOOK, SCRATCH, OURS = "pix2pix_book", "scratch_best", "generated"
 
-METHODS = {
-    BOOK: "pix2pix by the book: U-Net, PatchGAN + 100 L1, Adam (0.5, 0.999), batch 1, its own schedule",
-    "unet_l1": "the same U-Net without the discriminator",
-    SCRATCH: "the zoo's network from the best classical initialization",
-    "base": "the zoo's network from its base with an adapter of zeros",
-    "mean": "the zoo's network from the mean of its train checkpoints",
-    "nearest": "the zoo's network from the train checkpoint with the nearest wording",
-    OURS: "the zoo's network from what the weight generator makes of the words",
-}
+METHODS = {name: label.meaning for name, label in STARTS.items()}
 """What is compared, by name."""
 
 _BY_DEFAULT = tuple(name for name in METHODS if name != "unet_l1")

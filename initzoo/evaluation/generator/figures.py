@@ -8,29 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.evaluation.cases import Question
+from initzoo.evaluation.cases import UNSEEN_WORDINGS, Question
 from initzoo.evaluation.report.grids import GridRow, draw_grid
-from initzoo.evaluation.report.plots import BAND, INK, QUIET, dress_axes, encode_figure, new_figure
+from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figure
 from initzoo.generator.calibration import PsnrRanges
 from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side
 from initzoo.pairs.scores import score_images
 from initzoo.pairs.taught import example_pair
+from initzoo.zoo.labels import BAND, INK, QUESTIONS, QUIET
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["Point", "draw_questions", "draw_scatter"]
-
-_COLOURS = {
-    "heldout-composed": "#2f6db3",
-    "heldout-new": "#d1495b",
-    "train-unseen-wordings": "#b9bec7",
-    "own-concepts": "#2f6db3",
-}
-_LABELS = {
-    "heldout-composed": "new combinations of taught parts",
-    "heldout-new": "new words, colours, strengths, operators",
-    "train-unseen-wordings": "taught concepts, unseen wordings",
-    "own-concepts": "own concepts",
-}
 
 
 @dataclass(frozen=True)
@@ -109,18 +97,18 @@ def draw_scatter(points: Sequence[Point], ranges: PsnrRanges | None) -> bytes:
         axes.text(
             ranges.far_from, 1.01, "far from the zoo →", transform=top, fontsize=8, color=QUIET, va="bottom"
         )
-    for split in ("train-unseen-wordings", "heldout-composed", "heldout-new", "own-concepts"):
+    for split, asked in QUESTIONS.items():
         chosen = [point for point in points if point.split == split]
         if chosen:
             axes.scatter(
                 [point.distance for point in chosen],
                 [point.psnr for point in chosen],
                 s=16,
-                color=_COLOURS[split],
+                color=asked.colour,
                 alpha=0.85,
                 linewidths=0,
-                label=_LABELS[split],
-                zorder=2 if split == "train-unseen-wordings" else 3,
+                label=asked.long,
+                zorder=2 if split == UNSEEN_WORDINGS else 3,
             )
     axes.set_xlabel("distance of the words from the zoo's", color=INK)
     axes.set_ylabel("PSNR of the generated init, dB", color=INK)

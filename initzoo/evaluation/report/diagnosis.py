@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from initzoo.evaluation.report.plots import BAND, INK, QUIET, dress_axes, encode_figure, new_figure
+from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figure
 from initzoo.networks.diagnosis import LARGEST, Diagnosis
+from initzoo.zoo.labels import BAND, DIAGNOSIS, INK, QUIET
 
 __all__ = ["draw_diagnosis", "tables"]
 
@@ -49,22 +50,17 @@ def draw_diagnosis(found: Diagnosis, title: str) -> bytes:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     places = range(len(found.layers))
     above.axhspan(1 / LARGEST, LARGEST, color=BAND, lw=0, zorder=0, label="healthy")
-    for values, colour, label in (
-        ([layer.forward for layer in found.layers], "#2f6db3", "signal, of the photos'"),
-        ([layer.backward for layer in found.layers], "#d1495b", "gradient, of that at the output"),
-    ):
+    for scale in ("forward", "backward"):
+        values, label = [getattr(layer, scale) for layer in found.layers], DIAGNOSIS[scale]
         shown = [value if 0 < value < float("inf") else np.nan for value in values]
-        above.plot(places, shown, "o-", color=colour, ms=4, lw=1.4, label=label)
+        above.plot(places, shown, "o-", color=label.colour, ms=4, lw=1.4, label=label.short)
     above.set_yscale("log")
     above.set_ylabel("scale", color=INK)
     width = 0.25
-    for number, (share, colour) in enumerate(
-        (("duplicated", "#7b5ea7"), ("dead", "#6e6e76"), ("saturated", "#e0a030"))
-    ):
-        heights = [getattr(layer, share) for layer in found.layers]
-        below.bar(
-            [place + (number - 1) * width for place in places], heights, width, color=colour, label=share
-        )
+    for number, share in enumerate(("duplicated", "dead", "saturated")):
+        heights, label = [getattr(layer, share) for layer in found.layers], DIAGNOSIS[share]
+        lefts = [place + (number - 1) * width for place in places]
+        below.bar(lefts, heights, width, color=label.colour, label=label.short)
     below.set_ylim(0, 1)
     below.set_ylabel("share of units", color=INK)
     below.set_xticks(list(places), [layer.name for layer in found.layers], rotation=35, ha="right")

@@ -7,11 +7,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from initzoo.errors import MissingExtra
+from initzoo.zoo.labels import GRID, QUIET
 
-__all__ = ["BAND", "INK", "QUIET", "check_plotting", "dress_axes", "encode_figure", "new_figure"]
-
-INK, QUIET, BAND = "#1e1e22", "#6e6e76", "#e9e9ee"
-"""Colours of what is read first, of what stands back, and of areas behind."""
+__all__ = ["check_plotting", "dress_axes", "encode_figure", "new_figure"]
 
 
 def check_plotting() -> None:
@@ -54,7 +52,7 @@ def dress_axes(axes: Any, *, grid: str = "y") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
     axes.tick_params(colors=QUIET, labelsize=9)
-    axes.grid(axis=grid, color="#f1f1f4", lw=0.8, zorder=0)
+    axes.grid(axis=grid, color=GRID, lw=0.8, zorder=0)
     axes.set_axisbelow(True)
 
 

@@ -16,15 +16,10 @@ from initzoo.pairs.photos import TEACHING_SIDE
 from initzoo.zoo.cards.generator import generator_section
 from initzoo.zoo.cards.tables import markdown_table
 from initzoo.zoo.index import IndexRow
+from initzoo.zoo.labels import SCORED, SPLITS
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["dataset_card", "model_card", "write_cards", "write_model_card"]
-
-_SPLITS = {
-    "train": "what the base, the shared A and everything else that is tuned may see",
-    "heldout-composed": "new combinations of known parts; nothing but their own fit saw them",
-    "heldout-new": "a word, strength, colour or operator that no train concept uses",
-}
 
 
 def write_cards(zoo: Zoo) -> list[Path]:
@@ -165,7 +160,7 @@ def _template(name: str) -> str:
 
 def _split_lines(rows: Sequence[IndexRow]) -> list[tuple[str, str, str]]:
     counts = Counter(row.split for row in rows)
-    return [(split, f"{counts[split]:,}", meaning) for split, meaning in _SPLITS.items() if counts[split]]
+    return [(split, f"{counts[split]:,}", label.meaning) for split, label in SPLITS.items() if counts[split]]
 
 
 def _score_table(rows: Sequence[IndexRow], split: str) -> str:
@@ -182,7 +177,7 @@ def _score_table(rows: Sequence[IndexRow], split: str) -> str:
             for kind in ("_untouched", "_mean", "")
         ]
         lines.append((family, str(len(group)), *cells))
-    return markdown_table(("family", "concepts", "untouched photo", "mean of the zoo", "checkpoint"), lines)
+    return markdown_table(("family", "concepts", *(label.long for label in SCORED.values())), lines)
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -11,24 +11,10 @@ from typing import Any
 
 from initzoo.errors import InvalidZoo
 from initzoo.zoo.cards.tables import markdown_table
+from initzoo.zoo.labels import METHODS, QUESTIONS
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generator_section"]
-
-_METHODS = {
-    "mean": "mean adapter",
-    "shuffled": "generated, words shuffled",
-    "nearest": "nearest wording's adapter",
-    "knn": "mean of nearest neighbours",
-    "kernel_ridge": "kernel ridge",
-    "generated": "**generated**",
-    "trained": "adapter trained on the concept",
-}
-_SPLITS = {
-    "train-unseen-wordings": "taught concepts, unseen wordings",
-    "heldout-composed": "new combinations",
-    "heldout-new": "something new",
-}
 
 
 def generator_section(zoo: Zoo) -> str:
@@ -46,7 +32,7 @@ def generator_section(zoo: Zoo) -> str:
     config = _read(folder / "config.json")
     found = _read(zoo.folder / "model" / "evaluation.json")
     training = config["training"]
-    splits = [split for split in _SPLITS if split in found]
+    splits = [split for split in QUESTIONS if split in found]
     return (
         files(__package__)
         .joinpath("generator.md")
@@ -62,7 +48,9 @@ def generator_section(zoo: Zoo) -> str:
             encoder=config["text"]["encoder"],
             encoder_licence=config["text"]["licence"],
             wordings=found["wordings"],
-            table=markdown_table(["method", *(_SPLITS[split] for split in splits)], _lines(found, splits)),
+            table=markdown_table(
+                ["method", *(QUESTIONS[split].short for split in splits)], _lines(found, splits)
+            ),
             further=_further(found, splits),
             novelty=_novelty(found),
             memory=_memory(found["memorisation"]),
@@ -90,7 +78,11 @@ def _n_steps(training: Mapping[str, Any], stage: str) -> int:
 def _lines(found: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
     """A line a method, and one with the share of the gap."""
     lines = [
-        [name, *(_figures(found[split], method) for split in splits)] for method, name in _METHODS.items()
+        [
+            f"**{label.short}**" if method == "generated" else label.short,
+            *(_figures(found[split], method) for split in splits),
+        ]
+        for method, label in METHODS.items()
     ]
     shares = []
     for split in splits:
@@ -134,7 +126,7 @@ def _further(found: Mapping[str, Any], splits: Sequence[str]) -> str:
     )
     return (
         text
-        + markdown_table(["name", "changed", "steps", *(_SPLITS[split] for split in splits)], lines)
+        + markdown_table(["name", "changed", "steps", *(QUESTIONS[split].short for split in splits)], lines)
         + "\n"
     )
 

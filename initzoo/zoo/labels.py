@@ -1,0 +1,160 @@
+"""What things are called where people read of them: one name in tables, cards, plots, page and help.
+
+Keys are what reports and the index hold. Nothing is imported here, so that the help of a command can read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "BAND",
+    "DIAGNOSIS",
+    "GRID",
+    "INK",
+    "METHODS",
+    "QUESTIONS",
+    "QUIET",
+    "SCORED",
+    "SPLITS",
+    "STARTS",
+    "TARGETS",
+    "Label",
+]
+
+INK, QUIET, BAND, GRID = "#1e1e22", "#6e6e76", "#e9e9ee", "#f1f1f4"
+"""Colours of what is read first, of what stands back, of areas behind, and of the lines of a grid."""
+
+_RED, _BLUE, _YELLOW = "#d1495b", "#2f6db3", "#e0a030"
+_PURPLE, _GREEN, _PALE = "#7b5ea7", "#3a8f5c", "#b9bec7"
+
+
+@dataclass(frozen=True)
+class Label:
+    """How one thing is called.
+
+    Args:
+        short: in the head of a table, or a legend.
+        long: in a line of its own, for readers who meet it for the first time; `short` by default.
+        meaning: what it is, in a sentence.
+        colour: in plots.
+
+    Example:
+        >>> Label("base").long, Label("base", "its base with a blank adapter").long
+        ('base', 'its base with a blank adapter')
+    """
+
+    short: str
+    long: str = ""
+    meaning: str = ""
+    colour: str = QUIET
+
+    def __post_init__(self) -> None:
+        """Take the short name where there is no longer one."""
+        object.__setattr__(self, "long", self.long or self.short)
+
+
+SPLITS = {
+    "train": Label(
+        "train",
+        meaning="what the base, the shared A and everything else that is tuned may see",
+    ),
+    "heldout-composed": Label(
+        "new combinations",
+        "new combinations of known looks",
+        "new combinations of known parts; nothing but their own fit saw them",
+        _BLUE,
+    ),
+    "heldout-new": Label(
+        "something new",
+        "something new: a word, colour, strength or operator",
+        "a word, strength, colour or operator that no train concept uses",
+        _RED,
+    ),
+}
+"""Splits of a zoo's concepts."""
+
+SCORED = {
+    "untouched": Label("untouched", "untouched photo"),
+    "mean": Label("mean of zoo", "mean of the zoo"),
+    "trained": Label("checkpoint"),
+}
+"""What a checkpoint's score stands beside, and itself."""
+
+QUESTIONS = {
+    "train-unseen-wordings": Label("taught concepts, unseen wordings", colour=_PALE),
+    "heldout-composed": SPLITS["heldout-composed"],
+    "heldout-new": SPLITS["heldout-new"],
+    "own-concepts": Label("own concepts", colour=_BLUE),
+}
+"""What a weight generator is asked for in an evaluation."""
+
+METHODS = {
+    "mean": Label("mean adapter", "mean adapter: knows nothing of the words"),
+    "shuffled": Label("generated, from somebody else's words"),
+    "nearest": Label("nearest wording's adapter"),
+    "knn": Label("mean of the nearest neighbours"),
+    "kernel_ridge": Label("kernel ridge", "kernel ridge from words to adapter"),
+    "generated": Label("generated"),
+    "trained": Label("adapter trained on the concept itself"),
+}
+"""Ways to an adapter that an evaluation compares, the floor first and the ceiling last."""
+
+STARTS = {
+    "pix2pix_book": Label(
+        "pix2pix by the book",
+        meaning="pix2pix by the book: U-Net, PatchGAN + 100 L1, Adam (0.5, 0.999), batch 1, its own schedule",
+        colour=QUIET,
+    ),
+    "unet_l1": Label(
+        "its U-Net, L1 alone",
+        meaning="the same U-Net without the discriminator",
+        colour=_PALE,
+    ),
+    "scratch_best": Label(
+        "scratch, best classical start",
+        "the same network from the best classical initialization",
+        "the zoo's network from the best classical initialization",
+        _GREEN,
+    ),
+    "base": Label(
+        "base",
+        "its base with a blank adapter",
+        "the zoo's network from its base with an adapter of zeros",
+        _BLUE,
+    ),
+    "mean": Label(
+        "mean of the zoo",
+        "the mean of the zoo's checkpoints",
+        "the zoo's network from the mean of its train checkpoints",
+        _PURPLE,
+    ),
+    "nearest": Label(
+        "nearest checkpoint",
+        "the checkpoint with the nearest wording",
+        "the zoo's network from the train checkpoint with the nearest wording",
+        _YELLOW,
+    ),
+    "generated": Label(
+        "generated",
+        meaning="the zoo's network from what the weight generator makes of the words",
+        colour=_RED,
+    ),
+}
+"""What trainings of a benchmark start from."""
+
+TARGETS = {
+    "within_3db": Label("within 3 dB of the best", "to within 3 dB of the best", colour=_RED),
+    "within_1db": Label("within 1 dB of the best", "to within 1 dB of the best", colour=_BLUE),
+    "its_best": Label("to the best that it reaches itself", colour=_PALE),
+}
+"""The quality up to which trainings of a benchmark are timed."""
+
+DIAGNOSIS = {
+    "forward": Label("signal, of the photos'", colour=_BLUE),
+    "backward": Label("gradient, of that at the output", colour=_RED),
+    "duplicated": Label("duplicated", colour=_PURPLE),
+    "dead": Label("dead", colour=QUIET),
+    "saturated": Label("saturated", colour=_YELLOW),
+}
+"""What a diagnosis measures of each layer."""
