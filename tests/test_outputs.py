@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from initzoo.errors import OutputError
-from initzoo.files.atomic import replace_folder, write_bytes
+from initzoo.files.atomic import check_free, check_free_folder, replace_folder, write_bytes, write_files
 
 
 def names(folder: Path) -> list[str]:
@@ -106,3 +106,48 @@ def test_replace_folder_refuses_the_current_folder(tmp_path: Path, monkeypatch: 
     for place in (".", "..", str(tmp_path)):
         with pytest.raises(OutputError, match="current folder"), replace_folder(Path(place), force=True):
             pass
+
+
+def test_check_free_says_before_the_work_what_the_write_would_say(tmp_path: Path) -> None:
+    (tmp_path / "file.png").write_text("1")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "broken").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    for name, force, said in (
+        ("file.png", False, "file.png exists already. Choose another name, or add --force"),
+        ("broken", False, "broken exists already"),
+        ("folder", True, "it is a folder. Name a file"),
+        ("pipe", True, "it is a device or the like"),
+        ("missing/file.png", True, "there is no folder .*missing. Make it first"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            check_free(tmp_path / name, force=force)
+        with pytest.raises(OutputError, match=said):
+            write_bytes(tmp_path / name, b"2", force=force)
+    check_free(tmp_path / "file.png", force=True)
+    check_free(tmp_path / "new", force=False)
+    with pytest.raises(OutputError, match=r"plot.txt: its name must end with .png or .jpg"):
+        check_free(tmp_path / "plot.txt", force=True, endings=[".png", ".jpg"])
+
+
+def test_check_free_looks_at_each_file_of_a_folder(tmp_path: Path) -> None:
+    check_free(tmp_path / "new" / "folder", "a", "b", force=False)
+    (tmp_path / "b").write_text("1")
+    check_free(tmp_path, "a", force=False)
+    with pytest.raises(OutputError, match="b exists already"):
+        check_free(tmp_path, "a", "b", force=False)
+    with pytest.raises(OutputError, match="cannot write into .*b: it is not a folder"):
+        check_free(tmp_path / "b", "a", force=True)
+    check_free_folder(tmp_path / "new", force=False)
+    with pytest.raises(OutputError, match="is not empty"):
+        check_free_folder(tmp_path, force=False)
+
+
+def test_write_files_writes_all_or_none(tmp_path: Path) -> None:
+    write_files(tmp_path / "a" / "b", {"c": b"1", "d": b"2"}, force=False)
+    assert names(tmp_path / "a" / "b") == ["c", "d"]
+    with pytest.raises(OutputError, match="d exists already"):
+        write_files(tmp_path / "a" / "b", {"new": b"3", "d": b"4"}, force=False)
+    assert names(tmp_path / "a" / "b") == ["c", "d"]
+    write_files(tmp_path / "a" / "b", {"d": b"4"}, force=True)
+    assert (tmp_path / "a" / "b" / "d").read_bytes() == b"4"

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from initzoo.checkpoints.recipe import Layout, NetworkSpec, Recipe
-from initzoo.errors import ChecksumMismatch, InvalidInit, InvalidZoo, LayoutMismatch, OutputError
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile, is_file, read_file, reported_as
+from initzoo.errors import ChecksumMismatch, InvalidInit, InvalidZoo, LayoutMismatch
+from initzoo.files.atomic import write_files
+from initzoo.files.digests import DamagedFile, read_file, reported_as
 from initzoo.files.settings import read_json, write_json
 from initzoo.files.tensors import decode_tensors, encode_tensors
 
@@ -145,15 +145,7 @@ def write_base(
             "made_with": dict(made_with or {}),
         }
     )
-    paths = folder / "model.safetensors", folder / "config.json"
-    if not force and (taken := [path for path in paths if is_file(path)]):
-        raise OutputError(f"{taken[0]} exists already. Choose another folder, or replace it with force=True")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder '{folder}': {error.strerror or error}.") from error
-    for path, content in zip(paths, (data, text), strict=True):
-        write_bytes(path, content, force=force)
+    write_files(folder, {"model.safetensors": data, "config.json": text}, force=force)
     return read_base_config(folder)
 
 

@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ __all__ = [
     "one_at_a_time",
     "replace_folder",
     "write_bytes",
+    "write_files",
 ]
 
 
@@ -124,6 +125,30 @@ def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
     """
     with new_file(path, force=force) as file:
         file.write(data)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
+    """Write files into a folder, each whole or not at all; if one may not be replaced, none is written.
+
+    Args:
+        folder: made if it is missing.
+        files: the bytes of each file, by its name.
+        force: replace files that exist.
+
+    Raises:
+        OutputError: as for `check_free` and `write_bytes`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     write_files(Path(parent) / "a", {"b.txt": b"b", "c.txt": b"c"}, force=False)
+        ...     sorted(file.name for file in (Path(parent) / "a").iterdir())
+        ['b.txt', 'c.txt']
+    """
+    check_free(folder, *files, force=force)
+    make_folder(folder)
+    for name, data in files.items():
+        write_bytes(folder / name, data, force=force)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from initzoo.evaluation.benchmark.time_to_quality import bound_of
 from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figure
-from initzoo.files.atomic import check_free, make_folder, write_bytes
+from initzoo.files.atomic import check_free, write_files
 from initzoo.zoo.labels import INK, QUIET, STARTS, TARGETS
 
 __all__ = ["OUTPUTS", "draw_curves", "draw_ratios", "tables", "write_benchmark"]
@@ -118,14 +118,13 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
         MissingExtra: matplotlib is not installed.
     """
     check_free(folder, *OUTPUTS, force=force)
-    plots = draw_curves(report), draw_ratios(report) if report["ratio"] else None
-    make_folder(folder)
     data = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    for name, content in zip(OUTPUTS, (data, *plots), strict=True):
-        if content is None:  # the plot of an earlier benchmark would contradict the report
-            (folder / name).unlink(missing_ok=True)
-        else:
-            write_bytes(folder / name, content, force=force)
+    files = {"bench.json": data, "curves.png": draw_curves(report)}
+    if report["ratio"]:
+        files["ratios.png"] = draw_ratios(report)
+    else:  # the plot of an earlier benchmark would contradict the report
+        (folder / "ratios.png").unlink(missing_ok=True)
+    write_files(folder, files, force=force)
 
 
 def tables(report: Mapping[str, Any]) -> list[str]:
