@@ -24,6 +24,7 @@ from initzoo.evaluation.benchmark.settings import BenchmarkSettings
 from initzoo.evaluation.cases import Question
 from initzoo.files.atomic import write_bytes
 from initzoo.generator.files import read_generator_files
+from initzoo.generator.given import NEED_WORDS
 from initzoo.networks.pix2pix import UNet, initialise_by_the_book
 from initzoo.pairs.photos import TEACHING_SIDE, fit_short_side, load_photos
 from initzoo.pairs.scores import score_images
@@ -31,7 +32,7 @@ from initzoo.pairs.store import varied_photos
 from initzoo.pairs.teachers import teach
 from initzoo.training.finetune import Trainer, draw_batch
 from initzoo.training.harvest.updates import TrainingDiverged
-from initzoo.training.schemes import NEED_WORDS, Initializer
+from initzoo.training.schemes import Initializer
 from initzoo.work.devices import choose_device, repeatable
 from initzoo.work.pool import WORKER_CONTEXT, use_one_core
 from initzoo.zoo.folder import ZooFiles
@@ -299,8 +300,8 @@ class _Worker:
 
     def _start(self, job: Job) -> nn.Module:
         if not self.settings.is_unet(job.method):
-            words = self.questions[job.question].words[0]
-            return self.starts.network(job.start, words=words, seed=self.settings.seed)
+            request = self.questions[job.question].requests(seed=self.settings.seed)[0]
+            return self.starts.network(job.start, request)
         network = UNet(self.settings.n_halvings, self.settings.unet_width)
         initialise_by_the_book(network, torch.Generator().manual_seed(self.settings.seed))
         return network
