@@ -142,4 +142,4 @@ def test_command_says_a_verdict_for_each(tmp_path):
     assert (again.exit_code, again.stderr.count("\n")) == (1, 1)
     unknown = CliRunner().invoke(main, ["diagnose", "he_norma"])
     assert unknown.exit_code == 1
-    assert "no concept 'he_norma' in zoo 'starter'. Did you mean he_normal?" in unknown.stderr
+    assert "no initialization scheme 'he_norma'. Did you mean 'he_normal'?" in unknown.stderr

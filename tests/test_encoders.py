@@ -25,6 +25,7 @@ from initzoo.pairs.sources import Pair
 from initzoo.training.generator import Stage
 from initzoo.training.generator.objectives import WeightObjective
 from initzoo.training.generator.settings import GeneratorSettings, TrainingData
+from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
 
@@ -126,6 +127,7 @@ def zoo_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     novelty = generator.encoder.novelty([[Request(pairs=(pair_of(10, 20, 30),))]])
     digest = hashlib.sha256((generator_folder / "config.json").read_bytes()).hexdigest()
     Calibration(novelty, ranges, generator.encoder.digest, digest).save(generator_folder)
+    refresh_manifest(folder)
     return folder
 
 
@@ -183,7 +185,7 @@ def test_an_unknown_encoder_is_refused_before_torch_reads_weights(
     with pytest.raises(InvalidGenerator, match=said):
         Zoo.from_pretrained(zoo_folder).pull("faded teal")
     with pytest.raises(InvalidGenerator, match=said):
-        WeightGenerator.from_pretrained(zoo_folder / "model" / "weight_generator")
+        WeightGenerator.from_pretrained(zoo_folder / "model" / "weight_generator" / "tiny")
     with pytest.raises(ValueError, match="encoder must be one of words, found 'pairs'"):
         GeneratorSettings(encoder="pairs")
     assert list(ENCODERS) == ["words"]

@@ -116,7 +116,9 @@ def test_names_of_schemes_are_schemes(name: str) -> None:
     ],
 )
 def test_a_slip_in_the_name_of_a_scheme_is_refused_with_the_name(text: str, meant: str) -> None:
-    with pytest.raises(UnknownInitialization, match=f"^no scheme '{text}'. Did you mean '{meant}'\\?"):
+    with pytest.raises(
+        UnknownInitialization, match=f"^no initialization scheme '{text}'. Did you mean '{meant}'\\?"
+    ):
         parse_given(text)
 
 

@@ -10,7 +10,11 @@ from torch import nn
 from zoo_fixtures import kept_zoo, make_zoo
 
 from initzoo.errors import InvalidGenerator, InvalidWords, UnknownInitialization
-from initzoo.training.schemes import CLASSICAL, FROM_ZOO, INITIALIZATIONS, Initializer, initialise
+from initzoo.generator.given import FROM_ZOO, SCHEMES
+from initzoo.generator.request import Request
+from initzoo.networks.scheme_names import CLASSICAL
+from initzoo.networks.schemes import initialise
+from initzoo.training.schemes import Initializer
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
@@ -95,12 +99,12 @@ def test_a_seed_gives_the_same_weights_and_leaves_torchs_random_numbers_alone():
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_every_classical_start_lets_the_photo_through(zoo, name):
-    network = Initializer(zoo).network(name, seed=3)
+    network = Initializer(zoo).network(name, Request(seed=3))
     skip = network.get_submodule("skip")
     expected = nn.init.dirac_(torch.empty_like(skip.weight))
     assert torch.equal(skip.weight, expected)
     assert not skip.bias.any()
-    again = Initializer(zoo).network(name, seed=3)
+    again = Initializer(zoo).network(name, Request(seed=3))
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
 
 
@@ -114,12 +118,12 @@ def test_starts_from_a_zoo_are_its_own(zoo):
         ("nearest", zoo.blocks("gold-fog")),
         ("generated", generator.generate("gold fog", seed=2)),
     ):
-        made = starts.network(name, words="gold fog", seed=2)
+        made = starts.network(name, Request("gold fog", seed=2))
         torch.testing.assert_close(made(images), zoo.network(blocks)(images))
 
 
 def test_nearest_knows_train_concepts_only(zoo):
-    near = Initializer(zoo).network("nearest", words="red night")
+    near = Initializer(zoo).network("nearest", Request("red night"))
     held_out = zoo.network(zoo.blocks("red-night"))
     assert not torch.equal(near.head.weight, held_out.head.weight)
 
@@ -131,7 +135,7 @@ def test_what_is_missing_is_named(zoo, kept_zoo):
         with pytest.raises(InvalidWords, match=f"'{name}' needs words"):
             Initializer(zoo).network(name)
         with pytest.raises(InvalidGenerator, match="has no weight generator .*initzoo generator train"):
-            Initializer(Zoo.from_pretrained(kept_zoo)).network(name, words="gold")
+            Initializer(Zoo.from_pretrained(kept_zoo)).network(name, Request("gold"))
     with pytest.raises(UnknownInitialization, match="no classical initialization"):
         initialise(nn.Conv2d(3, 3, 1), "base", seed=0)
-    assert set(CLASSICAL) | set(FROM_ZOO) == set(INITIALIZATIONS)
+    assert set(CLASSICAL) | set(FROM_ZOO) == set(SCHEMES)

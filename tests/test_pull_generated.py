@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_running import fail, files, run, succeed
+from safetensors.torch import save_file
 from zoo_fixtures import (
+    TINY_CONCEPTS,
     TINY_RECIPE,
+    TinyConcept,
     add_generator,
     cut_off,
     flipped,
@@ -29,7 +32,7 @@ from zoo_fixtures import (
     tiny_zoo,
 )
 
-from initzoo.checkpoints.blocks import join_blocks
+from initzoo.checkpoints.blocks import join_blocks, split_blocks
 from initzoo.checkpoints.init import Generation, Init, merge_adapter, name_words
 from initzoo.errors import (
     ChecksumMismatch,
@@ -42,7 +45,10 @@ from initzoo.errors import (
 )
 from initzoo.files.images import read_image, write_image
 from initzoo.files.tensors import decode_tensors, encode_tensors
+from initzoo.generator.given import SCHEMES
+from initzoo.generator.request import Request
 from initzoo.training.auto import AutoNetwork
+from initzoo.training.schemes import Initializer
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.verify import verify_file
 from initzoo.zoo.zoo import Zoo
@@ -510,3 +516,151 @@ def test_words_are_refused_before_torch_is_loaded() -> None:
     assert code == 1
     assert "tokenizers" in loaded
     assert "torch" not in loaded
+
+
+def test_commands_say_it_once_and_do_not_warn() -> None:
+    write_image(Path("photo.png"), np.zeros((16, 16, 3), np.uint8), force=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for arguments in (("pull", "asdf qwer"), ("apply", "asdf qwer", "photo.png", "-o", "out.png")):
+            result = run(*arguments)
+            assert result.exit_code == 0, result.output
+            assert result.output.count("far from everything the zoo knows") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("models/latest_net_G.pth", "'models/latest_net_G.pth' is not there, and it looks like a path"),
+        ("faded/teal", "'faded/teal' is not there, and it looks like a path"),
+        ("photo.png", "'photo.png' is a file, and pull takes words"),
+        ("teal sketch", "'teal sketch' is a file, and pull takes words"),
+        ("he_norma", "no initialization scheme 'he_norma'. Did you mean 'he_normal'?"),
+        ("Mean", "no initialization scheme 'Mean'. Did you mean 'mean'?"),
+        ("nearest", "nearest is an initialization scheme that needs words"),
+        ("generated", "generated is an initialization scheme that needs words"),
+    ],
+)
+def test_what_is_not_words_is_not_pulled_as_words(words: str, said: str) -> None:
+    for name in ("photo.png", "teal sketch"):
+        Path(name).touch()
+    assert said in fail("pull", words)
+
+
+def test_words_that_look_like_something_else_are_words_when_it_is_said(zoo: Zoo) -> None:
+    Path("teal sketch").touch()
+    for words in ("faded/teal", "teal sketch", "gold.png"):
+        succeed("pull", words, "--generate", "-o", "a.safetensors", "--force")
+        assert Init.load("a.safetensors").metadata.wording == words
+    assert "no concept 'base' in zoo" in fail("pull", "base", "--exact")
+
+
+def test_a_wording_that_looks_like_a_path_is_found(tmp_path: Path) -> None:
+    concept = TinyConcept("black-white", ("black/white", "zero", "look.png"))
+    folder = make_zoo(tmp_path / "slashes", concepts=(*TINY_CONCEPTS, concept))
+    for words in concept.prompts:
+        line = succeed("pull", words, "--zoo", folder, "-o", "a.safetensors", "--force")
+        assert line.startswith("black-white  slashes")
+    Path("look.png").touch()
+    assert "'look.png' is a file, and pull takes words" in fail("pull", "look.png", "--zoo", folder)
+
+
+def test_pull_takes_the_name_of_a_scheme(zoo: Zoo) -> None:
+    for name, options, file in (
+        ("he_normal", ("--seed", "3"), "he_normal-seed3.safetensors"),
+        ("base", (), "base.safetensors"),
+        ("mean", ("--adapter-only",), "mean.safetensors"),
+    ):
+        line = succeed("pull", name, *options)
+        assert line.startswith(f"{name}  generating  revision {zoo.revision[:7]}  scheme  ")
+        assert line.endswith(f"{SCHEMES[name]}  -> {file}\n")
+        init = Init.load(file)
+        assert (init.metadata.origin, init.metadata.wording) == ("scheme", name)
+        assert init.kind == ("adapter" if "--adapter-only" in options else "merged")
+        assert verify_file(Path(file)).problems == ()
+        assert succeed("pull", name, *options).endswith("(up to date)\n")
+    expected = Initializer(zoo).network("he_normal", Request(seed=3)).to_arrays()
+    drawn = Init.load("he_normal-seed3.safetensors").weights
+    assert all(np.array_equal(drawn[weight], array) for weight, array in expected.items())
+    blocks = split_blocks(Init.load("mean.safetensors").weights, TINY_RECIPE.layout)
+    np.testing.assert_array_equal(blocks, zoo.mean_adapter_blocks())
+    result, exact = (json.loads(succeed("pull", name, "--json")) for name in ("base", "night"))
+    assert result.keys() == exact.keys()
+    assert (result["origin"], result["psnr"], result["seed"]) == ("scheme", None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--candidates", "2"), "--candidates goes with words, and zeros is an initialization scheme"),
+        (("--timesteps", "2"), "--timesteps goes with words, and zeros is an initialization scheme"),
+        (("--adapter-only",), "zeros has no adapter. Leave --adapter-only out"),
+    ],
+)
+def test_options_of_words_do_not_go_with_a_scheme(options: tuple[str, ...], said: str) -> None:
+    assert said in fail("pull", "zeros", *options)
+
+
+def test_apply_and_from_pretrained_take_schemes_and_own_weights(zoo: Zoo, kept_generating_zoo: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size=(16, 24, 3), dtype=np.uint8)
+    write_image(Path("photo.png"), pixels, force=False)
+    model = AutoNetwork.from_pretrained("he_normal", zoo=zoo, seed=4)
+    save_file(model.state_dict(), "mine.safetensors")
+    model.save_pretrained("mine")
+    zoo.pull("night", adapter_only=True).save("adapter.safetensors")
+    for number, (given, expected) in enumerate(
+        [
+            ("mine.safetensors", model),
+            ("mine", model),
+            ("mean", AutoNetwork.from_pretrained("mean", zoo=kept_generating_zoo)),
+            ("adapter.safetensors", zoo.pull("night").to_network()),
+        ]
+    ):
+        out = Path(f"{number}.png")
+        line = succeed("apply", given, "photo.png", "-o", out)
+        name = "night" if given == "adapter.safetensors" else Path(given).stem
+        assert line == f"{name}  photo.png  24x16  -> {out}\n"
+        np.testing.assert_array_equal(read_image(out), expected.edit(pixels))
+        again = AutoNetwork.from_pretrained(given, zoo=zoo)
+        np.testing.assert_array_equal(again.edit(pixels), expected.edit(pixels))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("latest_net_G.pth", "'latest_net_G.pth' is not a safetensors file, and other files can run code"),
+        ("p.png", "'p.png' is an image and holds no weights"),
+        ("my-model", "'my-model' is a folder without config.json and model.safetensors"),
+        ("nothing-here.safetensor", "'nothing-here.safetensor' is not there"),
+        ("out/mine.pt", "'out/mine.pt' is not there"),
+        ("notes", "'notes': is no whole safetensors file"),
+    ],
+)
+def test_files_without_weights_are_refused_everywhere(zoo: Zoo, given: str, said: str) -> None:
+    Path("my-model").mkdir()
+    for name in ("latest_net_G.pth", "p.png", "notes"):
+        Path(name).write_bytes(b"nonsense")
+    write_image(Path("photo.png"), np.zeros((16, 16, 3), np.uint8), force=False)
+    for source in (given, Path(given)):
+        with pytest.raises(InvalidInit, match=re.escape(said)):
+            AutoNetwork.from_pretrained(source, zoo=zoo)
+    for command in (
+        ("apply", given, "photo.png", "-o", "out.png"),
+        ("diagnose", given),
+        ("finetune", given, "--teacher", "night", "-o", "new.safetensors"),
+    ):
+        assert said in fail(*command)
+
+
+def test_from_pretrained_draws_words_with_the_seed(zoo: Zoo) -> None:
+    one = AutoNetwork.from_pretrained("gold pencil sketch", zoo=zoo, seed=3)
+    same = AutoNetwork.from_pretrained("generated", words="gold pencil sketch", zoo=zoo, seed=3)
+    expected = zoo.pull("gold pencil sketch", seed=3).to_network()
+    for name, value in expected.state_dict().items():
+        assert np.array_equal(one.state_dict()[name], value)
+        np.testing.assert_allclose(same.state_dict()[name], value, atol=1e-5)
+    with pytest.raises(ValueError, match="words go with nearest and generated, found them beside 'night'"):
+        AutoNetwork.from_pretrained("night", words="gold", zoo=zoo)
+    with pytest.warns(UserWarning, match="weights for 'asdf qwer'") as caught:
+        AutoNetwork.from_pretrained("asdf qwer", zoo=zoo)
+    assert caught[0].filename == __file__

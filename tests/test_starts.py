@@ -8,7 +8,15 @@ from zoo_fixtures import TINY_RECIPE, generating_zoo, kept_generating_zoo, kept_
 
 from initzoo.checkpoints.base import write_base
 from initzoo.checkpoints.init import Init
-from initzoo.errors import ChecksumMismatch, FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
+from initzoo.errors import (
+    ChecksumMismatch,
+    FinetuneError,
+    InvalidInit,
+    LayoutMismatch,
+    UnknownConcept,
+    UnknownInitialization,
+)
+from initzoo.generator.request import Request
 from initzoo.networks.pix2pix import UNet
 from initzoo.pairs.scores import Score
 from initzoo.training.auto import AutoNetwork
@@ -88,11 +96,13 @@ def test_a_slip_in_a_path_makes_no_weights(kept_generating_zoo, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pencil sketch").mkdir()
     zoo = Zoo.from_pretrained(kept_generating_zoo)
-    for target in (f"{tmp_path}/mine", "mine.safetensor", "mine.safetnsors", "."):
+    for target in (f"{tmp_path}/mine", "mine.safetensor", "mine.safetnsors", ".", "black/white at dusk"):
         with pytest.raises(InvalidInit, match=r"is not there|is a folder"):
             open_start(target, zoo)
+    with pytest.raises(UnknownInitialization, match="Did you mean 'he_normal'"):
+        open_start("he_norml", zoo)
     assert open_start("pencil sketch", zoo).metadata.origin == "exact"
-    assert open_start("black/white at dusk", zoo).metadata.origin == "generated"
+    assert open_start(Request("black/white at dusk"), zoo).metadata.origin == "generated"
 
 
 def test_weights_of_another_network_are_refused(zoo, tmp_path):
@@ -113,7 +123,7 @@ def test_damaged_and_unsound_files_are_refused(zoo, tmp_path):
     save_file(state, path)
     with pytest.raises(InvalidInit, match=r"tensor 'head\.bias': 1 of 12 values are NaN"):
         open_start(str(path), zoo)
-    with pytest.raises(InvalidInit, match="cannot be read"):
+    with pytest.raises(InvalidInit, match="is not there"):
         open_start(str(tmp_path / "missing.safetensors"), zoo)
     with pytest.raises(UnknownConcept, match="no concept 'penicl'"):
         open_start("penicl", zoo)

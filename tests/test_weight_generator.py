@@ -123,7 +123,7 @@ def test_numbers_that_are_no_integers_are_refused(generator, options):
 
 
 def test_a_single_text_is_not_taken_for_many(generator):
-    with pytest.raises(TypeError, match="several wordings"):
+    with pytest.raises(TypeError, match="several requests"):
         generator.generate_many(WORDS)
 
 

@@ -43,7 +43,7 @@ MAX_SEED = 2**63 - 1
 MAX_TIMESTEPS = 1000
 
 _MAX_NAME = 60
-_ORIGINS = ("exact", "generated", "fine-tuned", "blended")
+_ORIGINS = ("exact", "generated", "fine-tuned", "blended", "scheme")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
@@ -160,7 +160,8 @@ class InitMetadata:
         concept: concept id; for a generated init a short name made from its words.
         wording: the words that were asked for.
         origin: `exact` when the zoo holds the checkpoint, `generated` when words made it,
-            `fine-tuned` when it was trained on since, `blended` when it lies between two others.
+            `fine-tuned` when it was trained on since, `blended` when it lies between two others, `scheme`
+            when an initialization scheme such as `he_normal` or `mean` gave it.
         zoo: name of the zoo.
         revision: revision of the zoo, 40 hex digits.
         recipe: the recipe that the weights belong to.

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from initzoo.cli.options import (
-    example,
-    force_option,
-    zoo_option,
-)
-
-if TYPE_CHECKING:
-    from initzoo.checkpoints.init import Init
+from initzoo.cli.options import example, force_option, zoo_option
 
 __all__ = ["command"]
 
@@ -30,31 +23,26 @@ SECTION = "Use"
 def command(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> None:
     """Edit an image with an init.
 
-    INIT is a pulled file, or words as `initzoo pull` takes them.
+    INIT is a pulled file, any safetensors file or folder with weights of a known network, words as
+    `initzoo pull` takes them, or the name of an initialization scheme.
     """
     from initzoo.files.atomic import check_free
-    from initzoo.files.digests import is_file
     from initzoo.files.images import read_image, write_image
+    from initzoo.generator.given import parse_given
+    from initzoo.generator.request import Request
+    from initzoo.zoo.zoo import Zoo
 
     check_free(out, force=force)
     pixels = read_image(image)
-    ready = _find_init(init, zoo_name)
+    open_zoo = cache(lambda: Zoo.from_pretrained(zoo_name))
+    given = parse_given(init, is_wording=lambda text: open_zoo().holds(text))
 
+    from initzoo.training.start import open_init
+
+    ready = open_init(given, open_zoo, warn=False)
     write_image(out, ready.to_network().edit(pixels), force=force)
     height, width = pixels.shape[:2]
     generation = ready.metadata.generation
-    if generation is not None and not is_file(init):
+    if generation is not None and isinstance(given, Request):
         click.echo(f"no concept of the zoo: generated, {generation.prospect}", err=True)
     click.echo(f"{ready.metadata.concept}  {image}  {width}x{height}  -> {out}")
-
-
-def _find_init(target: str, zoo_name: str) -> Init:
-    """A merged init from a file, or from the zoo when no file has that name."""
-    from initzoo.checkpoints.init import Init
-    from initzoo.files.digests import is_file
-    from initzoo.zoo.zoo import Zoo
-
-    if not is_file(target) and not target.endswith(".safetensors"):
-        return Zoo.from_pretrained(zoo_name).pull(target)
-    init = Init.load(target)
-    return init if init.kind == "merged" else Zoo.from_pretrained(zoo_name).merge(init)

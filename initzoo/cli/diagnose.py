@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
+from initzoo.cli.options import (
+    echo_if_generated,
+    echo_json,
+    example,
+    force_option,
+    json_option,
+    zoo_option,
+)
 
 if TYPE_CHECKING:
     from initzoo.networks.diagnosis import Diagnosis
@@ -50,10 +57,11 @@ def command(
     from initzoo.evaluation.report.diagnosis import draw_diagnosis, tables
     from initzoo.evaluation.report.plots import check_plotting
     from initzoo.files.atomic import check_free, write_bytes
+    from initzoo.generator.given import NEED_WORDS, parse_given
     from initzoo.networks.diagnosis import diagnose_network
+    from initzoo.networks.scheme_names import CLASSICAL
     from initzoo.networks.tiles import to_images
     from initzoo.pairs.photos import load_photos, middle_squares
-    from initzoo.training.schemes import CLASSICAL, NEED_WORDS
     from initzoo.training.start import AdapterOnly, open_start
     from initzoo.zoo.zoo import Zoo
 
@@ -68,10 +76,13 @@ def command(
     if words and not {*names} & {*NEED_WORDS}:
         raise click.UsageError(f"--words goes with {' and '.join(NEED_WORDS)}")
     zoo = Zoo.from_pretrained(zoo_name)
+    given = {name: parse_given(name, is_wording=zoo.holds) for name in names}
     images = to_images(middle_squares(load_photos(photos, split="score")))
     found: dict[str, Diagnosis] = {}
-    for name in names:
-        network = open_start(name, zoo, words=words, seed=seed).network
+    for name, one in given.items():
+        start = open_start(one, zoo, words=words, seed=seed, warn=False)
+        echo_if_generated(start.metadata)
+        network = start.network
         assert not isinstance(network, AdapterOnly)
         found[name] = diagnose_network(network, images, seed=seed)
     if plot is not None:

@@ -33,11 +33,12 @@ def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) 
     """
     from initzoo.export import export
     from initzoo.files.atomic import check_free
+    from initzoo.generator.given import parse_given
     from initzoo.training.start import open_init
     from initzoo.zoo.zoo import Zoo
 
     check_free(out, force=force)
     zoo = Zoo.from_pretrained(zoo_name)
-    ready = zoo.merge(open_init(init, zoo))
+    ready = open_init(parse_given(init, is_wording=zoo.holds), lambda: zoo, warn=False)
     export(ready, out, format=format_name, force=force)
     click.echo(f"{ready.metadata.concept}  {format_name}  -> {out}")

@@ -9,7 +9,15 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from initzoo.cli.options import device_option, echo_json, example, force_option, json_option, zoo_option
+from initzoo.cli.options import (
+    device_option,
+    echo_if_generated,
+    echo_json,
+    example,
+    force_option,
+    json_option,
+    zoo_option,
+)
 from initzoo.cli.settings_options import settings_options
 from initzoo.training.finetune.settings import FinetuneSettings
 
@@ -101,10 +109,14 @@ def command(
     check_free(sheet, force=force, endings=IMAGE_SUFFIXES)
     device = choose_device(device_name)
     start = open_start(
-        init, Zoo.from_pretrained(zoo_name), words=words, adapter_only=adapter_only, seed=settings.seed
+        init,
+        Zoo.from_pretrained(zoo_name),
+        words=words,
+        adapter_only=adapter_only,
+        seed=settings.seed,
+        warn=False,
     )
-    if start.metadata.generation is not None and start.metadata.origin == "generated":
-        click.echo(f"{start.name}: generated from words, {start.metadata.generation.prospect}", err=True)
+    echo_if_generated(start.metadata)
     with tqdm(desc="pairs", unit="pair", file=sys.stderr, disable=None, leave=False) as bar:
 
         def count(n_done: int) -> None:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from initzoo.checkpoints.init import InitMetadata
     from initzoo.zoo.index import Match
 
 __all__ = [
     "DEFAULT_ZOO",
     "device_option",
+    "echo_if_generated",
     "echo_json",
     "example",
     "force_option",
@@ -80,6 +82,13 @@ def workers_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default."
     )(function)
+
+
+def echo_if_generated(metadata: InitMetadata) -> None:
+    """Say on standard error that weights were generated, how far the words are, and what to expect."""
+    if metadata.origin == "generated" and metadata.generation is not None:
+        line = f"{metadata.concept}: generated from words, {metadata.generation.prospect}"
+        click.echo(line, err=True)
 
 
 def echo_json(result: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from initzoo.cli.options import (
 
 if TYPE_CHECKING:
     from initzoo.checkpoints.init import Generation, Init
+    from initzoo.generator.given import Scheme
+    from initzoo.generator.request import Request
     from initzoo.zoo.folder import PlannedFile
     from initzoo.zoo.zoo import Zoo
 
@@ -31,45 +34,6 @@ __all__ = ["command"]
 SECTION = "Use"
 
 _MAX_CANDIDATES = 100
-
-
-@dataclass(frozen=True)
-class _Request:
-    """Which inits are wanted."""
-
-    generate: bool
-    exact: bool
-    seed: int
-    candidates: int | None
-    timesteps: int
-
-    def check(self) -> None:
-        """Say in one line what is out of range or does not go together."""
-        from initzoo.checkpoints.init import check_draw
-
-        if self.exact and (self.generate or self.candidates is not None):
-            other = "--generate" if self.generate else "--candidates"
-            raise click.ClickException(f"--exact and {other} exclude each other. Leave one of them out")
-        if self.candidates is not None and not 1 <= self.candidates <= _MAX_CANDIDATES:
-            raise click.ClickException(
-                f"--candidates must be from 1 to {_MAX_CANDIDATES}, found {self.candidates}. "
-                "See: initzoo pull -h"
-            )
-        try:
-            for seed in (self.seeds[0], self.seeds[-1]):
-                check_draw(seed=seed, n_timesteps=self.timesteps)
-        except ValueError as error:
-            raise click.ClickException(f"{error}. See: initzoo pull -h") from error
-
-    @property
-    def origin(self) -> str | None:
-        """As `Zoo.pull` takes it."""
-        return "generated" if self.generate else "exact" if self.exact else None
-
-    @property
-    def seeds(self) -> range:
-        """The seed of each init."""
-        return range(self.seed, self.seed + (self.candidates or 1))
 
 
 @click.command("pull", epilog=example('initzoo pull "pencil sketch"'))
@@ -110,34 +74,40 @@ def command(
     dry_run: bool,
     force: bool,
     as_json: bool,
-    **request: Any,
+    **draw: Any,
 ) -> None:
     """Write the init that words name, or one generated from them.
 
     An id or any wording of a concept gives the zoo's checkpoint. For other words the zoo's weight generator
     makes an init; the command then says how far the words are from those of the zoo, and which PSNR to
-    expect.
+    expect. The name of an initialization scheme, such as base or he_normal, gives its weights; with --exact
+    or --generate, all names are words.
     """
     from initzoo.zoo.zoo import Zoo
 
-    wanted = _Request(**request)
-    wanted.check()
-    text = " ".join(words)
+    text, n_candidates = " ".join(words), draw["candidates"]
+    requests = _requests(text, **draw)
     zoo = Zoo.from_pretrained(zoo_name)
-    if dry_run and zoo.is_on_hub:
-        _echo_plan(
-            zoo, text, zoo.plan(text, adapter_only=adapter_only, origin=wanted.origin), as_json=as_json
-        )
+    scheme = _scheme(text, requests[0], zoo)
+    if scheme is not None:
+        _refuse_for_scheme(scheme, requests[0], n_candidates, is_plan=dry_run and zoo.is_on_hub)
+        inits = [_draw(scheme, zoo, requests[0], adapter_only=adapter_only)]
+    elif dry_run and zoo.is_on_hub:
+        _echo_plan(zoo, text, zoo.plan(requests[0], adapter_only=adapter_only), as_json=as_json)
         return
-    inits = _pull(zoo, text, wanted, adapter_only=adapter_only)
-    files = {_place(init, out, is_candidate=wanted.candidates is not None): init.to_bytes() for init in inits}
+    else:
+        inits = _pull(zoo, requests, is_candidate=n_candidates is not None, adapter_only=adapter_only)
+    files = {
+        _place(init, request, out, is_candidate=n_candidates is not None): init.to_bytes()
+        for init, request in zip(inits, requests, strict=True)
+    }
     states = _write_all(files, force=force, dry_run=dry_run)
     if as_json:
         results = [
             _result(zoo, text, init, path, data, state)
             for init, (path, data), state in zip(inits, files.items(), states, strict=True)
         ]
-        echo_json(results[0] if wanted.candidates is None else {"candidates": results})
+        echo_json(results[0] if n_candidates is None else {"candidates": results})
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(_line(zoo, init, path, len(data), state))
@@ -149,18 +119,82 @@ def command(
     click.echo(f"next: initzoo apply {first} PHOTO.jpg -o OUT.png{zoo_part}", err=True)
 
 
-def _pull(zoo: Zoo, text: str, wanted: _Request, *, adapter_only: bool) -> list[Init]:
-    """An init for each seed, all of them before any is written."""
-    inits: list[Init] = []
-    for seed in wanted.seeds:
-        init = zoo.pull(
-            text,
-            adapter_only=adapter_only,
-            origin=wanted.origin,
-            seed=seed,
-            n_timesteps=wanted.timesteps,
+def _requests(
+    words: str, *, generate: bool, exact: bool, seed: int, candidates: int | None, timesteps: int
+) -> list[Request]:
+    """A request for each init; what is out of range or does not go together is one line."""
+    from initzoo.generator.request import Request
+
+    if exact and (generate or candidates is not None):
+        other = "--generate" if generate else "--candidates"
+        raise click.ClickException(f"--exact and {other} exclude each other. Leave one of them out")
+    if candidates is not None and not 1 <= candidates <= _MAX_CANDIDATES:
+        raise click.ClickException(
+            f"--candidates must be from 1 to {_MAX_CANDIDATES}, found {candidates}. See: initzoo pull -h"
         )
-        if wanted.candidates is not None and init.metadata.origin == "exact":
+    origin = "generated" if generate else "exact" if exact else None
+    try:
+        return [
+            Request(words, seed=one, n_timesteps=timesteps, origin=origin)
+            for one in range(seed, seed + (candidates or 1))
+        ]
+    except ValueError as error:
+        raise click.ClickException(f"{error}. See: initzoo pull -h") from error
+
+
+def _scheme(words: str, request: Request, zoo: Zoo) -> Scheme | None:
+    """The initialization scheme that is asked for, if it is not words; files are refused."""
+    from initzoo.errors import InvalidWords
+    from initzoo.generator.given import File, Scheme, parse_given
+
+    if request.origin is not None:  # --exact and --generate say that these are words
+        return None
+    given = parse_given(words, is_wording=zoo.holds)
+    if isinstance(given, File):
+        if os.path.exists(given.path):
+            path = shlex.quote(str(given.path))
+            raise InvalidWords(
+                f"'{given.path}' is a file, and pull takes words. Use the file: "
+                f"initzoo apply {path} PHOTO.jpg -o OUT.png"
+            )
+        raise InvalidWords(
+            f"'{given.path}' is not there, and it looks like a path. Words for an edit do without slashes "
+            "and endings of files; to take these for words all the same, add --generate"
+        )
+    return given if isinstance(given, Scheme) else None
+
+
+def _refuse_for_scheme(scheme: Scheme, request: Request, n_candidates: int | None, *, is_plan: bool) -> None:
+    """An option without effect is a mistake of the user, who counts on it."""
+    idle = {
+        "--candidates": n_candidates is not None,
+        "--timesteps": request.n_timesteps != 1,
+        "--dry-run": is_plan,
+    }
+    for option in (option for option, is_given in idle.items() if is_given):
+        raise click.ClickException(f"{option} goes with words, and {scheme.name} is an initialization scheme")
+    if scheme.needs_words:
+        raise click.ClickException(
+            f"{scheme.name} is an initialization scheme that needs words. Give the words alone, e.g. "
+            'initzoo pull "faded teal"'
+        )
+
+
+def _draw(scheme: Scheme, zoo: Zoo, request: Request, *, adapter_only: bool) -> Init:
+    from initzoo.training.start import open_init
+
+    init = open_init(scheme, lambda: zoo, draw=replace(request, words=""), adapter_only=adapter_only)
+    if adapter_only and init.kind != "adapter":
+        raise click.ClickException(f"{scheme.name} has no adapter. Leave --adapter-only out")
+    return init
+
+
+def _pull(zoo: Zoo, requests: list[Request], *, is_candidate: bool, adapter_only: bool) -> list[Init]:
+    """An init for each request, all of them before any is written."""
+    inits: list[Init] = []
+    for request in requests:
+        init = zoo.pull(request, adapter_only=adapter_only, warn=False)
+        if is_candidate and init.metadata.origin == "exact":
             raise click.ClickException(
                 f"zoo '{zoo.name}' holds one checkpoint of concept '{init.metadata.concept}', there are no "
                 "candidates of it. Generate some with --generate"
@@ -169,12 +203,10 @@ def _pull(zoo: Zoo, text: str, wanted: _Request, *, adapter_only: bool) -> list[
     return inits
 
 
-def _place(init: Init, out: Path | None, *, is_candidate: bool) -> Path:
+def _place(init: Init, request: Request, out: Path | None, *, is_candidate: bool) -> Path:
     """The file of an init: as it was asked for, with the seed where several could have one name."""
-    generation = init.metadata.generation
-    tail = ""
-    if generation is not None and (is_candidate or (out is None and generation.seed)):
-        tail = f"-seed{generation.seed}"
+    is_drawn = init.metadata.origin in ("generated", "scheme")
+    tail = f"-seed{request.seed}" if is_candidate or (is_drawn and out is None and request.seed) else ""
     if out is None:
         return Path(f"{init.metadata.concept}{tail}.safetensors")
     return out.with_name(f"{out.stem}{tail}{out.suffix}") if tail and out.name else out
@@ -209,7 +241,7 @@ def _line(zoo: Zoo, init: Init, path: Path, n_bytes: int, state: str) -> str:
     """What was pulled, for people."""
     metadata, generation = init.metadata, init.metadata.generation
     note = "" if state == "written" else f" ({state})"
-    known = "sha256 ok"
+    known = "sha256 ok" if metadata.origin == "exact" else metadata.source
     if generation is not None:
         steps = f"  {generation.n_timesteps} timesteps" if generation.n_timesteps > 1 else ""
         known = f"seed {generation.seed}{steps}  {generation.prospect}"

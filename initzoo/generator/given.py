@@ -95,7 +95,7 @@ def parse_given(
         >>> parse_given("he-norml")
         Traceback (most recent call last):
             ...
-        initzoo.errors.UnknownInitialization: no scheme 'he-norml'. Did you mean 'he_normal'? ...
+        initzoo.errors.UnknownInitialization: no initialization scheme 'he-norml'. Did you mean ...
     """
     if isinstance(given, os.PathLike):
         return File(_expanded(os.fspath(given)))
@@ -109,7 +109,8 @@ def parse_given(
     close = get_close_matches(given.strip().lower().replace("-", "_").replace(" ", "_"), SCHEMES, 1, 0.82)
     if close and not is_wording(given):
         raise UnknownInitialization(
-            f"no scheme {given!r}. Did you mean '{close[0]}'? If these are words for an edit, use other words"
+            f"no initialization scheme {given!r}. Did you mean '{close[0]}'? "
+            "If these are words for an edit, use other words"
         )
     return Request(given)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from dataclasses import replace
+from functools import cache
 
 import torch
 
-from initzoo.files.digests import is_file
-from initzoo.networks.folders import is_network_folder, load_network
+from initzoo.generator.given import NEED_WORDS, File, Scheme, parse_given
+from initzoo.generator.request import Request
+from initzoo.networks.folders import load_network
 from initzoo.networks.network import ImageNetwork
-from initzoo.training.start import is_plain_file, open_start
+from initzoo.training.start import open_init
 from initzoo.zoo.hub import HubSettings, is_hub_address, split_address
 from initzoo.zoo.networks import fetch_network
 from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
@@ -73,26 +75,29 @@ class AutoNetwork:
             >>> AutoNetwork.from_pretrained("he_normal", seed=3).reach
             28
         """
-        path = Path(source)
-        settings = HubSettings(token, endpoint, cache_dir, local_files_only)
-        if not path.exists() and is_hub_address(str(source)):
+
+        @cache
+        def open_zoo() -> Zoo:
+            if isinstance(zoo, Zoo):
+                return zoo
+            return Zoo.from_pretrained(
+                zoo,
+                revision=revision,
+                token=token,
+                endpoint=endpoint,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+            )
+
+        given = parse_given(source, is_wording=lambda text: open_zoo().holds(text))
+        if words and not (isinstance(given, Scheme) and given.needs_words):
+            raise ValueError(f"words go with {' and '.join(NEED_WORDS)}, found them beside '{source}'")
+        if isinstance(given, File) and not given.path.exists() and is_hub_address(str(source)):
             repo, named = split_address(str(source))
+            settings = HubSettings(token, endpoint, cache_dir, local_files_only)
             network = load_network(fetch_network(repo, revision or named, settings))
-        elif is_network_folder(path) or (is_file(path) and is_plain_file(path)):
-            network = load_network(path)
         else:
-            opened = zoo
-            if not isinstance(zoo, Zoo):
-                opened = Zoo.from_pretrained(
-                    zoo,
-                    revision=revision,
-                    token=token,
-                    endpoint=endpoint,
-                    cache_dir=cache_dir,
-                    local_files_only=local_files_only,
-                )
-            assert isinstance(opened, Zoo)
-            start = open_start(str(source), opened, words=words, seed=seed)
-            assert isinstance(start.network, ImageNetwork)
-            network = start.network
+            if isinstance(given, Request):
+                given = replace(given, seed=seed)
+            network = open_init(given, open_zoo, draw=Request(words, seed=seed)).to_network()
         return network.to(device=device, dtype=dtype)

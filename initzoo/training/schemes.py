@@ -12,38 +12,15 @@ from numpy.typing import NDArray
 from initzoo.errors import InvalidWords, UnknownInitialization
 from initzoo.generator.baselines import NearestPredictor, TaughtAdapters
 from initzoo.generator.encoders import WordsEncoder
+from initzoo.generator.given import FROM_ZOO, SCHEMES, Scheme
 from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors
 from initzoo.networks.adapters import Adapted
 from initzoo.networks.network import ImageNetwork
-from initzoo.networks.schemes import CLASSICAL, initialise
+from initzoo.networks.schemes import initialise
 from initzoo.zoo.zoo import Zoo
 
-__all__ = [
-    "CLASSICAL",
-    "FROM_ZOO",
-    "INITIALIZATIONS",
-    "NEED_WORDS",
-    "Initializer",
-    "check_initialization",
-    "initialise",
-]
-
-_DESCRIPTIONS = {
-    "base": "the zoo's base with an adapter of zeros",
-    "mean": "the base with the mean of the zoo's train adapters",
-    "nearest": "the train checkpoint whose wording is nearest to the words",
-    "generated": "what the zoo's weight generator makes of the words",
-}
-
-FROM_ZOO = tuple(_DESCRIPTIONS)
-"""Starts that a zoo gives; the last two need words as well."""
-
-INITIALIZATIONS = {**CLASSICAL, **_DESCRIPTIONS}
-"""What each initialization is, by name."""
-
-NEED_WORDS = ("nearest", "generated")
-"""Those of `FROM_ZOO` that depend on the words, through the vectors that the weight generator ships."""
+__all__ = ["Initializer", "check_initialization"]
 
 
 def check_initialization(name: str) -> None:
@@ -52,14 +29,9 @@ def check_initialization(name: str) -> None:
     Raises:
         UnknownInitialization: there is none; the message lists all.
     """
-    if name not in INITIALIZATIONS:
-        known = ", ".join(INITIALIZATIONS)
+    if name not in SCHEMES:
+        known = ", ".join(SCHEMES)
         raise UnknownInitialization(f"no initialization {name[:60]!r}. Take one of: {known}")
-
-
-def _check_needed(name: str, words: str) -> None:
-    if name in NEED_WORDS and not words.strip():
-        raise InvalidWords(f"initialization '{name}' needs words, e.g. --words \"faded teal\"")
 
 
 class Initializer:
@@ -69,7 +41,7 @@ class Initializer:
         zoo: gives the recipe, and the weights of `FROM_ZOO`.
 
     Example:
-        >>> model = Initializer(Zoo.from_pretrained("starter")).network("orthogonal", seed=0)
+        >>> model = Initializer(Zoo.from_pretrained("starter")).network("orthogonal")
         >>> model(torch.zeros(1, 3, 16, 16)).shape
         torch.Size([1, 3, 16, 16])
     """
@@ -77,52 +49,54 @@ class Initializer:
     def __init__(self, zoo: Zoo) -> None:
         self.zoo = zoo
 
-    def network(self, name: str, *, words: str = "", seed: int = 0) -> ImageNetwork:
+    def network(self, name: str, request: Request | None = None) -> ImageNetwork:
         """A network with first weights of a kind.
 
         The photo's own way to the end, `skip`, is part of this network as shortcuts are of a ResNet: it
         lets the photo through under each classical kind, of which none would be better off without it.
 
         Args:
-            name: one of `INITIALIZATIONS`.
-            words: what the edit should look like, for `nearest` and `generated`.
-            seed: draws the weights.
+            name: one of `SCHEMES`.
+            request: its seed draws the weights, and its words say what the edit should look like, for
+                `nearest` and `generated`; None for seed 0 and no words.
 
         Raises:
             UnknownInitialization: there is none of that name.
             InvalidWords: it needs words, and there are none, or they cannot be read.
+            InvalidRequest: the request holds example pairs, which are not read.
             InvalidGenerator: it needs the zoo's weight generator, and there is none, or it is damaged.
             InvalidZoo, ChecksumMismatch: the zoo is damaged.
         """
         check_initialization(name)
         if name in FROM_ZOO:
-            return self.zoo.network(self.adapter(name, words=words, seed=seed))
-        return self._classical(name, seed)
+            return self.zoo.network(self.adapter(name, request))
+        return self._classical(name, (request or Request()).seed)
 
-    def adapter(self, name: str, *, words: str = "", seed: int = 0) -> NDArray[np.float32]:
+    def adapter(self, name: str, request: Request | None = None) -> NDArray[np.float32]:
         """The adapter that makes the base a network with first weights of a kind.
 
         Args:
             name: one of `FROM_ZOO`.
-            words: as for `network`.
-            seed: of the noise that `generated` is denoised from.
+            request: as for `network`.
 
         Returns:
             Blocks, float32, shape `(n_blocks, block_size)`.
 
         Raises:
             UnknownInitialization: it is none of these.
-            InvalidWords, InvalidGenerator, InvalidZoo, ChecksumMismatch: as for `network`.
+            InvalidWords, InvalidRequest, InvalidGenerator, InvalidZoo, ChecksumMismatch: as for `network`.
         """
+        asked = request or Request()
         adapters: dict[str, Callable[[], NDArray[np.float32]]] = {
             "base": lambda: np.zeros((self.zoo.layout.n_blocks, self.zoo.layout.block_size), np.float32),
             "mean": lambda: self._mean,
-            "nearest": lambda: NearestPredictor(self._taught).predict([Request(words)])[0],
-            "generated": lambda: self.zoo.generator.generate(Request(words, seed=seed)),
+            "nearest": lambda: NearestPredictor(self._taught).predict([asked])[0],
+            "generated": lambda: self.zoo.generator.generate(asked),
         }
         if name not in adapters:
             raise UnknownInitialization(f"{name!r} has no adapter. Take one of: {', '.join(adapters)}")
-        _check_needed(name, words)
+        if Scheme(name).needs_words and not asked.words.strip():
+            raise InvalidWords(f"initialization '{name}' needs words, e.g. --words \"faded teal\"")
         return adapters[name]()
 
     def _classical(self, name: str, seed: int) -> ImageNetwork:

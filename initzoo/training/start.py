@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +14,25 @@ from torch import Tensor, nn
 
 from initzoo.checkpoints.base import check_weights
 from initzoo.checkpoints.blocks import join_blocks
-from initzoo.checkpoints.init import Init, InitMetadata, name_words
+from initzoo.checkpoints.init import SCORES, Init, InitMetadata, name_words
 from initzoo.checkpoints.merge import merge_adapter
-from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch, UnknownConcept
-from initzoo.files.digests import is_file, reported_as
+from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch
+from initzoo.files.digests import reported_as
+from initzoo.files.images import IMAGE_SUFFIXES
 from initzoo.files.tensors import read_header
+from initzoo.generator.given import FROM_ZOO, SCHEMES, File, Given, Scheme, parse_given
+from initzoo.generator.request import Request
 from initzoo.networks.adapters import Adapted, adapter_from_arrays, adapter_to_arrays
-from initzoo.networks.network import ImageNetwork
+from initzoo.networks.folders import is_network_folder, load_network
+from initzoo.networks.network import CONFIG_FILE, WEIGHTS_FILE, ImageNetwork
 from initzoo.pairs.scores import Score
-from initzoo.training.schemes import FROM_ZOO, INITIALIZATIONS, NEED_WORDS, Initializer
+from initzoo.training.schemes import Initializer
 from initzoo.zoo.zoo import Zoo
 
-__all__ = [
-    "AdapterOnly",
-    "Start",
-    "is_plain_file",
-    "open_init",
-    "open_start",
-    "read_network",
-    "start_from_init",
-]
+__all__ = ["AdapterOnly", "Start", "open_init", "open_start", "start_from_init"]
 
 _ADVICE = 'Give an init of initzoo, e.g. from initzoo pull "pencil sketch", or weights of its network'
+_PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
 
 
 class AdapterOnly(nn.Module):
@@ -119,57 +116,56 @@ class Start:
         return Init(dict(weights), "merged" if self.base is None else "adapter", told)
 
 
-def open_start(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = False, seed: int = 0) -> Start:
-    """Make ready what `target` names.
+def open_start(
+    given: Given | str | os.PathLike[str],
+    zoo: Zoo,
+    *,
+    words: str = "",
+    adapter_only: bool = False,
+    seed: int = 0,
+    warn: bool = True,
+) -> Start:
+    """Make ready what a user gave.
 
     Args:
-        target: path of an init, or of a safetensors file with the weights of the zoo's network; the name
-            of an initialization; or words for an edit.
+        given: path of an init, or of a file or folder with the weights of the zoo's network; the name of an
+            initialization scheme; or words for an edit. Texts are parsed by `parse_given`.
         zoo: where words are looked up, and whose network it is.
-        words: what the edit should look like, for the initializations `nearest` and `generated`.
-        adapter_only: train the adapter alone; the target must have one.
-        seed: draws the weights of an initialization.
+        words: what the edit should look like, for the schemes `nearest` and `generated`.
+        adapter_only: train the adapter alone; what is given must have one.
+        seed: draws the weights of a scheme.
+        warn: give a `UserWarning` when generated weights are far from everything that the zoo knows.
 
     Raises:
-        UnknownConcept: no concept has these words and the zoo has no weight generator, or they are almost
-            the name of an initialization.
+        UnknownConcept: no concept has these words and the zoo has no weight generator.
+        UnknownInitialization: it is almost the name of a scheme.
         InvalidInit: the file is damaged, no init, or not there.
         LayoutMismatch: it holds weights of another network.
         ChecksumMismatch: it holds an adapter for another base.
         FinetuneError: it has no adapter, and the adapter alone should be trained.
-        InvalidWords, InvalidGenerator: as for `Initializer.network`.
+        InvalidWords, InvalidRequest, InvalidGenerator: as for `Initializer.network` and `Zoo.pull`.
 
     Example:
         >>> open_start("he_normal", Zoo.from_pretrained("starter")).name
         'he_normal'
     """
-    init = open_init(target, zoo, words=words, adapter_only=adapter_only, seed=seed)
-    return start_from_init(init, zoo, adapter_only=adapter_only, label=target)
+    if isinstance(given, str | os.PathLike):
+        given = parse_given(given, is_wording=zoo.holds)
+    if isinstance(given, File):
+        init = _read_init(given.path, zoo)
+    else:
+        draw = Request(words, seed=seed)
+        init = open_init(given, lambda: zoo, draw=draw, adapter_only=adapter_only, warn=warn)
+    return start_from_init(init, zoo, adapter_only=adapter_only)
 
 
-def open_init(target: str, zoo: Zoo, *, words: str = "", adapter_only: bool = False, seed: int = 0) -> Init:
-    """The init that `target` names, an adapter alone where `adapter_only` asks for one that can be had.
-
-    Args, Raises:
-        As for `open_start`.
-    """
-    if is_file(target) or target.endswith(".safetensors"):
-        return _read_init(Path(target), zoo)
-    if target in INITIALIZATIONS:
-        return _initialised(target, zoo, words, adapter_only, seed)
-    _check_path(target, zoo)
-    _check_words(target, zoo)
-    return zoo.pull(target, adapter_only=adapter_only)
-
-
-def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False, label: str = "the init") -> Start:
+def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False) -> Start:
     """Make an init ready to be trained.
 
     Args:
         init: the weights.
         zoo: has the base that an adapter belongs to.
         adapter_only: train the adapter alone; the init must be one.
-        label: the init's name in errors.
 
     Raises:
         LayoutMismatch: this version of initzoo does not know the network.
@@ -182,7 +178,7 @@ def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False, label: 
         return Start(name, merged.to_network(), merged.metadata)
     if init.kind != "adapter":
         raise FinetuneError(
-            f"{label} holds all weights in one, without an adapter to train alone. Pull one with "
+            f"{name} holds all weights in one, without an adapter to train alone. Pull one with "
             "initzoo pull CONCEPT --adapter-only, or leave --adapter-only out"
         )
     zoo.merge(init)  # an adapter for another base is refused here
@@ -192,40 +188,79 @@ def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False, label: 
     return Start(name, AdapterOnly(adapted, adapter), init.metadata, base)
 
 
-def _initialised(name: str, zoo: Zoo, words: str, adapter_only: bool, seed: int) -> Init:
-    starts = Initializer(zoo)
-    if adapter_only and name in FROM_ZOO:
-        weights = join_blocks(starts.adapter(name, words=words, seed=seed), zoo.layout)
+def open_init(
+    given: Given,
+    open_zoo: Callable[[], Zoo],
+    *,
+    draw: Request | None = None,
+    adapter_only: bool = False,
+    warn: bool = True,
+) -> Init:
+    """The init that a user gave, merged where not said otherwise.
+
+    Args:
+        given: as `parse_given` gives it. A file may hold the weights of any known network.
+        open_zoo: gives the zoo; only called where one is needed.
+        draw: seed of a scheme, and words for `nearest` and `generated`; None for seed 0 and no words.
+        adapter_only: leave the adapter alone, where what is given has one besides the base.
+        warn: give a `UserWarning` when generated weights are far from everything that the zoo knows.
+
+    Raises:
+        UnknownConcept: no concept has these words and the zoo has no weight generator.
+        InvalidInit: the file is damaged, holds no weights, or is not there.
+        LayoutMismatch: it holds weights of no known network.
+        ChecksumMismatch: it holds an adapter for another base.
+        InvalidWords, InvalidRequest, InvalidGenerator: as for `Initializer.network` and `Zoo.pull`.
+    """
+    match given:
+        case File(path):
+            _check_file(path)
+            if path.is_dir() or _is_plain_file(path):
+                network = load_network(path)
+                return Init.from_model(network, name=path.stem, licence="the owner's", source=path.name)
+            init = Init.load(path)
+            return init if init.kind == "merged" else open_zoo().merge(init)
+        case Scheme():
+            return _initialised(given, open_zoo(), draw or Request(), adapter_only)
+        case _:
+            return open_zoo().pull(given, adapter_only=adapter_only, warn=warn)
+
+
+def _initialised(scheme: Scheme, zoo: Zoo, draw: Request, adapter_only: bool) -> Init:
+    name, starts = scheme.name, Initializer(zoo)
+    is_adapter = adapter_only and name in FROM_ZOO
+    if is_adapter:
+        weights = join_blocks(starts.adapter(name, draw), zoo.layout)
     else:
-        state = starts.network(name, words=words, seed=seed).state_dict()
-        weights = {key: value.numpy() for key, value in state.items()}
-        adapter_only = False
-    wording = words if name in NEED_WORDS else name
-    licence, source = zoo.config.licence, INITIALIZATIONS[name]
-    kind = "adapter" if adapter_only else "merged"
-    return _init_of(zoo, name, wording, weights, licence=licence, source=source, kind=kind)
+        weights = starts.network(name, draw).to_arrays()
+    return _init_of(
+        zoo,
+        name,
+        draw.words if scheme.needs_words else name,
+        weights,
+        origin="scheme",
+        licence=zoo.config.licence,
+        source=SCHEMES[name],
+        kind="adapter" if is_adapter else "merged",
+    )
 
 
-def _check_path(target: str, zoo: Zoo) -> None:
-    """A slip in a path should not make weights from its letters."""
-    path = Path(target)
-    is_below = "/" in target and path.parent.is_dir()
-    is_file_name = bool(get_close_matches(path.suffix, [".safetensors"], n=1, cutoff=0.7))
-    if (is_below or is_file_name or path.is_dir()) and zoo.index.find(target) is None:
-        found = "is a folder" if path.is_dir() else "is not there"
-        raise InvalidInit(f"'{target}' {found}. {_ADVICE}")
-
-
-def _check_words(target: str, zoo: Zoo) -> None:
-    """A slip in a name like he_normal should not make weights from the word."""
-    close = get_close_matches(target, INITIALIZATIONS, n=1, cutoff=0.8)
-    if close and zoo.index.find(target) is None:
-        raise UnknownConcept(
-            f"no initialization and no concept '{target}' in zoo '{zoo.name}'. Did you mean {close[0]}?"
+def _check_file(path: Path) -> None:
+    """Refuse in plain words what cannot hold weights."""
+    if os.path.isdir(path) and not is_network_folder(path):
+        raise InvalidInit(f"'{path}' is a folder without {CONFIG_FILE} and {WEIGHTS_FILE}. {_ADVICE}")
+    if not os.path.exists(path):
+        raise InvalidInit(f"'{path}' is not there. {_ADVICE}, or words for an edit, without a slash")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise InvalidInit(f"'{path}' is an image and holds no weights. {_ADVICE}")
+    if path.suffix.lower() in _PICKLES:
+        raise InvalidInit(
+            f"'{path}' is not a safetensors file, and other files can run code when they are read. Save the "
+            f"weights with safetensors.torch.save_file(model.state_dict(), '{path.stem}.safetensors')"
         )
 
 
-def read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
+def _read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
     """Weights of the zoo's network from a safetensors file that need not be an init.
 
     Args:
@@ -246,7 +281,7 @@ def read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def is_plain_file(path: Path) -> bool:
+def _is_plain_file(path: Path) -> bool:
     """Whether a file is a safetensors file with weights that is no init.
 
     Raises:
@@ -257,10 +292,14 @@ def is_plain_file(path: Path) -> bool:
 
 
 def _read_init(path: Path, zoo: Zoo) -> Init:
-    if not is_plain_file(path):
+    """An init from a file, or from plain weights of the zoo's own network."""
+    _check_file(path)
+    if not path.is_dir() and not _is_plain_file(path):
         return Init.load(path)
-    weights = read_network(path, zoo)
-    return _init_of(zoo, path.stem, path.stem, weights, licence="the owner's", source=path.name)
+    weights = _read_network(path / WEIGHTS_FILE if path.is_dir() else path, zoo)
+    return _init_of(
+        zoo, path.stem, path.stem, weights, origin="fine-tuned", licence="the owner's", source=path.name
+    )
 
 
 def _init_of(
@@ -269,6 +308,7 @@ def _init_of(
     wording: str,
     weights: Mapping[str, NDArray[np.float32]],
     *,
+    origin: str,
     licence: str,
     source: str,
     kind: str = "merged",
@@ -277,12 +317,12 @@ def _init_of(
     metadata = InitMetadata(
         concept=name,
         wording=wording,
-        origin="fine-tuned",
+        origin=origin,
         zoo=zoo.name,
         revision=zoo.revision,
         recipe=zoo.recipe,
         base_sha256=zoo.config.base_sha256,
-        scores={},
+        scores=dict.fromkeys(SCORES),
         licence=licence,
         source=source,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -235,6 +236,10 @@ class Zoo:
                 more += ". Or generate weights from the words: initzoo pull WORDS"
             raise UnknownConcept(f"no concept {asked!r} in zoo '{self.name}'{hint}. {more}")
         return row
+
+    def holds(self, words: str) -> bool:
+        """Whether `words` are an id or a wording of a concept."""
+        return self.index.find(words) is not None
 
     def pull(
         self,
@@ -531,7 +536,7 @@ class Zoo:
         warnings.warn(
             f"weights for {words[:_MAX_WORDING]!r} are generated, {generation.prospect} "
             f"(distance {generation.distance:.2f} of 1); {hint}",
-            stacklevel=3,
+            stacklevel=_user_level(),
         )
 
     def _check_alphabet(self, words: str) -> None:
@@ -608,6 +613,15 @@ def _lookup_folder() -> Path:
     from initzoo.zoo.hub import lookup_folder
 
     return lookup_folder()
+
+
+def _user_level() -> int:
+    """The `stacklevel` of a warning that names the line of the user's own code."""
+    package = str(Path(__file__).parents[1])
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _plain(text: str) -> str:

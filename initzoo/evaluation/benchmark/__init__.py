@@ -18,8 +18,9 @@ from initzoo.evaluation.benchmark.report import Benchmark, report_of
 from initzoo.evaluation.benchmark.settings import METHODS, OURS, QUICK, BenchmarkSettings
 from initzoo.evaluation.benchmark.tuning import Tuned, choose_concepts, tune
 from initzoo.evaluation.cases import Question
+from initzoo.generator.given import FROM_ZOO
 from initzoo.pairs.photos import load_photos
-from initzoo.training.schemes import FROM_ZOO, Initializer
+from initzoo.training.schemes import Initializer
 from initzoo.work.devices import choose_device
 from initzoo.work.runs import StageClock, claim_run_folder
 from initzoo.zoo.zoo import Zoo
@@ -123,7 +124,7 @@ def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Ques
     for method in settings.methods:
         if method in FROM_ZOO:
             for question in questions:
-                starts.network(method, words=question.words[0], seed=settings.seed)
+                starts.network(method, question.requests(seed=settings.seed)[0])
 
 
 def _digest_of_photos(settings: BenchmarkSettings) -> str:
@@ -144,7 +145,7 @@ def _loading_seconds(zoo: Zoo, settings: BenchmarkSettings, question: Question) 
         starts, spent = Initializer(Zoo(zoo.files)), []
         for _ in range(2):
             began = time.process_time()
-            starts.network(method, words=question.words[0], seed=settings.seed)
+            starts.network(method, question.requests(seed=settings.seed)[0])
             spent.append(time.process_time() - began)
         found[method] = round(max(0.0, spent[0] - spent[1]), 4)
     return found

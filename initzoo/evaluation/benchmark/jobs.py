@@ -24,13 +24,14 @@ from initzoo.evaluation.benchmark.settings import BenchmarkSettings
 from initzoo.evaluation.cases import Question
 from initzoo.files.atomic import write_bytes
 from initzoo.generator.files import read_generator_files
+from initzoo.generator.given import NEED_WORDS
 from initzoo.networks.pix2pix import UNet, initialise_by_the_book
 from initzoo.pairs.photos import TEACHING_SIDE, load_photos, varied_photos
 from initzoo.pairs.scores import score_images
 from initzoo.pairs.taught import scoring_pairs, teach
 from initzoo.training.finetune import Trainer, draw_batch
 from initzoo.training.harvest.updates import TrainingDiverged
-from initzoo.training.schemes import NEED_WORDS, Initializer
+from initzoo.training.schemes import Initializer
 from initzoo.work.devices import choose_device, repeatable
 from initzoo.work.pool import WORKER_CONTEXT, use_one_core
 from initzoo.zoo.folder import ZooFiles
@@ -295,8 +296,8 @@ class _Worker:
 
     def _start(self, job: Job) -> nn.Module:
         if not self.settings.is_unet(job.method):
-            words = self.questions[job.question].words[0]
-            return self.starts.network(job.start, words=words, seed=self.settings.seed)
+            request = self.questions[job.question].requests(seed=self.settings.seed)[0]
+            return self.starts.network(job.start, request)
         network = UNet(self.settings.n_halvings, self.settings.unet_width)
         initialise_by_the_book(network, torch.Generator().manual_seed(self.settings.seed))
         return network

@@ -17,6 +17,7 @@ from initzoo.evaluation.benchmark.tuning import Tuned
 from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
 from initzoo.evaluation.cases import Question
 from initzoo.generator.files import read_generator_files
+from initzoo.generator.request import Request
 from initzoo.networks.diagnosis import diagnose_network
 from initzoo.networks.pix2pix import PatchDiscriminator, UNet
 from initzoo.networks.tiles import to_images
@@ -277,7 +278,9 @@ def _classical(zoo: Zoo, settings: BenchmarkSettings, tuned: Tuned) -> list[dict
     top = means[tuned.best]
     rows = []
     for name in sorted(means, key=lambda one: -means[one]):
-        found = diagnose_network(starts.network(name, seed=settings.seed), images, seed=settings.seed)
+        found = diagnose_network(
+            starts.network(name, Request(seed=settings.seed)), images, seed=settings.seed
+        )
         did_well = bool(means[name] >= top - _CLOSE)
         rows.append(
             {

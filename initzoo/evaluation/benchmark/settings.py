@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from initzoo.errors import BenchmarkError
 from initzoo.evaluation.bootstrap import Resampling
+from initzoo.networks.scheme_names import CLASSICAL
 from initzoo.pairs.photos import PhotoSource
 from initzoo.training.finetune import FinetuneSettings
-from initzoo.training.schemes import CLASSICAL
 from initzoo.zoo.labels import STARTS
 
 __all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]

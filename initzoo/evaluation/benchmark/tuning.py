@@ -12,8 +12,8 @@ from initzoo.errors import BenchmarkError, InvalidZoo
 from initzoo.evaluation.benchmark.jobs import Job, Outcome
 from initzoo.evaluation.benchmark.settings import SCRATCH, BenchmarkSettings
 from initzoo.evaluation.cases import Question, ask_about_zoo
+from initzoo.generator.given import FROM_ZOO
 from initzoo.pairs.concepts import HELD_OUT
-from initzoo.training.schemes import FROM_ZOO
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["Tuned", "choose_concepts", "tune"]
