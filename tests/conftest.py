@@ -43,10 +43,19 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.fixture
 def photo_folder(tmp_path: Path) -> Path:
     """Three small photos, as someone's own folder of images would hold them."""
+    return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def kept_photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same photos, for tests that leave them as they are."""
+    return write_photos(tmp_path_factory.mktemp("kept") / "photos")
+
+
+def write_photos(folder: Path) -> Path:
     from initzoo.files.images import write_image
     from initzoo.pairs.photos import fit_short_side, load_photos
 
-    folder = tmp_path / "photos"
     folder.mkdir()
     for photo, name in zip(load_photos(split="score"), ("cat.png", "cup.jpg", "dahlia.webp"), strict=False):
         write_image(folder / name, fit_short_side(photo.pixels, 96), force=False)

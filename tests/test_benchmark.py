@@ -40,10 +40,10 @@ def zoo(tmp_path_factory):
     return Zoo.from_pretrained(folder)
 
 
-@pytest.fixture
-def settings(photo_folder):
+@pytest.fixture(scope="module")
+def settings(kept_photo_folder):
     changes = {
-        "photos": PhotoSource(photo_folder),
+        "photos": PhotoSource(kept_photo_folder),
         "resampling": HOW,
         "crop_size": 32,
         "lengths": (0, 2, 4),
@@ -55,6 +55,16 @@ def settings(photo_folder):
         "n_workers": 1,
     }
     return BenchmarkSettings(**QUICK | changes)
+
+
+needs_benchmark = pytest.mark.xdist_group("benchmark")
+"""One process of the tests makes the benchmark that these look at, not each of them."""
+
+
+@pytest.fixture(scope="module")
+def report(zoo, settings, tmp_path_factory):
+    """Of a benchmark that ran through."""
+    return run_benchmark(zoo, settings, tmp_path_factory.mktemp("benchmark") / "run").report
 
 
 # Ladders.
@@ -191,8 +201,8 @@ def test_rates_of_neighbouring_schedules_are_heard(zoo, settings):
     assert tune(settings, tuning, run).rates["base"][20] == 1.0
 
 
-def test_steps_of_one_network_share_their_time(zoo, settings, tmp_path):
-    report = run_benchmark(zoo, settings, tmp_path / "run").report
+@needs_benchmark
+def test_steps_of_one_network_share_their_time(report):
     alike = {found["step_seconds"] for name, found in report["methods"].items() if name != "pix2pix_book"}
     assert len(alike) == 1
     assert report["methods"]["scratch_best"]["loading_seconds"] == 0.0
@@ -227,9 +237,8 @@ def without_times(report):
     }
 
 
-def test_a_benchmark_goes_on_where_it_was_stopped(zoo, settings, tmp_path, monkeypatch):
-    whole = run_benchmark(zoo, settings, tmp_path / "whole").report
-
+@needs_benchmark
+def test_a_benchmark_goes_on_where_it_was_stopped(zoo, settings, report, tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
 
@@ -243,19 +252,19 @@ def test_a_benchmark_goes_on_where_it_was_stopped(zoo, settings, tmp_path, monke
             run_benchmark(zoo, settings, tmp_path / "parts", callback=stop)
     n_before = len(list((tmp_path / "parts" / "runs").rglob("*.json")))
     parts = run_benchmark(zoo, settings, tmp_path / "parts").report
-    assert without_times(parts) == without_times(whole)
+    assert without_times(parts) == without_times(report)
     assert 0 < n_before < len(list((tmp_path / "parts" / "runs").rglob("*.json")))
 
     def nothing_to_do(*_):
         raise AssertionError("all runs are done")
 
     monkeypatch.setattr(jobs_module._Worker, "work", nothing_to_do)
-    assert without_times(run_benchmark(zoo, settings, tmp_path / "parts").report) == without_times(whole)
+    assert without_times(run_benchmark(zoo, settings, tmp_path / "parts").report) == without_times(report)
 
 
-def test_the_report_has_what_is_promised(zoo, settings, tmp_path):
+@needs_benchmark
+def test_the_report_has_what_is_promised(report):
     pytest.importorskip("matplotlib")
-    report = run_benchmark(zoo, settings, tmp_path / "run").report
     json.dumps(report, allow_nan=False)
     assert report["n_concepts"] == 2
     assert set(report["ratio"]) == {"pix2pix_book", "scratch_best", "base", "mean", "nearest"}
@@ -275,8 +284,8 @@ def test_the_report_has_what_is_promised(zoo, settings, tmp_path):
     assert draw_curves(report)[1:4] == draw_ratios(report)[1:4] == b"PNG"
 
 
-def test_the_best_of_a_baseline_is_a_target_that_it_always_reaches(zoo, settings, tmp_path):
-    report = run_benchmark(zoo, settings, tmp_path / "run").report
+@needs_benchmark
+def test_the_best_of_a_baseline_is_a_target_that_it_always_reaches(report):
     for method, found in report["ratio"].items():
         assert found["its_best"]["n_at_least"] == 0
         for row, ratio in zip(report["concepts"], found["its_best"]["ratios"], strict=True):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,16 +103,35 @@ def generators(zoo, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def settings(photo_folder):
+@pytest.fixture(scope="module")
+def settings(kept_photo_folder):
     return EvaluationSettings(
-        photos=PhotoSource(photo_folder),
+        photos=PhotoSource(kept_photo_folder),
         n_overlap=3,
         n_pictures=2,
         n_ridge_wordings=2,
         resampling=QUICK,
         n_workers=1,
     )
+
+
+needs_evaluated = pytest.mark.xdist_group("evaluated")
+"""One process of the tests makes the evaluation that these look at, not each of them."""
+
+
+@pytest.fixture(scope="module")
+def evaluated(zoo, generators, settings):
+    """An evaluation with two further generators, and the progress that it reported."""
+    stages = []
+    found = evaluate_generator(
+        zoo,
+        generators / "one",
+        ask_about_zoo(zoo),
+        settings,
+        also={"unet1d": generators / "two", "reference": generators / "one"},
+        callback=lambda stage, n_done, n_all: stages.append((stage, n_done, n_all)),
+    )
+    return SimpleNamespace(found=found, stages=stages)
 
 
 # Statistics.
@@ -256,16 +276,9 @@ def test_measuring_gives_what_evaluating_the_zoo_gives(zoo, photo_folder):
     assert measured.mean("mean") == wanted.mean
 
 
-def test_evaluation_has_every_split_method_and_figure(zoo, generators, settings):
-    stages = []
-    found = evaluate_generator(
-        zoo,
-        generators / "one",
-        ask_about_zoo(zoo),
-        settings,
-        also={"unet1d": generators / "two", "reference": generators / "one"},
-        callback=lambda stage, n_done, n_all: stages.append((stage, n_done, n_all)),
-    )
+@needs_evaluated
+def test_evaluation_has_every_split_method_and_figure(zoo, evaluated):
+    found = evaluated.found
     report = json.loads(json.dumps(found.report, allow_nan=False))
     methods = {
         "generated", "kernel_ridge", "nearest", "knn", "mean", "shuffled", "unet1d", "reference", "trained",
@@ -307,7 +320,7 @@ def test_evaluation_has_every_split_method_and_figure(zoo, generators, settings)
     assert report["calibration"]["n_tested"] > 0
     assert found.grid.shape[2] == 3
     assert len(found.points) == 14
-    assert ("measure", 11, 11) in stages
+    assert ("measure", 11, 11) in evaluated.stages
     assert report["heldout-composed"]["psnr"]["unet1d"] != report["heldout-composed"]["psnr"]["generated"]
 
 
@@ -469,13 +482,12 @@ def test_command_says_how_a_further_generator_is_named(given):
     assert result.exit_code != 0
 
 
+@needs_evaluated
 def test_figures_of_further_generators_are_kept_from_an_earlier_evaluation(
-    zoo, generators, settings, photo_folder, tmp_path
+    zoo, generators, settings, evaluated, photo_folder, tmp_path
 ):
-    questions = ask_about_zoo(zoo)
-    also = {"unet1d": generators / "two", "reference": generators / "one"}
-    earlier = evaluate_generator(zoo, generators / "one", questions, settings, also=also).report
-    report = evaluate_generator(zoo, generators / "two", questions, settings).report
+    earlier = evaluated.found.report
+    report = evaluate_generator(zoo, generators / "two", ask_about_zoo(zoo), settings).report
     kept = keep_further(report, earlier)
     assert report["also"] == {}
     composed, before = kept["heldout-composed"], earlier["heldout-composed"]

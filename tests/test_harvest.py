@@ -151,7 +151,8 @@ def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested,
 
 def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts_path, tmp_path):
     recipe = tiny_recipe()
-    recipe = replace(recipe, fit=replace(recipe.fit, learning_rate=1e30))
+    joint = replace(recipe.joint, n_rounds=2)
+    recipe = replace(recipe, joint=joint, fit=replace(recipe.fit, learning_rate=1e30))
     plan = HarvestPlan.make(recipe, concepts_path=concepts_path)
     with pytest.raises(HarvestError, match="every train concept failed"):
         run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)

@@ -151,8 +151,13 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_readme_toml_is_a_concepts_file(tmp_path: Path) -> None:
+    """With the folder of pairs and the module that it names beside it."""
+    from test_pair_sources import write_folders
+
     from initzoo.pairs.concepts import load_concepts
 
+    write_folders(tmp_path / "halation-pairs")
+    (tmp_path / "looks.py").write_text("def dream(photo, seed, strength):\n    return photo\n")
     blocks = re.findall(
         r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
     )

@@ -35,12 +35,10 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield str(node.module).partition(".")[0]
-        elif (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func).endswith(("importorskip", "find_spec"))
-            and isinstance(node.args[0], ast.Constant)
-        ):
-            yield str(node.args[0].value).partition(".")[0]
+        elif isinstance(node, ast.Call) and re.search("(importorskip|find_spec)$", ast.unparse(node.func)):
+            yield from (
+                str(name.value).partition(".")[0] for name in node.args if isinstance(name, ast.Constant)
+            )
 
 
 def declared(*extras: str) -> set[str]:

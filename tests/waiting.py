@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 _BETWEEN_LOOKS = 0.02
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 """Seconds; a busy machine is no failure."""
 
 
