@@ -16,12 +16,13 @@ from test_pair_sources import write_folders
 from waiting import wait_until
 from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
 
-import initzoo.training.finetune as finetuning
+import initzoo.training.finetune.run as finetuning
 from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
+from initzoo.pairs.sources import open_pairs
 from initzoo.training.auto import AutoNetwork
-from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, open_pairs, run_finetune
+from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, run_finetune
 from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import rate_at
 from initzoo.training.start import open_start
@@ -215,7 +216,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
         (tmp_path / name).mkdir()
     assert invoke(*words("whole")).exit_code == 0
     code = (
-        "import initzoo.training.finetune, sys; initzoo.training.finetune.SNAPSHOT_SECONDS = 0.0;"
+        "import initzoo.training.finetune.run, sys; initzoo.training.finetune.run.SNAPSHOT_SECONDS = 0.0;"
         "from initzoo.cli.main import main; main(['finetune', *sys.argv[1:]])"
     )
     command = [sys.executable, "-c", code, *words("killed")]

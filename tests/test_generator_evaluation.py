@@ -21,10 +21,10 @@ from initzoo.errors import (
     OutputError,
 )
 from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
+from initzoo.evaluation.cases import ask_about_zoo
 from initzoo.evaluation.checkpoints import score_concept
 from initzoo.evaluation.generator import (
     EvaluationSettings,
-    ask_about_zoo,
     evaluate_generator,
 )
 from initzoo.evaluation.generator.measuring import Job, measure, wrong_overlap

@@ -56,6 +56,18 @@ def test_help_is_light() -> None:
     assert not loaded & (HEAVY | {"numpy", "PIL", "tqdm"})
 
 
+def test_options_of_commands_load_no_torch() -> None:
+    """They come from settings, whose rooms are entered lazily."""
+    code = (
+        "import click; from initzoo.cli.main import main; context = click.Context(main)\n"
+        "    for group in (main, main.get_command(context, 'generator')):\n"
+        "        for name in group.list_commands(context): group.get_command(context, name)"
+    )
+    loaded = modules_after(code)
+    assert "numpy" in loaded
+    assert not loaded & HEAVY
+
+
 @pytest.mark.parametrize("name", main.list_commands(click.Context(main)))
 def test_help_of_every_command_ends_with_an_example_that_works(name: str) -> None:
     context = click.Context(main, info_name="initzoo")

@@ -8,8 +8,7 @@ import pytest
 from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
 from initzoo.files.images import write_image
 from initzoo.pairs.concepts import find_concept, load_concepts
-from initzoo.pairs.sources import Pair
-from initzoo.training.finetune import open_pairs, split_pairs, teach_pairs
+from initzoo.pairs.sources import Pair, open_pairs, split_pairs, teach_pairs
 
 NAMES = [f"photo-{number}" for number in range(6)]
 

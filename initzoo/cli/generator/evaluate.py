@@ -9,7 +9,7 @@ import click
 
 from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
 from initzoo.cli.settings_options import settings_options
-from initzoo.evaluation.generator import EvaluationSettings
+from initzoo.evaluation.generator.settings import EvaluationSettings
 from initzoo.work.progress import StageBars
 
 __all__ = ["command"]
@@ -78,12 +78,8 @@ def command(
     model/, the card of the model is written anew, too.
     """
     from initzoo.errors import InvalidZoo
-    from initzoo.evaluation.generator import (
-        OUTPUTS,
-        ask_about_concepts,
-        ask_about_zoo,
-        evaluate_generator,
-    )
+    from initzoo.evaluation.cases import ask_about_concepts, ask_about_zoo
+    from initzoo.evaluation.generator import OUTPUTS, evaluate_generator
     from initzoo.evaluation.generator.merge import check_further, keep_further, read_evaluation
     from initzoo.evaluation.generator.tables import tables
     from initzoo.evaluation.report.plots import check_plotting

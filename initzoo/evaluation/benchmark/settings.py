@@ -12,7 +12,7 @@ from initzoo.errors import BenchmarkError
 from initzoo.evaluation.bootstrap import Resampling
 from initzoo.networks.scheme_names import CLASSICAL
 from initzoo.pairs.photos import PhotoSource
-from initzoo.training.finetune import FinetuneSettings
+from initzoo.training.finetune.settings import FinetuneSettings
 from initzoo.zoo.labels import STARTS
 
 __all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]

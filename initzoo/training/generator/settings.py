@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,19 @@ from initzoo.checkpoints.blocks import join_blocks, split_blocks, value_mask
 from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import TrainingError
 from initzoo.files.settings import to_plain
-from initzoo.generator.denoisers import DENOISERS, DenoiserShape
 from initzoo.generator.encoders import ENCODERS
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.teachers import Teacher, parse_teacher
 from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.zoo.zoo import Zoo
 
+if TYPE_CHECKING:
+    from initzoo.generator.denoisers import DenoiserShape
+
 __all__ = ["QUICK", "GeneratorSettings", "Stage", "TrainingData"]
 
 Kind = Literal["joint", "unet"]
+"""Names in `initzoo.generator.denoisers.DENOISERS`, which needs torch: options should not load it."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ class GeneratorSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in DENOISERS:
-            raise ValueError(f"kind must be one of {', '.join(DENOISERS)}, found {self.kind!r}")
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {self.kind!r}")
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, found {self.encoder!r}")
         if any(stage.batch_size % self.n_lanes for stage in (self.weights, self.behaviour)):
@@ -168,6 +171,8 @@ class GeneratorSettings:
             n_blocks: blocks of an adapter.
             sizes: `Lessons.sizes`.
         """
+        from initzoo.generator.denoisers import DenoiserShape
+
         return DenoiserShape(
             n_blocks=n_blocks,
             block_size=self.block_size,

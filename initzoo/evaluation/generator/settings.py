@@ -1,0 +1,49 @@
+"""How an evaluation of a weight generator is done."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from initzoo.evaluation.bootstrap import Resampling
+from initzoo.pairs.photos import PhotoSource
+
+__all__ = ["EvaluationSettings"]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How an evaluation is done.
+
+    Args:
+        photos: photos to measure on.
+        fit: train an adapter on each concept that has none, as the upper limit.
+        n_workers: processes, one core each; 0 for as many as there are cores.
+        n_overlap: number of concepts whose wrong pixels are compared.
+        n_pictures: number of concepts in the grid.
+        n_ridge_wordings: largest number of wordings of a train concept to fit kernel ridge on; the time grows
+            with its cube. The number of neighbours is tuned on as many, kernel ridge on three.
+        seed: seed of noise, folds and shuffles.
+        resampling: how intervals are made.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    photos: PhotoSource = field(default_factory=PhotoSource)
+    fit: bool = False
+    n_workers: int = 0
+    n_overlap: int = 48
+    n_pictures: int = 16
+    n_ridge_wordings: int = 12
+    seed: int = 0
+    resampling: Resampling = field(default_factory=Resampling)
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("n_workers", 0), ("n_overlap", 0), ("n_pictures", 1), ("n_ridge_wordings", 1), ("seed", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if self.n_workers == 0:
+            object.__setattr__(self, "n_workers", os.cpu_count() or 1)

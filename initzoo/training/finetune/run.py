@@ -1,0 +1,270 @@
+"""Fine-tune a network on pairs: the pix2pix objective, from any start, killed and taken up again at will."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from initzoo import __version__
+from initzoo.checkpoints.init import Init
+from initzoo.errors import FinetuneError
+from initzoo.files.atomic import write_bytes
+from initzoo.networks.network import ImageNetwork
+from initzoo.pairs.scores import Score, score_images
+from initzoo.pairs.sources import Pair, PairSet
+from initzoo.training.finetune.settings import FinetuneSettings
+from initzoo.training.finetune.snapshots import Progress, RunFolder, digest_of
+from initzoo.training.finetune.trainer import Trainer
+from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
+from initzoo.training.start import Start
+from initzoo.work.devices import repeatable
+
+__all__ = ["Example", "Finetuned", "draw_batch", "run_finetune"]
+
+Pixels = NDArray[np.uint8]
+Weights = dict[str, NDArray[np.float32]]
+Callback = Callable[[int, float, float], None]
+
+SNAPSHOT_SECONDS = 20.0
+"""Time between two snapshots: what a killed fine-tune has to do again at most."""
+
+_SMOOTHING = 0.02
+_N_EXAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A validation pair, and what the network makes of its input.
+
+    Args:
+        pair: input and target.
+        before: the start's edit, uint8 RGB.
+        after: the edit of the best weights, uint8 RGB.
+    """
+
+    pair: Pair
+    before: Pixels
+    after: Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """What came of a fine-tune.
+
+    Args:
+        init: the best weights.
+        best_step: the step that they are of; 0 is the start.
+        start: score of the start on the validation pairs.
+        end: score of the best weights.
+        history: step, PSNR (dB) and SSIM of each validation.
+        seconds: time spent, interruptions not counted.
+        examples: some validation pairs with the edits of start and end.
+    """
+
+    init: Init
+    best_step: int
+    start: Score
+    end: Score
+    history: list[tuple[int, float, float]]
+    seconds: float
+    examples: tuple[Example, ...]
+
+    @property
+    def network(self) -> ImageNetwork:
+        """A network with the best weights.
+
+        Raises:
+            InvalidInit: an adapter alone was trained; merge it first: `zoo.merge(result.init)`.
+        """
+        return self.init.to_network()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain JSON values, without weights and images."""
+        return {
+            "source": self.init.metadata.source,
+            "best_step": self.best_step,
+            "start": asdict(self.start),
+            "end": asdict(self.end),
+            "history": [{"step": step, "psnr": psnr, "ssim": ssim} for step, psnr, ssim in self.history],
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def run_finetune(
+    start: Start,
+    pairs: PairSet,
+    settings: FinetuneSettings,
+    run_folder: Path,
+    *,
+    device: torch.device,
+    name: str = "",
+    n_validations: int = 10,
+    force: bool = False,
+    callback: Callback | None = None,
+) -> Finetuned:
+    """Train a network on pairs, and keep the weights that do best on the validation pairs.
+
+    The work stands in the run folder, from which the same call goes on; on a CPU it then ends with the
+    bytes of an undisturbed run. Delete the folder once the result is written.
+
+    Args:
+        start: what to train; it is changed in place.
+        pairs: to learn from and to validate on.
+        settings: objective and schedule.
+        run_folder: for unfinished work.
+        device: where to compute.
+        name: of the look, in the resulting init; else that of the pairs.
+        n_validations: how often, spread over the steps; the start is validated too.
+        force: throw away the work of another fine-tune that the folder holds.
+        callback: called with steps done, smoothed loss and the last PSNR (dB) after each step.
+
+    Raises:
+        FinetuneError: it diverged, or its snapshot is damaged.
+        InvalidPairs: an image is smaller than a crop.
+        OutputError: the run folder holds something else, or cannot be written.
+    """
+    pairs.check_crops(settings.crop_size)
+    told = {
+        "initzoo": __version__,
+        "device": device.type,
+        "pairs": pairs.digest,
+        "weights": digest_of(start.weights_of(start.network)),
+        "n_validations": n_validations,
+        **start.digest_parts,
+        **settings.to_dict(),
+    }
+    run = RunFolder(run_folder, told, force=force)
+    before = start.editor(start.weights_of(start.network))
+    with repeatable(device):
+        progress = _run(start, pairs, settings, run, device, n_validations, callback)
+    scores = {step: Score(psnr, ssim) for step, psnr, ssim in progress.history}
+    best = progress.best_step
+    init = start.to_init(
+        progress.best_weights,
+        name=name or pairs.source,
+        score=scores[best],
+        source=_source(start, pairs, best),
+    )
+    after = start.editor(progress.best_weights)
+    return Finetuned(
+        init=init,
+        best_step=best,
+        start=scores[0],
+        end=scores[best],
+        history=progress.history,
+        seconds=progress.seconds,
+        examples=_examples(pairs.validation, before.edit, after.edit),
+    )
+
+
+def draw_batch(
+    pairs: Sequence[tuple[Pixels, Pixels]], settings: FinetuneSettings, step: int
+) -> tuple[Tensor, Tensor]:
+    """The crops of one step, which depend on seed and step alone.
+
+    Args:
+        pairs: inputs and targets, uint8, shape `(height, width, 3)`, each side at least a crop.
+        settings: sizes, mirroring and seed.
+        step: from 0.
+
+    Returns:
+        Inputs and targets, float32, shape `(batch_size, 3, crop_size, crop_size)`, values -1 to 1.
+
+    Example:
+        >>> photo = np.zeros((64, 80, 3), np.uint8)
+        >>> inputs, targets = draw_batch([(photo, 255 - photo)], FinetuneSettings(), step=0)
+        >>> inputs.shape, float(targets.min())
+        (torch.Size([4, 3, 64, 64]), 1.0)
+    """
+    rng = np.random.default_rng([settings.seed, step])
+    inputs, targets = draw_crops(pairs, n_crops=settings.batch_size, crop_size=settings.crop_size, rng=rng)
+    if settings.flip:
+        mirrored = torch.from_numpy(rng.random(settings.batch_size) < 0.5)
+        for images in (inputs, targets):
+            images[mirrored] = images[mirrored].flip(3)
+    return inputs, targets
+
+
+def _run(
+    start: Start,
+    pairs: PairSet,
+    settings: FinetuneSettings,
+    run: RunFolder,
+    device: torch.device,
+    n_validations: int,
+    callback: Callback | None,
+) -> Progress:
+    """All steps that are not done yet."""
+    trainer = Trainer(start.network, settings, device)
+    kept = run.load()
+    if kept is not None:
+        progress = kept[0]
+        trainer.load_state(kept[1], n_done=progress.n_done)
+    else:
+        progress = Progress()
+        _validate(start, pairs, trainer, progress, run)
+    material = [(pair.given, pair.wanted) for pair in pairs.train]
+    due = {round(settings.n_steps * place / n_validations) for place in range(1, n_validations + 1)}
+    began, last_save = time.monotonic() - progress.seconds, time.monotonic()
+    try:
+        while trainer.n_done < settings.n_steps:
+            loss = trainer.step(*draw_batch(material, settings, trainer.n_done))
+            weight = max(_SMOOTHING, 1 / (trainer.n_done + 1))
+            progress.loss = loss if trainer.n_done == 1 else progress.loss + weight * (loss - progress.loss)
+            progress.n_done = trainer.n_done
+            if trainer.n_done in due:
+                trainer.check_finite()
+                _validate(start, pairs, trainer, progress, run)
+            progress.seconds = time.monotonic() - began
+            if time.monotonic() - last_save >= SNAPSHOT_SECONDS or trainer.n_done == settings.n_steps:
+                trainer.check_finite()
+                run.save(progress, trainer.state())
+                last_save = time.monotonic()
+            if callback is not None:
+                callback(progress.n_done, progress.loss, progress.history[-1][1])
+    except TrainingDiverged as error:
+        best = {step: psnr for step, psnr, _ in progress.history}[progress.best_step]
+        raise FinetuneError(
+            f"fine-tuning diverged: {error}. The best weights before it, of step {progress.best_step} with "
+            f"{best:.2f} dB, are kept in {run.best}. Try a --learning-rate below {settings.learning_rate:g}, "
+            "with --force"
+        ) from error
+    return progress
+
+
+def _validate(start: Start, pairs: PairSet, trainer: Trainer, progress: Progress, run: RunFolder) -> None:
+    """Score the weights that would be kept now, and keep them if they are the best so far."""
+    weights = {name: value.copy() for name, value in start.weights_of(trainer.kept).items()}
+    editor = start.editor(weights)
+    edited = [editor.edit(pair.given) for pair in pairs.validation]
+    score = score_images(edited, [pair.wanted for pair in pairs.validation])
+    best = max((psnr for _, psnr, _ in progress.history), default=-math.inf)
+    progress.history.append((trainer.n_done, score.psnr, score.ssim))
+    if score.psnr > best:
+        progress.best_step, progress.best_weights = trainer.n_done, weights
+        init = start.to_init(
+            weights, name=pairs.source, score=score, source=_source(start, pairs, trainer.n_done)
+        )
+        write_bytes(run.best, init.to_bytes(), force=True)
+
+
+def _source(start: Start, pairs: PairSet, n_steps: int) -> str:
+    return f"fine-tuned from {start.name}, {n_steps} steps on {len(pairs.train)} pairs of {pairs.source}"
+
+
+def _examples(
+    pairs: Sequence[Pair], before: Callable[[Pixels], Pixels], after: Callable[[Pixels], Pixels]
+) -> tuple[Example, ...]:
+    """Some pairs, evenly chosen, with what the network made and makes of them."""
+    count = min(_N_EXAMPLES, len(pairs))
+    chosen = (pairs[len(pairs) * place // count] for place in range(count))
+    return tuple(Example(pair, before(pair.given), after(pair.given)) for pair in chosen)

@@ -1,0 +1,269 @@
+"""Train a weight generator in two stages: on the error of weights, then on the error of images.
+
+Both leave their work in the run folder, so that a training may be killed at any moment and go on later;
+it then ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from initzoo.errors import TrainingError
+from initzoo.generator.denoisers import DenoiserShape
+from initzoo.generator.encoders import ENCODERS, Lessons
+from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
+from initzoo.generator.tokens import TokenVectors
+from initzoo.pairs.photos import load_photos
+from initzoo.training.generator.crops import CropPlan, make_crops
+from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, run_stage
+from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective
+from initzoo.training.generator.sensitivity import measure_sensitivity
+from initzoo.training.generator.settings import (
+    GeneratorSettings,
+    TrainingData,
+    mask_of,
+    normalisation,
+    stage_folder,
+)
+
+__all__ = ["train_generator"]
+
+Progress = Callable[[str, int, int, float], None]
+
+TEXT_SOURCE = {
+    "encoder": "sentence-transformers/all-MiniLM-L6-v2",
+    "licence": "Apache-2.0",
+    "made_with": "model2vec",
+}
+"""Where the token vectors come from."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A training as its parts need it."""
+
+    data: TrainingData
+    settings: GeneratorSettings
+    words: TokenVectors
+    run: Path
+    crop_plan: CropPlan
+    n_workers: int
+    log: ProgressLog
+    callback: Progress
+
+    def report(self, stage: str, n_all: int) -> Callable[[int, float], None]:
+        """What a stage calls with steps done and loss."""
+
+        def on_progress(n_done: int, loss: float) -> None:
+            self.log.add(stage, n_done, n_all, loss)
+            self.callback(stage, n_done, n_all, loss)
+
+        return on_progress
+
+
+def train_generator(
+    data: TrainingData,
+    words: TokenVectors,
+    settings: GeneratorSettings,
+    run_folder: Path,
+    *,
+    n_workers: int | None = None,
+    crop_plan: CropPlan | None = None,
+    start: WeightGenerator | None = None,
+    callback: Progress | None = None,
+) -> WeightGenerator:
+    """Train a weight generator, or go on with a training that was interrupted.
+
+    Args:
+        data: train concepts of a zoo.
+        words: token vectors.
+        settings: of the training.
+        run_folder: where unfinished work, crops and `log.jsonl` are kept; the same one is given to go on.
+            It serves trainings with other settings too, which share crops and equal first stages.
+        n_workers: processes, one a core, at most one a lane; None for as many as there are cores. It
+            changes no byte.
+        crop_plan: which crops the second stage sees; None for the bundled photos.
+        start: a weight generator to go on from with the second stage alone; None to begin with the first.
+        callback: called with stage, things done, things in all, and loss.
+
+    Returns:
+        The weight generator.
+
+    Raises:
+        TrainingError: the run folder cannot be used, a process died, the loss is no number, a concept has
+            fewer crops than a step looks at, or `start` has other sizes, words or concepts than this
+            training.
+        InvalidImage: there are no photos.
+        InvalidWords: a wording of a concept holds no known token.
+    """
+    run_folder = Path(run_folder)
+    crop_plan = crop_plan or CropPlan(crop_size=data.crop_size)
+    if settings.n_crops > crop_plan.n_crops:
+        raise TrainingError(
+            f"a step cannot look at {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
+            "Ask for fewer"
+        )
+    kept = data.take(settings.train_share, seed=settings.seed)[0] if settings.train_share < 1 else data
+    plan = _Plan(
+        data=kept,
+        settings=settings,
+        words=words,
+        run=run_folder,
+        crop_plan=crop_plan,
+        n_workers=min(n_workers or os.cpu_count() or 1, settings.n_lanes),
+        log=ProgressLog(run_folder / "log.jsonl"),
+        callback=callback or (lambda *_: None),
+    )
+    lessons = ENCODERS[settings.encoder](words).lessons(kept, settings)
+    shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
+    make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
+    if start is None:
+        weights = _train_on_weights(plan, lessons, make_denoiser)
+    else:
+        _check_start(start, plan, shape, lessons)
+        weights = start.flat_weights()
+    if settings.behaviour.n_steps:
+        weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
+    config = _config(plan, shape, lessons, start)
+    return _finish(plan, config, make_denoiser(), weights)
+
+
+def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, lessons: Lessons) -> None:
+    """A denoiser goes on only with what it began with: sizes, base, token vectors and taught words."""
+    found = (start.config.kind, start.config.shape, start.config.learned_tokens, start.config.base_sha256)
+    wanted = (plan.settings.kind, shape, lessons.learned_tokens, plan.data.base_sha256)
+    if found != wanted or start.words.digest != plan.words.digest:
+        raise TrainingError(
+            "the weight generator to go on from has another base, other sizes or other words than this "
+            "training. Train from the beginning, without --start."
+        )
+
+
+def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any]) -> Tensor:
+    settings = plan.settings
+    folder = stage_folder(plan.run, "weights", *_what_decides_weights(plan))
+    job = StageJob(
+        settings=settings,
+        stage=settings.weights,
+        folder=folder,
+        make_denoiser=make_denoiser,
+        make_objective=partial(
+            WeightObjective, plan.data, settings, lessons, sensitivity=_sensitivity(plan, folder)
+        ),
+        start=None,
+        n_workers=plan.n_workers,
+    )
+    return run_stage(job, callback=plan.report("weights", settings.weights.n_steps))
+
+
+def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
+    """How much each value matters, measured once; None if the settings do not ask for it."""
+    if not plan.settings.by_sensitivity:
+        return None
+    data, path = plan.data, folder / "sensitivity.npy"
+    if not path.exists():
+        base = data.recipe.build_base(data.base).requires_grad_(False)
+        layout = data.recipe.layout
+        found = measure_sensitivity(
+            base,
+            data.blocks[:, mask_of(data.recipe, layout.block_size)],
+            load_photos(plan.crop_plan.photos, split="train"),
+            crop_size=plan.crop_plan.crop_size,
+            seed=plan.settings.seed,
+        )
+        with NamedTemporaryFile(dir=folder, delete=False) as file:
+            np.save(file, found, allow_pickle=False)
+        Path(file.name).replace(path)
+    measured: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    return measured
+
+
+def _train_on_behaviour(
+    plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any], start: Tensor
+) -> Tensor:
+    settings = plan.settings
+    crops = plan.run / "crops"
+
+    def on_crops(n_done: int, n_all: int) -> None:
+        plan.report("crops", n_all)(n_done, 0.0)
+
+    make_crops(plan.data.all_teachers, crops, plan.crop_plan, n_workers=plan.n_workers, callback=on_crops)
+    names = [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]
+    begun = hashlib.sha256(start.numpy().tobytes()).hexdigest()
+    folder = stage_folder(
+        plan.run, "behaviour", settings.to_dict(), *_what_decides_weights(plan), names, begun
+    )
+    job = StageJob(
+        settings=settings,
+        stage=settings.behaviour,
+        folder=folder,
+        make_denoiser=make_denoiser,
+        make_objective=partial(
+            BehaviourObjective, plan.data, settings, lessons, crops=crops, crop_plan=plan.crop_plan
+        ),
+        start=start,
+        n_workers=plan.n_workers,
+    )
+    return run_stage(job, callback=plan.report("behaviour", settings.behaviour.n_steps))
+
+
+def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
+    """All that the first stage depends on: settings of the second stage do not belong to it."""
+    settings = plan.settings.to_dict()
+    for name in ("behaviour", "n_crops", "crop_size"):
+        del settings[name]
+    shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size] if plan.settings.by_sensitivity else []
+    return settings, plan.data.digest, plan.words.digest, shown
+
+
+def _config(
+    plan: _Plan, shape: DenoiserShape, lessons: Lessons, start: WeightGenerator | None
+) -> GeneratorConfig:
+    settings, data = plan.settings, plan.data
+    training: dict[str, Any] = settings.to_dict() | {
+        "n_wordings": sum(len(prompts) for prompts in data.all_prompts),
+        "n_practice": len(data.practice),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+    if start is not None:  # the first stage was the other training's
+        training["weights"]["n_steps"] = 0
+        training["start"] = dict(start.config.training)
+    return GeneratorConfig(
+        kind=settings.kind,
+        shape=shape,
+        layout=data.recipe.layout,
+        recipe=data.recipe.name,
+        base_sha256=data.base_sha256,
+        n_train_concepts=len(data.concept_ids),
+        is_regressor=settings.regressor,
+        text=TEXT_SOURCE,
+        learned_tokens=lessons.learned_tokens,
+        training=training,
+    )
+
+
+def _finish(
+    plan: _Plan, config: GeneratorConfig, denoiser: torch.nn.Module, weights: Tensor
+) -> WeightGenerator:
+    settings, data = plan.settings, plan.data
+    bind_parameters(denoiser, weights.clone())
+    mean, scale = normalisation(
+        data.cut_blocks(settings.block_size),
+        mask_of(data.recipe, settings.block_size),
+        floor=settings.scale_floor,
+    )
+    return WeightGenerator(config, denoiser, plan.words, mean=mean, scale=scale)
