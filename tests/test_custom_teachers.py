@@ -31,7 +31,7 @@ from initzoo.pairs.teachers import (
 )
 from initzoo.training.generator import CropPlan, TrainingData, make_crops
 from initzoo.training.generator.crops import open_crops
-from initzoo.training.harvest import HarvestPlan, harvest, quick_recipe
+from initzoo.training.harvest import HarvestPlan, quick_recipe, run_harvest
 from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
 from initzoo.zoo.zoo import Zoo
 
@@ -444,7 +444,7 @@ def test_own_teachers_go_through_harvest_evaluation_and_generator_training(proje
     path = project / "concepts.toml"
     path.write_text('licence = "MIT"\n' + text)
     plan = HarvestPlan.make(tiny_harvest_recipe(), concepts_path=path, photos=photo_folder)
-    report = harvest(plan, project / "run", project / "zoo", n_workers=1)
+    report = run_harvest(plan, project / "run", project / "zoo", n_workers=1)
     assert report.failures == []
     assert report.n_checkpoints == 4
     (teacher,) = (concept.teacher for concept in plan.concepts if concept.id == "inverted")
