@@ -162,21 +162,27 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_readme_toml_is_a_concepts_file(tmp_path: Path) -> None:
-    """With the folder of pairs and the module that it names beside it."""
-    from test_pair_sources import write_folders
-
+def test_readme_toml_is_a_concepts_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from initzoo.pairs.concepts import load_concepts
+    from initzoo.pairs.photos import load_photos
+    from initzoo.pairs.taught import teach
+    from initzoo.pairs.written import write_pairs
 
-    write_folders(tmp_path / "halation-pairs")
-    (tmp_path / "looks.py").write_text("def dream(photo, seed, strength):\n    return photo\n")
-    blocks = re.findall(
-        r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
+    monkeypatch.setattr(sys, "path", [*sys.path])  # reading adds the folder, for the modules in it
+    readme = (ROOT / "README.md").read_text("utf-8")
+    module = re.search(r"^```python\n(def dream.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    assert module
+    (tmp_path / "looks.py").write_text(module[1])
+    write_pairs(load_concepts()[:1], load_photos(split="score"), tmp_path / "halation-pairs")
+    blocks = re.findall(r"^```toml\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:
         (tmp_path / "concepts.toml").write_text(block)
-        assert load_concepts(tmp_path / "concepts.toml")
+        concepts = load_concepts(tmp_path / "concepts.toml")
+        assert concepts
+        for concept in concepts:
+            [(given, wanted)] = teach(concept.teacher, [load_photos(split="score")[0].pixels], [0])
+            assert (given != wanted).any()
 
 
 def test_generating_does_not_load_the_compiler_of_torch() -> None:

@@ -9,6 +9,7 @@ from initzoo.evaluation.checkpoints import ConceptScores, evaluate_zoo
 from initzoo.networks.diagnosis import Diagnosis, diagnose_network
 from initzoo.networks.network import ImageNetwork
 from initzoo.networks.tiles import to_images
+from initzoo.pairs.concepts import load_concepts
 from initzoo.pairs.photos import load_photos, middle_squares
 from initzoo.training.auto import AutoNetwork
 from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
@@ -53,6 +54,7 @@ def evaluate(
     zoo: str | os.PathLike[str] | Zoo = BUNDLED_ZOO,
     *,
     split: str | None = None,
+    concepts: str | os.PathLike[str] | None = None,
     photos: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     n_workers: int = 1,
@@ -62,6 +64,7 @@ def evaluate(
     Args:
         zoo: the zoo.
         split: only checkpoints of this split.
+        concepts: the concepts file of the zoo, for teachers that a zoo does not hold.
         photos: folder of photos, of which those of split `score` are used; the bundled ones otherwise.
         limit: measure only so many, spread evenly over the zoo.
         n_workers: processes, one core each.
@@ -71,6 +74,7 @@ def evaluate(
 
     Raises:
         InvalidZoo: no checkpoint is of this split, or the zoo is damaged.
+        TeacherError: the zoo does not hold the teacher of a concept.
 
     Example:
         >>> [one.concept_id for one in evaluate(limit=1)]  # doctest: +SKIP
@@ -78,4 +82,12 @@ def evaluate(
     """
     opened = zoo if isinstance(zoo, Zoo) else Zoo.from_pretrained(zoo)
     folder = None if photos is None else Path(photos)
-    return evaluate_zoo(opened, split=split, photos_folder=folder, limit=limit, n_workers=n_workers)
+    known = [] if concepts is None else load_concepts(Path(concepts))
+    return evaluate_zoo(
+        opened,
+        split=split,
+        photos_folder=folder,
+        teachers=[concept.teacher for concept in known],
+        limit=limit,
+        n_workers=n_workers,
+    )
