@@ -11,6 +11,7 @@ from zoo_fixtures import TINY_RECIPE, random_adapter
 from initzoo.checkpoints.blocks import check_adapter, check_blocks, join_blocks, split_blocks, value_mask
 from initzoo.checkpoints.recipe import Layout, Recipe
 from initzoo.errors import InvalidInit, LayoutMismatch
+from initzoo.zoo.zoo import Zoo
 
 LAYOUT = Layout(
     tensors=(("head.B", (3, 2)), ("head.bias", (3,)), ("tail.B", (2, 2)), ("tail.bias", (2,))), block_size=4
@@ -51,7 +52,7 @@ def test_split_blocks_agrees_with_the_obvious_version(block_size: int) -> None:
     assert blocks.tolist() == slow_split(adapter, layout)
 
 
-@pytest.mark.parametrize("recipe", [TINY_RECIPE, Recipe(name="starter")])
+@pytest.mark.parametrize("recipe", [TINY_RECIPE, Zoo.from_pretrained("starter").recipe])
 def test_join_blocks_restores_the_adapter(recipe: Recipe) -> None:
     adapter = random_adapter(recipe, seed=1)
     restored = join_blocks(split_blocks(adapter, recipe.layout), recipe.layout)
