@@ -71,10 +71,14 @@ def command(
     zoo_name: str,
     out: Path | None,
     adapter_only: bool,
+    exact: bool,
+    generate: bool,
+    seed: int,
+    candidates: int | None,
+    timesteps: int,
     dry_run: bool,
     force: bool,
     as_json: bool,
-    **draw: Any,
 ) -> None:
     """Write the init that words name, or one generated from them.
 
@@ -85,20 +89,22 @@ def command(
     """
     from initzoo.zoo.zoo import Zoo
 
-    text, n_candidates = " ".join(words), draw["candidates"]
-    requests = _requests(text, **draw)
+    text = " ".join(words)
+    requests = _requests(
+        text, generate=generate, exact=exact, seed=seed, candidates=candidates, timesteps=timesteps
+    )
     zoo = Zoo.from_pretrained(zoo_name)
     scheme = _scheme(text, requests[0], zoo)
     if scheme is not None:
-        _refuse_for_scheme(scheme, requests[0], n_candidates, is_plan=dry_run and zoo.is_on_hub)
+        _refuse_for_scheme(scheme, requests[0], candidates, is_plan=dry_run and zoo.is_on_hub)
         inits = [_draw(scheme, zoo, requests[0], adapter_only=adapter_only)]
     elif dry_run and zoo.is_on_hub:
         _echo_plan(zoo, text, zoo.plan(requests[0], adapter_only=adapter_only), as_json=as_json)
         return
     else:
-        inits = _pull(zoo, requests, is_candidate=n_candidates is not None, adapter_only=adapter_only)
+        inits = _pull(zoo, requests, is_candidate=candidates is not None, adapter_only=adapter_only)
     files = {
-        _place(init, request, out, is_candidate=n_candidates is not None): init.to_bytes()
+        _place(init, request, out, is_candidate=candidates is not None): init.to_bytes()
         for init, request in zip(inits, requests, strict=True)
     }
     states = _write_all(files, force=force, dry_run=dry_run)
@@ -107,7 +113,7 @@ def command(
             _result(zoo, text, init, path, data, state)
             for init, (path, data), state in zip(inits, files.items(), states, strict=True)
         ]
-        echo_json(results[0] if n_candidates is None else {"candidates": results})
+        echo_json(results[0] if candidates is None else {"candidates": results})
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(_line(zoo, init, path, len(data), state))
@@ -164,10 +170,10 @@ def _scheme(words: str, request: Request, zoo: Zoo) -> Scheme | None:
     return given if isinstance(given, Scheme) else None
 
 
-def _refuse_for_scheme(scheme: Scheme, request: Request, n_candidates: int | None, *, is_plan: bool) -> None:
+def _refuse_for_scheme(scheme: Scheme, request: Request, candidates: int | None, *, is_plan: bool) -> None:
     """An option without effect is a mistake of the user, who counts on it."""
     idle = {
-        "--candidates": n_candidates is not None,
+        "--candidates": candidates is not None,
         "--timesteps": request.n_timesteps != 1,
         "--dry-run": is_plan,
     }
