@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from initzoo.errors import LayoutMismatch, OutputError
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import is_file
+from initzoo.errors import LayoutMismatch
+from initzoo.files.atomic import write_files
 from initzoo.files.settings import write_json
 from initzoo.networks.tiles import edit_in_tiles
 
@@ -149,17 +148,7 @@ class ImageNetwork(nn.Module):
         data = save(self.to_arrays(), metadata={"network": json.dumps(spec, sort_keys=True)})
         digest = hashlib.sha256(data).hexdigest()
         files = {WEIGHTS_FILE: data, CONFIG_FILE: write_json({"network": spec, "weights_sha256": digest})}
-        taken = [folder / name for name in files if is_file(folder / name)]
-        if taken and not force:
-            raise OutputError(
-                f"{taken[0]} exists already. Choose another folder, or replace it with force=True"
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}.") from error
-        for name, content in files.items():
-            write_bytes(folder / name, content, force=force)
+        write_files(folder, files, force=force)
         return folder
 
 
