@@ -633,6 +633,7 @@ def test_apply_and_from_pretrained_take_schemes_and_own_weights(zoo: Zoo, kept_g
         ("my-model", "'my-model' is a folder without config.json and model.safetensors"),
         ("nothing-here.safetensor", "'nothing-here.safetensor' is not there"),
         ("out/mine.pt", "'out/mine.pt' is not there"),
+        ("my-model/sketch", "'my-model/sketch' is not there"),
         ("notes", "'notes': is no whole safetensors file"),
     ],
 )

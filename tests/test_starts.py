@@ -1,5 +1,7 @@
 """Starts: words, files, initializations and plain weights, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,8 @@ def test_a_slip_in_a_path_makes_no_weights(kept_generating_zoo, tmp_path, monkey
             open_start(target, zoo)
     with pytest.raises(UnknownInitialization, match="Did you mean 'he_normal'"):
         open_start("he_norml", zoo)
+    with pytest.raises(InvalidInit, match="'night' is not there"):
+        open_start(Path("night"), zoo)
     assert open_start("pencil sketch", zoo).metadata.origin == "exact"
     assert open_start(Request("black/white at dusk"), zoo).metadata.origin == "generated"
 

@@ -14,7 +14,7 @@ from initzoo.files.images import IMAGE_SUFFIXES
 from initzoo.generator.request import Request
 from initzoo.networks.scheme_names import CLASSICAL
 
-__all__ = ["FROM_ZOO", "NEED_WORDS", "SCHEMES", "File", "Given", "Scheme", "parse_given"]
+__all__ = ["FROM_ZOO", "NEED_WORDS", "SCHEMES", "File", "Given", "Scheme", "has_file_ending", "parse_given"]
 
 FROM_ZOO = {
     "base": "the zoo's base with an adapter of zeros",
@@ -115,11 +115,20 @@ def parse_given(
     return Request(given)
 
 
-def _looks_like_path(text: str) -> bool:
+def has_file_ending(text: str) -> bool:
+    """Whether a text ends as files of weights, images and settings do, or nearly as `.safetensors`.
+
+    Example:
+        >>> has_file_ending("mine.PTH"), has_file_ending("mine.safetensor"), has_file_ending("8.5 mm film")
+        (True, True, False)
+    """
     ending = os.path.splitext(text.strip())[1].lower()
-    is_nearly = bool(get_close_matches(ending, [".safetensors"], 1, 0.7)) if ending else False
+    return ending in _ENDINGS or bool(ending and get_close_matches(ending, [".safetensors"], 1, 0.7))
+
+
+def _looks_like_path(text: str) -> bool:
     has_separator = any(separator in text for separator in (os.sep, os.altsep) if separator)
-    return has_separator or text.startswith(("~", ".")) or ending in _ENDINGS or is_nearly
+    return has_separator or text.startswith(("~", ".")) or has_file_ending(text)
 
 
 def _expanded(text: str) -> Path:

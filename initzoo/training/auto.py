@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import torch
 
-from initzoo.generator.given import NEED_WORDS, File, Scheme, parse_given
+from initzoo.generator.given import NEED_WORDS, File, Scheme, has_file_ending, parse_given
 from initzoo.generator.request import Request
 from initzoo.networks.folders import load_network
 from initzoo.networks.network import ImageNetwork
@@ -92,7 +93,7 @@ class AutoNetwork:
         given = parse_given(source, is_wording=lambda text: open_zoo().holds(text))
         if words and not (isinstance(given, Scheme) and given.needs_words):
             raise ValueError(f"words go with {' and '.join(NEED_WORDS)}, found them beside '{source}'")
-        if isinstance(given, File) and not given.path.exists() and is_hub_address(str(source)):
+        if isinstance(given, File) and _is_repo(given.path):
             repo, named = split_address(str(source))
             settings = HubSettings(token, endpoint, cache_dir, local_files_only)
             network = load_network(fetch_network(repo, revision or named, settings))
@@ -101,3 +102,9 @@ class AutoNetwork:
                 given = replace(given, seed=seed)
             network = open_init(given, open_zoo, draw=Request(words, seed=seed)).to_network()
         return network.to(device=device, dtype=dtype)
+
+
+def _is_repo(path: Path) -> bool:
+    """Whether what looks like a path names a repo on the Hub: no file, nor a slip in the name of one."""
+    is_local = os.path.exists(path) or os.path.isdir(path.parent)
+    return not is_local and is_hub_address(str(path)) and not has_file_ending(path.name)

@@ -160,5 +160,5 @@ def _start(start: str | os.PathLike[str] | Init | Start, words: str, zoo: Zoo, s
     if isinstance(start, Start):
         return start
     if isinstance(start, str | os.PathLike):
-        return open_start(str(start), zoo, words=words, seed=seed)
+        return open_start(start, zoo, words=words, seed=seed)
     return start_from_init(start, zoo)
