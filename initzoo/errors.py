@@ -8,6 +8,13 @@ class InitzooError(Exception):
     """
 
 
+class InitzooWarning(UserWarning):
+    """Something that initzoo did in another way than asked, e.g. without a file that it cannot read.
+
+    The message is one line.
+    """
+
+
 class UnknownConcept(InitzooError):
     """The words name no concept of the zoo."""
 

@@ -59,5 +59,4 @@ def write_photos(folder: Path) -> Path:
     folder.mkdir()
     for photo, name in zip(load_photos(split="score"), ("cat.png", "cup.jpg", "dahlia.webp"), strict=False):
         write_image(folder / name, fit_short_side(photo.pixels, 96), force=False)
-    (folder / "notes.txt").write_text("not a photo")
     return folder

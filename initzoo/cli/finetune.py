@@ -95,7 +95,7 @@ def command(
 
     from initzoo.evaluation.report.grids import draw_examples
     from initzoo.files.atomic import check_free, write_bytes
-    from initzoo.files.images import IMAGE_SUFFIXES, encode_image
+    from initzoo.files.images import WRITABLE_SUFFIXES, encode_image
     from initzoo.pairs.concepts import find_concept, load_concepts
     from initzoo.pairs.sources import open_pairs, teach_pairs
     from initzoo.training.finetune import run_finetune
@@ -106,7 +106,7 @@ def command(
     _refuse_idle_options(init, source, teacher)
     sheet = sheet or out.with_suffix(".png")
     check_free(out, force=force, endings=[".safetensors"])
-    check_free(sheet, force=force, endings=IMAGE_SUFFIXES)
+    check_free(sheet, force=force, endings=WRITABLE_SUFFIXES)
     device = choose_device(device_name)
     start = open_start(
         init,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -14,7 +18,7 @@ from typing import Any
 import click
 from click.exceptions import NoSuchCommand
 
-from initzoo.errors import InitzooError
+from initzoo.errors import InitzooError, InitzooWarning
 
 __all__ = ["CommandFile", "LazyGroup"]
 
@@ -117,12 +121,37 @@ class LazyGroup(click.Group):
                 with formatter.section(section):
                     formatter.write_dl(rows)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; what a terminal cannot show is escaped, e.g. names that are not UTF-8."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn failures into exit codes."""
         try:
-            return super().invoke(ctx)
+            with _warnings_as_lines():
+                return super().invoke(ctx)
         except InitzooError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as error:
             click.echo("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from error
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print warnings of initzoo as a line on standard error, without the place in its code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", InitzooWarning)
+        show = warnings.showwarning
+
+        def show_line(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+            if issubclass(category, InitzooWarning):
+                click.echo(f"Warning: {message}", err=True)
+            else:
+                show(message, category, *rest, **named)
+
+        warnings.showwarning = show_line
+        yield

@@ -49,10 +49,10 @@ def command(
     """
     from initzoo.evaluation.checkpoints import concept_grid
     from initzoo.files.atomic import check_free
-    from initzoo.files.images import write_image
+    from initzoo.files.images import WRITABLE_SUFFIXES, write_image
     from initzoo.zoo.zoo import Zoo
 
-    check_free(out, force=force)
+    check_free(out, force=force, endings=WRITABLE_SUFFIXES)
     zoo = Zoo.from_pretrained(zoo_name)
     picture = concept_grid(zoo, concepts, names, n_columns=columns, side=side)
     write_image(out, picture, force=force)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,12 @@ def echo_if_generated(metadata: InitMetadata) -> None:
 
 def echo_json(result: object) -> None:
     """Print a result of plain lists, dicts, texts and numbers on standard output."""
-    click.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # names that are not UTF-8, or letters that the terminal does not have
+        text = json.dumps(result, indent=2, allow_nan=False)
+    click.echo(text)
 
 
 def match_to_json(match: Match) -> dict[str, Any]:

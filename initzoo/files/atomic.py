@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+_MAX_NAME_BYTES = 255
+"""Bytes that the name of a file may have on the usual file systems."""
+
+
 def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = ()) -> None:
     """Raise if a file cannot be written: before long work, not after it.
 
@@ -54,6 +58,11 @@ def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = 
     if names and os.path.lexists(path) and not os.path.isdir(path):
         raise OutputError(f"cannot write into {path}: it is not a folder. Name another one")
     for file in [path / name for name in names] or [path]:
+        if (n_bytes := len(os.fsencode(file.name))) > _MAX_NAME_BYTES:
+            raise OutputError(
+                f"cannot write {file}: its name has {n_bytes} bytes, at most {_MAX_NAME_BYTES} are possible. "
+                "Choose a shorter one"
+            )
         if os.path.isdir(file):
             raise OutputError(f"cannot write {file}: it is a folder. Name a file")
         if os.path.exists(file) and not os.path.isfile(file):
@@ -179,7 +188,8 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _not_writable(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that is on its way says more than one of the clean-up
+            beside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -243,7 +253,8 @@ def _check_parent(path: Path) -> None:
 
 
 def _beside(path: Path, ending: str) -> Path:
-    return path.absolute().parent / f".{path.name[:100]}.{secrets.token_hex(4)}.{ending}"
+    name = os.fsdecode(os.fsencode(path.name)[:100])  # bytes, as a letter of some scripts has four
+    return path.absolute().parent / f".{name}.{secrets.token_hex(4)}.{ending}"
 
 
 def _not_writable(path: Path, error: OSError) -> OutputError:

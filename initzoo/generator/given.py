@@ -34,7 +34,7 @@ _WEIGHTS = (
     *(".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".h5", ".hdf5", ".keras", ".npz", ".npy"),
     *(".pkl", ".pickle", ".msgpack", ".gguf", ".tar", ".zip"),
 )
-_OTHERS = (".heic", ".avif", ".svg", ".json", ".toml", ".yaml", ".txt", ".parquet")
+_OTHERS = (".svg", ".json", ".toml", ".yaml", ".txt", ".parquet")
 _ENDINGS = frozenset((*_WEIGHTS, *IMAGE_SUFFIXES, *_OTHERS))
 
 

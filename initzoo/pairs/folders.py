@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidPairs
-from initzoo.files.images import IMAGE_SUFFIXES, read_image
+from initzoo.files.images import ImageFolder, describe_left_out, list_images, read_image, warn_left_out
 
 __all__ = [
     "LAYOUTS",
@@ -118,7 +119,8 @@ def list_pairs(folder: Path) -> PairFolder | None:
     """Find the pairs of a folder.
 
     It may have `A` and `B` in it, whose files have equal names, or images that hold A and B side by side,
-    as pix2pix has them, perhaps below `train` and `val` (or `test`).
+    as pix2pix has them, perhaps below `train` and `val` (or `test`). Files that are no images are left out
+    with a warning; if one is half of a pair, so is the other half.
 
     Returns:
         None if the folder has none of these layouts.
@@ -190,27 +192,39 @@ def what_is_at(folder: Path) -> str:
         'there is no such folder'
     """
     if folder.is_dir():
-        return "the folder holds no images"
+        left_out = list_images(folder).left_out
+        return "the folder holds no images" + (
+            f" ({describe_left_out(folder, left_out)})" if left_out else ""
+        )
     return "it is a file" if folder.exists() else "there is no such folder"
 
 
-def _images_in(folder: Path) -> dict[str, Path]:
+def _by_name(listed: ImageFolder) -> dict[str, Path]:
     """Image files of a folder by their names without ending, in order.
 
     Raises:
         InvalidPairs: two differ in their ending only.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            if path.stem in files:
-                raise InvalidPairs(f"{path} and {files[path.stem].name} have one name. Rename one")
-            files[path.stem] = path
+    for path in listed.images:
+        name = _name_of(path)
+        if name in files:
+            raise InvalidPairs(f"{path} and {files[name].name} have one name. Rename one")
+        files[name] = path
     return files
 
 
+def _name_of(path: Path) -> str:
+    """A file's name without ending; composed, as a Mac writes an umlaut in another way than Linux does."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
 def _aligned(folder: Path) -> tuple[PairFile, ...]:
-    return tuple(PairFile(name, (path,)) for name, path in _images_in(folder).items())
+    listed = list_images(folder)
+    files = _by_name(listed)
+    if files:
+        warn_left_out(folder, listed.left_out)
+    return tuple(PairFile(name, (path,)) for name, path in files.items())
 
 
 def _matched(folder: Path) -> tuple[PairFile, ...]:
@@ -218,11 +232,14 @@ def _matched(folder: Path) -> tuple[PairFile, ...]:
     for side in sides:
         if not side.is_dir():
             raise InvalidPairs(f"{folder} has no folder {side.name}. {LAYOUTS}")
-        if not _images_in(side) and any(path.is_dir() for path in side.iterdir()):
+    listed = [list_images(side) for side in sides]
+    for side, found in zip(sides, listed, strict=True):
+        if not found.images and any(path.is_dir() for path in side.iterdir()):
             raise InvalidPairs(
                 f"{side} has folders in it and no images. Put the images into A and B themselves"
             )
-    inputs, targets = (_images_in(side) for side in sides)
+    inputs, targets = (_by_name(found) for found in listed)
+    _leave_out_partners(folder, listed, inputs, targets)
     for here, there, side_name, other in ((inputs, targets, "A", "B"), (targets, inputs, "B", "A")):
         lonely = sorted(set(here) - set(there))
         if lonely:
@@ -231,3 +248,17 @@ def _matched(folder: Path) -> tuple[PairFile, ...]:
                 f"({len(lonely)} without; A has {len(inputs)} images, B {len(targets)}). Give both one name"
             )
     return tuple(PairFile(name, (path, targets[name])) for name, path in inputs.items())
+
+
+def _leave_out_partners(
+    folder: Path, listed: list[ImageFolder], inputs: dict[str, Path], targets: dict[str, Path]
+) -> None:
+    """Leave out what has a partner that cannot be read, and warn of all that is left out."""
+    left_out = {f"{side.path.name}/{name}": why for side in listed for name, why in side.left_out.items()}
+    for side, partners in zip(listed, (targets, inputs), strict=True):
+        for unreadable in side.left_out:
+            name = _name_of(Path(unreadable))
+            if name in partners and name not in (inputs if partners is targets else targets):
+                path = partners.pop(name)
+                left_out[f"{path.parent.name}/{path.name}"] = "its partner cannot be read"
+    warn_left_out(folder, left_out)

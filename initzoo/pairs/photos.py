@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
-from initzoo.files.images import IMAGE_SUFFIXES, read_image
+from initzoo.files.images import (
+    ImageFolder,
+    describe_left_out,
+    list_images,
+    read_image,
+    short_reason,
+    warn_left_out,
+)
 from initzoo.pairs.concepts import catalog_folder
 from initzoo.pairs.opencv import fit_short_side, opencv
 
@@ -66,6 +73,8 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
     A folder is read in one of three ways: as its `photos.toml` says; or, with
     subfolders `train` and `score`, by these; or split by name, about one photo in
     four for scoring, and at least one of each split when there are two photos.
+    Files that are no images or cannot be read are left out with a warning, but for those that `photos.toml`
+    names.
 
     Args:
         folder: a folder of images; None for the bundled photos.
@@ -73,8 +82,8 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
 
     Raises:
         ValueError: `split` is none of these.
-        InvalidImage: the folder is missing or has no photo of the split, a file is
-            no good image, or `photos.toml` is wrong.
+        InvalidImage: the folder is missing or has no photo of the split that can be read, or `photos.toml`
+            or a photo that it names is wrong.
 
     Example:
         >>> [photo.name for photo in load_photos(split="score")]
@@ -85,19 +94,41 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
     folder = catalog_folder() / "photos" if folder is None else Path(folder)
     if not folder.is_dir():
         raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
-    if (folder / "photos.toml").is_file():
+    left_out: dict[str, str] = {}
+    has_table = (folder / "photos.toml").is_file()
+    if has_table:
         entries = _entries_of_table(folder)
     elif any((folder / name).is_dir() for name in _SPLITS):
-        entries = [entry for name in _SPLITS for entry in _entries_of_files(folder / name, name)]
+        entries = []
+        for name in _SPLITS:
+            if (folder / name).is_dir():
+                listed = list_images(folder / name)
+                entries += _entries_of_files(listed, name)
+                left_out |= {f"{name}/{file}": reason for file, reason in listed.left_out.items()}
+        beside = list_images(folder)
+        left_out |= beside.left_out
+        left_out |= dict.fromkeys((path.name for path in beside.images), "beside the folders of the splits")
     else:
-        entries = _entries_split_by_name(folder)
+        listed = list_images(folder)
+        entries, left_out = _split_by_name(_entries_of_files(listed, "")), listed.left_out
     _check_names(folder, entries)
-    entries = [entry for entry in entries if split in (None, entry["split"])]
-    if not entries:
+    warn_left_out(folder, left_out)
+    photos, unreadable = [], {}
+    for entry in sorted(entries, key=lambda entry: entry["name"]):
+        if split in (None, entry["split"]):
+            try:
+                photos.append(_load(folder, entry))
+            except InvalidImage as error:
+                if has_table:
+                    raise
+                unreadable[entry["file"]] = short_reason(folder / entry["file"], error)
+    if not photos:
         wanted = "photos" if split is None else f"photos of split '{split}'"
-        raise InvalidImage(f"no {wanted} in {folder}. Add images ({' '.join(IMAGE_SUFFIXES)})")
-    entries.sort(key=lambda entry: entry["name"])
-    return [_load(folder, entry) for entry in entries]
+        left_out |= unreadable
+        why = f": {describe_left_out(folder, left_out)}" if left_out else ""
+        raise InvalidImage(f"no {wanted} in {folder}{why}. Add images, e.g. PNG, JPEG, WebP, AVIF or TIFF")
+    warn_left_out(folder, unreadable)
+    return photos
 
 
 @dataclass(frozen=True)
@@ -188,15 +219,8 @@ def _entries_of_table(folder: Path) -> list[dict[str, str]]:
     return photos
 
 
-def _entries_of_files(folder: Path, split: str) -> list[dict[str, str]]:
-    if not folder.is_dir():
-        return []
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    stems = Counter(path.stem for path in files)
+def _entries_of_files(listed: ImageFolder, split: str) -> list[dict[str, str]]:
+    stems = Counter(path.stem for path in listed.images)
     inside = "" if split == "" else f"{split}/"
     return [
         {
@@ -204,16 +228,18 @@ def _entries_of_files(folder: Path, split: str) -> list[dict[str, str]]:
             "file": inside + path.name,
             "split": split,
             "licence": "the owner's",
-            "source": f"{folder.name}/{path.name}",
+            "source": f"{listed.path.name}/{path.name}",
         }
-        for path in files
+        for path in listed.images
     ]
 
 
-def _entries_split_by_name(folder: Path) -> list[dict[str, str]]:
+def _split_by_name(entries: list[dict[str, str]]) -> list[dict[str, str]]:
     """About one photo in four is for scoring; a photo keeps its split when others come or go."""
-    entries = _entries_of_files(folder, "")
-    ranks = {entry["name"]: hashlib.sha256(entry["name"].encode()).digest() for entry in entries}
+    ranks = {
+        entry["name"]: hashlib.sha256(entry["name"].encode("utf-8", "surrogateescape")).digest()
+        for entry in entries
+    }
     for entry in entries:
         entry["split"] = "score" if ranks[entry["name"]][0] < 64 else "train"
     if len(entries) == 1:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidPairs, MissingExtra
-from initzoo.files.images import to_rgb
+from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
+from initzoo.files.images import decode_image, short_reason, warn_left_out
 from initzoo.pairs.concepts import Concept
-from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, hold_out, list_pairs, what_is_at
+from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, PairFile, hold_out, list_pairs, what_is_at
 from initzoo.pairs.opencv import fit_short_side
 from initzoo.pairs.photos import TEACHING_SIDE, load_photos, varied_photos
 from initzoo.pairs.taught import scoring_pairs, teach
@@ -111,8 +111,10 @@ def open_pairs(
     listed = list_pairs(folder)
     if listed is not None:
         where = f"{source}, A and B side by side" if listed.is_aligned else where
-        pairs = _finish((file.read() for file in listed.train), size, is_turned, callback)
-        held_out = _finish((file.read() for file in listed.held_out), size, is_turned, None)
+        left_out: dict[str, str] = {}
+        pairs = _finish(_from_files(listed.train, left_out), size, is_turned, callback)
+        held_out = _finish(_from_files(listed.held_out, left_out), size, is_turned, None)
+        warn_left_out(folder, left_out)
         if pairs and held_out:
             return PairSet(where, tuple(pairs), tuple(held_out))
     elif _is_dataset(folder, where):
@@ -178,6 +180,16 @@ def teach_pairs(
     return PairSet(source, tuple(pairs), tuple(validation))
 
 
+def _from_files(files: Sequence[PairFile], left_out: dict[str, str]) -> Iterator[Pair]:
+    """The pairs that can be read; the reason of others goes into `left_out`."""
+    for file in files:
+        try:
+            yield file.read()
+        except InvalidImage as error:
+            reasons = [short_reason(path, error) for path in file.paths if str(path) in str(error)]
+            left_out[file.name] = reasons[0] if reasons else str(error)
+
+
 def _finish(pairs: Iterator[Pair], size: int, is_turned: bool, callback: Callback | None) -> list[Pair]:
     """Check pairs, shrink them and turn them round, one after the other."""
     finished = []
@@ -220,13 +232,28 @@ def _from_dataset(source: str, columns: tuple[str, str] | None, split: str) -> I
     for name in chosen:
         if name not in images:
             raise InvalidPairs(f"dataset {source} has no image column {name!r}. Its image columns: {known}")
+    for name in dict.fromkeys(chosen):
+        # As the bytes of files: decoded by `datasets`, they have lost their profile and their orientation.
+        rows = rows.cast_column(name, datasets.Image(decode=False))
     for number in range(len(rows)):
         row = rows[number]
-        name = f"row {number}"
-        pair = [row[column] for column in chosen]
-        if any(image is None for image in pair):
-            raise InvalidPairs(f"dataset {source}, {name}: an image is missing. Leave the row out")
-        yield Pair(f"{number:06d}", *(to_rgb(f"{source}, {name}", image) for image in pair))
+        name = f"{source}, row {number}"
+        yield Pair(f"{number:06d}", *(decode_image(name, _bytes_of(name, row[column])) for column in chosen))
+
+
+def _bytes_of(name: str, image: Any) -> bytes:
+    """The file of a dataset's image, which lies in the row or beside the dataset."""
+    if image is None or (image.get("bytes") is None and not image.get("path")):
+        raise InvalidPairs(f"dataset {name}: an image is missing. Leave the row out")
+    if image.get("bytes") is not None:
+        return bytes(image["bytes"])
+    try:
+        return Path(image["path"]).read_bytes()
+    except OSError as error:
+        reason = f"{error.strerror}: {image['path']}"
+        raise InvalidPairs(
+            f"dataset {name}: an image cannot be read ({reason}). Leave the row out"
+        ) from error
 
 
 def _load_dataset(datasets: Any, source: str, split: str) -> Any:

@@ -1,0 +1,169 @@
+"""Numbers of more than 8 bits as 8-bit levels, by the range that the file states or uses."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["channel_bits", "grey_levels", "significant_bits", "stated_range", "to_levels"]
+
+Range = tuple[float, float]
+
+_DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that sensors and scanners give; a file that states no range has the fewest that hold it."""
+
+_MIN_SAMPLE, _MAX_SAMPLE, _SAMPLE_FORMAT, _SMIN_SAMPLE, _SMAX_SAMPLE = 280, 281, 339, 340, 341
+_BITS, _DESCRIPTION = 258, 270
+_IMAGEJ = re.compile(r"^(min|max)=(-?[\d.]+(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
+
+
+def stated_range(image: Image) -> Range | None:
+    """The values of black and white that a TIFF or PFM file states; None if it states none.
+
+    Args:
+        image: opened, of Pillow.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return None
+    low, high = _number(tags, _SMIN_SAMPLE), _number(tags, _SMAX_SAMPLE)
+    if high is not None and (low or 0) < high:
+        return low or 0.0, high
+    high = _number(tags, _MAX_SAMPLE)
+    if high is not None and high > 0:
+        return 0.0, high  # MinSampleValue is mostly the darkest pixel, and black need not be in the picture
+    description = tags.get(_DESCRIPTION)
+    if isinstance(description, str) and description.startswith("ImageJ"):
+        limits = dict(_IMAGEJ.findall(description))
+        if {"min", "max"} <= limits.keys() and float(limits["min"]) < float(limits["max"]):
+            return float(limits["min"]), float(limits["max"])
+    bits = _number(tags, _BITS)
+    return (0.0, float(2**bits - 1)) if bits in (9, 10, 11, 12, 13, 14, 15) else None
+
+
+def _number(tags: Any, tag: int) -> float | None:
+    """The largest value of a tag; None if it is missing or holds something else than numbers."""
+    try:
+        value = tags.get(tag)
+        values = np.asarray(value if isinstance(value, tuple) else (value,), float)
+    except (TypeError, ValueError, ArithmeticError, LookupError, SyntaxError, struct.error):
+        return None
+    return float(values.max()) if values.size and np.isfinite(values).all() else None
+
+
+def significant_bits(data: bytes) -> int | None:
+    """Significant bits of the first channel, as the chunk sBIT of a PNG file states them.
+
+    Args:
+        data: the file, or its beginning.
+
+    Example:
+        >>> significant_bits(b"no PNG") is None
+        True
+    """
+    start = 8
+    while data[:4] == b"\x89PNG" and start + 9 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        if kind == b"sBIT" and length:
+            return data[start + 8] or None
+        if kind == b"IDAT":
+            break
+        start += 12 + length
+    return None
+
+
+def channel_bits(image: Image) -> int:
+    """Bits that a channel has in the file: 8, or 16 where Pillow would keep only the upper half.
+
+    Args:
+        image: opened, and not yet loaded.
+    """
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(value, str) and ";16" in value for value in arguments):
+            return 16
+    return 8
+
+
+def grey_levels(name: str, image: Image, *, stated: Range | None, bits: int | None) -> NDArray[np.uint8]:
+    """Grey of integers or floating-point numbers as 8-bit grey.
+
+    Args:
+        name: what an error calls it.
+        image: of Pillow, mode `I` or `F` or one of 16 bits.
+        stated: the file's values of black and white.
+        bits: significant bits that the file states.
+
+    Returns:
+        uint8, shape `(height, width)`.
+
+    Raises:
+        InvalidImage: the numbers are floating-point, and the file does not say which of them is white.
+    """
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        if stated is None:
+            raise InvalidImage(
+                f"cannot read {name}: its pixels are floating-point numbers, and it does not say which of "
+                "them are black and white. Save it as an 8-bit PNG"
+            )
+        return _scale(np.nan_to_num(values, nan=stated[0]), stated)
+    tags = getattr(image, "tag_v2", {})
+    if values.dtype == np.int32 and _number(tags, _BITS) == 32 and _number(tags, _SAMPLE_FORMAT) in (None, 1):
+        values = values.view(np.uint32)  # Pillow has no mode for it
+    return to_levels(values, stated=stated, bits=bits, is_scaled=image.format == "PPM")
+
+
+def to_levels(
+    values: NDArray[Any], *, stated: Range | None = None, bits: int | None = None, is_scaled: bool = False
+) -> NDArray[np.uint8]:
+    """Integers as 8-bit levels.
+
+    The range is the one that the file states. Without one, values from 0 to 65535 have the fewest bits of 8,
+    10, 12, 14 and 16 that hold the largest; all others go from the smallest to the largest.
+
+    Args:
+        values: of any integer type and shape.
+        stated: values of black and white.
+        bits: significant bits; only if the values need no more.
+        is_scaled: the values use all 16 bits.
+
+    Returns:
+        uint8 of the same shape.
+
+    Example:
+        >>> to_levels(np.array([0, 2048, 4095], np.uint16)).tolist()
+        [0, 128, 255]
+        >>> to_levels(np.array([-1000, 0, 1000], np.int16)).tolist()
+        [0, 128, 255]
+    """
+    low, high = int(values.min()), int(values.max())
+    if is_scaled:
+        return _scale(values, (0, 65535))
+    if bits is not None:
+        # PNG wants values of fewer bits spread over all 16; some writers leave them as they are.
+        return _scale(values, (0, 2**bits - 1 if high < 2**bits else 65535))
+    if stated is not None and stated[0] < high and low < stated[1]:
+        return _scale(values, stated)
+    if low >= 0 and high <= 65535:
+        return _scale(values, (0, next(2**depth - 1 for depth in _DEPTHS if high < 2**depth)))
+    return _scale(values, (low, high))
+
+
+def _scale(values: NDArray[Any], limits: Range) -> NDArray[np.uint8]:
+    low, high = limits
+    if (low, high) == (0, 65535):  # exact, as it has always been
+        return ((np.clip(values, 0, 65535).astype(np.int32) * 255 + 32767) // 65535).astype(np.uint8)
+    span = max(high - low, 1e-30)
+    scaled = np.subtract(values, low, dtype=np.float64)
+    scaled *= 255 / span
+    return (np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)

@@ -1,0 +1,336 @@
+"""Image files in: any common file becomes 8-bit sRGB, upright."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidImage
+from initzoo.files.images import colour, levels, notes
+from initzoo.files.images.formats import FORMATS, is_heif, register_heif
+from initzoo.files.images.picture import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_image", "identify", "read_image", "read_picture", "short_reason"]
+
+Pixels = NDArray[np.uint8]
+
+MIN_SIDE = 8
+"""Pixels that the shorter side of an image has at least."""
+
+MAX_PIXELS = 50_000_000
+"""Pixels that an image has at most; checked before anything is decoded."""
+
+_BYTES_A_PIXEL = 14
+"""Memory that reading takes at its peak: Pillow's image, a copy in sRGB, and the array."""
+
+_DECODE_ERRORS = (*notes.METADATA_ERRORS, zlib.error)
+_LIMIT = threading.Lock()
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image file as 8-bit sRGB, whatever its ending says.
+
+    Colours are converted by the file's ICC profile, grey, palette, CMYK and 16-bit files are converted,
+    transparency is laid on white, the EXIF orientation is applied, and an animation gives its first frame.
+
+    Args:
+        path: the file.
+        max_pixels: a larger image is refused before anything of it is decoded.
+
+    Returns:
+        Pixels, uint8, shape `(height, width, 3)`.
+
+    Raises:
+        InvalidImage: the file is missing, no image, damaged, smaller than
+            `MIN_SIDE` on a side or larger than `max_pixels`.
+
+    Example:
+        >>> import tempfile
+        >>> from initzoo.files.images import write_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "grey.png"
+        ...     write_image(path, np.full((8, 16, 3), 128, np.uint8), force=False)
+        ...     read_image(path).shape
+        (8, 16, 3)
+    """
+    return _read(str(path), Path(path), max_pixels, with_notes=False).on_white
+
+
+def decode_image(name: str, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image as `read_image` does, from the bytes of its file.
+
+    Args:
+        name: of the image in errors.
+        data: all bytes of the file.
+        max_pixels: a larger image is refused before anything of it is decoded.
+
+    Raises:
+        InvalidImage: as for `read_image`.
+
+    Example:
+        >>> from initzoo.files.images import encode_image
+        >>> decode_image("row 3", encode_image(Path("a.png"), np.zeros((8, 16, 3), np.uint8))).shape
+        (8, 16, 3)
+    """
+    return _read(name, data, max_pixels, with_notes=False).on_white
+
+
+def read_picture(path: Path, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
+    """Read an image file with all that a result can keep of it: transparency, EXIF and resolution.
+
+    Args:
+        path: the file.
+        max_pixels: a larger image is refused before anything of it is decoded; None for as many as the
+            memory holds.
+
+    Raises:
+        InvalidImage: as for `read_image`, or there is not enough memory.
+
+    Example:
+        >>> import tempfile
+        >>> from initzoo.files.images import write_picture
+        >>> clear = Picture(np.zeros((8, 16, 3), np.uint8), alpha=np.full((8, 16), 99, np.uint8))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_picture(Path(folder) / "clear.png", clear, force=False)
+        ...     read_picture(Path(folder) / "clear.png").alpha[0, 0]
+        np.uint8(99)
+    """
+    return _read(str(path), Path(path), max_pixels, with_notes=True)
+
+
+def identify(path: Path) -> str | None:
+    """Why a file is not an image that can be read, as far as its first bytes tell; None if it is one.
+
+    Example:
+        >>> identify(Path("no-such-file.png"))
+        'No such file or directory'
+    """
+    try:
+        with _opened(str(path), path, MAX_PIXELS):
+            return None
+    except InvalidImage as error:
+        return short_reason(path, error)
+
+
+def short_reason(path: Path, error: InvalidImage) -> str:
+    """What an error says of a file, without the file's name and the advice."""
+    text = str(error).removeprefix(f"cannot read {path}: ").removeprefix(f"{path} ")
+    return text.partition(". ")[0].removeprefix("it is ")
+
+
+def _read(name: str, source: Path | bytes, max_pixels: int | None, *, with_notes: bool) -> Picture:
+    try:
+        with _opened(name, source, max_pixels) as image:
+            return _convert(name, source, image, with_notes)
+    except MemoryError as error:
+        raise InvalidImage(f"cannot read {name}: the memory does not hold it. Make it smaller") from error
+
+
+@contextmanager
+def _opened(name: str, source: Path | bytes, max_pixels: int | None) -> Iterator[Image]:
+    """An image of Pillow, of a size that is allowed; all that goes wrong becomes one line."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with _file(source) as file, warnings.catch_warnings():
+            # Pillow warns of sizes that are refused below, and of strange but harmless metadata.
+            warnings.simplefilter("ignore")
+            head = file.read(16)
+            file.seek(0)
+            if is_heif(head) and not register_heif():
+                raise InvalidImage(
+                    f"cannot read {name}: it is a HEIC photo, which needs pillow-heif. "
+                    'Install it with: pip install "initzoo[heif]"'
+                )
+            with _pillow_limit(max_pixels), Image.open(file, formats=_formats()) as image:
+                _check_size(name, image.width, image.height, max_pixels)
+                yield image
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, "far more", max_pixels or MAX_PIXELS) from error
+    except UnidentifiedImageError as error:
+        raise InvalidImage(
+            f"cannot read {name}: it is not an image of a known kind. Give an 8-bit PNG, JPEG or WebP file"
+        ) from error
+    except _DECODE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InvalidImage(f"cannot read {name}: {error.strerror}. Check the path") from error
+        raise InvalidImage(
+            f"cannot read {name}: the image is damaged or cut off ({_one_line(error)}). "
+            "Give a whole image file"
+        ) from error
+
+
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    # HEIF is Pillow's only after pillow-heif was asked for.
+    return tuple(kind for kind in FORMATS if kind != "HEIF" or kind in Image.OPEN)
+
+
+def _file(source: Path | bytes) -> IO[bytes]:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int | None) -> Iterator[None]:
+    """Lift Pillow's own limit of pixels, some 180 million, while a larger image is allowed."""
+    from PIL import Image
+
+    if max_pixels is not None:
+        yield
+        return
+    with _LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _convert(name: str, source: Path | bytes, image: Image, with_notes: bool) -> Picture:
+    """Decode an opened image: levels, then transparency, then colours, then the orientation."""
+    from PIL import Image as pillow
+
+    exif, linked = notes.directory(image, 0x8769), notes.directory(image, 0xA005)
+    profile = colour.profile_of(image, exif, linked)
+    orientation = notes.orientation_of(image)
+    stated, is_wide = levels.stated_range(image), levels.channel_bits(image) == 16
+    not_kept = notes.other_notes(image) if with_notes else []
+    block, dpi = b"", None
+    if with_notes:
+        block, n_lost = notes.kept_exif(image)
+        dpi = notes.resolution_of(image)
+        if n_lost:
+            not_kept.append(f"{n_lost} further EXIF tag{'s' if n_lost > 1 else ''}")
+        image.seek(0)  # counting frames may have left another one
+    image.load()
+
+    alpha: Any = None
+    if image.mode == "F" or image.mode.startswith("I"):
+        bits = levels.significant_bits(_first_bytes(source))
+        plain = pillow.fromarray(levels.grey_levels(name, image, stated=stated, bits=bits))
+        is_wide = True
+    elif is_wide and (narrow := _narrow_levels(source, image, stated)) is not None:
+        plain, alpha = narrow
+    else:
+        plain, alpha = _without_alpha(image)
+    plain, is_sound = colour.to_srgb(plain, profile)
+    if not is_sound:
+        not_kept.append("a colour profile that does not fit")
+    if is_wide:
+        not_kept.append("bits beyond 8 a channel")
+    return Picture(
+        colours=np.array(notes.turn(plain, orientation)),
+        alpha=None if alpha is None else np.array(notes.turn(alpha, orientation)),
+        exif=block,
+        dpi=dpi,
+        not_kept=tuple(not_kept),
+    )
+
+
+def _without_alpha(image: Image) -> tuple[Image, Image | None]:
+    """Colours and transparency of an image of 8 bits a channel."""
+    if not image.has_transparency_data:
+        return (image.convert("L") if image.mode == "1" else image), None
+    layered = image.convert("RGBA")
+    # Grey stays grey, so that its profile fits.
+    plain = image.convert("L") if image.mode in ("L", "LA") else layered.convert("RGB")
+    return plain, layered.getchannel("A")
+
+
+def _narrow_levels(
+    source: Path | bytes, image: Image, stated: tuple[float, float] | None
+) -> tuple[Image, Image | None] | None:
+    """Colours of 10 to 14 bits in channels of 16, of which Pillow keeps the upper 8: nearly black.
+
+    Returns:
+        Colours and transparency; None if the image uses its upper bits, or cannot be read in another way.
+    """
+    from PIL import Image as pillow
+
+    bands = np.asarray(image)
+    if bands.ndim == 3 and bands.shape[2] in (2, 4):
+        bands = bands[:, :, :-1]
+    if not bands.size or bands.max() >= 64:
+        return None
+    import cv2
+
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        return None
+    if values.shape[2] == 4:
+        values = values[:, :, [2, 1, 0, 3]]
+    elif values.shape[2] == 3:
+        values = values[:, :, ::-1]
+    else:
+        return None
+    bits = levels.significant_bits(data)
+    has_alpha = values.shape[2] == 4 and int(values[:, :, 3].max()) > 0
+    colours = levels.to_levels(values[:, :, :3], stated=stated, bits=bits)
+    alpha = levels.to_levels(values[:, :, 3], bits=bits) if has_alpha else None
+    turned = pillow.fromarray(colours)
+    if turned.size != image.size:  # Pillow has turned a TIFF file already
+        return None
+    return turned, None if alpha is None else pillow.fromarray(alpha)
+
+
+def _first_bytes(source: Path | bytes) -> bytes:
+    """Enough of a file for the notes before its pixels."""
+    with _file(source) as file:
+        return file.read(1 << 16)
+
+
+def _check_size(name: str, width: int, height: int, max_pixels: int | None) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise InvalidImage(
+            f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. "
+            "Give a larger image"
+        )
+    if max_pixels is not None and width * height > max_pixels:
+        raise _too_large(name, f"{width} x {height}", max_pixels)
+    if max_pixels is None and width * height > MAX_PIXELS:
+        needed, free = width * height * _BYTES_A_PIXEL, _free_memory()
+        if free is not None and needed > free:
+            raise InvalidImage(
+                f"{name} is {width} x {height} pixels, which takes {needed / 1e9:.1f} GB of memory; "
+                f"{free / 1e9:.1f} GB are free. Make it smaller"
+            )
+
+
+def _free_memory() -> int | None:
+    """Bytes that a process can still get; None where the system does not tell."""
+    try:
+        text = Path("/proc/meminfo").read_text("ascii")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _too_large(name: str, size: str, max_pixels: int) -> InvalidImage:
+    return InvalidImage(
+        f"{name} has too many pixels ({size}); expected at most {max_pixels // 1_000_000} million. "
+        "Make it smaller"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
