@@ -1,13 +1,16 @@
 """Pair sources: each layout gives the same pairs, and what does not match is named."""
 
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
+from foreign_photos import WRITERS
 
-from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
+from initzoo.errors import InitzooWarning, InvalidImage, InvalidPairs, MissingExtra
 from initzoo.files.images import write_image
 from initzoo.pairs.concepts import find_concept, load_concepts
+from initzoo.pairs.photos import fit_short_side, load_photos
 from initzoo.pairs.sources import Pair, open_pairs, split_pairs, teach_pairs
 
 NAMES = [f"photo-{number}" for number in range(6)]
@@ -152,8 +155,84 @@ def test_places_without_pairs_are_told_what_pairs_look_like(tmp_path):
             open_pairs(place)
     write_aligned(tmp_path / "bad", NAMES[:2])
     (tmp_path / "bad" / "photo-0.png").write_bytes(b"no image")
-    with pytest.raises(InvalidImage, match="photo-0"):
+    with (
+        pytest.warns(InitzooWarning, match=r"photo-0\.png \(not an image"),
+        pytest.raises(InvalidPairs, match="found one pair"),
+    ):
         open_pairs(tmp_path / "bad")
+
+
+def test_pairs_that_cannot_be_read_are_left_out_with_a_warning(tmp_path):
+    write_folders(tmp_path)
+    (tmp_path / "A" / "photo-1.png").write_bytes(b"no image")
+    (tmp_path / "B" / "list.csv").write_text("a,b")
+    with pytest.warns(InitzooWarning) as caught:
+        assert sorted(all_pairs(open_pairs(tmp_path))) == [name for name in NAMES if name != "photo-1"]
+    (said,) = [str(warning.message) for warning in caught]
+    assert "3 files of" in said
+    assert "A/photo-1.png, B/list.csv (not an image of a known kind)" in said
+    assert "B/photo-1.bmp (its partner cannot be read)" in said
+    (tmp_path / "A" / "photo-1.png").unlink()
+    (tmp_path / "B" / "photo-1.bmp").unlink()
+    (tmp_path / "B" / "list.csv").unlink()
+    whole = (tmp_path / "A" / "photo-2.png").read_bytes()
+    (tmp_path / "A" / "photo-2.png").write_bytes(whole[:-2000])
+    with pytest.warns(InitzooWarning, match=r"1 file of .*: photo-2 \(the image is damaged"):
+        assert len(all_pairs(open_pairs(tmp_path))) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        *(("JPEG", "jfif"), ("AVIF", "avif"), ("MPO", "mpo"), ("TGA", "tga"), ("JPEG2000", "jp2")),
+        *(("JPEG", "jpe"), ("PNG", "jpg"), ("WEBP", "")),
+    ],
+)
+def test_pairs_are_found_by_their_content(tmp_path, kind, ending):
+    from PIL import Image
+
+    for side in ("A", "B"):
+        (tmp_path / side).mkdir()
+        for number in range(3):
+            path = tmp_path / side / (f"{number}.{ending}" if ending else f"{number}")
+            Image.fromarray(picture(number)).save(path, kind)
+    assert sorted(all_pairs(open_pairs(tmp_path))) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("name", ["Zürich", "crème brûlée", "한국어", "Å", "пейзаж й"])
+def test_composed_and_decomposed_names_match(tmp_path, name):
+    for side, form in (("A", "NFC"), ("B", "NFD")):
+        (tmp_path / side).mkdir()
+        for number in range(2):
+            file = unicodedata.normalize(form, f"{name}-{number}.png")
+            write_image(tmp_path / side / file, picture(number), force=False)
+    assert sorted(all_pairs(open_pairs(tmp_path))) == [
+        unicodedata.normalize("NFC", f"{name}-{n}") for n in (0, 1)
+    ]
+
+
+def test_rows_of_a_dataset_are_read_as_files_are(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    photo = np.asarray(fit_short_side(load_photos(split="score")[1].pixels, 64))
+    rows = {"input": [], "target": []}
+    kinds = [
+        "phone, JPEG in Display P3, turned",
+        "camera, JPEG in Adobe RGB by EXIF alone, turned",
+        "raw converter, 12 bits in a TIFF of 16",
+    ]
+    for number, kind in enumerate(kinds):
+        WRITERS[kind](photo, tmp_path / f"{number}")
+        rows["input"].append({"bytes": (tmp_path / f"{number}").read_bytes(), "path": None})
+        rows["target"].append({"bytes": None, "path": str(tmp_path / f"{number}")})
+    features = datasets.Features({"input": datasets.Image(), "target": datasets.Image()})
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "saved"))
+    for given, wanted in all_pairs(open_pairs(tmp_path / "saved")).values():
+        assert np.abs(given.astype(int) - photo).mean() < 1.5
+        assert np.array_equal(given, wanted)
+    rows["input"][1]["bytes"] = rows["input"][1]["bytes"][:300]
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "cut"))
+    with pytest.raises(InvalidImage, match=r"cannot read .*cut, row 1: the image is damaged"):
+        open_pairs(tmp_path / "cut")
 
 
 def test_datasets_give_their_two_image_columns(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from initzoo.errors import InvalidImage
+from initzoo.errors import InitzooWarning, InvalidImage
 from initzoo.files.images import write_image
 from initzoo.pairs.photos import PHOTO_SIDE, TEACHING_SIDE, fit_short_side, load_photos, vary_photo
 
@@ -79,11 +79,45 @@ def test_subfolders_named_as_splits_are_taken_as_they_are(tmp_path: Path) -> Non
     assert splits == {"a": "train", "b": "train", "c": "score"}
 
 
-def test_other_files_are_passed_over_but_damaged_photos_are_not(photo_folder: Path) -> None:
-    assert [photo.name for photo in load_photos(photo_folder, split=None)] == ["cat", "cup", "dahlia"]
-    (photo_folder / "broken.png").write_bytes(b"no image")
-    with pytest.raises(InvalidImage, match=r"broken\.png"):
-        load_photos(photo_folder, split=None)
+def test_files_that_cannot_be_read_are_left_out_with_a_warning(photo_folder: Path) -> None:
+    (photo_folder / "notes.txt").write_text("not a photo")
+    (photo_folder / "empty.png").write_bytes(b"")
+    (photo_folder / ".hidden").write_text("not a photo")
+    with pytest.warns(
+        InitzooWarning, match=r"2 files of .*: empty\.png, notes\.txt \(not an image"
+    ) as caught:
+        assert [photo.name for photo in load_photos(photo_folder, split=None)] == ["cat", "cup", "dahlia"]
+    assert len(caught) == 1
+    (photo_folder / "notes.txt").unlink()
+    (photo_folder / "empty.png").unlink()
+    whole = (photo_folder / "cat.png").read_bytes()
+    (photo_folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(InitzooWarning, match=r"1 file of .*: cut\.png \(the image is damaged or cut off"):
+        assert len(load_photos(photo_folder, split=None)) == 3
+
+
+def test_a_folder_without_a_photo_that_can_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    with (
+        pytest.warns(InitzooWarning, match="left out"),
+        pytest.raises(InvalidImage, match=r"no photos in .*: 1 file .*empty\.png \(not an image"),
+    ):
+        load_photos(tmp_path, split=None)
+
+
+def test_photos_beside_the_folders_of_the_splits_are_not_silently_ignored(tmp_path: Path) -> None:
+    write_photos(tmp_path / "train", ["a.png"])
+    write_photos(tmp_path, ["b.png"])
+    with pytest.warns(InitzooWarning, match=r"b\.png \(beside the folders of the splits\)"):
+        assert [photo.name for photo in load_photos(tmp_path, split=None)] == ["a"]
+
+
+def test_a_photo_that_the_table_names_must_be_there(tmp_path: Path) -> None:
+    line = 'name="a"\nfile="a.png"\nsplit="train"\ntitle=""\nauthor=""\nlicence=""\nsource=""'
+    (tmp_path / "photos.toml").write_text(f"[[photo]]\n{line}")
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(InvalidImage, match=r"cannot read .*a\.png"):
+        load_photos(tmp_path, split=None)
 
 
 def test_equal_stems_keep_their_endings_and_equal_names_are_refused(tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ Range = tuple[float, float]
 _DEPTHS = (8, 10, 12, 14, 16)
 """Bits that sensors and scanners give; a file that states no range has the fewest that hold it."""
 
-_MIN_SAMPLE, _MAX_SAMPLE, _SAMPLE_FORMAT, _SMIN_SAMPLE, _SMAX_SAMPLE = 280, 281, 339, 340, 341
+_MAX_SHARE_ABOVE = 0.05
+"""Share of an image's values that may be brighter than the white that it states."""
+
+_MAX_SAMPLE, _SAMPLE_FORMAT, _SMIN_SAMPLE, _SMAX_SAMPLE = 281, 339, 340, 341
 _BITS, _DESCRIPTION = 258, 270
 _IMAGEJ = re.compile(r"^(min|max)=(-?[\d.]+(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
 
@@ -152,11 +155,16 @@ def to_levels(
     if bits is not None:
         # PNG wants values of fewer bits spread over all 16; some writers leave them as they are.
         return _scale(values, (0, 2**bits - 1 if high < 2**bits else 65535))
-    if stated is not None and stated[0] < high and low < stated[1]:
+    if stated is not None and _holds(stated, values):
         return _scale(values, stated)
     if low >= 0 and high <= 65535:
         return _scale(values, (0, next(2**depth - 1 for depth in _DEPTHS if high < 2**depth)))
     return _scale(values, (low, high))
+
+
+def _holds(stated: Range, values: NDArray[Any]) -> bool:
+    """Whether nearly no value is above the stated white: some writers state that of another depth."""
+    return bool(np.count_nonzero(values > stated[1]) <= _MAX_SHARE_ABOVE * values.size)
 
 
 def _scale(values: NDArray[Any], limits: Range) -> NDArray[np.uint8]:
