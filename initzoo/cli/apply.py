@@ -25,9 +25,9 @@ def command(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> No
     """Edit an image with an init.
 
     INIT is a pulled file, any safetensors file or folder with weights of a known network, words as
-    `initzoo pull` takes them, or the name of an initialization scheme. IMAGE may be of any size that the memory
-    holds. Transparency, EXIF and resolution are kept, orientation and colour profile are applied; a line on
-    standard error names what OUT does not keep.
+    `initzoo pull` takes them, or the name of an initialization scheme. IMAGE may be of any size that the
+    memory holds. Transparency, EXIF and resolution are kept, orientation and colour profile are applied; a
+    line on standard error names what OUT does not keep.
     """
     from initzoo.files.atomic import check_free
     from initzoo.files.images import WRITABLE_SUFFIXES, losses, read_picture, write_picture
