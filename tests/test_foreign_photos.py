@@ -14,6 +14,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from initzoo.demo.uploads import read_photo
 from initzoo.errors import InvalidImage
 from initzoo.files.images import list_images, losses, read_image, read_picture, write_image, write_picture
 from initzoo.files.images.colour import ADOBE_RGB, matrix_profile, srgb_profile
@@ -303,6 +304,14 @@ def test_a_picture_names_all_that_it_does_not_keep(photo: np.ndarray, tmp_path: 
 
 
 # Formats.
+
+
+def test_the_page_reads_the_same_photos(photo: np.ndarray, tmp_path: Path) -> None:
+    for kind in ("phone, JPEG in Display P3, turned", "browser, AVIF in Display P3", "scanner, JPEG 2000"):
+        foreign_photos.WRITERS[kind](photo, tmp_path / "upload")
+        visitor = read_photo(tmp_path / "upload")
+        assert visitor.full_size == (photo.shape[1], photo.shape[0])
+        assert psnr(visitor.pixels, photo) > 45
 
 
 def test_heic_without_its_package_names_it(

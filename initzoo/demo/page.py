@@ -17,6 +17,7 @@ from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.requests import MAX_WORDS
 from initzoo.demo.service import FORMS, Listing
 from initzoo.errors import InitzooError
+from initzoo.files.images import IMAGE_SUFFIXES
 
 __all__ = ["N_AT_ONCE", "build_page"]
 
@@ -139,7 +140,11 @@ def _asking_side(answers: Answers) -> _Asking:
             **_gallery(columns=6),
         )
         upload = gr.UploadButton(
-            "Use my photo", file_types=["image"], type="filepath", elem_id="upload", min_width=130
+            "Use my photo",
+            file_types=["image", *IMAGE_SUFFIXES],  # some of these no browser knows as images
+            type="filepath",
+            elem_id="upload",
+            min_width=130,
         )
     with gr.Accordion("Seed and origin", open=False):
         seed = gr.Number(0, label="Seed of a generated init", precision=0, elem_id="seed")
