@@ -116,7 +116,7 @@ RANKS, WEIGHTS = TINY_RECIPE.ranks, [[name, list(shape)] for name, shape in TINY
         ({"format_version": None}, "has format version None"),
         (
             {"layout": {"tensors": [], "block_size": 16}},
-            "its recipe does not fit together: its ranks are not",
+            "its ranks and its layout name different layers",
         ),
         ({"layout": {"tensors": [["a.B", [0]]], "block_size": 16}}, "a shape of positive sizes"),
         ({"base_sha256": None}, "missing required field `base_sha256`"),
@@ -124,10 +124,10 @@ RANKS, WEIGHTS = TINY_RECIPE.ranks, [[name, list(shape)] for name, shape in TINY
         ({"recipe": None}, "missing required field `recipe`"),
         ({"recipe": {"name": "tiny"}}, r"Expected `str`, got `object` - at `\$.recipe`"),
         ({"recipe": "../x"}, "cannot have the name '../x'"),
-        ({"ranks": RANKS | {"head": 2}}, "its layout is not the one of its ranks and weights"),
+        ({"ranks": RANKS | {"head": 2}}, "its layout does not follow from its ranks and weights"),
         ({"ranks": RANKS | {"head": 0}}, "cannot have an adapter of rank 0"),
         ({"weights": WEIGHTS[1:]}, "cannot have an adapter of rank"),
-        ({"weights": [*WEIGHTS, ["huge", [2**41]]]}, "a size that no tensor has"),
+        ({"weights": [*WEIGHTS, ["huge", [2**41]]]}, "an invalid size"),
         ({"weights": [*WEIGHTS, ["huge", [2.5]]]}, "Expected `int`, got `float`"),
     ],
 )

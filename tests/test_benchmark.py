@@ -17,7 +17,7 @@ from initzoo.errors import BenchmarkError, InvalidGenerator, InvalidZoo, OutputE
 from initzoo.evaluation.benchmark import QUICK, BenchmarkSettings, choose_concepts, run_benchmark
 from initzoo.evaluation.benchmark.figures import draw_curves, draw_ratios, tables
 from initzoo.evaluation.benchmark.jobs import Job, Outcome, edit_in_tiles
-from initzoo.evaluation.benchmark.time_to_quality import Reached, Rung, compare, median_seconds, time_to
+from initzoo.evaluation.benchmark.time_to_quality import Rung, TimeToTarget, compare, median_seconds, time_to
 from initzoo.evaluation.benchmark.tuning import tune
 from initzoo.evaluation.bootstrap import Resampling
 from initzoo.evaluation.cases import ask_about_concepts
@@ -77,14 +77,14 @@ def curve(*psnrs, seconds=1.0):
 
 def test_time_to_quality_is_the_shortest_schedule_that_reaches_it():
     ladder = curve(10.0, 20.0, 19.0, 30.0)
-    assert time_to(ladder, 19.5) == Reached(5, 5.1, True)
-    assert time_to(ladder, 25.0) == Reached(20, 20.1, True)
-    assert time_to(ladder, 31.0) == Reached(20, 20.1, False)
-    assert time_to(curve(10.0, None, 30.0), 20.0) == Reached(10, 10.1, True)
+    assert time_to(ladder, 19.5) == TimeToTarget(5, 5.1, True)
+    assert time_to(ladder, 25.0) == TimeToTarget(20, 20.1, True)
+    assert time_to(ladder, 31.0) == TimeToTarget(20, 20.1, False)
+    assert time_to(curve(10.0, None, 30.0), 20.0) == TimeToTarget(10, 10.1, True)
 
 
 def test_a_start_that_is_there_counts_as_the_shortest_schedule():
-    assert time_to(curve(30.0, 31.0), 25.0) == Reached(5, 5.1, True)
+    assert time_to(curve(30.0, 31.0), 25.0) == TimeToTarget(5, 5.1, True)
 
 
 def test_ratios_are_geometric_means_over_concepts():

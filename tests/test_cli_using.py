@@ -127,7 +127,7 @@ def test_pull_to_a_place_that_is_not_writable_leaves_nothing_behind(out: str) ->
 def test_pull_unknown_concept_names_the_three_closest() -> None:
     line = fail("pull", "watercolor")
     assert line.startswith("no concept 'watercolor' in zoo 'kept'; closest are 'watercolour', ")
-    assert ". Look for others: initzoo search WORDS --zoo " in line
+    assert ". Search: initzoo search WORDS --zoo " in line
     assert files() == []
 
 

@@ -141,7 +141,7 @@ def test_a_network_is_published_and_comes_back(own_hub: Hub, tmp_path: Path) -> 
     again = AutoNetwork.from_pretrained("me/my-look", endpoint=own_hub.url, cache_dir=tmp_path / "cache")
     for name, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
-    with pytest.raises(PublishRefused, match="cannot be the name of a repo"):
+    with pytest.raises(PublishRefused, match="is not the name of a repo"):
         push_to_hub(model, "my-look")
     with pytest.raises(InitzooError, match="other"):
         AutoNetwork.from_pretrained("me/other", endpoint=own_hub.url, cache_dir=tmp_path / "cache")

@@ -191,22 +191,22 @@ def test_search_leaves_out_what_is_not_like_the_words(index: Index) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"concept_id": "../x"}, "concept_id has the value '../x'"),
-        ({"prompts": ()}, "prompts has the value"),
-        ({"prompts": ("",)}, "prompts has the value"),
-        ({"split": "test"}, "split has the value 'test'"),
-        ({"layout_id": "x"}, "layout_id has the value 'x'"),
-        ({"base_sha256": "A" * 64}, "base_sha256 has the value"),
-        ({"sha256": ""}, "sha256 has the value ''"),
-        ({"dtype": "F32"}, "dtype has the value 'F32'"),
-        ({"n_blocks": 0}, "n_blocks has the value '0'"),
-        ({"block_size": -8}, "block_size has the value '-8'"),
+        ({"concept_id": "../x"}, "concept_id has the invalid value '../x'"),
+        ({"prompts": ()}, "prompts has the invalid value"),
+        ({"prompts": ("",)}, "prompts has the invalid value"),
+        ({"split": "test"}, "split has the invalid value 'test'"),
+        ({"layout_id": "x"}, "layout_id has the invalid value 'x'"),
+        ({"base_sha256": "A" * 64}, "base_sha256 has the invalid value"),
+        ({"sha256": ""}, "sha256 has the invalid value ''"),
+        ({"dtype": "F32"}, "dtype has the invalid value 'F32'"),
+        ({"n_blocks": 0}, "n_blocks has the invalid value '0'"),
+        ({"block_size": -8}, "block_size has the invalid value '-8'"),
         ({"byte_start": -32, "byte_end": 0}, "bytes -32 to 0 do not hold 32 bytes"),
         ({"byte_end": 131}, "bytes 100 to 131 do not hold 32 bytes"),
         ({"psnr": float("nan")}, "psnr is nan"),
         ({"ssim_mean": float("inf")}, "ssim_mean is inf"),
         *(
-            ({"shard": shard}, "shard has the value")
+            ({"shard": shard}, "shard has the invalid value")
             for shard in (
                 "/etc/passwd.safetensors",
                 "../x.safetensors",
@@ -238,7 +238,7 @@ def test_unsound_rows_are_neither_written_nor_read(
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
     write_table(tmp_path / "index.parquet", table)
     with pytest.raises(
-        InvalidZoo, match=r"index '.*index.parquet'.*(no zoo has|bytes|is nan|is inf|no concept id)"
+        InvalidZoo, match=r"index '.*index.parquet'.*(invalid value|bytes|is nan|is inf|not a concept id)"
     ):
         Index.open(tmp_path / "index.parquet").rows()
 
@@ -303,7 +303,7 @@ def test_more_columns_than_known_are_no_harm(tmp_path: Path, table: pa.Table) ->
 
 def test_a_sealed_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.parquet").write_bytes(seal(b"PAR1" + BLANK_SEAL.encode() + b"PAR1"))
-    with pytest.raises(InvalidZoo, match="is no parquet table"):
+    with pytest.raises(InvalidZoo, match="is not a parquet table"):
         Index.open(tmp_path / "index.parquet")
 
 

@@ -218,8 +218,8 @@ def test_an_unknown_origin_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "shard"}, "is no init"),
-        ({"kind": None}, "is no init"),
+        ({"kind": "shard"}, "is not an init"),
+        ({"kind": None}, "is not an init"),
         ({"format_version": "3"}, "has format version 3, .* pip install -U initzoo"),
         ({"format_version": "1"}, "has format version 1, .* get a version that was made with"),
         ({"licence": None}, "missing required field `licence`"),

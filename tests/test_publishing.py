@@ -126,7 +126,7 @@ def test_someone_elses_push_meanwhile_is_not_overwritten(own_hub: Hub, tiny_zoo:
 
     dataset.commit({**dataset.commits[-1].files, MANIFEST_FILE: b"old"}, "something older")
     own_hub.before = interfere
-    with pytest.raises(PublishRefused, match="dataset repo 'me/zoo': someone else published to it just now"):
+    with pytest.raises(PublishRefused, match="'me/zoo': somebody else published to it meanwhile"):
         push(own_hub, tiny_zoo)
     own_hub.before = None
     assert dataset.commits[-1].files["note.txt"] == b"mine"
@@ -182,7 +182,7 @@ def test_a_damaged_zoo_is_not_published(own_hub: Hub, tiny_zoo: Path) -> None:
 
 @pytest.mark.parametrize("repo", ["zoo", "me/zoo@v1", "me/../zoo", "", "a b/c"])
 def test_odd_names_of_repos_are_refused(own_hub: Hub, tiny_zoo: Path, repo: str) -> None:
-    with pytest.raises(PublishRefused, match="is no name of a repo. Name it as owner/name"):
+    with pytest.raises(PublishRefused, match="is not the name of a repo. Write owner/name"):
         push(own_hub, tiny_zoo, repo=repo)
     with pytest.raises(UnknownZoo):
         push(own_hub, tiny_zoo / "none")

@@ -73,8 +73,8 @@ BAD_WORDS = [
     ("teal " * 150, "have 150 tokens, at most 64 are read"),
     ("🙂🙃", "no word of '🙂🙃' is known"),
     ("zoom", "no word of 'zoom' is known"),
-    ("карандаш", "the letter 'к' is of an alphabet that no wording in zoo 'generating' is written in"),
-    ("teal 素描", "the letter '素' is of an alphabet"),
+    ("карандаш", "the letter 'к' belongs to an alphabet that no wording of zoo 'generating' uses"),
+    ("teal 素描", "the letter '素' belongs to an alphabet"),
     ("faded\x07teal", "control or invisible character U+0007"),
     ("faded\nteal", "control or invisible character U+000A"),
     ("faded\u200bteal", "control or invisible character U+200B"),
@@ -341,7 +341,7 @@ CHANGES: list[tuple[Callable[[dict], dict], str]] = [
     (lambda values: values | {"n_timesteps": 0}, "n_timesteps must be from 1"),
     (lambda values: values | {"generator_sha256": "b"}, "generator_sha256 must be 64 hex digits"),
     (lambda values: values | {"distance": 2.0}, "distance must be from 0 to 1"),
-    (lambda values: values | {"distance": None}, "distance, expected_psnr and is_far are known together"),
+    (lambda values: values | {"distance": None}, "distance, expected_psnr and is_far must be given together"),
     (lambda values: values | {"expected_psnr": [1.0]}, "`array` of length 2, got 1"),
     (lambda values: values | {"expected_psnr": ["x", "y"]}, "Expected `float`, got `str`"),
     (
@@ -634,7 +634,7 @@ def test_apply_and_from_pretrained_take_schemes_and_own_weights(zoo: Zoo, kept_g
         ("nothing-here.safetensor", "'nothing-here.safetensor' is not there"),
         ("out/mine.pt", "'out/mine.pt' is not there"),
         ("my-model/sketch", "'my-model/sketch' is not there"),
-        ("notes", "'notes': is no whole safetensors file"),
+        ("notes", "'notes': is not a whole safetensors file"),
     ],
 )
 def test_files_without_weights_are_refused_everywhere(zoo: Zoo, given: str, said: str) -> None:

@@ -107,9 +107,9 @@ def test_pairs_are_refused_where_nothing_reads_them(zoo: Zoo, kept_zoo: Path, wo
     for asked in (request, replace(request, origin="generated")):
         with pytest.raises(InvalidRequest, match="initzoo finetune --pairs|words are empty"):
             zoo.pull(asked)
-    with pytest.raises(InvalidRequest, match="a checkpoint is found by its words alone"):
+    with pytest.raises(InvalidRequest, match="a checkpoint is found by words alone"):
         zoo.pull(replace(request, origin="exact"))
-    with pytest.raises(InvalidRequest, match="a checkpoint is found by its words alone"):
+    with pytest.raises(InvalidRequest, match="a checkpoint is found by words alone"):
         Zoo.from_pretrained(kept_zoo).pull(request)
 
 

@@ -113,7 +113,7 @@ def test_write_shard_refuses_another_layout(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("concept_id", ["", "Pencil", "pencil sketch", "../x", "-a", "a-", "a" * 129, "a\n"])
 def test_write_shard_refuses_ids_that_are_not_plain(tmp_path: Path, concept_id: str) -> None:
-    with pytest.raises(ValueError, match="a concept id has small letters"):
+    with pytest.raises(ValueError, match="a concept id has lower-case letters"):
         write_shard(tmp_path / "a.safetensors", {concept_id: GOLDEN_BLOCKS["warm"]}, GOLDEN_LAYOUT, "golden")
 
 
@@ -145,7 +145,7 @@ def test_read_range_reads_these_bytes_and_no_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("start", "end"), [(-1, 4), (4, 4), (5, 4), (0, 2**40)])
 def test_read_range_refuses_odd_ranges(tmp_path: Path, start: int, end: int) -> None:
     (tmp_path / "a").write_bytes(bytes(10))
-    with pytest.raises(InvalidZoo, match=f"bytes {start} to {end} are no range of a checkpoint"):
+    with pytest.raises(InvalidZoo, match=f"bytes {start} to {end} are not the range of a checkpoint"):
         read_range(tmp_path / "a", start, end)
 
 
@@ -189,15 +189,19 @@ def test_read_shard_refuses_another_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "tensors", "words"),
     [
-        ({"kind": "merged"}, {"warm": (2, 4)}, "is no shard"),
-        ({}, {"warm": (2, 4)}, "is no shard"),
+        ({"kind": "merged"}, {"warm": (2, 4)}, "is not a shard"),
+        ({}, {"warm": (2, 4)}, "is not a shard"),
         ({"kind": "shard"}, {"warm": (2, 4)}, "has format version ''"),
         (
             {"kind": "shard", "format_version": "2"},
             {"warm": (2, 4)},
             "version '2', .* pip install -U initzoo",
         ),
-        ({"kind": "shard", "format_version": "1"}, {"Warm": (2, 4)}, "holds 'Warm', which is no concept id"),
+        (
+            {"kind": "shard", "format_version": "1"},
+            {"Warm": (2, 4)},
+            "'Warm', which is not a concept id",
+        ),
         ({"kind": "shard", "format_version": "1"}, {"warm": (8,)}, "expected F16 tensors of one shape"),
         ({"kind": "shard", "format_version": "1"}, {"warm": (2, 4), "cold": (4, 2)}, "of one shape"),
     ],

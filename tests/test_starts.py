@@ -120,7 +120,7 @@ def test_weights_of_another_network_are_refused(zoo, tmp_path):
 def test_damaged_and_unsound_files_are_refused(zoo, tmp_path):
     path = tmp_path / "own.safetensors"
     path.write_bytes(b"nonsense")
-    with pytest.raises(InvalidInit, match="no whole safetensors file"):
+    with pytest.raises(InvalidInit, match="not a whole safetensors file"):
         open_start(str(path), zoo)
     state = AutoNetwork.from_pretrained("pencil sketch", zoo=zoo).state_dict()
     state["head.bias"][0] = np.nan

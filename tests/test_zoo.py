@@ -94,7 +94,7 @@ def test_an_init_says_where_it_comes_from(zoo: Zoo) -> None:
 def test_pull_unknown_concept_suggests_the_three_closest(zoo: Zoo) -> None:
     words = (
         "no concept 'pencil scetch' in zoo 'kept'; closest are 'pencil-sketch', '.*', '.*'. "
-        "Look for others: initzoo search WORDS --zoo "
+        "Search: initzoo search WORDS --zoo "
     )
     with pytest.raises(UnknownConcept, match=words):
         zoo.pull("pencil scetch")
@@ -229,7 +229,7 @@ def with_row(**changes: object) -> Callable[[list[IndexRow]], list[IndexRow]]:
             "'pencil-sketch', layout: the zoo's base has .*, the index says 0",
         ),
         (with_row(base_sha256="0" * 64), LayoutMismatch, "'pencil-sketch', base sha256: the zoo's base has"),
-        (with_row(recipe="other"), InvalidZoo, "there is no base of recipe 'other', there are tiny"),
+        (with_row(recipe="other"), InvalidZoo, "has no base of recipe 'other', only of tiny"),
         (with_row(shard="blocks/none.safetensors"), InvalidZoo, "none.safetensors': cannot be read"),
         (
             lambda rows: with_row(byte_start=rows[0].byte_start + 10**9, byte_end=rows[0].byte_end + 10**9)(

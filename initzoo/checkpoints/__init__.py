@@ -1,1 +1,1 @@
-"""What a checkpoint is, in memory and on disk: recipe, layout, blocks, base and init."""
+"""Checkpoints in memory and on disk: recipe, layout, blocks, base and init."""

@@ -1,8 +1,8 @@
 """The base of a recipe on disk: the weights that all its checkpoints share.
 
-A base is a folder with `config.json`, which names the recipe, the layout and the digest
-of the weights, and `model.safetensors`, which holds for every layer `{layer}.weight` and
-`{layer}.bias`, and the `{layer}.A` that all adapters share.
+A base is a folder of two files. `config.json` names the recipe, the layout and the digest of
+the weights. `model.safetensors` holds `{layer}.weight` and `{layer}.bias` of every layer, and
+`{layer}.A`, which all adapters share, of every adapted layer.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _UPGRADE = "upgrade: pip install -U initzoo"
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """What `config.json` says of a base.
+    """The config of a base.
 
     Args:
         recipe: the recipe of the base and its checkpoints.
         base_sha256: digest of `model.safetensors`.
         licence: licence of the weights.
         config_sha256: digest of `config.json` itself.
-        made_with: how the base was trained, as far as it was noted.
+        made_with: notes on how the base was trained.
     """
 
     recipe: Recipe
@@ -72,10 +72,10 @@ class Base:
 
 
 def check_weights(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Check that weights are float32, finite, and exactly those that `shapes` names.
+    """Check that weights are finite float32 arrays with exactly the names and shapes of `shapes`.
 
     Raises:
-        LayoutMismatch: a tensor is missing, unexpected, or of another shape or dtype.
+        LayoutMismatch: a tensor is missing, unexpected, or has another shape or dtype.
         InvalidInit: a value is NaN or infinite.
 
     Example:
@@ -109,21 +109,21 @@ def write_base(
     made_with: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> BaseConfig:
-    """Write a base into a folder, which is made when it is missing.
+    """Write a base into a folder; a missing folder is created.
 
     Args:
-        folder: where `config.json` and `model.safetensors` go.
+        folder: the folder for `config.json` and `model.safetensors`.
         recipe: the recipe of the base and its checkpoints.
-        weights: float32 arrays: the tensors of the recipe's network, and A of each adapted layer.
+        weights: float32 arrays by name: the tensors of the recipe's network, and A of each adapted layer.
         licence: licence of the weights.
-        made_with: how the base was trained, plain JSON values; a note, which no reader depends on.
-        force: replace files that are there already.
+        made_with: notes on how the base was trained, as JSON values; ignored when the base is read.
+        force: replace existing files.
 
     Returns:
-        What `read_base_config` reads from then on.
+        The config of the written base.
 
     Raises:
-        LayoutMismatch: a tensor is missing, unexpected, or of another shape or dtype.
+        LayoutMismatch: a tensor is missing, unexpected, or has another shape or dtype.
         InvalidInit: a value is NaN or infinite.
         OutputError: a file exists already or cannot be written.
     """
@@ -151,7 +151,7 @@ def write_base(
 
 @dataclass(frozen=True)
 class _ConfigFile:
-    """What `config.json` of a base holds that reading needs; more is ignored."""
+    """The fields of `config.json` that reading needs; unknown keys are ignored."""
 
     recipe: str
     network: NetworkSpec
@@ -164,14 +164,14 @@ class _ConfigFile:
 
 
 def read_base_config(folder: str | os.PathLike[str], *, digest: str | None = None) -> BaseConfig:
-    """Read and check a base's `config.json`, and no weights.
+    """Read and check the `config.json` of a base, without its weights.
 
     Args:
-        folder: of the base.
-        digest: SHA-256 that the file must have, where it is known.
+        folder: folder of the base.
+        digest: expected SHA-256 of the file; not checked by default.
 
     Raises:
-        InvalidZoo: it cannot be read, is damaged, or was made by a newer initzoo.
+        InvalidZoo: the file cannot be read, is damaged, or was written by a newer initzoo.
     """
     path = Path(folder) / "config.json"
     with reported_as(InvalidZoo, f"base config '{path}'", _ADVICE):
@@ -194,23 +194,23 @@ def read_base(folder: str | os.PathLike[str], *, digest: str | None = None) -> B
     """Read a base and check every byte of it.
 
     Args:
-        folder: of the base.
-        digest: SHA-256 that its `config.json` must have, where it is known.
+        folder: folder of the base.
+        digest: expected SHA-256 of its `config.json`; not checked by default.
 
     Raises:
         InvalidZoo: a file cannot be read or is damaged.
-        ChecksumMismatch: the weights are not those that the config promises.
-        LayoutMismatch: a tensor is missing, unexpected, or not of the recipe's shape.
+        ChecksumMismatch: the weights do not match the digest in the config.
+        LayoutMismatch: a tensor is missing, unexpected, or has another shape than in the recipe.
         InvalidInit: a value is NaN or infinite.
     """
     config = read_base_config(folder, digest=digest)
     path = Path(folder) / "model.safetensors"
     with reported_as(InvalidZoo, f"base '{path}'", _ADVICE):
         data = read_file(path, max_bytes=MAX_MODEL_BYTES)
-        found = hashlib.sha256(data).hexdigest()
-        if found != config.base_sha256:
+        digest_of_weights = hashlib.sha256(data).hexdigest()
+        if digest_of_weights != config.base_sha256:
             raise ChecksumMismatch(
-                f"base '{path}': expected sha256 {config.base_sha256}, found {found}. {_ADVICE}"
+                f"base '{path}': expected sha256 {config.base_sha256}, found {digest_of_weights}. {_ADVICE}"
             )
         _, weights = decode_tensors(data)
     try:

@@ -1,4 +1,4 @@
-"""Blends: an init between two others."""
+"""Blends: linear interpolation between two inits."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _MAX_WORDING = 200
 
 
 def blend_inits(first: Init, second: Init, share: float) -> Init:
-    """An init on the straight line between two others of the same base.
+    """Interpolate linearly between two inits of the same base.
 
-    Adapters change the base linearly in what is learned of them, so a blend of merged inits is the
-    merged blend of their adapters.
+    Merged weights are linear in B and bias, the learned part of an adapter, since A is shared. A blend
+    of merged inits therefore equals the merged blend of their adapters.
 
     Args:
-        first: where the line begins; merged or adapter, as `second`.
-        second: where it ends.
-        share: of `second`, from 0 to 1: 0 gives the weights of `first`.
+        first: the init at share 0, merged or adapter-only.
+        second: the init at share 1, of the same kind.
+        share: weight of `second`, from 0 to 1.
 
     Returns:
-        An init of origin `blended`, whose source says what it was blended from.
+        An init of origin `blended`; its source names both inits.
 
     Raises:
-        ValueError: `share` is not from 0 to 1.
+        ValueError: `share` is not between 0 and 1.
         ChecksumMismatch: the two were made for different bases.
         InvalidInit: one is merged and the other an adapter.
 
@@ -38,7 +38,7 @@ def blend_inits(first: Init, second: Init, share: float) -> Init:
         >>> blend_inits(day, night, 0.25).metadata.source
         '75% pencil-sketch (exact), 25% night (exact) of zoo starter'
     """
-    if not 0 <= share <= 1:  # a NaN is refused, too
+    if not 0 <= share <= 1:  # also refuses NaN
         raise ValueError(f"share must be from 0 to 1, found {share!r}")
     one, other = first.metadata, second.metadata
     if (one.base_sha256, one.recipe) != (other.base_sha256, other.recipe):
@@ -57,7 +57,7 @@ def blend_inits(first: Init, second: Init, share: float) -> Init:
     }
     percent = round(100 * share)
     zoos = one.zoo if one.zoo == other.zoo else f"{one.zoo} and {other.zoo}"
-    told = InitMetadata(
+    metadata = InitMetadata(
         concept=name_words(f"{one.concept} {100 - percent} {other.concept} {percent}"),
         wording=f"{one.wording} + {other.wording}"[:_MAX_WORDING],
         origin="blended",
@@ -67,11 +67,11 @@ def blend_inits(first: Init, second: Init, share: float) -> Init:
         base_sha256=one.base_sha256,
         scores=dict.fromkeys(SCORES),
         licence=one.licence if one.licence == other.licence else f"{one.licence} AND {other.licence}",
-        source=f"{100 - percent}% {_told(one)}, {percent}% {_told(other)} of zoo {zoos}",
+        source=f"{100 - percent}% {_summary(one)}, {percent}% {_summary(other)} of zoo {zoos}",
     )
-    return Init(weights, first.kind, told)
+    return Init(weights, first.kind, metadata)
 
 
-def _told(metadata: InitMetadata) -> str:
+def _summary(metadata: InitMetadata) -> str:
     seed = "" if metadata.generation is None else f" seed {metadata.generation.seed}"
     return f"{metadata.concept} ({metadata.origin}{seed})"

@@ -1,7 +1,8 @@
-"""Adapters as weight blocks: equal slices that never cross from one layer into the next.
+"""Adapters as weight blocks: slices of equal length, each from one layer.
 
-The values of a layer's tensors, in the layout's order, are written one after the other
-into whole blocks; what is left of the layer's last block is zero.
+The tensors of a layer are flattened and concatenated in the layout's order, then cut into
+blocks; the last block of a layer is padded with zeros. A block thus never mixes two layers,
+so a denoiser can treat block i as the same part of the network in every checkpoint.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ def split_blocks(adapter: Mapping[str, np.ndarray], layout: Layout) -> np.ndarra
         layout: the layout of the adapter.
 
     Returns:
-        Blocks, float32, shape `(n_blocks, block_size)`, zero where a layer leaves room.
+        Blocks, float32, shape `(n_blocks, block_size)`, padded with zeros.
 
     Raises:
-        LayoutMismatch: a tensor is missing, too many, or of another shape or dtype.
+        LayoutMismatch: a tensor is missing, unexpected, or has another shape or dtype.
         InvalidInit: a value is NaN or infinite.
 
     Example:
@@ -40,23 +41,23 @@ def split_blocks(adapter: Mapping[str, np.ndarray], layout: Layout) -> np.ndarra
     """
     check_adapter(adapter, layout)
     blocks = np.zeros(layout.n_blocks * layout.block_size, dtype=np.float32)
-    for name, shape, start in _places(layout):
+    for name, shape, start in _offsets(layout):
         blocks[start : start + math.prod(shape)] = np.asarray(adapter[name]).ravel()
     return blocks.reshape(layout.n_blocks, layout.block_size)
 
 
 def join_blocks(blocks: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
-    """Put weight blocks together again: the inverse of `split_blocks`.
+    """Join weight blocks into an adapter: the inverse of `split_blocks`.
 
     Args:
-        blocks: shape `(n_blocks, block_size)`, zero outside of `value_mask(layout)`.
+        blocks: shape `(n_blocks, block_size)`, zero outside `value_mask(layout)`.
         layout: the layout that the blocks were cut by.
 
     Returns:
         The adapter: float32 arrays by name, in the layout's order.
 
     Raises:
-        LayoutMismatch: another shape or dtype, or a value where the layout has none.
+        LayoutMismatch: the shape or dtype differs, or the padding is not zero.
         InvalidInit: a value is NaN or infinite.
 
     Example:
@@ -68,12 +69,12 @@ def join_blocks(blocks: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
     values = blocks.astype(np.float32).ravel()
     return {
         name: values[start : start + math.prod(shape)].reshape(shape).copy()
-        for name, shape, start in _places(layout)
+        for name, shape, start in _offsets(layout)
     }
 
 
 def value_mask(layout: Layout) -> np.ndarray:
-    """Where blocks hold values: bool, shape `(n_blocks, block_size)`; padding is False.
+    """The mask of the values in the blocks: bool, shape `(n_blocks, block_size)`; padding is False.
 
     Example:
         >>> value_mask(Layout(tensors=(("head.bias", (3,)),), block_size=2))
@@ -81,7 +82,7 @@ def value_mask(layout: Layout) -> np.ndarray:
                [ True, False]])
     """
     mask = np.zeros(layout.n_blocks * layout.block_size, dtype=bool)
-    for _, shape, start in _places(layout):
+    for _, shape, start in _offsets(layout):
         mask[start : start + math.prod(shape)] = True
     return mask.reshape(layout.n_blocks, layout.block_size)
 
@@ -90,7 +91,7 @@ def check_blocks(blocks: np.ndarray, layout: Layout) -> None:
     """Check that blocks have the layout's shape, finite values, and zeros as padding.
 
     Raises:
-        LayoutMismatch: another shape or dtype, or a value where the layout has none.
+        LayoutMismatch: the shape or dtype differs, or the padding is not zero.
         InvalidInit: a value is NaN or infinite.
     """
     expected = (layout.n_blocks, layout.block_size)
@@ -117,10 +118,10 @@ def check_blocks(blocks: np.ndarray, layout: Layout) -> None:
 
 
 def check_adapter(adapter: Mapping[str, np.ndarray], layout: Layout) -> None:
-    """Check that an adapter has exactly the layout's tensors, and finite values.
+    """Check that an adapter has exactly the layout's tensors and finite values.
 
     Raises:
-        LayoutMismatch: a tensor is missing, too many, or of another shape or dtype.
+        LayoutMismatch: a tensor is missing, unexpected, or has another shape or dtype.
         InvalidInit: a value is NaN or infinite.
     """
     for name, shape in layout.tensors:
@@ -144,13 +145,13 @@ def check_adapter(adapter: Mapping[str, np.ndarray], layout: Layout) -> None:
         raise LayoutMismatch(f"adapter, tensor '{unexpected[0]}': the layout {layout.id} has no such tensor.")
 
 
-def _places(layout: Layout) -> list[tuple[str, tuple[int, ...], int]]:
-    """Name, shape and first position in the flattened blocks of every tensor."""
-    places = []
+def _offsets(layout: Layout) -> list[tuple[str, tuple[int, ...], int]]:
+    """Name, shape, and offset in the flattened blocks of every tensor."""
+    offsets = []
     position = 0
     for tensors in layout.layers.values():
         for name, shape in tensors:
-            places.append((name, shape, position))
+            offsets.append((name, shape, position))
             position += math.prod(shape)
-        position += -position % layout.block_size
-    return places
+        position += -position % layout.block_size  # pad to a whole block
+    return offsets

@@ -53,15 +53,15 @@ class TakesWeights(Protocol):
     """An image network of the init's recipe, such as `StarterNet`."""
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> object:
-        """Load every weight and bias; fail when one is missing, unexpected or misshapen."""
+        """Load every weight and bias; fail if one is missing, unexpected or misshapen."""
 
 
 def check_draw(*, seed: int, n_timesteps: int) -> None:
-    """Check what an init is drawn with.
+    """Check the seed and the number of timesteps of a generation.
 
     Raises:
-        TypeError: seed or timesteps are no integers.
-        ValueError: they are out of range.
+        TypeError: one of them is not an integer.
+        ValueError: one of them is out of range.
 
     Example:
         >>> check_draw(seed=0, n_timesteps=0)
@@ -79,7 +79,7 @@ def check_draw(*, seed: int, n_timesteps: int) -> None:
 
 
 def name_words(words: str) -> str:
-    """A short name for words that any file can have: small letters, digits and hyphens.
+    """Make a short name from words that is safe as a file name: lower-case letters, digits and hyphens.
 
     Example:
         >>> name_words("Déjà-vu, faded TEAL!"), name_words("../..")
@@ -95,21 +95,22 @@ SCORES = ("psnr", "ssim", "psnr_untouched", "ssim_untouched", "psnr_mean", "ssim
 
 @dataclass(frozen=True)
 class Generation:
-    """How an init was made from words, and what was expected of it: enough to make it again.
+    """How an init was generated, and which quality was predicted for it.
 
-    The words are the `wording` of `InitMetadata`.
+    Together with the `wording` of `InitMetadata` it suffices to generate the init again.
 
     Args:
-        seed: what the noise was drawn from.
-        n_timesteps: denoising steps.
+        seed: seed of the noise.
+        n_timesteps: number of denoising steps.
         generator_sha256: digest of the weight generator's `config.json`.
-        distance: how far the words are from those that the zoo was taught, 0 to 1; None where the
-            generator is not calibrated, as for what follows.
-        expected_psnr: range that the PSNR was expected in, dB, measured with one denoising step.
-        is_far: the words are farther than nearly all unseen words for what the zoo was taught.
+        distance: distance of the words to the taught wordings, 0 to 1. None if the generator is not
+            calibrated; then the next two are None as well.
+        expected_psnr: predicted range of the PSNR in dB, for one denoising step.
+        is_far: whether the words are farther from the taught wordings than nearly all unseen wordings
+            of taught concepts.
 
     Raises:
-        ValueError: a number is out of range, or only a part of what is expected is known.
+        ValueError: a number is out of range, or only some of the predictions are given.
     """
 
     seed: int
@@ -123,7 +124,7 @@ class Generation:
         check_draw(seed=self.seed, n_timesteps=self.n_timesteps)
         expected = (self.distance, self.expected_psnr, self.is_far)
         if len({value is None for value in expected}) != 1:
-            raise ValueError("distance, expected_psnr and is_far are known together or not at all")
+            raise ValueError("distance, expected_psnr and is_far must be given together")
         if not _DIGEST.fullmatch(self.generator_sha256):
             raise ValueError(f"generator_sha256 must be 64 hex digits, found {self.generator_sha256[:80]!r}")
         if self.distance is not None and not 0 <= self.distance <= 1:
@@ -133,43 +134,43 @@ class Generation:
 
     @property
     def prospect(self) -> str:
-        """How far the words are and what to expect, in plain words.
+        """The distance and the predicted PSNR, in plain words.
 
         Example:
             >>> Generation(0, 1, "a" * 64, distance=0.1, expected_psnr=(21.3, 28.9), is_far=False).prospect
             'near what the zoo knows, expected 21 to 29 dB'
         """
         if self.expected_psnr is None:
-            return "not calibrated: nobody knows what to expect"
+            return "not calibrated: its quality cannot be predicted"
         low, high = self.expected_psnr
         how_far = "far from everything" if self.is_far else "near what"
         of_one = "" if self.n_timesteps == 1 else f" of 1 timestep, unknown of {self.n_timesteps}"
         return f"{how_far} the zoo knows, expected {round(low)} to {round(high)} dB{of_one}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The values as plain JSON values."""
+        """The values as JSON values."""
         values: dict[str, Any] = to_plain(self)
         return values
 
 
 @dataclass(frozen=True)
 class InitMetadata:
-    """Where an init comes from.
+    """The provenance of an init.
 
     Args:
         concept: concept id; for a generated init a short name made from its words.
-        wording: the words that were asked for.
-        origin: `exact` when the zoo holds the checkpoint, `generated` when words made it,
-            `fine-tuned` when it was trained on since, `blended` when it lies between two others, `scheme`
-            when an initialization scheme such as `he_normal` or `mean` gave it.
+        wording: the requested words.
+        origin: `exact` for a checkpoint of the zoo, `generated` for output of the weight generator,
+            `fine-tuned` after further training, `blended` for a blend of two inits, `scheme` for an
+            initialization scheme such as `he_normal` or `mean`.
         zoo: name of the zoo.
         revision: revision of the zoo, 40 hex digits.
         recipe: the recipe that the weights belong to.
         base_sha256: digest of the base's weights.
-        scores: PSNR (dB) and SSIM on scoring photos, by name; None where there is none.
+        scores: PSNR (dB) and SSIM on scoring photos, by name; None for a score that was not measured.
         licence: licence of the weights.
-        source: where the concept comes from.
-        generation: how a generated init, or the one that was fine-tuned, was made; None for others.
+        source: origin of the concept or weights, in a sentence.
+        generation: how the weights were generated, also for an init fine-tuned from them; else None.
     """
 
     concept: str
@@ -192,18 +193,18 @@ class InitMetadata:
 
 @dataclass(frozen=True, eq=False)
 class Init:
-    """Weights to start from.
+    """Initial weights for fine-tuning, with their provenance.
 
     Args:
         weights: float32 arrays by name. Merged: weight and bias of every layer of the
             recipe's network. Adapter: exactly the tensors of `metadata.layout`.
         kind: `merged` or `adapter`.
-        metadata: where the weights come from.
+        metadata: provenance of the weights.
 
     Raises:
-        InvalidInit: unknown kind or origin, a NaN or an infinite value, or a generated init that does not
-            say how it was generated.
-        LayoutMismatch: a tensor is missing, unexpected, or of another shape or dtype.
+        InvalidInit: the kind or origin is unknown, a value is NaN or infinite, or `generation` is missing
+            for a generated init or given for another.
+        LayoutMismatch: a tensor is missing, unexpected, or has another shape or dtype.
 
     Example:
         >>> init = Zoo.from_pretrained("starter").pull("pencil sketch")  # doctest: +SKIP
@@ -220,9 +221,10 @@ class Init:
             raise InvalidInit(
                 f"init: origin is {self.metadata.origin[:40]!r}, expected one of {', '.join(_ORIGINS)}."
             )
-        is_generated, is_told = self.metadata.origin == "generated", self.metadata.generation is not None
-        if is_generated != is_told and self.metadata.origin != "fine-tuned":
-            raise InvalidInit("init: a generated one, and no exact one, says how it was generated.")
+        is_generated = self.metadata.origin == "generated"
+        has_generation = self.metadata.generation is not None
+        if is_generated != has_generation and self.metadata.origin != "fine-tuned":
+            raise InvalidInit("init: `generation` is required for a generated init, and for no other.")
         if self.kind not in ("merged", "adapter"):
             raise InvalidInit(f"init: kind is {self.kind[:40]!r}, expected merged or adapter.")
         recipe = self.metadata.recipe
@@ -231,25 +233,24 @@ class Init:
         )
 
     def __repr__(self) -> str:
-        told = self.metadata
-        return f"Init({told.concept!r}, {told.origin}, {self.kind}, recipe {told.recipe.name!r})"
+        metadata = self.metadata
+        return f"Init({metadata.concept!r}, {metadata.origin}, {self.kind}, recipe {metadata.recipe.name!r})"
 
     @classmethod
     def from_model(
         cls, model: ImageNetwork, *, name: str, start: Init | None = None, licence: str = "", source: str = ""
     ) -> Init:
-        """The init that holds a network's weights, for instance after a training loop of one's own.
+        """Make an init from the weights of a network, for instance after your own training loop.
 
         Args:
             model: one of initzoo's networks, on any device.
-            name: of the look that it makes.
-            start: the init that training began with, where there was one: the new init keeps its recipe
-                and says where it came from.
-            licence: of the new weights; empty where none is claimed.
-            source: how they were made.
+            name: name of the look that the network makes.
+            start: the init that training started from, if any; the new init takes over its recipe and zoo.
+            licence: licence of the new weights; empty to claim none.
+            source: how the weights were made.
 
         Raises:
-            LayoutMismatch: the model is another network than that of `start`.
+            LayoutMismatch: the model does not have the network of `start`.
             InvalidInit: a weight is NaN or infinite.
 
         Example:
@@ -261,8 +262,8 @@ class Init:
             spec = NetworkSpec(model.kind, dict(model.sizes))
             recipe, zoo, revision, base_sha256 = Recipe.of(model.kind, spec, {}), "", "", ""
         else:
-            told = start.metadata
-            recipe, zoo, revision, base_sha256 = told.recipe, told.zoo, told.revision, told.base_sha256
+            old = start.metadata
+            recipe, zoo, revision, base_sha256 = old.recipe, old.zoo, old.revision, old.base_sha256
         metadata = InitMetadata(
             concept=name_words(name),
             wording=name,
@@ -279,11 +280,11 @@ class Init:
 
     @property
     def sha256(self) -> str:
-        """Digest of the file that `save` writes."""
+        """SHA-256 of the file that `save` writes."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The file that `save` writes: a sealed safetensors file, the same for the same init."""
+        """The content of the file that `save` writes. Equal inits give the same bytes."""
         metadata = {name: getattr(self.metadata, name) for name in _TEXTS}
         metadata |= {"format_version": str(FORMAT_VERSION), "kind": self.kind}
         recipe = to_plain(self.metadata.recipe)
@@ -294,10 +295,10 @@ class Init:
         return encode_tensors(self.weights, metadata)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the init as a safetensors file, whole or not at all.
+        """Write the init as a safetensors file, atomically.
 
         Raises:
-            OutputError: the file exists and `force` is off, or it cannot be written.
+            OutputError: the file exists and `force` is False, or it cannot be written.
         """
         write_bytes(Path(path), self.to_bytes(), force=force)
 
@@ -306,13 +307,13 @@ class Init:
         """Read an init and check every byte of it.
 
         Raises:
-            InvalidInit: the file cannot be read, is no init, or is damaged.
-            LayoutMismatch: its tensors are not those of its recipe.
+            InvalidInit: the file cannot be read, is not an init, or is damaged.
+            LayoutMismatch: its tensors do not fit its recipe.
         """
         with reported_as(InvalidInit, f"init '{path}'", _ADVICE):
             metadata, weights = decode_tensors(read_file(path, max_bytes=MAX_MODEL_BYTES))
             if metadata.get("kind") not in ("merged", "adapter"):
-                raise DamagedFile("is no init: its header does not say kind 'merged' or 'adapter'")
+                raise DamagedFile("is not an init: its header does not say kind 'merged' or 'adapter'")
             check_version(metadata.get("format_version", ""))
             parsed = _parse_metadata(metadata)
         try:
@@ -321,7 +322,7 @@ class Init:
             raise type(error)(f"'{path}', {error}") from error
 
     def merged_with(self, base: Base) -> Init:
-        """A merged init from an adapter-only one; a merged one is returned as it is.
+        """Merge an adapter-only init into its base. Returns a merged init unchanged.
 
         Raises:
             ChecksumMismatch: the adapter was made for another base.
@@ -338,7 +339,7 @@ class Init:
         return replace(self, weights=weights, kind="merged")
 
     def to_network(self) -> ImageNetwork:
-        """The network that the init was made for, with its weights. Loads torch.
+        """Build the network of the init's recipe with the init's weights. Loads torch.
 
         Raises:
             InvalidInit: this init is adapter-only.
@@ -364,7 +365,7 @@ class Init:
 
 
 def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
-    """What an init's header says of it; keys that this version does not know are ignored."""
+    """Parse the header of an init; unknown keys are ignored."""
     try:
         values = {name: json.loads(metadata[name]) for name in ("recipe", "layout", "scores")}
         if metadata.get("generation"):

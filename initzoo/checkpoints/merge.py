@@ -1,4 +1,4 @@
-"""Merging: an adapter added to a base gives the weights of a plain network."""
+"""Merging: adds an adapter to a base, which gives the weights of a plain network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ __all__ = ["merge_adapter"]
 def merge_adapter(
     base: Mapping[str, np.ndarray], adapter: Mapping[str, np.ndarray], layout: Layout
 ) -> dict[str, np.ndarray]:
-    """Add an adapter to a base: weight + B A, bias + bias.
+    """Add an adapter to a base: `weight + B A`, `bias + bias`.
 
-    Computed in float64, so that rounding to float32 hides the differences between machines.
+    Source:
+        LoRA, Hu et al. (2021), arXiv:2106.09685, without its factor alpha / r.
 
     Args:
-        base: the base's weights: weight and bias of each layer, A where the layout has B.
+        base: weights of the base: weight and bias of each layer, and A of each adapted layer.
         adapter: exactly the layout's tensors.
         layout: the layout of the adapter.
 
@@ -29,7 +30,7 @@ def merge_adapter(
         Weight and bias of each layer, float32, by name.
 
     Raises:
-        LayoutMismatch: a tensor of the adapter or the base is missing or misshapen.
+        LayoutMismatch: a tensor of the adapter or of the base is missing or misshapen.
         InvalidInit: a value of the adapter or of the sum is NaN or infinite.
 
     Example:
@@ -45,10 +46,13 @@ def merge_adapter(
     for name, _ in layout.tensors:
         layer, _, part = name.rpartition(".")
         target = f"{layer}.weight" if part == "B" else f"{layer}.bias"
+        # In float64: machines add in different orders, and rounding to float32 hides the differences.
         change = np.asarray(adapter[name], dtype=np.float64)
         if target not in merged or (part == "B" and f"{layer}.A" not in base):
             raise LayoutMismatch(f"base, layer '{layer}': the adapter changes it, found no such weights.")
         if part == "B":
+            # (out, rank) x (rank, in, kernel, kernel) -> (out, in, kernel, kernel). If the ranks differ,
+            # the shape of A is reported below.
             a = base[f"{layer}.A"].astype(np.float64)
             change = np.tensordot(change, a, axes=1) if len(a) == change.shape[1] else a
         if change.shape != merged[target].shape:

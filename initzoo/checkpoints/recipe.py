@@ -1,4 +1,4 @@
-"""What is frozen for a family of checkpoints: the `Recipe` and the `Layout` of its weights."""
+"""`Recipe`, the frozen settings of a family of checkpoints, and `Layout`, the order of their weights."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ class Layout:
     layer fill whole blocks, padded with zeros: no block holds values of two layers.
 
     Args:
-        tensors: (name, shape) of every tensor, in order; the tensors of a layer
-            stand next to each other.
-        block_size: values in a block.
+        tensors: (name, shape) of every tensor, in order; the tensors of a layer are adjacent.
+        block_size: values per block.
 
     Raises:
-        ValueError: the block size is below 1, a name comes twice, a shape is empty,
-            or a layer's tensors do not stand together.
+        ValueError: the block size is below 1, a name is repeated, a shape is empty, or the
+            tensors of a layer are not adjacent.
 
     Example:
         >>> layout = Layout(tensors=(("head.B", (3, 2)), ("head.bias", (3,))), block_size=4)
@@ -53,13 +52,13 @@ class Layout:
             raise ValueError(f"block_size must be at least 1, found {self.block_size}")
         names = [name for name, _ in self.tensors]
         if len(set(names)) != len(names):
-            raise ValueError("a layout names every tensor once")
+            raise ValueError("a layout must not repeat the name of a tensor")
         if any(not shape or min(shape) < 1 for _, shape in self.tensors):
-            raise ValueError("every tensor of a layout has a shape of positive sizes")
+            raise ValueError("every tensor of a layout must have a shape of positive sizes")
         layers = [name.rpartition(".")[0] for name in names]
         changes = sum(a != b for a, b in itertools.pairwise(layers)) + bool(layers)
         if changes != len(set(layers)):
-            raise ValueError("the tensors of a layer must stand next to each other")
+            raise ValueError("the tensors of a layer must be adjacent")
 
     @cached_property
     def layers(self) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:
@@ -71,12 +70,12 @@ class Layout:
 
     @cached_property
     def n_values(self) -> int:
-        """Values in one adapter, padding not counted."""
+        """Number of values in one adapter, without padding."""
         return sum(math.prod(shape) for _, shape in self.tensors)
 
     @cached_property
     def n_blocks(self) -> int:
-        """Blocks that one adapter fills."""
+        """Number of blocks of one adapter."""
         return sum(
             -(-sum(math.prod(shape) for _, shape in tensors) // self.block_size)
             for tensors in self.layers.values()
@@ -84,7 +83,7 @@ class Layout:
 
     @cached_property
     def id(self) -> str:
-        """Sixteen hex digits that change when anything of the layout changes."""
+        """16 hex digits of the SHA-256 of the layout as JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -101,21 +100,21 @@ class Layout:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Which network, in which sizes: enough to build it.
+    """The kind and sizes of a network, from which it can be built.
 
     Args:
-        kind: a name in `initzoo.networks.NETWORKS`.
-        sizes: keyword arguments of its class.
+        kind: a key of `initzoo.networks.NETWORKS`.
+        sizes: keyword arguments of the network's class.
     """
 
     kind: str
     sizes: dict[str, int] = field(default_factory=dict)
 
     def build(self) -> ImageNetwork:
-        """The network, with its own first weights. Loads torch.
+        """Build the network with its default initial weights. Loads torch.
 
         Raises:
-            LayoutMismatch: this version knows no such network, or it takes other sizes.
+            LayoutMismatch: this version of initzoo does not know the network or one of its sizes.
         """
         from initzoo.networks.known import build_network
 
@@ -124,20 +123,20 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all checkpoints of one family share: the network, its adapters, and how their weights lie.
+    """The network, adapters and layout that all checkpoints of one family share.
 
-    It holds all that reading and merging weights needs, shapes included, so that neither needs torch. How
-    the family was trained is noted in the base's config, and no reader depends on it.
+    A recipe holds all that is needed to read and merge weights, their shapes included, so that neither
+    needs torch. How the family was trained is a note in the base's config that no reader depends on.
 
     Args:
-        name: of the family: letters, digits, dots, hyphens and underscores, at most 64.
+        name: name of the recipe: letters, digits, dots, hyphens and underscores, at most 64.
         network: the image network.
         ranks: rank of the adapter of each adapted layer, in the order of the layout.
-        layout: of an adapter: B and bias of every adapted layer.
+        layout: layout of an adapter: B and bias of every adapted layer.
         weights: (name, shape) of every tensor of the network.
 
     Raises:
-        ValueError: the name cannot be one of a folder, or ranks, layout and weights do not fit each other.
+        ValueError: the name is not valid, or ranks, layout and weights are inconsistent.
 
     Example:
         >>> recipe = Recipe.of("tiny", NetworkSpec("starter", {"n_detail": 8}), {"detail": 2, "head": 3})
@@ -156,10 +155,10 @@ class Recipe:
             raise ValueError(f"a recipe cannot have the name {self.name[:80]!r}")
         shapes = dict(self.weights)
         if any(not 0 <= size < 2**40 for shape in shapes.values() for size in shape):
-            raise ValueError("a tensor of the network has a size that no tensor has")
+            raise ValueError("a tensor of the network has an invalid size")
         if set(self.ranks) != set(self.layout.layers):
-            raise ValueError("its ranks are not of the layers of its layout")
-        # JSON has no order of keys; the layout has.
+            raise ValueError("its ranks and its layout name different layers")
+        # The keys of a JSON object have no order, so the layout gives it.
         object.__setattr__(self, "ranks", {layer: self.ranks[layer] for layer in self.layout.layers})
         expected: list[tuple[str, tuple[int, ...]]] = []
         for layer, rank in self.ranks.items():
@@ -168,17 +167,17 @@ class Recipe:
                 raise ValueError(f"layer '{layer}' cannot have an adapter of rank {rank}")
             expected += [(f"{layer}.B", (weight[0], rank)), (f"{layer}.bias", weight[:1])]
         if tuple(expected) != self.layout.tensors:
-            raise ValueError("its layout is not the one of its ranks and weights")
+            raise ValueError("its layout does not follow from its ranks and weights")
 
     @classmethod
     def of(
         cls, name: str, network: NetworkSpec, ranks: Mapping[str, int], *, block_size: int = 256
     ) -> Recipe:
-        """The recipe of a network with adapters of these ranks. Loads torch.
+        """Make the recipe of a network with adapters of the given ranks. Loads torch.
 
         Raises:
-            LayoutMismatch: there is no such network, or it has no such layer.
-            ValueError: the name cannot be one of a folder, or the block size is below 1.
+            LayoutMismatch: the network is unknown, or lacks a layer that a rank names.
+            ValueError: the name is not valid, or the block size is below 1.
         """
         from initzoo.networks.adapters import adapter_shapes
 
@@ -194,7 +193,7 @@ class Recipe:
 
     @cached_property
     def base_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the base's tensors by name: the network's, and A of every adapted layer."""
+        """Shapes of the base's tensors by name: those of the network, and A of every adapted layer."""
         shared = {
             f"{layer}.A": (rank, *self.weight_shapes[f"{layer}.weight"][1:])
             for layer, rank in self.ranks.items()
@@ -202,14 +201,13 @@ class Recipe:
         return self.weight_shapes | shared
 
     def build_base(self, arrays: Mapping[str, np.ndarray] | None = None) -> Adapted:
-        """The network with adapters beside its layers, for training. Loads torch.
+        """Build the network with adapters beside its layers, for training. Loads torch.
 
         Args:
-            arrays: weights, biases and A by name, as a base has them on disk; else all zero but the network's
-                own first weights.
+            arrays: weights, biases and A by name, as in a base; by default the network's initial weights.
 
         Raises:
-            LayoutMismatch: there is no such network.
+            LayoutMismatch: this version of initzoo does not know the network.
         """
         from initzoo.networks.adapters import Adapted
 

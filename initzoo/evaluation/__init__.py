@@ -1,1 +1,1 @@
-"""Measuring: checkpoints, the weight generator and the benchmark of starts."""
+"""Evaluation of checkpoints and of the weight generator, and the benchmark of starts."""

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: what else the mean over concepts might have been."""
+"""Bootstrap intervals of means over concepts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How bootstrap intervals are made.
+    """Settings of bootstrap intervals.
 
     Args:
-        n_resamples: number of times that the concepts are drawn anew, for intervals.
+        n_resamples: number of bootstrap resamples of the concepts.
         level: share of the resampled means inside an interval.
-        seed: seed of these draws.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: a setting is out of range.
@@ -39,15 +39,15 @@ class Resampling:
 
 
 def bootstrap_means(values: Values, *, n_resamples: int, seed: int) -> Values:
-    """Means over concepts drawn anew with replacement; all rows are drawn alike.
+    """Means over concepts resampled with replacement. All rows share the resamples.
 
     Args:
         values: shape `(n_rows, n_concepts)`.
-        n_resamples: draws.
-        seed: of the draws.
+        n_resamples: number of resamples.
+        seed: seed of the resamples.
 
     Returns:
-        Shape `(n_rows, n_resamples)`.
+        Resampled means, shape `(n_rows, n_resamples)`.
 
     Source:
         Efron (1979), doi:10.1214/aos/1176344552.
@@ -59,11 +59,13 @@ def bootstrap_means(values: Values, *, n_resamples: int, seed: int) -> Values:
     """
     n_concepts = values.shape[1]
     rng = np.random.default_rng(seed)
+    # The means need only how often each concept was drawn: multinomial counts, one matmul for all rows.
+    # Shared counts keep rows paired, so a difference of two methods is resampled by concept.
     counts = rng.multinomial(n_concepts, np.full(n_concepts, 1 / n_concepts), size=n_resamples)
     return np.asarray(values @ counts.T / n_concepts)
 
 
 def interval(samples: Values, level: float) -> list[float]:
-    """The middle share of samples: its lower and upper end, rounded to four places."""
+    """The ends of the central interval that holds a share `level` of samples, rounded to four decimals."""
     ends = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return [round(float(end), 4) for end in ends]

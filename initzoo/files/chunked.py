@@ -1,8 +1,7 @@
-"""Large files read piece by piece, each piece checked against its digest before anything sees it.
+"""Large files read in pieces, each verified against its digest before it is used.
 
-Nothing is memory-mapped: a mapped file that shrinks kills the process, and what is mapped
-may change between the check and the use. Here the bytes that were checked are the bytes
-that are used.
+Files are not memory-mapped: a mapped file that shrinks kills the process, and its content can
+change between check and use. Here the bytes in memory are both checked and used.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ _MAX_KEPT_BYTES = 2**24
 
 
 class PieceFile:
-    """A file whose pieces have known digests.
+    """A file whose pieces have known digests. Keeps the last 16 MiB of pieces in memory.
 
     Args:
         path: the file.
-        bounds: where pieces start, and where the last one ends, in bytes, ascending.
+        bounds: offsets of the pieces in bytes, ascending, then the end of the last one.
         digests: SHA-256 of each piece, 32 bytes.
 
     Raises:
@@ -58,11 +57,11 @@ class PieceFile:
             os.close(descriptor)
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` up to `end`, all checked.
+        """Read bytes `start` to `end`, all verified.
 
         Raises:
-            DamagedFile: a piece cannot be read or is not what its digest says.
-            ValueError: the range does not lie inside of the pieces.
+            DamagedFile: a piece cannot be read or does not match its digest.
+            ValueError: the range lies outside the pieces.
         """
         if not self._bounds[0] <= start <= end <= self._bounds[-1]:
             raise ValueError(f"bytes {start} to {end} lie outside of {self._bounds[0]} to {self._bounds[-1]}")

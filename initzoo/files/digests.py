@@ -1,7 +1,7 @@
-"""Files that carry a digest of themselves, so that damage shows before anything is parsed.
+"""Sealed files, which carry their own digest, so that damage is detected before anything is parsed.
 
-A sealed file holds the text `initzoo-seal-sha256:` and 64 hex digits once, wherever its
-format keeps notes. The digits are the SHA-256 of the same file with zeros in their place.
+A sealed file holds the text `initzoo-seal-sha256:` and 64 hex digits exactly once, in the metadata
+of its format. The digits are the SHA-256 of the file with zeros in their place.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ BLANK_SEAL = SEAL_MARK.decode() + "0" * _N_DIGITS
 
 
 class DamagedFile(ValueError):
-    """What is wrong with a file, in words that leave out its name and what to do.
+    """A problem with a file. The message names neither the file nor the next step.
 
-    It stays inside the package: `reported_as` turns it into an `InitzooError`.
+    It never leaves the package: `reported_as` turns it into an `InitzooError`.
     """
 
 
 @contextmanager
 def reported_as(error_class: type[InitzooError], where: str, advice: str) -> Iterator[None]:
-    """Turn a `DamagedFile` into an error that says where it was found and what to do next.
+    """Turn a `DamagedFile` into an error that names the file and the next step.
 
     Example:
         >>> from initzoo.errors import InvalidInit
@@ -56,31 +56,32 @@ def reported_as(error_class: type[InitzooError], where: str, advice: str) -> Ite
 
 
 def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | None = None) -> bytes:
-    """All bytes of a file that is not too large to hold in memory.
+    """Read a file of limited size into memory.
 
     Args:
         path: the file.
         max_bytes: a larger file is refused before it is read.
-        digest: SHA-256 in hex that the bytes must have, where it is known.
+        digest: expected SHA-256 in hex; not checked by default.
 
     Raises:
-        DamagedFile: it cannot be read, has more than `max_bytes` bytes, or another digest.
+        DamagedFile: the file cannot be read, is larger than `max_bytes`, or has another digest.
     """
     try:
         with Path(path).open("rb") as file:
+            # One byte more, in case the file grows while it is read.
             data = file.read(max_bytes + 1) if os.fstat(file.fileno()).st_size <= max_bytes else None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DamagedFile(f"cannot be read ({reason})") from error
     if data is None or len(data) > max_bytes:
-        raise DamagedFile(f"is larger than the {max_bytes} bytes that such a file may have")
-    if digest is not None and (found := hashlib.sha256(data).hexdigest()) != digest:
-        raise DamagedFile(f"expected sha256 {digest}, found {found}")
+        raise DamagedFile(f"is larger than the limit of {max_bytes} bytes")
+    if digest is not None and (actual := hashlib.sha256(data).hexdigest()) != digest:
+        raise DamagedFile(f"expected sha256 {digest}, found {actual}")
     return data
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a file of that name; no when no file can have such a name.
+    """Whether a path is an existing file. False for a name that the file system rejects.
 
     Example:
         >>> is_file("x" * 10_000)
@@ -93,10 +94,10 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 
 def seal(data: bytes) -> bytes:
-    """Put the digest in place of `BLANK_SEAL`, which `data` holds exactly once.
+    """Replace `BLANK_SEAL`, which `data` holds exactly once, by the seal.
 
     Raises:
-        ValueError: there is no blank seal, or there are several seals.
+        ValueError: `data` holds no blank seal, or several seals.
 
     Example:
         >>> sealed = seal(b"weights " + BLANK_SEAL.encode())
@@ -107,20 +108,20 @@ def seal(data: bytes) -> bytes:
         initzoo.files.digests.DamagedFile: its bytes do not match the digest in its seal
     """
     if data.count(SEAL_MARK) != 1 or data.count(BLANK_SEAL.encode()) != 1:
-        raise ValueError("data to be sealed holds the blank seal exactly once, and no other seal")
+        raise ValueError("data to be sealed must hold the blank seal exactly once, and no other seal")
     return data.replace(BLANK_SEAL.encode(), SEAL_MARK + hashlib.sha256(data).hexdigest().encode())
 
 
 def check_seal(data: bytes) -> None:
-    """Check that sealed bytes are what they were when `seal` returned them.
+    """Check that sealed bytes have not changed since they were sealed.
 
     Raises:
-        DamagedFile: there is no seal, or the bytes have changed since.
+        DamagedFile: the seal is missing, or the bytes have changed.
     """
     start = data.find(SEAL_MARK) + len(SEAL_MARK)
     if start < len(SEAL_MARK) or len(data) < start + _N_DIGITS or data.find(SEAL_MARK, start) >= 0:
         raise DamagedFile("has no seal of initzoo: it is cut off, or something else made it")
-    found = data[start : start + _N_DIGITS]
+    digest = data[start : start + _N_DIGITS]
     blank = data[:start] + b"0" * _N_DIGITS + data[start + _N_DIGITS :]
-    if hashlib.sha256(blank).hexdigest().encode() != found:
+    if hashlib.sha256(blank).hexdigest().encode() != digest:
         raise DamagedFile("its bytes do not match the digest in its seal")

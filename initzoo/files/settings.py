@@ -1,8 +1,7 @@
-"""Settings as JSON: dataclasses written to files, and read back as far as they are known.
+"""Settings as JSON: dataclasses written to and read from files, tolerant of added fields.
 
-A file may say more than this version knows: unknown keys are ignored, and keys with a default may be
-missing. So settings can gain a field without making older or newer files unreadable. A file of a newer
-format, which says so in `format_version`, is refused in one line.
+Unknown keys are ignored, and keys with a default may be missing. Settings can thus gain a field without
+making older or newer files unreadable. A file with a higher `format_version` is refused in one line.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from initzoo.files.digests import DamagedFile
 __all__ = ["FORMAT_VERSION", "read_json", "read_settings", "to_plain", "write_json"]
 
 FORMAT_VERSION = 2
-"""Of every JSON file that initzoo writes; raised only when an older initzoo would read it wrongly."""
+"""Version of every JSON file of initzoo; raised only if an older initzoo would misread a file."""
 
 _UPGRADE = "upgrade: pip install -U initzoo"
 
@@ -25,14 +24,15 @@ T = TypeVar("T")
 
 
 def read_json(data: bytes, kind: type[T]) -> T:
-    """Read a JSON file as a settings dataclass, once its format version is one that this version reads.
+    """Read a JSON file as a settings dataclass after checking its format version.
 
     Args:
-        data: the file.
+        data: content of the file.
         kind: a dataclass, or any type that msgspec converts to.
 
     Raises:
-        DamagedFile: it is no JSON, of another format version, or a value is missing or of another type.
+        DamagedFile: the file is not JSON or has another format version, or a value is missing or has
+            another type.
 
     Example:
         >>> read_json(b'{"format_version": 2, "seed": 1, "mood": "new"}', dict[str, Any])["seed"]
@@ -55,7 +55,7 @@ def check_version(version: object) -> None:
     """Check the format version of a file.
 
     Raises:
-        DamagedFile: another version of initzoo wrote it.
+        DamagedFile: the file has another format version.
     """
     if str(version) != str(FORMAT_VERSION):
         is_older = str(version).isdecimal() and len(str(version)) < 9 and int(str(version)) < FORMAT_VERSION
@@ -66,14 +66,14 @@ def check_version(version: object) -> None:
 
 
 def read_settings(values: Any, kind: type[T]) -> T:
-    """Plain JSON values as a settings dataclass; unknown keys are ignored.
+    """Convert JSON values to a settings dataclass; unknown keys are ignored.
 
     Args:
-        values: what a JSON parser gave.
+        values: output of a JSON parser.
         kind: a dataclass; nested ones, tuples and unions are converted too.
 
     Raises:
-        DamagedFile: a value is missing or of another type; the message names it.
+        DamagedFile: a value is missing or has another type; the message names it.
 
     Example:
         >>> from dataclasses import dataclass
@@ -95,19 +95,19 @@ def read_settings(values: Any, kind: type[T]) -> T:
 
 
 def to_plain(settings: Any) -> Any:
-    """A settings dataclass as plain JSON values: dicts, lists, texts and numbers."""
+    """Convert a settings dataclass to JSON values: dicts, lists, strings and numbers."""
     return _without_tuples(msgspec.to_builtins(settings, str_keys=True))
 
 
 def _without_tuples(values: Any) -> Any:
-    """The same values as a JSON parser would give them."""
+    """The same values as a JSON parser would return them."""
     if isinstance(values, dict):
         return {name: _without_tuples(value) for name, value in values.items()}
     return [_without_tuples(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def write_json(values: Mapping[str, Any]) -> bytes:
-    """A JSON file with `format_version`: the same bytes for the same values.
+    """Encode a JSON file with `format_version`. Equal values give the same bytes.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -118,7 +118,7 @@ def write_json(values: Mapping[str, Any]) -> bytes:
 
 
 def _refuse_infinite(values: Any) -> None:
-    """JSON has no such numbers, and msgspec would write null in their place."""
+    """Refuse NaN and infinity, which msgspec would write as null."""
     if isinstance(values, dict):
         values = list(values.values())
     if isinstance(values, list):

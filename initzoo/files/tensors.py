@@ -1,9 +1,9 @@
-"""Safetensors files, read strictly and written with the same bytes every time.
+"""Safetensors files, read strictly and written deterministically.
 
-The safetensors package accepts names such as `../../etc/x`, repeated keys and empty
-files, and orders metadata at random. What initzoo writes and reads is a subset of the
-format that any safetensors reader opens: float16 or float32 tensors with plain names,
-in sorted order without gaps, and a seal (see `seals`) in the metadata.
+The safetensors package accepts names such as `../../etc/x`, repeated keys and empty files, and
+writes metadata in random order. initzoo reads and writes a subset of the format that any
+safetensors reader opens: float16 or float32 tensors with plain names, sorted and without gaps,
+and a seal (see `digests`) in the metadata.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """Where a tensor lies: `start` and `end` are offsets in the file."""
+    """Dtype, shape and byte range of a tensor; `start` and `end` are offsets in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -42,21 +42,21 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says of itself."""
+    """The header of a safetensors file."""
 
     metadata: dict[str, str]
     tensors: dict[str, TensorEntry]
 
 
 def encode_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a sealed safetensors file: the same for the same tensors and metadata.
+    """Encode a sealed safetensors file. Equal tensors and metadata give the same bytes.
 
     Args:
         tensors: float16 or float32 arrays, by name.
-        metadata: notes; the key `seal` is added.
+        metadata: metadata of the file; the key `seal` is added.
 
     Raises:
-        ValueError: no tensors, a name that is not plain, or another dtype.
+        ValueError: there are no tensors, a name is not plain, or a dtype is not supported.
 
     Example:
         >>> data = encode_tensors({"head.bias": np.zeros(2, dtype=np.float32)}, {"kind": "merged"})
@@ -81,15 +81,15 @@ def encode_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str
         }
         position += len(payloads[-1])
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # aligns the tensors, as the format recommends
     return seal(struct.pack("<Q", len(text)) + text + b"".join(payloads))
 
 
 def decode_tensors(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The metadata (without the seal) and the tensors of a sealed file.
+    """Decode the metadata, without the seal, and the tensors of a sealed file.
 
     Raises:
-        DamagedFile: the bytes changed since they were sealed, or break a rule of `read_header`.
+        DamagedFile: the bytes have changed since they were sealed, or break a rule of `read_header`.
     """
     check_seal(data)
     header = _parse_header(data[8 : 8 + _header_size(data[:8], len(data))], len(data))
@@ -103,12 +103,12 @@ def decode_tensors(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read and check the header of a file, and no tensor.
+    """Read and check the header of a file, without its tensors.
 
     Raises:
-        DamagedFile: the file cannot be read, the header is not JSON or too long, a name is
-            not plain or comes twice, an entry has other fields, another dtype or a wrong
-            size, or tensors overlap, leave gaps or go past the end of the file.
+        DamagedFile: the file cannot be read, the header is too long or not JSON, a name is not
+            plain or is repeated, an entry has unknown fields, another dtype or a wrong size, or
+            tensors overlap, leave gaps or exceed the file.
     """
     try:
         with Path(path).open("rb") as file:
@@ -127,10 +127,10 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 def _header_size(prefix: bytes, n_file_bytes: int) -> int:
     if len(prefix) < 8:
-        raise DamagedFile(f"is no safetensors file: it has {n_file_bytes} bytes")
+        raise DamagedFile(f"is not a safetensors file: it has {n_file_bytes} bytes")
     size = int(struct.unpack("<Q", prefix)[0])
     if not 2 <= size <= min(_MAX_HEADER_BYTES, n_file_bytes - 8):
-        raise DamagedFile(f"is no whole safetensors file: {n_file_bytes} bytes with a header of {size}")
+        raise DamagedFile(f"is not a whole safetensors file: {n_file_bytes} bytes with a header of {size}")
     return size
 
 
@@ -145,7 +145,7 @@ def _parse_header(text: bytes, n_file_bytes: int) -> Header:
         raise DamagedFile("its header is not a JSON object")
     metadata = values.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(note, str) for note in metadata.values()):
-        raise DamagedFile("its metadata is not a set of texts")
+        raise DamagedFile("its metadata is not a map of strings")
     if not values:
         raise DamagedFile("holds no tensors")
     first = 8 + len(text)
@@ -163,7 +163,7 @@ def _parse_header(text: bytes, n_file_bytes: int) -> Header:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise DamagedFile("its header names something twice")
+        raise DamagedFile("its header has a repeated key")
     return values
 
 
@@ -181,10 +181,10 @@ def _parse_entry(name: str, entry: Any, first: int) -> TensorEntry:
         raise DamagedFile(f"tensor '{name}' has malformed offsets")
     expected = math.prod(shape) * _DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != expected:
-        raise DamagedFile(f"tensor '{name}' has {offsets[1] - offsets[0]} bytes, its shape wants {expected}")
+        raise DamagedFile(f"tensor '{name}' has {offsets[1] - offsets[0]} bytes, its shape needs {expected}")
     return TensorEntry(dtype=dtype, shape=tuple(shape), start=first + offsets[0], end=first + offsets[1])
 
 
 def _are_counts(values: Any) -> bool:
-    """Whether values is a list of whole numbers that a file can have."""
+    """Whether `values` is a list of non-negative integers below 2**48."""
     return isinstance(values, list) and all(type(n) is int and 0 <= n < 2**48 for n in values)

@@ -1,6 +1,6 @@
-"""How good a generated init will be: the novelty of a request, turned into an expected PSNR range.
+"""Calibration: predicts a PSNR range for a generated init from the novelty of its request.
 
-On disk it is `calibration.json` beside the weight generator's other files.
+It is stored as `calibration.json` in the weight generator's folder.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _ADVICE = "Get the weight generator again."
 
 @dataclass(frozen=True)
 class Expectation:
-    """What to expect of the weights of a request.
+    """The predicted quality of the init generated from a request.
 
     Args:
-        distance: how far the request is from what the zoo was taught, 0 to 1.
-        low: PSNR that the generated init will hardly be below, dB.
-        high: PSNR that it will hardly be above, dB.
-        is_far: farther than nearly all unseen words for what the zoo was taught.
+        distance: distance of the request from the taught wordings, 0 to 1.
+        low: lower end of the predicted PSNR range, dB.
+        high: upper end of the range, dB.
+        is_far: whether the request is farther than nearly all unseen wordings of taught concepts.
     """
 
     distance: float
@@ -49,17 +49,17 @@ class Expectation:
 
 @dataclass(frozen=True)
 class PsnrRanges:
-    """A range of PSNR for every distance: straight lines between three places.
+    """The PSNR range at every distance, piecewise linear with three knots.
 
     Args:
-        distances: 0, the farthest one that was calibrated, and 1.
-        lows: lower ends there, dB.
-        highs: upper ends there, dB.
-        far_from: distance from which words count as far.
-        level: share of the calibrating half that the ranges were to hold.
-        coverage: share of the other half that they do hold.
-        n_calibrated: wordings of the calibrating half.
-        n_tested: wordings of the other half.
+        distances: the knots: 0, the largest calibrated distance, and 1.
+        lows: lower ends at the knots, dB.
+        highs: upper ends at the knots, dB.
+        far_from: words beyond this distance count as far.
+        level: nominal coverage of the ranges.
+        coverage: coverage measured on the test half.
+        n_calibrated: number of wordings in the calibration half.
+        n_tested: number of wordings in the test half.
     """
 
     distances: tuple[float, float, float]
@@ -85,12 +85,12 @@ class PsnrRanges:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The novelty of requests, and ranges calibrated for one weight generator.
+    """A novelty measure and PSNR ranges for one weight generator.
 
     Args:
-        novelty: measures distances from what the weight generator was taught.
-        ranges: the PSNR to expect at each distance.
-        text_sha256: digest of the encoder that it was made with.
+        novelty: measures the distance of requests from the taught wordings.
+        ranges: the predicted PSNR at each distance.
+        text_sha256: digest of the encoder.
         generator_sha256: digest of the weight generator's `config.json`.
     """
 
@@ -100,7 +100,7 @@ class Calibration:
     generator_sha256: str
 
     def expect(self, request: Request) -> Expectation:
-        """Say what to expect of the weights that a request gives.
+        """Predict the quality of the init generated from a request.
 
         Raises:
             InvalidWords, InvalidRequest: the request cannot be read.
@@ -113,7 +113,7 @@ class Calibration:
         """Write `calibration.json` into a weight generator's folder.
 
         Raises:
-            OutputError: there is one already and `force` is off, or it cannot be written.
+            OutputError: the file exists and `force` is False, or it cannot be written.
         """
         write_bytes(Path(folder) / CALIBRATION_FILE, self.to_bytes(), force=force)
 
@@ -140,10 +140,10 @@ class Calibration:
         """Read `calibration.json` of a weight generator's folder, and check every byte of it.
 
         Args:
-            folder: of the weight generator.
-            encoder: of the weight generator.
+            folder: folder of the weight generator.
+            encoder: encoder of the weight generator.
             generator_sha256: digest of its `config.json`.
-            digest: SHA-256 that the file must have, where it is known.
+            digest: expected SHA-256 of the file; not checked by default.
 
         Raises:
             InvalidGenerator: the file is missing, damaged, or was made for another weight generator.
@@ -155,7 +155,7 @@ class Calibration:
             try:
                 calibration = _parse(values, encoder)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise DamagedFile(f"is no calibration of this version of initzoo ({error})") from error
+                raise DamagedFile(f"is not a calibration of this version of initzoo ({error})") from error
             if calibration.text_sha256 != encoder.digest:
                 raise DamagedFile("was made with other token vectors")
             if calibration.generator_sha256 != generator_sha256:
@@ -167,8 +167,8 @@ def _parse(values: Mapping[str, Any], encoder: Encoder) -> Calibration:
     parts = {name: values["ranges"][name] for name in PsnrRanges.__dataclass_fields__}
     lists = {name: tuple(map(float, parts[name])) for name in ("distances", "lows", "highs")}
     ranges = PsnrRanges(**(parts | lists))
-    if any(len(one) != 3 or not np.isfinite(one).all() for one in lists.values()):
-        raise ValueError("ranges with other than three finite places")
+    if any(len(knots) != 3 or not np.isfinite(knots).all() for knots in lists.values()):
+        raise ValueError("ranges must have three finite knots")
     digests = {name: str(values[name]) for name in ("text_sha256", "generator_sha256")}
     return Calibration(encoder.read_novelty(values), ranges, **digests)
 
@@ -183,39 +183,44 @@ def calibrate(
     level: float = 0.9,
     seed: int = 0,
 ) -> PsnrRanges:
-    """Calibrate ranges on one half of the held-out concepts, and test them on the other.
+    """Calibrate PSNR ranges on one half of the held-out concepts and test them on the other.
 
-    The middle is a straight line of PSNR on distance that never rises; the ends lie so far from it that
-    the calibrating half is covered as wanted (split conformal prediction, Papadopoulos et al. 2002, with a
-    quantile for each side). Beyond the farthest distance of that half, the ranges run to those of words
-    that have nothing to do with the edit, which they reach at distance 1.
+    The centre is a least-squares line of PSNR against distance that never rises. The ends have a constant
+    distance from it, taken from the residuals of the calibration half by split conformal prediction with
+    one quantile per side. Beyond the largest calibrated distance, the ranges approach those of unrelated
+    words, which they reach at distance 1.
 
     Args:
-        distances: of held-out wordings.
-        psnr: of the inits that they gave, dB.
-        concepts: which concept each wording is of; the halves share none.
-        near: distances of unseen wordings for what was taught: nearly all of them are to count as near.
-        meaningless: PSNR of inits generated from other concepts' words, dB.
-        level: share that the ranges are to hold, above 0 and below 1.
-        seed: draws the halves.
+        distances: distances of the held-out wordings.
+        psnr: PSNR of the inits generated from them, dB.
+        concepts: the concept of each wording; the two halves share none.
+        near: distances of unseen wordings of taught concepts; 95% of them count as near.
+        meaningless: PSNR of inits generated from the words of other concepts, dB.
+        level: nominal coverage, above 0 and below 1.
+        seed: seed of the split.
 
     Raises:
-        ValueError: there are fewer than four concepts, or nothing to compare with.
+        ValueError: there are fewer than four concepts, or `near` or `meaningless` is empty.
+
+    Source:
+        Papadopoulos et al. (2002), Inductive Confidence Machines for Regression.
     """
     names = sorted(set(concepts))
     if len(names) < 4 or not near or not meaningless:
         raise ValueError(f"calibration needs at least 4 held-out concepts, found {len(names)}")
+    # Split by concept: the wordings of one concept have similar errors and must not be in both halves.
     order = np.random.default_rng(seed).permutation(len(names))
-    chosen = {names[place] for place in order[: len(names) // 2]}
-    here = np.array([concept in chosen for concept in concepts])
+    chosen = {names[i] for i in order[: len(names) // 2]}
+    is_chosen = np.array([concept in chosen for concept in concepts])
     far, quality = np.asarray(distances, float), np.asarray(psnr, float)
-    slope, offset = _falling_line(far[here], quality[here])
-    left = quality[here] - (slope * far[here] + offset)
-    below, above = _conformal_quantile(-left, level), _conformal_quantile(left, level)
-    farthest = float(min(far[here].max(), 0.999))
-    middles = np.array([offset, offset + slope * farthest])
+    slope, offset = _falling_line(far[is_chosen], quality[is_chosen])
+    residuals = quality[is_chosen] - (slope * far[is_chosen] + offset)
+    # One quantile per side, since the errors need not be symmetric.
+    below, above = _conformal_quantile(-residuals, level), _conformal_quantile(residuals, level)
+    farthest = float(min(far[is_chosen].max(), 0.999))
+    centres = np.array([offset, offset + slope * farthest])
     lowest, highest = np.quantile(meaningless, [(1 - level) / 2, (1 + level) / 2])
-    lows, highs = middles - below, middles + above
+    lows, highs = centres - below, centres + above
     ranges = PsnrRanges(
         distances=(0.0, farthest, 1.0),
         lows=(float(lows[0]), float(lows[1]), float(min(lows[1], lowest))),
@@ -223,10 +228,10 @@ def calibrate(
         far_from=float(np.quantile(near, 0.95)),
         level=level,
         coverage=0.0,
-        n_calibrated=int(here.sum()),
-        n_tested=int((~here).sum()),
+        n_calibrated=int(is_chosen.sum()),
+        n_tested=int((~is_chosen).sum()),
     )
-    return _tested(ranges, far[~here], quality[~here])
+    return _tested(ranges, far[~is_chosen], quality[~is_chosen])
 
 
 def _tested(ranges: PsnrRanges, distances: NDArray[np.float64], psnr: NDArray[np.float64]) -> PsnrRanges:
@@ -236,14 +241,16 @@ def _tested(ranges: PsnrRanges, distances: NDArray[np.float64], psnr: NDArray[np
 
 
 def _falling_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Slope, at most 0, and offset of the least-squares line."""
+    """Slope and offset of the least-squares line; a rising slope becomes 0."""
     spread = float(((x - x.mean()) ** 2).sum())
     slope = min(float(((x - x.mean()) * (y - y.mean())).sum()) / spread, 0.0) if spread > 0 else 0.0
     return slope, float(y.mean() - slope * x.mean())
 
 
 def _conformal_quantile(residuals: NDArray[np.float64], level: float) -> float:
-    """What all but `(1 - level) / 2` of residuals are below, with the correction for their number."""
+    """The quantile that a new residual exceeds with probability at most `(1 - level) / 2`."""
     n = len(residuals)
+    # n + 1 instead of n: the new residual is equally likely to have each rank among all n + 1. With few
+    # residuals the quantile is capped at their maximum.
     share = min(1.0, np.ceil((n + 1) * (1 + level) / 2) / n)
     return float(np.quantile(residuals, share, method="higher"))

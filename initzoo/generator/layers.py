@@ -23,17 +23,17 @@ class DenoiserShape:
     """Sizes of a denoiser.
 
     Args:
-        n_blocks: blocks of an adapter.
-        block_size: values in a block.
-        n_word_values: values in a token's vector.
-        width: values in a token inside of the network.
+        n_blocks: blocks per adapter.
+        block_size: values per block.
+        n_word_values: values per token vector.
+        width: width of the network.
         n_word_layers: layers over the words.
-        n_layers: layers over the blocks (the UNet has its own number).
-        n_heads: heads of each attention.
-        pooled_words: give the mean of the token vectors instead of the sequence.
-        max_tokens: places for tokens.
-        n_learned: tokens that have a learned vector too, which is added to the static one's projection.
-        encoder: name of the encoder in `ENCODERS` whose context it reads.
+        n_layers: layers over the blocks (the UNet has a fixed number).
+        n_heads: attention heads.
+        pooled_words: read the mean of the token vectors instead of the sequence.
+        max_tokens: maximum number of tokens.
+        n_learned: number of tokens with a learned vector, which is added to the projected static one.
+        encoder: key in `ENCODERS` of the encoder whose context is read.
     """
 
     n_blocks: int
@@ -50,9 +50,9 @@ class DenoiserShape:
 
 
 def draw_normal(*shape: int, scale: float = 1.0) -> Tensor:
-    """Gaussian first weights; empty ones where the default device is `meta`.
+    """Gaussian initial weights; empty ones if the default device is `meta`.
 
-    There torch would load its compiler to draw them, which takes almost as long as to load torch.
+    On `meta`, torch would load its compiler to draw them, which takes almost as long as loading torch.
 
     Example:
         >>> draw_normal(2, 3, scale=0.1).shape
@@ -63,7 +63,7 @@ def draw_normal(*shape: int, scale: float = 1.0) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Attention of a sequence to itself, or to a context of the same width or another."""
+    """Multi-head attention of a sequence to itself or to a context."""
 
     def __init__(self, width: int, n_heads: int, *, context_width: int | None = None) -> None:
         super().__init__()
@@ -74,30 +74,28 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """What to add to `x`, shape `(batch, n, width)`.
+        """The residual to add to `x`, shape `(batch, n, width)`.
 
         Args:
             x: shape `(batch, n, width)`.
-            context: shape `(batch, m, context_width)`; None for `x` itself.
-            bias: added to the scores, e.g. -inf where there is no token, shape `(batch, 1, 1, m)`.
+            context: shape `(batch, m, context_width)`; `x` by default.
+            bias: added to the scores, e.g. -inf at padding, shape `(batch, 1, 1, m)`.
         """
         normed = self.norm(x)
         seen = normed if context is None else context
         batch, n, width = x.shape
         m, head = seen.shape[1], width // self.n_heads
-        query = (
-            self.query(normed).view(batch, n, self.n_heads, head).transpose(1, 2)
-        )  # (batch, heads, n, head)
+        query = self.query(normed).view(batch, n, self.n_heads, head).transpose(1, 2)
         both = self.key_value(seen).view(batch, m, 2, self.n_heads, head)
         key, value = both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)  # (batch, heads, m, head)
-        # In bfloat16 the way back through attention takes ten times as long on a CPU.
+        # In bfloat16 the backward pass of attention takes ten times as long on a CPU.
         with torch.autocast(x.device.type, enabled=False):
             mixed = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=bias)
         return self.out(mixed.transpose(1, 2).reshape(batch, n, width))
 
 
 class FeedForward(nn.Module):
-    """Two linear layers on each token by itself."""
+    """Two linear layers, applied to each token."""
 
     def __init__(self, width: int, *, growth: int = 4) -> None:
         super().__init__()
@@ -106,12 +104,12 @@ class FeedForward(nn.Module):
         self.second = nn.Linear(growth * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What to add to `x`, same shape."""
+        """The residual to add to `x`, same shape."""
         return self.second(F.silu(self.first(self.norm(x))))
 
 
 class TimeEmbedding(nn.Module):
-    """A vector for a timestep between 0 and 1."""
+    """Embeds a timestep between 0 and 1: 16 sines and cosines, then two linear layers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -119,6 +117,6 @@ class TimeEmbedding(nn.Module):
         self.second = nn.Linear(width, width)
 
     def forward(self, timesteps: Tensor) -> Tensor:
-        """Shape `(batch,)` to `(batch, width)`."""
+        """Map timesteps of shape `(batch,)` to embeddings of shape `(batch, width)`."""
         angles = timesteps[:, None] * math.pi * torch.arange(16, dtype=timesteps.dtype)  # (batch, 16)
         return self.second(F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=1))))

@@ -1,4 +1,4 @@
-"""What denoisers are trained to make small: the error of weights, and of what weights do to images."""
+"""The losses of denoisers: the error of weights, and the error of the images that weights make."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ __all__ = ["behaviour_error", "weight_error"]
 
 
 def weight_error(predicted: Tensor, clean: Tensor, importance: Tensor) -> Tensor:
-    """Squared error in weight units, as a share of what knowing only the mean would give.
+    """Squared error in weight units, relative to the error of predicting the mean adapter.
 
-    Both are residuals from the mean, divided by a scale of each value; the importance of a value is
-    its scale squared, so that values which hardly vary over the zoo hardly count.
+    Both inputs are residuals from the mean adapter, divided by the scale of each value. The importance of
+    a value is its squared scale, so that values which hardly vary over the zoo hardly count. Without it,
+    a plain z-score would let them drown the few values that matter in noise.
 
     Args:
-        predicted: shape `(batch, n_blocks, block_size)`.
-        clean: same shape.
-        importance: scale squared, zero at padding, shape `(n_blocks, block_size)`.
+        predicted: predicted residuals, shape `(batch, n_blocks, block_size)`.
+        clean: true residuals, same shape.
+        importance: squared scale, zero at padding, shape `(n_blocks, block_size)`.
 
     Returns:
-        A scalar: about one when zeros are predicted, zero when all is right.
+        A scalar: about 1 if `predicted` is zero, 0 if it is exact.
 
     Example:
         >>> import torch
@@ -32,12 +33,15 @@ def weight_error(predicted: Tensor, clean: Tensor, importance: Tensor) -> Tensor
 
 
 def behaviour_error(edited: Tensor, targets: Tensor, n_groups: int) -> Tensor:
-    """Mean absolute error of images, the mean over concepts.
+    """Mean absolute error of images, averaged over concepts.
+
+    Weight error and image error differ: weights that images hardly depend on may be wrong. This loss
+    trains the denoiser through the image network, on the pixels that users see.
 
     Args:
-        edited: shape `(n, 3, height, width)`; the images of a concept stand together.
-        targets: same shape.
-        n_groups: concepts, of equally many images.
+        edited: edited images, shape `(n, 3, height, width)`; those of a concept are adjacent.
+        targets: target images, same shape.
+        n_groups: number of concepts; each has the same number of images.
 
     Returns:
         A scalar.

@@ -1,4 +1,4 @@
-"""How far a request is from what a weight generator was taught; of words, in the space of token vectors."""
+"""Novelty: the distance of a request from the wordings that a weight generator was taught."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Novelty", "TaughtWords", "pool_words"]
 
 _TINY = 1e-9
 _LITTLE = 0.8
-"""Words are too empty below this share of what the emptiest taught wording says."""
+"""Words count as empty if they carry less than this share of the least informative taught wording."""
 
 
 def pool_words(vectors: TokenVectors, wordings: Sequence[str]) -> NDArray[np.float32]:
-    """One vector for each wording: the mean of its token vectors, at length one.
+    """Embed each wording as the mean of its token vectors, scaled to unit length.
 
     Returns:
         float32, shape `(n_wordings, n_values)`; the dot product of two rows is their cosine.
 
     Raises:
-        InvalidWords: a wording is empty, too long, or holds nothing that is known.
+        InvalidWords: a wording is empty, too long, or has no known token.
 
     Example:
         >>> vectors = TokenVectors.tiny(["navy", "to", "gold"], n_values=4)
@@ -40,29 +40,29 @@ def pool_words(vectors: TokenVectors, wordings: Sequence[str]) -> NDArray[np.flo
 
 
 class Novelty(Protocol):
-    """Says how far requests are from taught ones."""
+    """Measures the distance of requests from taught ones."""
 
     def distance(self, request: Request) -> float:
-        """From 0, taught, to 1.
+        """The distance, from 0 for a taught request to 1.
 
         Raises:
             InvalidWords, InvalidRequest: the request cannot be read.
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON values, which the encoder's `read_novelty` reads."""
+        """The state as JSON values; the encoder's `read_novelty` reads it."""
 
 
 @dataclass(frozen=True, eq=False)
 class TaughtWords:
-    """What a zoo's wordings look like: enough to say how far other words are from them.
+    """A summary of the taught wordings from which the distance of other words is computed.
 
     Args:
         vectors: token vectors.
         tokens: ids of the tokens that occur in the taught wordings, sorted, int64.
-        shares: share of the concepts whose wordings hold each of these tokens, float32, below 1.
+        shares: share of concepts that use each of these tokens, float32, below 1.
         wordings: pooled vectors of some taught wordings times 127, int8, shape `(n_wordings, n_values)`.
-        least: words that say less than this say too little.
+        least: words whose `said_by` is below this carry too little information.
     """
 
     vectors: TokenVectors
@@ -75,34 +75,39 @@ class TaughtWords:
     def from_wordings(
         cls, vectors: TokenVectors, wordings: Sequence[Sequence[str]], *, n_each: int = 3
     ) -> TaughtWords:
-        """Take the tokens of all wordings, and the pooled vectors of some of them.
+        """Collect the tokens of all wordings and the pooled vectors of some of them.
 
         Args:
             vectors: token vectors.
-            wordings: of each concept.
-            n_each: how many of a concept's wordings are kept, spread evenly, its first one among them.
+            wordings: the wordings of each concept.
+            n_each: number of wordings to keep per concept, evenly spaced from the first one.
         """
-        sequences = [[vectors.tokenise(wording) for wording in own] for own in wordings]
-        counts = Counter(token for own in sequences for token in {t for one in own for t in one})
+        sequences = [[vectors.tokenise(wording) for wording in per_concept] for per_concept in wordings]
+        # Count concepts, not occurrences: a token that many concepts use tells them apart less.
+        counts = Counter(token for per_concept in sequences for token in {t for s in per_concept for t in s})
         tokens = np.array(sorted(counts), np.int64)
         shares = np.array([counts[token] / (len(sequences) + 1) for token in tokens.tolist()])
-        chosen = [sequence for own in sequences for sequence in own[:: -(-len(own) // n_each)]]
+        chosen = [
+            sequence
+            for per_concept in sequences
+            for sequence in per_concept[:: -(-len(per_concept) // n_each)]
+        ]
         kept = [vectors.vectors_of(sequence) for sequence in chosen]
         pooled = np.rint(127 * _pool(kept, vectors.n_values)).astype(np.int8)
         taught = cls(vectors, tokens, shares.round(4).astype(np.float32), np.unique(pooled, axis=0), 1.0)
-        least = min(taught.said_by(sequence) for own in sequences for sequence in own)
+        least = min(taught.said_by(sequence) for per_concept in sequences for sequence in per_concept)
         return replace(taught, least=_LITTLE * least)
 
     def distance(self, request: Request) -> float:
-        """How far the words of a request are from the taught ones, from 0, a taught wording, to 1.
+        """The distance of a request's words from the taught wordings, from 0 for a taught one to 1.
 
-        It is the mean of three shares: how unlike the nearest taught wording the words are as a whole;
-        how unlike the nearest taught token each of their tokens is; and how much of them is tokens that
-        were never taught. In the last two a token counts by the length of its vector, which is small for
-        tokens that say little. What says hardly anything, such as "the photo" or "...", is far in any case.
+        It is the mean of three distances, each from 0 to 1: of the whole words from the nearest taught
+        wording, of each token from the nearest taught token, and the share of tokens that were never
+        taught. The last two weight a token by the length of its vector, which is small for tokens of
+        little meaning. Words that carry hardly any information, such as "the photo", are always far.
 
         Raises:
-            InvalidWords: the words are empty, too long, or hold nothing that is known.
+            InvalidWords: the words are empty, too long, or have no known token.
 
         Example:
             >>> vectors = TokenVectors.tiny(["navy", "to", "gold", "asdf"], n_values=8)
@@ -118,10 +123,10 @@ class TaughtWords:
         return share + (1 - share) * missing
 
     def said_by(self, tokens: Sequence[int]) -> float:
-        """How much words say: the length of the token vector that says most, above zero.
+        """The information in words: that of their most informative token, above zero.
 
-        A token counts the less, the more concepts have it: "make it look like a photo" tells none of them
-        from another.
+        The information of a token is the length of its vector, reduced the more concepts use it:
+        "make it look like a photo" does not distinguish any of them.
 
         Example:
             >>> vectors = TokenVectors.tiny(["a", "photo", "navy", "gold"], n_values=8)
@@ -130,13 +135,13 @@ class TaughtWords:
             >>> said[0] < said[1]
             True
         """
-        places = np.searchsorted(self.tokens, tokens).clip(max=len(self.tokens) - 1)
-        shares = np.where(self.tokens[places] == tokens, self.shares[places], 0)
+        indices = np.searchsorted(self.tokens, tokens).clip(max=len(self.tokens) - 1)
+        shares = np.where(self.tokens[indices] == tokens, self.shares[indices], 0)
         lengths = np.linalg.norm(self.vectors.vectors_of(tokens), axis=1)
         return float(np.max(lengths * (1 - shares) ** 2) + _TINY)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON values, without the token vectors."""
+        """The state as JSON values, without the token vectors."""
         return {
             "taught_tokens": self.tokens.tolist(),
             "taught_shares": [round(share, 4) for share in self.shares.tolist()],
@@ -147,10 +152,10 @@ class TaughtWords:
 
     @classmethod
     def from_dict(cls, vectors: TokenVectors, values: Mapping[str, Any]) -> TaughtWords:
-        """Read what `to_dict` gave.
+        """Read the output of `to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: the values are not those of taught words.
+            KeyError, TypeError, ValueError: the values are invalid.
         """
         wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
         wordings = wordings.reshape(-1, int(values["n_values"]))
@@ -162,16 +167,16 @@ class TaughtWords:
         return taught
 
     def _parts(self, tokens: Sequence[int]) -> tuple[float, float, float]:
-        """The three shares that `distance` is the mean of, each from 0 to 1."""
+        """The three distances that `distance` averages, each from 0 to 1."""
         vectors = self.vectors
         sequence = vectors.vectors_of(tokens)
         weights = np.linalg.norm(sequence, axis=1) + _TINY
         weights /= weights.sum()
         whole = _pool([sequence], vectors.n_values)[0]
-        as_whole = _unlikeness((_unit(self.wordings.astype(np.float32)) @ whole).max())
+        as_whole = _cosine_distance((_unit(self.wordings.astype(np.float32)) @ whole).max())
         units, known = _unit(sequence), _unit(vectors.vectors_of(self.tokens.tolist()))
         nearest: NDArray[np.float32] = np.max(units @ known.T, axis=1)
-        each = float(weights @ np.array([_unlikeness(one) for one in nearest]))
+        each = float(weights @ np.array([_cosine_distance(cosine) for cosine in nearest]))
         untaught = float(weights[~np.isin(tokens, self.tokens)].sum())
         return as_whole, each, untaught
 
@@ -182,10 +187,10 @@ def _pool(sequences: Sequence[NDArray[np.float32]], n_values: int) -> NDArray[np
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows at length one; a row of zeros stays."""
+    """Rows scaled to unit length; a row of zeros stays zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, _TINY), np.float32)
 
 
-def _unlikeness(cosine: float) -> float:
+def _cosine_distance(cosine: float) -> float:
     return float(np.clip(1 - cosine, 0, 1))

@@ -1,4 +1,4 @@
-"""Samplers: from pure noise to clean weights, in one timestep or a few."""
+"""The sampler: from pure noise to clean weights, in one or a few timesteps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["sample"]
 
 
 def sample(denoise: Callable[[Tensor, Tensor], Tensor], noise: Tensor, *, n_timesteps: int) -> Tensor:
-    """Denoise step by step along the deterministic path; one step is the denoiser's first guess.
+    """Denoise along the deterministic path of DDIM. With one step, the result is the first prediction.
 
     Args:
-        denoise: given noised weights `(batch, n_blocks, block_size)` and timesteps `(batch,)`, returns
-            the clean weights that it expects.
+        denoise: predicts the clean weights from noised weights `(batch, n_blocks, block_size)` and
+            timesteps `(batch,)`.
         noise: standard normal, shape `(batch, n_blocks, block_size)`.
-        n_timesteps: calls of `denoise`, at timesteps evenly from 1 down, at least 1.
+        n_timesteps: number of calls of `denoise`, at least 1; timesteps are evenly spaced from 1 down.
 
     Returns:
         Clean weights, same shape.
@@ -41,6 +41,8 @@ def sample(denoise: Callable[[Tensor, Tensor], Tensor], noise: Tensor, *, n_time
     noised = clean = noise
     for now, then in pairwise(levels):
         clean = denoise(noised, now.expand(len(noise)))
-        left = (noised - signal_scale(now) * clean) / noise_scale(now)
-        noised = signal_scale(then) * clean + noise_scale(then) * left
+        # The noise that the prediction implies, mixed in again at the next, lower level. At the last
+        # level, timestep 0, this returns the prediction itself.
+        implied_noise = (noised - signal_scale(now) * clean) / noise_scale(now)
+        noised = signal_scale(then) * clean + noise_scale(then) * implied_noise
     return clean

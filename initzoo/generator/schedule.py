@@ -1,4 +1,4 @@
-"""The noise schedule: variance-preserving, from clean weights at timestep 0 to pure noise at 1."""
+"""The noise schedule: variance-preserving, clean weights at timestep 0, pure noise at timestep 1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["add_noise", "draw_timesteps", "noise_scale", "signal_scale"]
 
 
 def signal_scale(timesteps: Tensor) -> Tensor:
-    """What clean weights are multiplied by: one at timestep 0, exactly zero at 1.
+    """The factor of the clean weights: 1 at timestep 0, exactly 0 at timestep 1.
 
     Source:
         The cosine schedule in continuous time, Salimans and Ho (2022), arXiv:2202.00512.
@@ -20,16 +20,19 @@ def signal_scale(timesteps: Tensor) -> Tensor:
         >>> signal_scale(torch.tensor([0.0, 1.0]))
         tensor([1., 0.])
     """
+    # cos(pi / 2) is 6e-17 in floating point. Exactly zero at 1 means that sampling starts where
+    # training did: at noise that holds no trace of the weights.
     return torch.where(timesteps < 1, torch.cos(timesteps * (math.pi / 2)), 0.0)
 
 
 def noise_scale(timesteps: Tensor) -> Tensor:
-    """What noise is multiplied by: zero at timestep 0, one at 1.
+    """The factor of the noise: 0 at timestep 0, 1 at timestep 1.
 
     Example:
         >>> noise_scale(torch.tensor([0.0, 1.0]))
         tensor([0., 1.])
     """
+    # sin^2 + cos^2 = 1: with weights of unit variance, so are the noised ones at every timestep.
     return torch.sin(timesteps * (math.pi / 2))
 
 
@@ -37,7 +40,7 @@ def add_noise(clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """Mix clean weights with noise.
 
     Args:
-        clean: shape `(batch, n_blocks, block_size)`, of about unit variance.
+        clean: clean weights of about unit variance, shape `(batch, n_blocks, block_size)`.
         noise: standard normal, same shape.
         timesteps: shape `(batch,)`, 0 to 1.
 
@@ -49,12 +52,14 @@ def add_noise(clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
 
 
 def draw_timesteps(n_timesteps: int, *, pure_share: float, generator: torch.Generator) -> Tensor:
-    """Draw timesteps to train on: a share at pure noise, the others evenly from 0 to 1.
+    """Draw timesteps to train on: a share at pure noise, the others uniform from 0 to 1.
+
+    Pure noise is the only input of one-step sampling, and a uniform draw would hardly ever hit it.
 
     Args:
-        n_timesteps: how many.
-        pure_share: the share at timestep 1, rounded to whole draws, which stand first.
-        generator: where the others are drawn from.
+        n_timesteps: number of timesteps to draw.
+        pure_share: share of them at timestep 1, rounded to a whole number; these come first.
+        generator: random generator of the others.
 
     Returns:
         float32, shape `(n_timesteps,)`.

@@ -211,14 +211,14 @@ class Adapted(nn.Module):
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
-        """Turn and scale every A so that its outputs on these images are uncorrelated and of size one.
+        """Whiten every A: its outputs on these images become uncorrelated with unit variance.
 
-        What a zero adapter gives does not change, nor what adapters can express; but all directions of
-        B then matter alike, so that Adam fits them sooner and distances between adapters mean more.
-        (Directions that hardly occur are not blown up beyond a thousandth of the mean.)
+        The output with a zero adapter and the set of functions that adapters can express stay the same.
+        All directions of B then have the same effect on the output, so that Adam fits them faster and
+        distances between adapters are meaningful.
 
         Args:
-            images: what the network will see, shape `(n, 3, height, width)`.
+            images: typical inputs of the network, shape `(n, 3, height, width)`.
         """
 
         def turn(place: int, layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
@@ -226,9 +226,11 @@ class Adapted(nn.Module):
             seen = _apply(layer, given[0], shared)
             seen = seen.flatten(0, -2).T if isinstance(layer, nn.Linear) else seen.movedim(1, 0).flatten(1)
             seen = seen.double()  # (rank, all pixels)
-            squares = seen @ seen.T / seen.shape[1]
+            squares = seen @ seen.T / seen.shape[1]  # second moments, (rank, rank)
             sizes, directions = torch.linalg.eigh(squares)
+            # Damped, so that directions which hardly occur are not blown up.
             sizes = sizes + 1e-3 * sizes.mean()
+            # The symmetric root (ZCA) is the whitening that changes the outputs least.
             whitening = directions @ torch.diag(sizes.rsqrt()) @ directions.T
             shared.copy_((whitening @ shared.flatten(1).double()).view_as(shared))
 

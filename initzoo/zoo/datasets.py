@@ -1,4 +1,4 @@
-"""The weight blocks of a zoo as a data set: for training something on them."""
+"""The weight blocks of a zoo as a Hugging Face dataset, to train models on."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ _CONCEPTS_AT_ONCE = 256
 def load_blocks(
     zoo: Zoo | str, *, split: str | None = None, streaming: bool = False
 ) -> Dataset | IterableDataset:
-    """The weight blocks of a zoo, a row a block.
+    """Load the weight blocks of a zoo as a dataset with one row per block.
 
-    Columns: `concept` (id), `prompt` (its plain name), `block_index` (int32, from 0) and `block`
+    Columns: `concept` (id), `prompt` (plain name), `block_index` (int32, from 0) and `block`
     (float32, `block_size` values).
 
     Args:
-        zoo: an open zoo, or what `Zoo.from_pretrained` takes.
-        split: only checkpoints of this split, e.g. `train`.
-        streaming: read checkpoints as they are asked for instead of all at once; a data loader's
-            workers share them.
+        zoo: an open zoo, or a name that `Zoo.from_pretrained` takes.
+        split: load only checkpoints of this split, e.g. `train`.
+        streaming: read checkpoints on demand instead of all at once.
 
     Returns:
         A `datasets.Dataset` in memory, or a `datasets.IterableDataset`.
 
     Raises:
-        InvalidZoo: the zoo is damaged, or no checkpoint is of this split.
+        InvalidZoo: the zoo is damaged, or has no checkpoint of this split.
         MissingExtra: datasets is not installed.
 
     Example:

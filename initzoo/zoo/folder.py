@@ -1,4 +1,4 @@
-"""The files of a zoo, wherever they are: what `Zoo` asks for, and the answer of a folder."""
+"""Access to the files of a zoo: the protocol that `Zoo` uses, and its implementation for a folder."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo
 
 __all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "model_files"]
 
-_ADVICE = "Get the zoo again, or describe its files anew: initzoo verify FOLDER --accept"
+_ADVICE = "Get the zoo again, or accept its files as they are: initzoo verify FOLDER --accept"
 
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file, or a byte range of one, that a pull takes.
+    """A file, or a byte range of one, that a pull reads.
 
     Args:
-        repo: where it is: `owner/name`, or the name of a zoo in a folder.
-        path: the file.
-        n_bytes: bytes that are read of it.
-        is_cached: it is on this machine already.
+        repo: `owner/name` on the Hub, or the name of a zoo in a folder.
+        path: path of the file in the repo or folder.
+        n_bytes: number of bytes to read.
+        is_cached: whether it is on this machine already.
     """
 
     repo: str
@@ -37,29 +37,29 @@ class PlannedFile:
 
 
 class ZooFiles(Protocol):
-    """Gives a zoo its files: each whole, or one line of error."""
+    """Gives access to the files of a zoo. A file is returned whole and verified, or an error is raised."""
 
     @property
     def name(self) -> str:
-        """What to call the zoo."""
+        """The name of the zoo."""
 
     @property
     def address(self) -> str:
-        """What opens the same zoo again, as `--zoo` takes it."""
+        """The name that opens the same zoo again, as `--zoo` takes it."""
 
     @property
     def revision(self) -> str | None:
-        """The revision that all files belong to, 40 hex digits; None where nobody gave them one."""
+        """The revision of all files, 40 hex digits; None for a zoo in a folder."""
 
     def index_path(self) -> Path:
         """The index file."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the zoo consists of."""
+        """The manifest of the zoo."""
 
     def base_folder(self, recipe: str) -> Path:
-        """The folder with `config.json` and `model.safetensors` of a recipe's base."""
+        """The folder of a recipe's base, with `config.json` and `model.safetensors`."""
 
     def generator_folder(self, recipe: str) -> Path:
         """The folder of a recipe's weight generator."""
@@ -71,7 +71,7 @@ class ZooFiles(Protocol):
         """The bytes of several checkpoints, in the order of `rows`, checked."""
 
     def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:
-        """The files and byte ranges that pulling a checkpoint takes, or generating one without a row."""
+        """The files and byte ranges that a pull reads; `row` is None for generated weights."""
 
     def verify(self) -> VerifyReport:
         """Read and check every byte of the zoo."""
@@ -83,8 +83,8 @@ class FolderFiles:
 
     Args:
         folder: holds `dataset/` and `model/`.
-        name: what to call the zoo.
-        address: what opens the same zoo again.
+        name: name of the zoo.
+        address: the name that opens the same zoo again.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class FolderFiles:
 
     @property
     def revision(self) -> None:
-        """None: a folder has none of its own."""
+        """None: files in a folder have no revision."""
         return None
 
     def index_path(self) -> Path:
@@ -102,7 +102,7 @@ class FolderFiles:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the zoo consists of.
+        """The manifest of the zoo.
 
         Raises:
             InvalidZoo: `dataset/zoo.json` is missing, damaged or of another format.
@@ -123,7 +123,7 @@ class FolderFiles:
         """The folder of a recipe's weight generator.
 
         Raises:
-            InvalidGenerator: the zoo has none for that recipe.
+            InvalidGenerator: the zoo has no weight generator for that recipe.
         """
         folder = self.manifest.generators.get(recipe)
         if folder is None:
@@ -137,8 +137,8 @@ class FolderFiles:
         """The bytes of a checkpoint.
 
         Raises:
-            InvalidZoo: the shard cannot be read, or the row points outside of it.
-            ChecksumMismatch: the bytes are not those that the row promises.
+            InvalidZoo: the shard cannot be read, or the row points outside it.
+            ChecksumMismatch: the bytes do not match the digest of the row.
         """
         return read_payload(self.folder / "dataset", row)
 
@@ -155,7 +155,7 @@ class FolderFiles:
         return verify_zoo(self.folder / "dataset", self.folder / "model", self.manifest, self.name)
 
     def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:
-        """The files that pulling a checkpoint takes, or generating one without a row: all are here."""
+        """The files that a pull reads, all of them local; `row` is None for generated weights."""
         manifest = self.manifest
         files = [("dataset/index.parquet", manifest.dataset_files["index.parquet"].n_bytes)]
         files += [
@@ -170,11 +170,11 @@ def folder_of(folders: Mapping[str, str], recipe: str, zoo_name: str) -> str:
     """The folder of a recipe's base.
 
     Raises:
-        InvalidZoo: there is none.
+        InvalidZoo: the zoo has no base of that recipe.
     """
     if recipe not in folders:
         raise InvalidZoo(
-            f"zoo '{zoo_name}': there is no base of recipe {recipe[:80]!r}, there are {', '.join(folders)}. "
+            f"zoo '{zoo_name}' has no base of recipe {recipe[:80]!r}, only of {', '.join(folders)}. "
             "Get the zoo again."
         )
     return folders[recipe]
@@ -183,7 +183,7 @@ def folder_of(folders: Mapping[str, str], recipe: str, zoo_name: str) -> str:
 def model_files(
     manifest: Manifest, row: IndexRow | None, recipe: str, with_base: bool
 ) -> list[tuple[str, FileDigest]]:
-    """The files of the model folder that a pull takes."""
+    """The files of the model folder that a pull reads."""
     folders = [manifest.bases[recipe]] if with_base and recipe in manifest.bases else []
     if row is None and recipe in manifest.generators:
         folders.append(manifest.generators[recipe])

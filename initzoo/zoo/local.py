@@ -1,4 +1,4 @@
-"""The zoos that need no download: the bundled one, and those in the cache of the Hub."""
+"""The zoos on this machine: the bundled one, and those in the cache of the Hub."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class LocalZoo:
     """A zoo on this machine.
 
     Args:
-        name: as `Zoo.from_pretrained` takes it.
-        place: comes with initzoo, or is in the cache of the Hub.
-        revision: of the zoo.
+        name: its name for `Zoo.from_pretrained`.
+        place: `bundled` with initzoo, or `cached` from the Hub.
+        revision: revision of the zoo.
         tags: branches and tags of that revision on the Hub.
         n_bytes: size of its files.
-        n_checkpoints_alone: checkpoints in the cache that were fetched without their shard.
+        n_checkpoints_alone: number of cached checkpoints that were fetched without their shard.
     """
 
     name: str
@@ -44,7 +44,7 @@ class LocalZoo:
 
 
 def local_zoos() -> list[LocalZoo]:
-    """The bundled zoo, then each revision of a zoo in the cache of the Hub.
+    """List the bundled zoo, then each revision of a zoo in the cache of the Hub.
 
     Example:
         >>> local_zoos()[0].name

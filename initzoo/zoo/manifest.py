@@ -1,7 +1,8 @@
-"""What a zoo consists of: `zoo.json` in its dataset folder or repo, with the digest of every other file.
+"""The manifest of a zoo: `zoo.json` in its dataset folder or repo.
 
-It names the bases and weight generators by recipe, and size and digest of every file that a reader may ask
-for, so that each is checked as it comes in. Of a published zoo it also names the model repo's revision.
+It lists the bases and weight generators by recipe, and the size and digest of every file, so that a
+reader can verify each file as it arrives. In a published zoo it also names the revision of the model repo,
+which ties the two repos together.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _MAX_FILE_BYTES = 2**48
 
 @dataclass(frozen=True)
 class FileDigest:
-    """Size of a file in bytes, and its SHA-256 in hex."""
+    """Size of a file in bytes and its SHA-256 in hex."""
 
     n_bytes: int
     sha256: str
@@ -50,19 +51,19 @@ class FileDigest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a zoo consists of.
+    """The bases, weight generators and files of a zoo.
 
     Args:
-        recipe: the recipe that new inits are made with; its base is one of `bases`.
-        bases: folder of each recipe's base in the model folder, by recipe.
-        generators: folder of each recipe's weight generator there, by recipe; not every recipe has one.
+        recipe: the default recipe, which generated inits have; one of `bases`.
+        bases: recipe -> folder of its base, relative to the model folder.
+        generators: recipe -> folder of its weight generator; a recipe may lack one.
         dataset_files: files of the dataset folder by path.
         model_files: files of the model folder by path.
-        model_repo: the model repo, `owner/name`, of a published zoo.
-        model_revision: its revision, 40 hex digits, of a published zoo.
+        model_repo: model repo of a published zoo, `owner/name`; else None.
+        model_revision: revision of that repo, 40 hex digits; else None.
 
     Raises:
-        ValueError: a name, path, digest or size is one that no zoo has, or the files lack one that is named.
+        ValueError: a name, path, digest or size is invalid, or a required file is not listed.
 
     Example:
         >>> digest = FileDigest(3, "0" * 64)
@@ -97,10 +98,10 @@ class Manifest:
         if "index.parquet" not in self.dataset_files:
             raise ValueError("it does not list index.parquet")
         if self.recipe not in self.bases:
-            raise ValueError(f"recipe {self.recipe[:80]!r} has no base in it")
+            raise ValueError(f"recipe {self.recipe[:80]!r} has no base")
 
     def to_bytes(self) -> bytes:
-        """The file: the same bytes for the same manifest."""
+        """The content of `zoo.json`. Equal manifests give the same bytes."""
         return write_json(
             {
                 "recipe": self.recipe,
@@ -115,10 +116,10 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
-        """Read what `to_bytes` gave.
+        """Read the content of `zoo.json`.
 
         Raises:
-            DamagedFile: it is damaged, of another format version, or names an unsafe path.
+            DamagedFile: it is damaged, has another format version, or names an unsafe path.
         """
         values = read_json(data, _ManifestFile)
         try:
@@ -132,12 +133,12 @@ class Manifest:
                 model_revision=values.model_revision,
             )
         except ValueError as error:
-            raise DamagedFile(f"is not one of a zoo: {error}") from error
+            raise DamagedFile(f"is not the manifest of a zoo: {error}") from error
 
 
 @dataclass(frozen=True)
 class _ManifestFile:
-    """What `zoo.json` holds; more is ignored."""
+    """The fields of `zoo.json`; unknown keys are ignored."""
 
     recipe: str
     bases: dict[str, str]
@@ -149,7 +150,7 @@ class _ManifestFile:
 
 
 def digest_files(folder: Path, paths: Iterable[Path]) -> dict[str, FileDigest]:
-    """Size and digest of files, by their paths below a folder.
+    """Size and digest of files, by their paths relative to a folder.
 
     Raises:
         InvalidZoo: a file cannot be read.
@@ -166,14 +167,14 @@ def digest_files(folder: Path, paths: Iterable[Path]) -> dict[str, FileDigest]:
 
 
 def describe_folder(folder: Path, *, recipe: str | None = None) -> Manifest:
-    """The manifest of the files that lie in a zoo's folder now.
+    """Make the manifest of the files in a zoo's folder.
 
     Args:
         folder: holds `dataset/` and `model/`.
-        recipe: the recipe that new inits are made with; needed where there are several bases.
+        recipe: the default recipe; required if the zoo has several bases.
 
     Raises:
-        InvalidZoo: there is no base, or several and no recipe, or a file cannot be read.
+        InvalidZoo: the zoo has no base, or several and no `recipe` is given, or a file cannot be read.
     """
     model, dataset = folder / "model", folder / "dataset"
     bases = {path.parent.name: path.parent for path in sorted(model.glob("base/*/config.json"))}
@@ -187,7 +188,7 @@ def describe_folder(folder: Path, *, recipe: str | None = None) -> Manifest:
             f"zoo '{folder}': expected a base at model/base/{recipe or 'RECIPE'}/config.json, found bases "
             f"{', '.join(bases) or 'none'}. Name one of them, or get the zoo again."
         )
-    model_paths = [path for place in (*bases.values(), *generators.values()) for path in _files_below(place)]
+    model_paths = [path for part in (*bases.values(), *generators.values()) for path in _files_below(part)]
     dataset_paths = [dataset / "index.parquet", *_files_below(dataset / "blocks")]
     try:
         return Manifest(
@@ -202,14 +203,14 @@ def describe_folder(folder: Path, *, recipe: str | None = None) -> Manifest:
 
 
 def refresh_manifest(folder: str | os.PathLike[str], *, recipe: str | None = None) -> Manifest:
-    """Write `dataset/zoo.json` anew, after a file of the zoo was changed on purpose.
+    """Rewrite `dataset/zoo.json` after a file of the zoo was changed on purpose.
 
     Args:
         folder: holds `dataset/` and `model/`.
-        recipe: the recipe that new inits are made with; else the one that the old manifest names.
+        recipe: the default recipe; by default that of the old manifest.
 
     Raises:
-        InvalidZoo: the folder holds no whole zoo.
+        InvalidZoo: the folder does not hold a complete zoo.
         OutputError: the manifest cannot be written.
     """
     path = Path(folder) / "dataset" / MANIFEST_FILE
@@ -224,7 +225,7 @@ def refresh_manifest(folder: str | os.PathLike[str], *, recipe: str | None = Non
 
 
 def refresh_around(generator_folder: Path) -> None:
-    """Write the manifest of the zoo anew that a weight generator's folder lies in, if it lies in one."""
+    """Rewrite the manifest of the zoo that contains a weight generator's folder, if a zoo does."""
     folder = Path(generator_folder).absolute()
     is_inside = len(folder.parts) > 3 and [part.name for part in (folder.parent, folder.parents[1])] == [
         "weight_generator",

@@ -1,4 +1,4 @@
-"""Single networks on the Hub: weights published as a model repo of their own, and fetched from one."""
+"""Single networks on the Hub: published as a model repo, and fetched from one."""
 
 from __future__ import annotations
 
@@ -47,33 +47,33 @@ def push_to_hub(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> str:
-    """Publish a network's weights as a model repo, by one commit.
+    """Publish the weights of a network as a model repo, in one commit.
 
     Args:
         model: a network, or a merged init.
-        repo: `owner/name`; made if it is missing.
-        licence: identifier of the weights' licence, e.g. `apache-2.0`; else that of the init, if it has one.
-        source: a sentence on how the weights were made, for the card; else that of the init.
-        private: make a new repo private.
-        message: of the commit.
-        token: access token with the right to write; else HF_TOKEN, or the one of `hf auth login`.
-        endpoint: address of the Hub; else HF_ENDPOINT.
+        repo: `owner/name`; created if it is missing.
+        licence: identifier of the weights' licence, e.g. `apache-2.0`; by default that of the init.
+        source: a sentence on how the weights were made, for the card; by default that of the init.
+        private: create the repo as a private one.
+        message: message of the commit.
+        token: access token with write permission; by default HF_TOKEN or the token of `hf auth login`.
+        endpoint: URL of the Hub; by default HF_ENDPOINT.
 
     Returns:
         The revision, 40 hex digits.
 
     Raises:
-        PublishRefused: the repo cannot have such a name, is public though it shall be private, or someone
-            else published meanwhile.
-        InvalidInit: the init is an adapter alone.
-        AccessDenied, HubUnavailable: the Hub does not take it.
+        PublishRefused: the name of the repo is invalid, `private` is given and the repo is public, or
+            somebody else published meanwhile.
+        InvalidInit: the init holds an adapter only.
+        AccessDenied, HubUnavailable: the Hub refuses the upload or does not answer.
 
     Example:
         >>> push_to_hub(model, "me/film-halation", licence="apache-2.0")  # doctest: +SKIP
         '0c5a1b...'
     """
     if not is_hub_address(repo) or "@" in repo:
-        raise PublishRefused(f"{repo[:200]!r} cannot be the name of a repo. Name it as owner/name")
+        raise PublishRefused(f"{repo[:200]!r} is not the name of a repo. Write owner/name")
     network = model
     if isinstance(network, Init):
         licence, source = licence or network.metadata.licence, source or network.metadata.source
@@ -95,16 +95,16 @@ def push_to_hub(
 
 
 def fetch_network(repo: str, revision: str | None, settings: HubSettings) -> Path:
-    """The folder of a network that `push_to_hub` published, from the cache or fetched.
+    """Return the cached folder of a network that `push_to_hub` published; fetch what is missing.
 
     Args:
         repo: model repo, `owner/name`.
-        revision: branch, tag or commit; None for `main`.
-        settings: how the Hub is reached.
+        revision: branch, tag or commit; `main` by default.
+        settings: connection to the Hub.
 
     Raises:
-        UnknownZoo, AccessDenied, HubUnavailable: there is no such repo, or it cannot be read.
-        InvalidInit: the repo holds no network.
+        UnknownZoo, AccessDenied, HubUnavailable: the repo does not exist or cannot be read.
+        InvalidInit: the repo does not hold a network.
     """
     from initzoo.zoo.hub.client import MissingFile, download, resolve_revision
 
@@ -122,6 +122,6 @@ def fetch_network(repo: str, revision: str | None, settings: HubSettings) -> Pat
 
 
 def _check(path: Path) -> None:
-    """A damaged file of weights is noticed by the digest in the config beside it."""
+    """Check weights against the digest in the config beside them."""
     if path.name == "model.safetensors":
         check_weights_digest(path)

@@ -1,4 +1,4 @@
-"""Publishing a zoo on the Hub: a dataset repo and a model repo, each changed by one commit."""
+"""Publishing a zoo on the Hub, as one commit to a dataset repo and one to a model repo."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _CARD = "README.md"
 
 @dataclass(frozen=True)
 class PushReport:
-    """What was published.
+    """The result of publishing a zoo.
 
     Args:
-        repo: `owner/name`, of the dataset and of the model.
-        revision: of the dataset repo, 40 hex digits; the zoo's.
-        model_revision: of the model repo.
-        tag: name of the revision, or None.
-        n_uploaded: files that were uploaded.
-        n_bytes: their bytes.
-        n_unchanged: files that were there already.
-        n_removed: files that the zoo no longer has.
+        repo: `owner/name` of both repos.
+        revision: revision of the dataset repo, and thereby of the zoo, 40 hex digits.
+        model_revision: revision of the model repo.
+        tag: tag of both revisions, or None.
+        n_uploaded: number of files uploaded.
+        n_bytes: total size of these files.
+        n_unchanged: number of files that the repos had already.
+        n_removed: number of files removed from the repos.
     """
 
     repo: str
@@ -59,23 +59,23 @@ def push_zoo(
 ) -> PushReport:
     """Publish a zoo from a folder.
 
-    First the model repo is changed, by one commit, then the dataset repo, by another that names
-    the model's revision. A reader sees the old zoo until the last commit is made; whatever
-    stops the work, doing it again completes it. Only files that differ are uploaded.
+    The model repo is changed first, by one commit, then the dataset repo, by a commit that names
+    the new model revision. Readers see the old zoo until that second commit. If publishing is
+    interrupted, calling it again completes it. Only files that differ are uploaded.
 
     Args:
         folder: the zoo's folder.
-        repo: `owner/name` on the Hub; both repos are made if they are missing.
-        private: make new repos private.
-        tag: name to give the new revision, e.g. `v1`; tags do not move.
-        message: of the commits.
-        token: access token with the right to write; else HF_TOKEN, or the one of `hf auth login`.
-        endpoint: address of the Hub; else HF_ENDPOINT.
+        repo: `owner/name` on the Hub; missing repos are created.
+        private: create the repos as private ones.
+        tag: tag for the new revision, e.g. `v1`; an existing tag is never moved.
+        message: message of the commits.
+        token: access token with write permission; by default HF_TOKEN or the token of `hf auth login`.
+        endpoint: URL of the Hub; by default HF_ENDPOINT.
 
     Raises:
-        UnknownZoo: the folder holds no zoo, or the repo cannot have such a name.
-        PublishRefused: the zoo is damaged, a row has no licence or source, the tag names something
-            else, a repo that shall be private is public, or someone else published meanwhile.
+        UnknownZoo: the folder holds no zoo, or the name of the repo is invalid.
+        PublishRefused: the zoo is damaged, a row has no licence or source, the tag exists already,
+            `private` is given and a repo is public, or somebody else published meanwhile.
         AccessDenied: the token may not write to the repos.
         HubUnavailable: the Hub does not answer.
 
@@ -84,7 +84,7 @@ def push_zoo(
         '0c5a1b...'
     """
     if not is_hub_address(repo) or "@" in repo:
-        raise PublishRefused(f"{repo[:200]!r} is no name of a repo. Name it as owner/name")
+        raise PublishRefused(f"{repo[:200]!r} is not the name of a repo. Write owner/name")
     zoo = Zoo.from_pretrained(folder)
     _check_fit(zoo)
     settings = HubSettings(token=token, endpoint=endpoint)
@@ -100,7 +100,7 @@ def push_zoo(
         return Upload.between(dataset, dataset_files | {MANIFEST_FILE: manifest.to_bytes()}, _DATASET_OWNED)
 
     if tag is not None:
-        # A tag that cannot be given is said before anything is uploaded.
+        # Fail before anything is uploaded if the tag is taken.
         is_same = model_upload.is_empty and dataset_upload(model.head).is_empty
         for state in (model, dataset):
             if tag in state.tags and not (is_same and state.tags[tag] == state.head):
@@ -127,7 +127,7 @@ def push_zoo(
 
 
 def _check_fit(zoo: Zoo) -> None:
-    """Raise unless every byte is right, and every row says under which licence and from where it comes."""
+    """Raise unless the zoo passes verification and every row has a licence and a source."""
     report = zoo.verify()
     if report.problems:
         more = f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""
@@ -135,7 +135,9 @@ def _check_fit(zoo: Zoo) -> None:
             f"zoo '{zoo.folder}' is damaged: {report.problems[0]}{more} See all: initzoo verify {zoo.folder}"
         )
     if not zoo.config.licence.strip():
-        raise PublishRefused(f"zoo '{zoo.folder}': its base has no licence. Give it one, and write it again")
+        raise PublishRefused(
+            f"zoo '{zoo.folder}': its base has no licence. Write the base again, with a licence"
+        )
     n_rows = 0
     for row in zoo.index.each_row():
         n_rows += 1
@@ -146,7 +148,7 @@ def _check_fit(zoo: Zoo) -> None:
                     "one in the concepts file, and harvest again"
                 )
     if not n_rows:
-        raise PublishRefused(f"zoo '{zoo.folder}' has no checkpoints, so there is nothing to publish")
+        raise PublishRefused(f"zoo '{zoo.folder}' has no checkpoints to publish")
 
 
 def _dataset_files(zoo: Zoo, repo: str) -> dict[str, Path | bytes]:
@@ -183,7 +185,7 @@ def _manifest(
 
 
 def _digests(files: Mapping[str, Path | bytes]) -> dict[str, FileDigest]:
-    """Size and digest of what readers fetch; cards may be edited on the Hub."""
+    """Size and digest of the files that readers fetch; not of cards, which may be edited on the Hub."""
     digests = {}
     for path, content in files.items():
         if isinstance(content, Path):

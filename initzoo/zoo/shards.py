@@ -1,8 +1,8 @@
 """Shards: safetensors files that hold the float16 weight blocks of many checkpoints.
 
-A shard has one tensor a checkpoint, named by its concept id, of shape
-`(n_blocks, block_size)`. Its header says which recipe and layout the blocks belong to.
-The bytes of one checkpoint lie together, so a byte range is enough to read it.
+A shard has one tensor per checkpoint, named by its concept id, of shape
+`(n_blocks, block_size)`. Its header names the recipe and layout of the blocks.
+The bytes of a checkpoint are contiguous, so it can be read by a byte range.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 CONCEPT_ID = re.compile(r"[a-z0-9]{1,64}(-{1,2}[a-z0-9]{1,64}){0,32}")
-MAX_CHECKPOINTS = 4096
+MAX_CHECKPOINTS = 4096  # keeps the header, which every reader parses, below a megabyte
 MAX_SHARD_BYTES = 2**31
 _MAX_CHECKPOINT_BYTES = 2**28
 _FORMAT_VERSION = "1"
@@ -45,7 +45,7 @@ _ADVICE = "Get the zoo again, or check all of it: initzoo verify"
 
 @dataclass(frozen=True)
 class Payload:
-    """Where a checkpoint's blocks lie in their shard, in bytes, and their digest."""
+    """Byte range of a checkpoint's blocks in their shard, and their SHA-256."""
 
     start: int
     end: int
@@ -54,7 +54,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What a shard says of itself; `ranges` gives (start, end) in bytes of each concept id."""
+    """The header of a shard; `ranges` maps each concept id to its (start, end) in bytes."""
 
     recipe: str
     layout_id: str
@@ -71,30 +71,32 @@ def write_shard(
     *,
     force: bool = False,
 ) -> dict[str, Payload]:
-    """Write checkpoints' blocks as float16; the same blocks give the same bytes.
+    """Write the blocks of checkpoints as float16. The same blocks give the same bytes.
 
     Args:
         path: the file; its folder must exist.
         blocks_by_id: concept id -> blocks, shape `(n_blocks, block_size)`; at most 4,096.
         layout: the layout that the blocks were cut by.
         recipe_name: the recipe that they were trained with.
-        force: replace a file that is there already.
+        force: replace an existing file.
 
     Returns:
-        For each concept id, what the index says of its blocks.
+        For each concept id, the byte range and digest that its index row needs.
 
     Raises:
-        LayoutMismatch: blocks of another shape, or values where the layout has none.
+        LayoutMismatch: blocks have another shape, or their padding is not zero.
         InvalidInit: a value is NaN, infinite or too large for float16.
         OutputError: the file exists already or cannot be written.
-        ValueError: no checkpoints, too many, or a concept id that is not a plain one.
+        ValueError: there are no checkpoints or too many, or a concept id is invalid.
     """
     if not 1 <= len(blocks_by_id) <= MAX_CHECKPOINTS:
         raise ValueError(f"a shard holds 1 to {MAX_CHECKPOINTS} checkpoints, found {len(blocks_by_id)}")
     tensors = {}
     for concept_id, blocks in blocks_by_id.items():
         if not CONCEPT_ID.fullmatch(concept_id):
-            raise ValueError(f"a concept id has small letters, digits and hyphens, found {concept_id[:80]!r}")
+            raise ValueError(
+                f"a concept id has lower-case letters, digits and hyphens, found {concept_id[:80]!r}"
+            )
         tensors[concept_id] = _to_float16(blocks, layout, concept_id)
     metadata = {"format_version": _FORMAT_VERSION, "kind": "shard"}
     metadata |= {"layout_id": layout.id, "recipe": recipe_name}
@@ -111,16 +113,16 @@ def write_shard(
 
 
 def read_shard_header(path: str | os.PathLike[str]) -> ShardHeader:
-    """Read what a shard holds, and no block.
+    """Read the header of a shard and none of its blocks.
 
     Raises:
-        InvalidZoo: the file cannot be read, is no shard or has a damaged header.
+        InvalidZoo: the file cannot be read, is not a shard or has a damaged header.
     """
     with reported_as(InvalidZoo, f"shard '{path}'", _ADVICE):
         header = read_header(path)
         metadata = header.metadata
         if metadata.get("kind") != "shard":
-            raise DamagedFile("is no shard: its header does not say kind 'shard'")
+            raise DamagedFile("is not a shard: its header does not say kind 'shard'")
         if metadata.get("format_version") != _FORMAT_VERSION:
             version = metadata.get("format_version", "")[:20]
             raise DamagedFile(
@@ -131,7 +133,7 @@ def read_shard_header(path: str | os.PathLike[str]) -> ShardHeader:
         dtypes = {tensor.dtype for tensor in header.tensors.values()}
         bad_names = [name for name in header.tensors if not CONCEPT_ID.fullmatch(name)]
         if bad_names:
-            raise DamagedFile(f"holds {bad_names[0]!r}, which is no concept id")
+            raise DamagedFile(f"holds {bad_names[0]!r}, which is not a concept id")
         if len(shapes) != 1 or len(shape := shapes.pop()) != 2 or dtypes != {"F16"}:
             raise DamagedFile("expected F16 tensors of one shape (n_blocks, block_size), found others")
     return ShardHeader(
@@ -147,7 +149,7 @@ def read_shard(path: str | os.PathLike[str], layout: Layout) -> dict[str, np.nda
     """Read all checkpoints of a shard: concept id -> blocks, float32.
 
     Raises:
-        InvalidZoo: the file cannot be read, is no shard, or is damaged anywhere.
+        InvalidZoo: the file cannot be read, is not a shard, or is damaged.
         LayoutMismatch: its blocks were cut by another layout.
     """
     header = read_shard_header(path)
@@ -166,15 +168,16 @@ def read_shard(path: str | os.PathLike[str], layout: Layout) -> dict[str, np.nda
 
 
 def read_range(path: str | os.PathLike[str], start: int, end: int) -> bytes:
-    """Read the bytes from `start` up to `end` of a file, and no others.
+    """Read bytes `start` to `end` of a file, and no others.
 
     Raises:
-        InvalidZoo: the file cannot be read, or the range does not lie inside of it.
+        InvalidZoo: the file cannot be read, or the range lies outside the file.
     """
     with reported_as(InvalidZoo, f"shard '{path}'", _ADVICE):
         if not 0 <= start < end or end - start > _MAX_CHECKPOINT_BYTES:
-            raise DamagedFile(f"bytes {start} to {end} are no range of a checkpoint")
+            raise DamagedFile(f"bytes {start} to {end} are not the range of a checkpoint")
         try:
+            # Unbuffered: buffering would read bytes of other checkpoints, too.
             with Path(path).open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 if end > size:
@@ -189,13 +192,13 @@ def read_range(path: str | os.PathLike[str], start: int, end: int) -> bytes:
 
 
 def decode_blocks(data: bytes, layout: Layout, concept_id: str) -> np.ndarray:
-    """Blocks from the float16 bytes of one checkpoint.
+    """Decode the float16 bytes of one checkpoint.
 
     Returns:
         Blocks, float32, shape `(n_blocks, block_size)`, all finite, padding zero.
 
     Raises:
-        LayoutMismatch: another number of values, or values where the layout has none.
+        LayoutMismatch: the number of values differs, or the padding is not zero.
         InvalidInit: a value is NaN or infinite.
 
     Example:

@@ -1,4 +1,4 @@
-"""Finding damage: every byte that an index, shard, base, generator or init promises, read and checked."""
+"""Verification: reads every byte of a zoo or of one file and checks it against the recorded digests."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _ADVICE = "Get it again."
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was checked, and what is wrong with it.
+    """The result of a verification.
 
     Args:
-        target: what was looked at, as the user named it.
+        target: the zoo or file, as the user named it.
         kind: `zoo`, `index`, `shard`, `base`, `generator` or `init`.
-        n_checkpoints: checkpoints whose weights were read.
-        n_files: files that were read.
-        n_bytes: bytes in these files.
-        problems: one line a problem; empty when all is well.
+        n_checkpoints: number of checkpoints whose weights were read.
+        n_files: number of files read.
+        n_bytes: total size of these files.
+        problems: one line per problem; empty if there are none.
     """
 
     target: str
@@ -46,10 +46,10 @@ class VerifyReport:
 
 
 def check_row(row: IndexRow, config: BaseConfig) -> None:
-    """Check that a row speaks of the recipe, layout and base that its zoo has.
+    """Check that a row has the recipe, layout and base of its zoo.
 
     Raises:
-        LayoutMismatch: it speaks of another one.
+        LayoutMismatch: a value differs.
     """
     layout = config.layout
     pairs = {
@@ -67,34 +67,34 @@ def check_row(row: IndexRow, config: BaseConfig) -> None:
 
 
 def read_payload(folder: Path, row: IndexRow) -> bytes:
-    """Read the bytes of a checkpoint, those and no others, and check their digest.
+    """Read exactly the bytes of a checkpoint and check their digest.
 
     Args:
         folder: the zoo's dataset folder.
         row: the checkpoint's row.
 
     Raises:
-        InvalidZoo: the shard cannot be read, or the row points outside of it.
-        ChecksumMismatch: the bytes are not those that the row promises.
+        InvalidZoo: the shard cannot be read, or the row points outside it.
+        ChecksumMismatch: the bytes do not match the digest of the row.
     """
     data = read_range(folder / row.shard, row.byte_start, row.byte_end)
-    found = hashlib.sha256(data).hexdigest()
-    if found != row.sha256:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != row.sha256:
         raise ChecksumMismatch(
             f"shard '{folder / row.shard}', concept '{row.concept_id}': expected sha256 {row.sha256}, "
-            f"found {found}. Get the zoo again, or check all of it: initzoo verify"
+            f"found {digest}. Get the zoo again, or check all of it: initzoo verify"
         )
     return data
 
 
 def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> VerifyReport:
-    """Check every file of a zoo against every promise that its manifest, index and configs make.
+    """Check every file of a zoo against its manifest, index and configs.
 
     Args:
         dataset: the folder with the index and the shards.
         model: the folder with bases and weight generators.
-        manifest: names all files with their digests.
-        target: what to call the zoo in the report.
+        manifest: lists all files with their digests.
+        target: name of the zoo in the report.
     """
     files = {dataset / path: file for path, file in manifest.dataset_files.items()}
     files |= {model / path: file for path, file in manifest.model_files.items()}
@@ -123,7 +123,7 @@ def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> V
             _check_generator(model / folder, configs.get(recipe), digests)
         except InitzooError as error:
             problems.append(str(error))
-    # Where a reader found the damage itself, it has said more than a digest can.
+    # A reader's own message says more than a digest mismatch, so a file that has one is not reported twice.
     known = "\n".join(problems)
     parts = [model / folder for folder in (*manifest.bases.values(), *manifest.generators.values())]
     damaged = [part for part in parts if str(part) in known]
@@ -136,21 +136,21 @@ def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> V
 
 
 def _problem_of(path: Path, expected: FileDigest) -> str | None:
-    """What is wrong with a file that the manifest lists; None if nothing is."""
+    """The problem with a file that the manifest lists, or None."""
     if not is_file(path):
-        return f"'{path}': zoo.json lists it, and it is not there. {_ADVICE}"
+        return f"'{path}': zoo.json lists it, and it is missing. {_ADVICE}"
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return f"'{path}': cannot be read ({error.strerror}). {_ADVICE}"
-    if found != expected.sha256:
-        return f"'{path}': expected sha256 {expected.sha256}, found {found}. {_ADVICE}"
+    if digest != expected.sha256:
+        return f"'{path}': expected sha256 {expected.sha256}, found {digest}. {_ADVICE}"
     return None
 
 
 def _rows_of(dataset: Path, problems: list[str]) -> tuple[list[IndexRow], dict[str, list[IndexRow]]]:
-    """All rows of the index, and those of each shard; what is wrong with it goes to `problems`."""
+    """The rows of the index, all and by shard. Appends to `problems` if the index cannot be read."""
     try:
         rows = Index.open(dataset / "index.parquet").rows()
     except InitzooError as error:
@@ -165,7 +165,7 @@ def _rows_of(dataset: Path, problems: list[str]) -> tuple[list[IndexRow], dict[s
 def verify_file(path: str | os.PathLike[str]) -> VerifyReport:
     """Check one file: an init, a shard, an index, or the config or weights of a base or weight generator.
 
-    With a file of a base or of a weight generator, all of it is checked.
+    A file of a base or weight generator stands for the whole base or weight generator.
     """
     kind, n_checkpoints, problems = "file", 0, []
     try:
@@ -177,7 +177,7 @@ def verify_file(path: str | os.PathLike[str]) -> VerifyReport:
 
 
 def _check_file(path: Path) -> tuple[str, int]:
-    """The kind of a sound file, and how many checkpoints it has; any problem is raised."""
+    """The kind of a file and its number of checkpoints. Raises the first problem."""
     if path.suffix == ".parquet":
         return "index", len(Index.open(path).rows())
     if path.name == CALIBRATION_FILE or (path.name == "config.json" and is_generator_config(path)):
@@ -203,14 +203,14 @@ def _check_file(path: Path) -> tuple[str, int]:
 def _check_generator(
     folder: Path, config: BaseConfig | None, digests: Mapping[str, str] | None = None
 ) -> None:
-    """Read a weight generator, made for that base, with files of these digests; any problem is raised."""
+    """Read a weight generator and compare it with a base and with digests. Raises the first problem."""
     digests = digests or {}
-    found = read_generator_files(folder, digest=digests.get("config.json"))
+    files = read_generator_files(folder, digest=digests.get("config.json"))
     if config is not None:
-        found.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
+        files.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
     if is_file(folder / CALIBRATION_FILE):
         digest = digests.get(CALIBRATION_FILE)
-        Calibration.load(folder, found.encoder, generator_sha256=found.digest, digest=digest)
+        Calibration.load(folder, files.encoder, generator_sha256=files.digest, digest=digest)
 
 
 def _check_shard(path: Path) -> int:
@@ -223,7 +223,7 @@ def _check_shard(path: Path) -> int:
 def _find_shard_problems(
     folder: Path, rows: list[IndexRow], configs: Mapping[str, BaseConfig], manifest: Manifest
 ) -> list[str]:
-    """Problems of one shard: of the whole file, or of single checkpoints in it."""
+    """The problems of one shard, of the file as a whole or of single checkpoints."""
     path = folder / rows[0].shard
     try:
         header = read_shard_header(path)

@@ -1,4 +1,4 @@
-"""A zoo: trained checkpoints, found by words and pulled as inits, and new inits made from words."""
+"""`Zoo`: finds trained checkpoints by words, pulls them as inits, and generates inits for other words."""
 
 from __future__ import annotations
 
@@ -54,8 +54,7 @@ _MAX_WORDING = 200
 class Zoo:
     """Index, shards, base and weight generator. Open one with `Zoo.from_pretrained`.
 
-    Files are read when they are needed and checked whenever they are read. Not every zoo has a weight
-    generator.
+    Files are read lazily and verified on every read. A zoo may lack a weight generator.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")  # doctest: +SKIP
@@ -64,7 +63,7 @@ class Zoo:
     """
 
     def __init__(self, files: ZooFiles) -> None:
-        """Take the files of a zoo, as `from_pretrained` finds them."""
+        """Use the files of a zoo; `from_pretrained` locates them."""
         self.files = files
         self._configs: dict[str, BaseConfig] = {}
         self._bases: dict[str, Base] = {}
@@ -73,7 +72,7 @@ class Zoo:
         return f"Zoo({self.address!r})"
 
     def __reduce__(self) -> tuple[type[Zoo], tuple[ZooFiles]]:
-        """Go to another process as a name, and read there what is needed."""
+        """Pickle only the location of the files: another process opens them itself."""
         return Zoo, (self.files,)
 
     @classmethod
@@ -87,26 +86,26 @@ class Zoo:
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
     ) -> Zoo:
-        """Open a zoo: one that comes with initzoo, one in a folder, or one on the Hub.
+        """Open the bundled zoo, a zoo in a folder, or a zoo on the Hub.
 
-        Of a zoo on the Hub the revision is looked up now; everything else is fetched when it
-        is needed, checked, and kept in the Hub's cache. A folder goes before a repo of that name.
+        For a zoo on the Hub the revision is resolved now. Its files are fetched on first use,
+        verified, and kept in the Hub's cache. A folder takes precedence over a repo of the same name.
 
         Args:
-            name: `starter` for the zoo that comes with initzoo; a folder that holds
-                `dataset/index.parquet` and `model/base/`; or `owner/name` on the Hub, maybe
-                with a revision: `owner/name@v1`.
-            revision: branch, tag or commit on the Hub, e.g. `v1`; else `main`.
-            token: access token for the Hub, or False for none; else HF_TOKEN, or the one of `hf auth login`.
-            endpoint: address of the Hub; else HF_ENDPOINT.
-            cache_dir: folder of the Hub's cache; else HF_HUB_CACHE.
-            local_files_only: take what is cached and never ask the Hub, as with HF_HUB_OFFLINE=1.
+            name: `starter` for the bundled zoo; a folder with `dataset/index.parquet` and
+                `model/base/`; or `owner/name` on the Hub, optionally with a revision: `owner/name@v1`.
+            revision: branch, tag or commit on the Hub, e.g. `v1`; `main` by default.
+            token: access token for the Hub, or False for none; by default HF_TOKEN or the token of
+                `hf auth login`.
+            endpoint: URL of the Hub; by default HF_ENDPOINT.
+            cache_dir: folder of the Hub's cache; by default HF_HUB_CACHE.
+            local_files_only: use cached files only and never contact the Hub, as HF_HUB_OFFLINE=1 does.
 
         Raises:
-            UnknownZoo: there is no such zoo or revision.
+            UnknownZoo: the zoo or revision does not exist.
             AccessDenied: the zoo is private or gated.
-            HubUnavailable: the Hub is needed and cannot be asked.
-            ValueError: a revision for a zoo that is not on the Hub, or two of them.
+            HubUnavailable: the Hub is needed and does not answer.
+            ValueError: a revision is given for a zoo that is not on the Hub, or twice.
         """
         text = str(name)
         files: ZooFiles
@@ -135,12 +134,12 @@ class Zoo:
 
     @property
     def name(self) -> str:
-        """What the zoo is called."""
+        """The name of the zoo."""
         return self.files.name
 
     @property
     def address(self) -> str:
-        """What opens the same zoo again, as `--zoo` takes it."""
+        """The name that opens the same zoo again, as `--zoo` takes it."""
         return self.files.address
 
     @property
@@ -148,24 +147,24 @@ class Zoo:
         """The zoo's folder.
 
         Raises:
-            InvalidZoo: it is on the Hub.
+            InvalidZoo: the zoo is on the Hub.
         """
         if isinstance(self.files, FolderFiles):
             return self.files.folder
-        raise InvalidZoo(f"zoo '{self.name}' is on the Hub, and this needs one in a folder.")
+        raise InvalidZoo(f"zoo '{self.name}' is on the Hub, and this needs a zoo in a folder.")
 
     @cached_property
     def index(self) -> Index:
         """The index of the zoo.
 
         Raises:
-            InvalidZoo: it is damaged or of another format version.
+            InvalidZoo: it is damaged or has another format version.
         """
         return Index.open(self.files.index_path(), lookup_folder=_lookup_folder)
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Names of the recipes that the zoo has a base of; new inits are made with the first one.
+        """Names of the recipes that the zoo has a base for, the default recipe first.
 
         Raises:
             InvalidZoo: the manifest is missing or damaged.
@@ -175,10 +174,10 @@ class Zoo:
 
     @property
     def config(self) -> BaseConfig:
-        """The config of the base that new inits are made with.
+        """The config of the base of the default recipe.
 
         Raises:
-            InvalidZoo: it is missing or damaged.
+            InvalidZoo: the config is missing or damaged.
         """
         return self.config_of(self.files.manifest.recipe)
 
@@ -186,7 +185,7 @@ class Zoo:
         """The config of a recipe's base.
 
         Raises:
-            InvalidZoo: the zoo has no such base, or its config is damaged.
+            InvalidZoo: the zoo has no base of that recipe, or its config is damaged.
         """
         if recipe not in self._configs:
             folder = self.files.base_folder(recipe)
@@ -195,21 +194,21 @@ class Zoo:
 
     @property
     def layout(self) -> Layout:
-        """The layout of the adapters that new inits are made of."""
+        """The layout of the default recipe's adapters."""
         return self.config.layout
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that new inits are made with, and in a zoo of one recipe all checkpoints."""
+        """The default recipe, which generated inits have."""
         return self.config.recipe
 
     @cached_property
     def revision(self) -> str:
-        """Forty hex digits that change when a checkpoint, a wording or the base changes.
+        """40 hex digits that change when a checkpoint, a wording or the base changes.
 
-        On the Hub they are the commit of the dataset repo; else a digest of the index and the base's config,
-        which hold the digests of all the rest. Of a zoo in a folder, the weight generator has a digest of its
-        own, which generated inits name.
+        On the Hub this is the commit of the dataset repo. For a folder it is a digest of the index and of the
+        base's config, which hold the digests of all other files. It does not cover the weight generator of a
+        folder; a generated init names the digest of its weight generator.
         """
         if self.files.revision is not None:
             return self.files.revision
@@ -217,7 +216,7 @@ class Zoo:
         return hashlib.sha256(both.encode()).hexdigest()[:40]
 
     def find(self, words: str) -> IndexRow:
-        """The row of the concept that `words` name, by id or by any wording.
+        """Find the row of the concept that has `words` as its id or as a wording.
 
         Raises:
             UnknownConcept: no concept has these words; the message names the three closest.
@@ -230,7 +229,7 @@ class Zoo:
             more = (
                 "List all: initzoo list"
                 if self.name == BUNDLED_ZOO
-                else f"Look for others: initzoo search WORDS --zoo {self.address}"
+                else f"Search: initzoo search WORDS --zoo {self.address}"
             )
             if self.has_generator:
                 more += ". Or generate weights from the words: initzoo pull WORDS"
@@ -238,7 +237,7 @@ class Zoo:
         return row
 
     def holds(self, words: str) -> bool:
-        """Whether `words` are an id or a wording of a concept."""
+        """Whether `words` are the id or a wording of a concept."""
         return self.index.find(words) is not None
 
     def pull(
@@ -249,24 +248,24 @@ class Zoo:
         warn: bool = True,
         **options: Unpack[RequestOptions],
     ) -> Init:
-        """The init that a request names, or one that the weight generator makes from it.
+        """Pull the checkpoint that a request names as an init, or generate one.
 
         Args:
-            request: what is wanted, or its words: a concept id, a wording of a concept, or any other words
-                for an edit.
-            adapter_only: leave the adapter alone instead of merging it with the base.
-            warn: give a `UserWarning` when generated weights are far from everything that the zoo knows.
-            options: fields of the `Request`, where words are given: `origin`, `seed`, `n_timesteps`.
+            request: a request, or its words: a concept id, a wording of a concept, or other words for an
+                edit.
+            adapter_only: return the adapter without merging it into the base.
+            warn: emit a `UserWarning` if generated weights are far from all that the zoo was taught.
+            options: fields of the `Request` if `request` is a string: `origin`, `seed`, `n_timesteps`.
 
         Raises:
-            UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
-            InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
-            InvalidRequest: the request holds example pairs, which are not read.
-            ChecksumMismatch: weights are not those that index or config promise, or the weight generator
-                was made for another base.
-            InvalidGenerator: the weight generator is asked for and missing, or damaged.
+            UnknownConcept: no concept has these words, and the zoo cannot or must not generate.
+            InvalidWords: the words are empty, too long, or unknown to the weight generator.
+            InvalidRequest: the request has example pairs, which this zoo cannot use.
+            ChecksumMismatch: weights do not match the digest in the index or config, or the weight
+                generator was made for another base.
+            InvalidGenerator: the weight generator is needed and is missing or damaged.
             InvalidZoo: a file of the zoo is missing or damaged.
-            LayoutMismatch: checkpoint or weight generator was made for another base or layout.
+            LayoutMismatch: the checkpoint or weight generator was made for another base or layout.
             TypeError, ValueError: origin, seed or timesteps have a wrong type or are out of range.
 
         Example:
@@ -299,45 +298,45 @@ class Zoo:
 
     @property
     def has_generator(self) -> bool:
-        """Whether there is a weight generator for the recipe of new inits, sound or not."""
+        """Whether the zoo lists a weight generator for its default recipe. Does not open it."""
         manifest = self.files.manifest
         return manifest.recipe in manifest.generators
 
     @cached_property
     def generator_folder(self) -> Path:
-        """Where the zoo's weight generator is; from the Hub it is fetched now.
+        """The folder of the zoo's weight generator. On first use it is fetched from the Hub.
 
         Raises:
-            InvalidGenerator: the zoo has none.
+            InvalidGenerator: the zoo has no weight generator.
         """
         return self.files.generator_folder(self.files.manifest.recipe)
 
     @cached_property
     def generator(self) -> WeightGenerator:
-        """The weight generator, checked to be made for the zoo's base. The first use loads torch.
+        """The weight generator, checked to fit the zoo's base. Loads torch.
 
         Raises:
-            InvalidGenerator: there is none, or it is damaged.
+            InvalidGenerator: the weight generator is missing or damaged.
             ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
         """
-        files = self._generator_files  # what is wrong with them shows before torch is loaded
+        files = self._generator_files  # a damaged file is reported before the slow import of torch
         from initzoo.generator.model import WeightGenerator
 
         return WeightGenerator.from_files(files)
 
     def expect(self, request: Request | str) -> Expectation | None:
-        """Say how far a request is from what the zoo knows, and what PSNR to expect of a generated init.
+        """Predict the PSNR of a generated init from the distance of its request to the taught wordings.
 
         Args:
-            request: as `pull` takes it.
+            request: a request, or its words.
 
         Returns:
-            Distance and range; None when the weight generator is not calibrated.
+            The distance and a PSNR range; None if the weight generator is not calibrated.
 
         Raises:
-            InvalidWords: the words are empty, too long, or hold nothing that the weight generator knows.
-            InvalidRequest: the request holds example pairs, which are not read.
-            InvalidGenerator: there is no weight generator, or it or its calibration is damaged.
+            InvalidWords: the words are empty, too long, or unknown to the weight generator.
+            InvalidRequest: the request has example pairs, which this zoo cannot use.
+            InvalidGenerator: the weight generator is missing, or it or its calibration is damaged.
             ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
         """
         request = as_request(request)
@@ -352,14 +351,14 @@ class Zoo:
     def plan(
         self, request: Request | str, *, adapter_only: bool = False, **options: Unpack[RequestOptions]
     ) -> list[PlannedFile]:
-        """The files and byte ranges that a pull takes, and which of them are on this machine already.
+        """List the files and byte ranges that a pull reads, and which of them are local already.
 
         Args:
-            request, adapter_only, options: as `pull` takes them.
+            request, adapter_only, options: as for `pull`.
 
         Raises:
-            UnknownConcept: no concept has these words, and the zoo cannot or shall not generate.
-            InvalidRequest: a checkpoint is asked for with example pairs, which are not read.
+            UnknownConcept: no concept has these words, and the zoo cannot or must not generate.
+            InvalidRequest: the request has example pairs, which this zoo cannot use.
             InvalidZoo: the zoo is damaged.
         """
         row = self._row_of(as_request(request, **options))
@@ -370,32 +369,32 @@ class Zoo:
         """The weight blocks of a checkpoint, float32, shape `(n_blocks, block_size)`.
 
         Raises:
-            KeyError: the zoo has no such concept id.
-            ChecksumMismatch: the bytes are not those that the index promises.
-            InvalidZoo: the shard is missing, or the row points outside of it.
+            KeyError: the zoo has no concept of that id.
+            ChecksumMismatch: the bytes do not match the digest in the index.
+            InvalidZoo: the shard is missing, or the row points outside it.
             LayoutMismatch: the checkpoint was made for another base or layout.
         """
         return self._blocks_of(self.index.row(concept_id))
 
     def all_blocks(self, *, split: str | None = None) -> tuple[list[str], np.ndarray]:
-        """The weight blocks of all checkpoints of the recipe of new inits, or of those of one split.
+        """The weight blocks of all checkpoints of the default recipe, or of those in one split.
 
         Returns:
-            Concept ids, and blocks, float32, shape `(n_checkpoints, n_blocks, block_size)`.
+            Concept ids and blocks, float32, shape `(n_checkpoints, n_blocks, block_size)`.
 
         Raises:
             ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
         """
         rows = [row for row in self.index.rows(split=split) if row.recipe == self.recipe.name]
         blocks = np.empty((len(rows), self.layout.n_blocks, self.layout.block_size), dtype=np.float32)
-        for place, own in enumerate(self.blocks_of(rows)):
-            blocks[place] = own
+        for i, checkpoint in enumerate(self.blocks_of(rows)):
+            blocks[i] = checkpoint
         return [row.concept_id for row in rows], blocks
 
     def blocks_of(self, rows: Sequence[IndexRow]) -> Iterator[np.ndarray]:
-        """The weight blocks of several checkpoints, one after the other, as `blocks` gives them.
+        """Iterate over the weight blocks of several checkpoints, in the order of `rows`.
 
-        Of a zoo on the Hub, whole shards are fetched where most of one is wanted.
+        For a zoo on the Hub, a shard is fetched whole if most of it is needed.
 
         Raises:
             ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
@@ -414,16 +413,16 @@ class Zoo:
         """
         ids, blocks = self.all_blocks(split="train")
         if not ids:
-            raise InvalidZoo(f"zoo '{self.name}' has no train checkpoints to take the mean of.")
+            raise InvalidZoo(f"zoo '{self.name}' has no train checkpoints to average.")
         return blocks.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def taught_adapters(self, encoder: Encoder, *, practice: Sequence[Concept] = ()) -> TaughtAdapters:
-        """The train concepts with all their training wordings, and nothing of the others.
+        """The adapters and training wordings of the train split, as the baselines need them.
 
         Args:
-            encoder: of the weight generator.
-            practice: what the weight generator practised on: concepts of the zoo among it bring further
-                wordings. The others have no adapter, which the simpler ways need.
+            encoder: the encoder of the weight generator.
+            practice: concepts that the weight generator practised on. They add wordings to concepts of the
+                zoo; those without a checkpoint are ignored.
         """
         from initzoo.generator.baselines import TaughtAdapters
 
@@ -434,22 +433,22 @@ class Zoo:
         return TaughtAdapters.make(encoder, requests, self.all_blocks(split="train")[1])
 
     def base(self) -> dict[str, np.ndarray]:
-        """The base's weights by name, float32: weight, bias and A of its layers.
+        """The weights of the base by name, float32: weight, bias and A of each layer.
 
         Raises:
-            ChecksumMismatch: they are not those that the config promises.
+            ChecksumMismatch: the weights do not match the digest in the config.
             InvalidZoo: a file is missing or damaged.
         """
         return dict(self._base_of(self.recipe.name).weights)
 
     def network(self, blocks: np.ndarray) -> ImageNetwork:
-        """The network of new inits with an adapter merged into its base. Loads torch.
+        """The default recipe's network with an adapter merged into its base. Loads torch.
 
         Args:
-            blocks: of the adapter, float32, shape `(n_blocks, block_size)`.
+            blocks: blocks of the adapter, float32, shape `(n_blocks, block_size)`.
 
         Raises:
-            LayoutMismatch: the blocks are not of the zoo's layout.
+            LayoutMismatch: the blocks do not have the zoo's layout.
             InvalidInit: a value is NaN or infinite.
             ChecksumMismatch, InvalidZoo: the zoo is damaged.
         """
@@ -458,15 +457,15 @@ class Zoo:
         return network
 
     def merge(self, init: Init) -> Init:
-        """A merged init from an adapter-only one that was made for this zoo's base.
+        """Merge an adapter-only init into this zoo's base. Returns merged inits unchanged.
 
         Raises:
-            ChecksumMismatch: it was made for another base.
+            ChecksumMismatch: the adapter was made for another base.
         """
         return init if init.kind == "merged" else init.merged_with(self._base_of(init.metadata.recipe.name))
 
     def verify(self) -> VerifyReport:
-        """Read and check every byte of the zoo; problems are in the report, not raised.
+        """Read and check every byte of the zoo. Problems are listed in the report, not raised.
 
         Raises:
             InvalidZoo: the manifest is missing or damaged.
@@ -474,19 +473,19 @@ class Zoo:
         return self.files.verify()
 
     def _row_of(self, request: Request) -> IndexRow | None:
-        """The checkpoint that a request gets; None where weights are generated.
+        """The row of the checkpoint that answers a request, or None if weights are to be generated.
 
         Raises:
-            UnknownConcept: it gets neither.
-            InvalidRequest: it gets a checkpoint, which would ignore its example pairs.
+            UnknownConcept: no checkpoint has the words, and the zoo cannot or must not generate.
+            InvalidRequest: a checkpoint would answer it, and would ignore its example pairs.
         """
         if request.origin == "generated":
             return None
         if request.pairs:
             if request.origin == "exact" or not self.has_generator:
                 raise InvalidRequest(
-                    f"the request holds {len(request.pairs)} example pairs, and a checkpoint is found by its "
-                    "words alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
+                    f"the request has {len(request.pairs)} example pairs, and a checkpoint is found by words "
+                    "alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
                 )
             return None
         row = self.index.find(request.words)
@@ -495,7 +494,7 @@ class Zoo:
         return row
 
     def _generate(self, request: Request, adapter_only: bool) -> Init:
-        """An init from a request. All that can be wrong with it shows before torch is loaded."""
+        """Generate an init. The request is checked before torch is loaded."""
         from initzoo.generator.tokens import check_words
 
         if request.words or not request.pairs:
@@ -527,12 +526,12 @@ class Zoo:
         return self._init(blocks, metadata, adapter_only)
 
     def _warn_if_far(self, init: Init) -> None:
-        """Warn of generated weights that have little to do with the request."""
+        """Warn if generated weights are unlikely to match the request."""
         words, generation = init.metadata.wording, init.metadata.generation
         if generation is None or not generation.is_far:
             return
         nearest = self.index.search(words, 1)
-        hint = f"nearest is '{nearest[0].concept_id}'" if nearest else "nothing in the zoo is like them"
+        hint = f"nearest is '{nearest[0].concept_id}'" if nearest else "no concept is similar"
         warnings.warn(
             f"weights for {words[:_MAX_WORDING]!r} are generated, {generation.prospect} "
             f"(distance {generation.distance:.2f} of 1); {hint}",
@@ -540,13 +539,17 @@ class Zoo:
         )
 
     def _check_alphabet(self, words: str) -> None:
-        """Token vectors know the letters of many alphabets, and nothing of what is written with them."""
+        """Refuse words in an alphabet that no wording of the zoo uses.
+
+        The token vectors know single letters of many alphabets but no words, so the words would
+        pass as known and give meaningless weights.
+        """
         taught = self.index.alphabets
-        odd = next((letter for letter in words if alphabets_of(letter) - taught), None)
-        if odd is not None:
+        foreign = next((letter for letter in words if alphabets_of(letter) - taught), None)
+        if foreign is not None:
             raise InvalidWords(
-                f"the letter {odd!r} is of an alphabet that no wording in zoo '{self.name}' is written in. "
-                "Say it in plain words of the zoo's language."
+                f"the letter {foreign!r} belongs to an alphabet that no wording of zoo '{self.name}' uses. "
+                "Write plain words in the language of the zoo."
             )
 
     def _init(self, blocks: np.ndarray, metadata: InitMetadata, adapter_only: bool) -> Init:
@@ -567,7 +570,7 @@ class Zoo:
 
     @cached_property
     def _calibration(self) -> Calibration | None:
-        """None when there is no file: a zoo with few held-out concepts has nothing to calibrate on."""
+        """The calibration, or None: a zoo with few held-out concepts cannot be calibrated."""
         from initzoo.generator.calibration import CALIBRATION_FILE, Calibration
 
         if not is_file(self.generator_folder / CALIBRATION_FILE):
@@ -589,12 +592,12 @@ class Zoo:
         return self._bases[recipe]
 
     def _digest_of(self, recipe: str) -> str:
-        """What the config of a recipe's base must have, says the manifest."""
+        """The digest of the config of a recipe's base, from the manifest."""
         manifest = self.files.manifest
         return manifest.model_files[f"{manifest.bases[recipe]}/config.json"].sha256
 
     def _model_digest(self, path: Path) -> str:
-        """What a file of the weight generator must have, says the manifest."""
+        """The digest of a file of the weight generator, from the manifest."""
         manifest = self.files.manifest
         name = f"{manifest.generators[manifest.recipe]}/{path.name}"
         if name not in manifest.model_files:
@@ -603,7 +606,7 @@ class Zoo:
 
 
 def _open_hub_zoo(repo: str, revision: str | None, settings: HubSettings) -> ZooFiles:
-    # Constants of the Hub's client are read here, and its other parts when the Hub is asked.
+    # Imported late, so that a zoo in a folder does not load the client of the Hub.
     from initzoo.zoo.hub import open_hub_zoo
 
     return open_hub_zoo(repo, revision, settings)
@@ -616,7 +619,7 @@ def _lookup_folder() -> Path:
 
 
 def _user_level() -> int:
-    """The `stacklevel` of a warning that names the line of the user's own code."""
+    """The `stacklevel` at which a warning names the line of the user's code."""
     package = str(Path(__file__).parents[1])
     frame, level = inspect.currentframe(), 0
     while frame is not None and frame.f_code.co_filename.startswith(package):
@@ -625,5 +628,5 @@ def _user_level() -> int:
 
 
 def _plain(text: str) -> str:
-    """Text that any file can hold: what is no Unicode becomes a question mark."""
+    """Text that can be encoded as UTF-8; lone surrogates become question marks."""
     return text.encode("utf-8", "replace").decode()

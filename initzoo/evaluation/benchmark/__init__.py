@@ -1,4 +1,4 @@
-"""A benchmark of starts: how long each takes to reach the quality that the best of all reaches."""
+"""The benchmark of starts: the training time that each needs to reach a target quality."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Plots and tables of a benchmark's report: all that they show is in it."""
+"""Plots and tables of a benchmark, made from its report only."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def draw_curves(report: Mapping[str, Any]) -> bytes:
-    """Mean PSNR by length of schedule, with the bootstrap interval of each mean as a band.
+    """Plot the mean PSNR by length of schedule, with bootstrap intervals as bands.
 
     Args:
-        report: of a benchmark.
+        report: report of a benchmark.
 
     Returns:
         A PNG file.
@@ -34,18 +34,18 @@ def draw_curves(report: Mapping[str, Any]) -> bytes:
     """
     figure = new_figure(7.2, 4.6)
     axes = figure.add_subplot()
-    for method, found in report["methods"].items():
+    for method, summary in report["methods"].items():
         points = [
-            (int(length), psnr, found["psnr_interval"][length])
-            for length, psnr in found["psnr"].items()
-            if psnr is not None and found["psnr_interval"][length] is not None
+            (int(length), psnr, summary["psnr_interval"][length])
+            for length, psnr in summary["psnr"].items()
+            if psnr is not None and summary["psnr_interval"][length] is not None
         ]
-        places = [length for length, _, _ in points]
+        lengths = [length for length, _, _ in points]
         colour = STARTS[method].colour
         lows, highs = [ends[0] for _, _, ends in points], [ends[1] for _, _, ends in points]
-        axes.fill_between(places, lows, highs, color=colour, alpha=0.12, lw=0)
-        label = STARTS[method].short + (f" ({found['start']})" if method == "scratch_best" else "")
-        axes.plot(places, [psnr for _, psnr, _ in points], "o-", color=colour, ms=3.5, lw=1.5, label=label)
+        axes.fill_between(lengths, lows, highs, color=colour, alpha=0.12, lw=0)
+        label = STARTS[method].short + (f" ({summary['start']})" if method == "scratch_best" else "")
+        axes.plot(lengths, [psnr for _, psnr, _ in points], "o-", color=colour, ms=3.5, lw=1.5, label=label)
     first = report["lengths"][1]
     axes.set_xscale("symlog", linthresh=first, linscale=0.35)
     axes.set_xticks(report["lengths"], [str(length) for length in report["lengths"]])
@@ -58,10 +58,10 @@ def draw_curves(report: Mapping[str, Any]) -> bytes:
 
 
 def draw_ratios(report: Mapping[str, Any]) -> bytes:
-    """How many times longer each baseline takes than the generated start, with intervals.
+    """Plot how many times longer each baseline takes than the generated start, with intervals.
 
     Args:
-        report: of a benchmark with ratios.
+        report: report of a benchmark with ratios.
 
     Returns:
         A PNG file.
@@ -78,18 +78,18 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
     height = 0.27
     for number, (target, label) in enumerate(TARGETS.items()):
         rows = [report["ratio"][method][target] for method in methods]
-        places = [place + (number - 1) * height for place in range(len(methods))]
+        positions = [row + (number - 1) * height for row in range(len(methods))]
         values = [row["ratio"] for row in rows]
         spans = [
             [row["ratio"] - row["interval"][0] for row in rows],
             [row["interval"][1] - row["ratio"] for row in rows],
         ]
         more = [value - 1 for value in values]
-        axes.barh(places, more, height * 0.92, left=1, color=label.colour, label=label.short, xerr=spans,
+        axes.barh(positions, more, height * 0.92, left=1, color=label.colour, label=label.short, xerr=spans,
                   error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2})  # fmt: skip
-        for place, row, value in zip(places, rows, values, strict=True):
+        for position, row, value in zip(positions, rows, values, strict=True):
             text = f" {bound_of(row)} {value:.1f}".replace("  ", " ")
-            axes.text(row["interval"][1], place, text, va="center", fontsize=8, color=INK)
+            axes.text(row["interval"][1], position, text, va="center", fontsize=8, color=INK)
     axes.axvline(1, color=QUIET, lw=0.8, ls=(0, (4, 3)))
     axes.set_xscale("log")
     low, high = axes.get_xlim()
@@ -109,12 +109,13 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
     """Write the report of a benchmark and its plots into a folder.
 
     Args:
-        report: of a `Benchmark`, or read from its JSON.
-        folder: made if it is missing; gets `OUTPUTS`. Without ratios there is no plot of them.
-        force: replace files that exist.
+        report: the report of a `Benchmark`, or its JSON.
+        folder: folder for the files of `OUTPUTS`; created if it is missing. A report without ratios gives no
+            `ratios.png`.
+        force: replace existing files.
 
     Raises:
-        OutputError: a file exists and `force` is off, or the folder cannot be written.
+        OutputError: a file exists and `force` is False, or the folder cannot be written.
         MissingExtra: matplotlib is not installed.
     """
     check_free(folder, *OUTPUTS, force=force)
@@ -128,7 +129,7 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
 
 
 def tables(report: Mapping[str, Any]) -> list[str]:
-    """The report as tables for people, a line each: the paper's beside ours first."""
+    """Format the report as tables, a list of lines; the first table compares with the paper."""
     lines = [*_head(report), "", *_times(report)]
     if report["classical"]:
         lines += ["", *_classical(report)]
@@ -153,12 +154,12 @@ def _times(report: Mapping[str, Any]) -> list[str]:
     title = f"{'method':14} {'paper s':>8} {'ratio':>6} | {'ms/step':>8} {'s to 3 dB':>10} {'ratio':>22}"
     lines = [title + f" {'s to 1 dB':>10} {'ratio':>22} {'ratio to its best':>22} {'final dB':>9}"]
     fastest = report["paper"].get("generated", {}).get("seconds")
-    for method, found in report["methods"].items():
+    for method, summary in report["methods"].items():
         paper = report["paper"].get(method, {}).get("seconds")
         line = f"{method:14} {_cell(paper, '.1f'):>8} {_cell(paper and paper / fastest, '.1f'):>6} | "
-        line += f"{1000 * found['step_seconds']:8.1f}"
-        for target in found["time"]:
-            time = found["time"][target]
+        line += f"{1000 * summary['step_seconds']:8.1f}"
+        for target in summary["time"]:
+            time = summary["time"][target]
             sign = ">=" if time["n_reached"] < report["n_concepts"] else ""
             seconds = f"{sign}{time['seconds']:.2f}"
             line += f" {seconds:>10} {_ratio_cell(report, method, target):>22}"

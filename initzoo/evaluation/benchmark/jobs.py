@@ -1,4 +1,4 @@
-"""The runs of a benchmark, each a file in the run folder, spread over processes and interleaved."""
+"""The runs of a benchmark, spread over processes; the outcome of each is a file in the run folder."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Job:
     """One training run.
 
     Args:
-        question: place of the concept among the questions.
-        concept_id: its id.
-        method: decides network, objective and schedule.
-        start: initialization; empty for the U-Net, which has its own.
-        n_steps: of the schedule.
-        rate: highest learning rate; 0 if there are no steps.
+        question: index of the concept's question.
+        concept_id: id of the concept.
+        method: method, which decides network, objective and schedule.
+        start: name of the initialization; empty for the U-Net, which is initialized as in its paper.
+        n_steps: length of the schedule.
+        rate: peak learning rate; 0 for a schedule without steps.
     """
 
     question: int
@@ -65,13 +65,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The outcome of a run.
 
     Args:
-        psnr: mean over the scoring photos, dB; None if it diverged.
-        ssim: the same for SSIM.
-        seconds: of all steps: of one core, or of the GPU.
-        start_seconds: of making the first weights, once what that needs is loaded.
+        psnr: mean PSNR over the scoring photos, dB; None if the run diverged.
+        ssim: mean SSIM over the same photos; None if the run diverged.
+        seconds: time of all steps: CPU seconds of one core, or wall time on a GPU.
+        start_seconds: time to make the initial weights, without loading zoo and weight generator.
     """
 
     psnr: float | None
@@ -80,8 +80,8 @@ class Outcome:
     start_seconds: float
 
 
-class _Places:
-    """Where the outcomes of runs are kept: names tell all that decides a run and not the whole folder."""
+class _OutcomeFiles:
+    """Paths of the outcomes of runs. A path holds all that identifies a run within its folder."""
 
     def __init__(self, run_folder: Path, questions: Sequence[Question], files: ZooFiles) -> None:
         self._folder, self._files = run_folder, files
@@ -91,7 +91,7 @@ class _Places:
         ]
 
     def of(self, job: Job) -> Path:
-        """The file of a run's outcome."""
+        """The path of a run's outcome."""
         kind = job.start or job.method
         if kind in NEED_WORDS:
             kind += f"-{self._generator}"
@@ -109,15 +109,15 @@ def _short_digest(*parts: str) -> str:
 
 @torch.inference_mode()
 def edit_in_tiles(network: nn.Module, pixels: Pixels, *, tile: int, one_by_one: bool = False) -> Pixels:
-    """Edit an image in squares of the size that was trained on, and put them together again.
+    """Edit an image in square tiles of the size of training crops.
 
-    A network that was trained on crops of one size need not work on any other: all are measured alike.
+    A network trained on crops of one size need not work on another, so all networks are measured on tiles.
 
     Args:
-        network: takes images `(n, 3, tile, tile)`, values -1 to 1; used in the mode that it is in.
+        network: takes images `(n, 3, tile, tile)`, values -1 to 1; its training mode is not changed.
         pixels: uint8, shape `(height, width, 3)`, sides in multiples of `tile`.
-        tile: side of a square, pixels.
-        one_by_one: show it one square at a time, for networks that use statistics of the batch.
+        tile: side of a tile, pixels.
+        one_by_one: edit one tile at a time, for networks that use batch statistics.
 
     Returns:
         The edited image, uint8, same shape.
@@ -148,25 +148,25 @@ def run_jobs(
     *,
     callback: Callable[[int, int], None] | None = None,
 ) -> dict[Job, Outcome]:
-    """Do all runs whose outcome is not yet in the run folder.
+    """Do all runs whose outcome is not in the run folder yet.
 
     Args:
-        zoo: starts come from it.
-        questions: what jobs point to.
-        jobs: in the order in which they are begun.
-        settings: how.
+        zoo: provides the starts.
+        questions: the concepts that jobs refer to by index.
+        jobs: the runs, in the order of execution.
+        settings: settings of the benchmark.
         run_folder: keeps the outcomes.
-        callback: called with steps done and steps in all, those done before counted too.
+        callback: called with the steps done, including those of earlier calls, and the total.
 
     Raises:
         BenchmarkError: an outcome is damaged.
         WorkerDied: a process died.
-        TeacherError, InvalidGenerator, InvalidWords: a run could not begin.
+        TeacherError, InvalidGenerator, InvalidWords: a run could not start.
     """
-    places = _Places(run_folder, questions, zoo.files)
-    for folder in {places.of(job).parent for job in jobs}:
+    paths = _OutcomeFiles(run_folder, questions, zoo.files)
+    for folder in {paths.of(job).parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
-    todo = [job for job in jobs if not places.of(job).exists()]
+    todo = [job for job in jobs if not paths.of(job).exists()]
     n_all = sum(job.n_steps + 1 for job in jobs)
     n_done = n_all - sum(job.n_steps + 1 for job in todo)
     with _running(zoo.files, questions, settings, run_folder, len(todo)) as run:
@@ -174,7 +174,7 @@ def run_jobs(
             n_done += job.n_steps + 1
             if callback is not None:
                 callback(n_done, n_all)
-    return {job: _read(places.of(job)) for job in jobs}
+    return {job: _read(paths.of(job)) for job in jobs}
 
 
 def _read(path: Path) -> Outcome:
@@ -193,7 +193,7 @@ Run = Callable[[Sequence[Job]], Iterator[Job]]
 def _running(
     files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path, n_jobs: int
 ) -> Iterator[Run]:
-    """Something that takes jobs and gives them back as they are done."""
+    """Yield a function that runs jobs and returns them in the order of completion."""
     n_workers = min(settings.n_workers, max(n_jobs, 1))
     if n_workers == 1:
         worker = _Worker(files, questions, settings, run_folder)
@@ -213,7 +213,7 @@ def _running(
                 for future in as_completed(futures):
                     yield future.result()
             except BrokenProcessPool as error:
-                raise WorkerDied("a worker process died. Run the same command again to go on") from error
+                raise WorkerDied("a worker process died. Run the same command again to resume") from error
             finally:
                 for future in futures:
                     future.cancel()
@@ -222,7 +222,7 @@ def _running(
 
 
 _worker: list[_Worker] = []
-"""The worker of this process, once `_start_worker` ran: a pool has no other place for it."""
+"""The worker of this process, set by `_start_worker`. A process pool can only keep state in globals."""
 
 
 def _start_worker(
@@ -237,13 +237,13 @@ def _work(job: Job) -> Job:
 
 
 class _Worker:
-    """What a process loads once, and the pairs of the concept that it is at."""
+    """The state of a process: what it loads once, and the pairs of its current concept."""
 
     def __init__(
         self, files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path
     ) -> None:
         self.questions, self.settings = questions, settings
-        self.places = _Places(run_folder, questions, files)
+        self.paths = _OutcomeFiles(run_folder, questions, files)
         self.device = choose_device(settings.device)
         self.starts = Initializer(Zoo(files))
         self._photos = varied_photos(
@@ -257,7 +257,7 @@ class _Worker:
         """Train, score, and write the outcome."""
         learnt, scored = self._pairs_of(job.question)
         kind = job.start or job.method
-        if kind not in self._warm:  # what is loaded and compiled at first use belongs to no run
+        if kind not in self._warm:  # a first run would be charged for loading and compiling
             self._train(job, learnt, n_steps=2)
             self._warm.add(kind)
         network, seconds, start_seconds = self._train(job, learnt, n_steps=job.n_steps)
@@ -266,22 +266,22 @@ class _Worker:
             score = self._score(network, job, scored)
             outcome = Outcome(score[0], score[1], seconds, start_seconds)
         data = json.dumps(asdict(outcome)).encode()
-        write_bytes(self.places.of(job), data, force=True)
+        write_bytes(self.paths.of(job), data, force=True)
         return job
 
-    def _pairs_of(self, place: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:
-        if self._pairs is None or self._pairs[0] != place:
-            teacher, tile = self.questions[place].teacher, self.settings.crop_size
+    def _pairs_of(self, question: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:
+        if self._pairs is None or self._pairs[0] != question:
+            teacher, tile = self.questions[question].teacher, self.settings.crop_size
             learnt = list(teach(teacher, self._photos, range(len(self._photos))))
             scored = scoring_pairs(teacher, self._scored, side=max(TEACHING_SIDE, tile))
             whole = [(_whole(a, tile), _whole(b, tile)) for a, b in zip(*scored, strict=True)]
-            self._pairs = place, learnt, whole
+            self._pairs = question, learnt, whole
         return self._pairs[1], self._pairs[2]
 
     def _train(
         self, job: Job, pairs: Sequence[tuple[Pixels, Pixels]], *, n_steps: int
     ) -> tuple[nn.Module | None, float, float]:
-        """The trained network, None if it diverged; seconds of its steps, and of its first weights."""
+        """The trained network, or None if it diverged; seconds of its steps, and of its initial weights."""
         settings = self.settings.schedule(job.method, n_steps, job.rate or self.settings.grid(job.method)[0])
         begin = self._now()
         network = self._start(job)
@@ -306,8 +306,10 @@ class _Worker:
         self, network: nn.Module, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]
     ) -> tuple[float | None, float | None]:
         is_unet = self.settings.is_unet(job.method)
-        for layer in network.modules():  # statistics of the one image, as the book has it; without its noise,
-            if isinstance(layer, nn.Dropout):  # which would only cost it quality
+        # pix2pix tests in training mode: batch norm uses the statistics of the one image. Its dropout is
+        # turned off, since the noise would only lower its scores.
+        for layer in network.modules():
+            if isinstance(layer, nn.Dropout):
                 layer.eval()
         edited = [
             edit_in_tiles(network, given, tile=self.settings.crop_size, one_by_one=is_unet)
@@ -318,7 +320,7 @@ class _Worker:
         return (score.psnr, score.ssim) if is_sound and math.isfinite(score.psnr) else (None, None)
 
     def _now(self) -> float:
-        """Seconds of this process's core, which other work does not lengthen; of a GPU, plain ones."""
+        """CPU seconds of this process, which other processes do not affect; wall time on a GPU."""
         if self.device.type == "cpu":
             return time.process_time()
         if self.device.type == "cuda":
@@ -331,6 +333,6 @@ def _finite(value: Tensor) -> Tensor:
 
 
 def _whole(pixels: Pixels, tile: int) -> Pixels:
-    """The upper left part whose sides are multiples of a tile."""
+    """The upper left part with sides in multiples of `tile`."""
     height, width = (length // tile * tile for length in pixels.shape[:2])
     return pixels[:height, :width]

@@ -1,4 +1,4 @@
-"""The report of a benchmark: plain JSON values, from which tables and plots are made."""
+"""The report of a benchmark: JSON values from which tables and plots are made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from initzoo import __version__
 from initzoo.evaluation.benchmark.jobs import Job, Outcome
 from initzoo.evaluation.benchmark.settings import BOOK, METHODS, OURS, BenchmarkSettings
 from initzoo.evaluation.benchmark.time_to_quality import Curve, Rung, compare, median_seconds, time_to
-from initzoo.evaluation.benchmark.tuning import Tuned
+from initzoo.evaluation.benchmark.tuning import TuningResult
 from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
 from initzoo.evaluation.cases import Question
 from initzoo.generator.files import read_generator_files
@@ -29,43 +29,43 @@ from initzoo.zoo.zoo import Zoo
 __all__ = ["ITS_BEST", "PAPER", "TARGETS", "WITH_LOADING", "Benchmark", "report_of"]
 
 TARGETS = {"within_3db": 3.0, "within_1db": 1.0}
-"""How far below the best that any method reaches on a concept a target is, dB."""
+"""The targets: dB below the best PSNR that any method reaches on a concept."""
 
 ITS_BEST = "its_best"
-"""The target that asks of each baseline what it can do at all: the best that it reaches itself."""
+"""The target that a baseline can reach by definition: its own best PSNR."""
 
 WITH_LOADING = "within_3db_with_loading"
-"""The first target for a single concept in a new process, which loads zoo and weight generator first."""
+"""The first target, counting the loading of zoo and weight generator, as for one concept in a new process."""
 
 PAPER = {
     BOOK: {"name": "pix2pix", "fid": 99.20, "seconds": 659.8},
     "base": {"name": "E2GAN, base + LoRA", "fid": 93.86, "seconds": 198.5},
     OURS: {"name": "theirs", "fid": 89.93, "seconds": 43.3},
 }
-"""Mean FID over unseen concepts and training time a concept: Gong et al. (2024), arXiv:2407.11966."""
+"""Mean FID over unseen concepts and training time per concept: Gong et al. (2024), arXiv:2407.11966."""
 
 _CLOSE = 1.0
-"""A classical start within so many dB of the best one has done well."""
+"""A classical start within this many dB of the best one has done well."""
 
 _RULES = (
-    "A method's time on a concept is that of its shortest schedule whose end reaches the target; every "
-    "schedule is a run of its own, with a learning rate that is zero at its end and that did best on other "
-    "concepts. A start that is there without a step counts as the shortest schedule with steps. Where a "
-    "baseline reaches the target with none of its schedules, its longest is taken (the ratio is at least "
-    "that); where the generated start does not, twice its longest is. `its_best` is the best that the "
-    "baseline reaches itself with any schedule. Ratios are of seconds, geometric means over concepts; all "
-    "starts of one network share the median time of its steps. Libraries, zoo and weight generator are "
-    "loaded beforehand, which `within_3db_with_loading` counts for the latter two."
+    "A method's time on a concept is that of its shortest schedule that reaches the target at its end. Every "
+    "schedule is a separate run whose learning rate decays to zero and was chosen on other concepts. A start "
+    "that reaches the target without training counts as the shortest schedule with steps. If a baseline "
+    "misses the target with all schedules, its longest one counts (the ratio is then a lower bound); if the "
+    "generated start misses it, twice its longest one counts. `its_best` is the best PSNR that the baseline "
+    "itself reaches with any schedule. Ratios are of seconds, as geometric means over concepts; all starts "
+    "of one network share the median time of its steps. Libraries, zoo and weight generator are loaded "
+    "beforehand; `within_3db_with_loading` counts the loading of the latter two."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """What came of a benchmark.
+    """The result of a benchmark.
 
     Args:
-        report: plain JSON values: `ratio` by baseline and target, `methods`, `concepts`, `classical`,
-            `final`, and what it was done with.
+        report: JSON values: `ratio` by baseline and target, `methods`, `concepts`, `classical`, `final`,
+            settings and provenance.
     """
 
     report: dict[str, Any]
@@ -75,7 +75,7 @@ def report_of(
     zoo: Zoo,
     settings: BenchmarkSettings,
     measured: Sequence[Question],
-    tuned: Tuned,
+    tuned: TuningResult,
     outcomes: Mapping[Job, Outcome],
     *,
     loading: Mapping[str, float],
@@ -84,12 +84,12 @@ def report_of(
     """Make the report of measured runs.
 
     Args:
-        zoo: what starts came from.
-        settings: how it was done.
-        measured: the concepts.
-        tuned: what was settled before.
-        outcomes: of every method on every concept at every length.
-        loading: seconds that the first weights of a process take beyond those of a later one, by method.
+        zoo: the zoo that provided the starts.
+        settings: settings of the benchmark.
+        measured: the measured concepts.
+        tuned: learning rates and the best classical start.
+        outcomes: outcomes of every method on every concept at every length.
+        loading: seconds that the first start in a process takes more than the second one, by method.
         seconds: wall time by stage.
     """
     paces = {method: _pace(method, settings, outcomes, loading[method]) for method in settings.methods}
@@ -97,7 +97,7 @@ def report_of(
         method: [_curve(method, question, settings, outcomes, paces[method]) for question in measured]
         for method in settings.methods
     }
-    best = [_best_of(*(own[place] for own in curves.values())) for place in range(len(measured))]
+    best = [_best_of(*(per_concept[i] for per_concept in curves.values())) for i in range(len(measured))]
     report = {
         "n_concepts": len(measured),
         "ratio": _ratios(curves, best, loading, settings.resampling),
@@ -120,10 +120,10 @@ def report_of(
 def _pace(
     method: str, settings: BenchmarkSettings, outcomes: Mapping[Job, Outcome], loading: float
 ) -> dict[str, float]:
-    """Seconds of a step and of the first weights: medians over runs.
+    """Seconds per step and seconds to make the initial weights, as medians over runs.
 
-    All starts of the zoo's network take the same steps; that some were measured in a busier minute should
-    not tell them apart. So their steps are timed together.
+    All starts of one network take the same steps, so the times of their steps are pooled: a start measured
+    in a busy minute must not look slower.
     """
     runs: dict[int, list[float]] = {}
     starts = []
@@ -148,13 +148,13 @@ def _curve(
     outcomes: Mapping[Job, Outcome],
     pace: Mapping[str, float],
 ) -> list[Rung]:
-    found = {
+    psnr = {
         job.n_steps: outcome.psnr
         for job, outcome in outcomes.items()
         if (job.method, job.concept_id) == (method, question.concept_id)
     }
     return [
-        Rung(n_steps, found[n_steps], pace["start_seconds"] + n_steps * pace["step_seconds"])
+        Rung(n_steps, psnr[n_steps], pace["start_seconds"] + n_steps * pace["step_seconds"])
         for n_steps in settings.lengths
     ]
 
@@ -165,17 +165,22 @@ def _ratios(
     loading: Mapping[str, float],
     how: Resampling,
 ) -> dict[str, dict[str, Any]]:
-    """Of each baseline over the generated start; empty if that was left out."""
+    """Ratios of each baseline to the generated start; empty if that was left out."""
     if OURS not in curves:
         return {}
-    loaded = {method: [_later(curve, loading[method]) for curve in own] for method, own in curves.items()}
+    loaded = {
+        method: [_later(curve, loading[method]) for curve in per_concept]
+        for method, per_concept in curves.items()
+    }
     ratios = {}
-    for method, own in curves.items():
+    for method, per_concept in curves.items():
         if method == OURS:
             continue
         targets = {name: [value - below for value in best] for name, below in TARGETS.items()}
-        targets[ITS_BEST] = [_best_of(curve) for curve in own]
-        ratios[method] = {name: compare(curves[OURS], own, wanted, how) for name, wanted in targets.items()}
+        targets[ITS_BEST] = [_best_of(curve) for curve in per_concept]
+        ratios[method] = {
+            name: compare(curves[OURS], per_concept, wanted, how) for name, wanted in targets.items()
+        }
         ratios[method][WITH_LOADING] = compare(loaded[OURS], loaded[method], targets["within_3db"], how)
     return ratios
 
@@ -185,16 +190,16 @@ def _later(curve: Curve, seconds: float) -> list[Rung]:
 
 
 def _best_of(*curves: Curve) -> float:
-    """The highest PSNR of all rungs; 0 dB, which any start has, if every run diverged."""
+    """The highest PSNR of all rungs; 0 dB, which any start reaches, if every run diverged."""
     return max((rung.psnr for curve in curves for rung in curve if rung.psnr is not None), default=0.0)
 
 
 def _final(curves: Mapping[str, Sequence[Curve]], how: Resampling) -> dict[str, Any]:
-    """PSNR at the longest schedule, and how much more the generated start has than each baseline."""
-    ends = {method: [own[-1].psnr for own in concepts] for method, concepts in curves.items()}
-    found: dict[str, Any] = {"psnr": {method: _mean(values) for method, values in ends.items()}}
+    """PSNR at the longest schedule, and the lead of the generated start over each baseline."""
+    ends = {method: [curve[-1].psnr for curve in per_concept] for method, per_concept in curves.items()}
+    final: dict[str, Any] = {"psnr": {method: _mean(values) for method, values in ends.items()}}
     if OURS in ends:
-        found["difference"] = {}
+        final["difference"] = {}
         for method, values in ends.items():
             pairs = [
                 (mine, theirs)
@@ -204,37 +209,37 @@ def _final(curves: Mapping[str, Sequence[Curve]], how: Resampling) -> dict[str, 
             if method != OURS and pairs:
                 more = np.array([[mine - theirs for mine, theirs in pairs]])
                 drawn = bootstrap_means(more, n_resamples=how.n_resamples, seed=how.seed)
-                found["difference"][method] = {
+                final["difference"][method] = {
                     "psnr": round(float(more.mean()), 4),
                     "interval": interval(drawn[0], how.level),
                 }
-    return found
+    return final
 
 
 def _method(
     method: str,
     zoo: Zoo,
     settings: BenchmarkSettings,
-    tuned: Tuned,
+    tuned: TuningResult,
     curves: Sequence[Curve],
     best: Sequence[float],
 ) -> dict[str, Any]:
-    """What a method is, and its mean curve."""
+    """Description of a method, its mean curve and its times to the targets."""
     how = settings.resampling
     psnr, intervals = {}, {}
-    for place, n_steps in enumerate(settings.lengths):
-        values = [own[place].psnr for own in curves]
+    for i, n_steps in enumerate(settings.lengths):
+        values = [curve[i].psnr for curve in curves]
         psnr[str(n_steps)] = _mean(values)
         sound = np.array([[value for value in values if value is not None]])
         drawn = bootstrap_means(sound, n_resamples=how.n_resamples, seed=how.seed) if sound.size else None
         intervals[str(n_steps)] = None if drawn is None else interval(drawn[0], how.level)
     times = {}
     for name, below in TARGETS.items():
-        reached = [time_to(own, value - below) for own, value in zip(curves, best, strict=True)]
+        reached = [time_to(curve, value - below) for curve, value in zip(curves, best, strict=True)]
         times[name] = {
-            "n_reached": sum(one.is_reached for one in reached),
-            "seconds": round(float(np.exp(np.mean([np.log(max(one.seconds, 1e-9)) for one in reached]))), 4),
-            "steps": round(float(np.exp(np.mean([np.log(one.n_steps) for one in reached]))), 2),
+            "n_reached": sum(t.is_reached for t in reached),
+            "seconds": round(float(np.exp(np.mean([np.log(max(t.seconds, 1e-9)) for t in reached]))), 4),
+            "steps": round(float(np.exp(np.mean([np.log(t.n_steps) for t in reached]))), 2),
         }
     return {
         "what": METHODS[method],
@@ -248,7 +253,7 @@ def _method(
 
 
 def _count_weights(method: str, zoo: Zoo, settings: BenchmarkSettings) -> dict[str, int]:
-    """Values in the network, and in the discriminator where there is one."""
+    """Number of weights of the network, and of the discriminator if the method has one."""
     network = (
         UNet(settings.n_halvings, settings.unet_width)
         if settings.is_unet(method)
@@ -262,23 +267,23 @@ def _count_weights(method: str, zoo: Zoo, settings: BenchmarkSettings) -> dict[s
     }
 
 
-def _classical(zoo: Zoo, settings: BenchmarkSettings, tuned: Tuned) -> list[dict[str, Any]]:
-    """The classical starts, best first: what they reached, what a diagnosis says, and whether both agree.
+def _classical(zoo: Zoo, settings: BenchmarkSettings, tuned: TuningResult) -> list[dict[str, Any]]:
+    """The classical starts, best first: their PSNR, their diagnosis, and whether both agree.
 
-    They agree when a start that is called healthy came within a decibel of the best one, or one that is
-    called something else did not.
+    They agree if a start diagnosed as healthy came within 1 dB of the best one, or another one did not.
     """
     if not tuned.classical:
         return []
     starts = Initializer(zoo)
     images = to_images(middle_squares(load_photos(settings.photos.folder, split="train")))
     means = {
-        name: float(np.mean([psnr for _, psnr in own.values()])) for name, own in tuned.classical.items()
+        name: float(np.mean([psnr for _, psnr in by_length.values()]))
+        for name, by_length in tuned.classical.items()
     }
     top = means[tuned.best]
     rows = []
-    for name in sorted(means, key=lambda one: -means[one]):
-        found = diagnose_network(
+    for name in sorted(means, key=lambda start: -means[start]):
+        diagnosis = diagnose_network(
             starts.network(name, Request(seed=settings.seed)), images, seed=settings.seed
         )
         did_well = bool(means[name] >= top - _CLOSE)
@@ -288,10 +293,10 @@ def _classical(zoo: Zoo, settings: BenchmarkSettings, tuned: Tuned) -> list[dict
                 "mean_psnr": _finite(means[name]),
                 "psnr": {str(n): _finite(psnr) for n, (_, psnr) in tuned.classical[name].items()},
                 "rates": {str(n): rate for n, (rate, _) in tuned.classical[name].items()},
-                "verdict": found.verdict,
-                "reason": found.reason,
+                "verdict": diagnosis.verdict,
+                "reason": diagnosis.reason,
                 "did_well": did_well,
-                "agrees": did_well == (found.verdict == "healthy"),
+                "agrees": did_well == (diagnosis.verdict == "healthy"),
             }
         )
     return rows
@@ -300,26 +305,27 @@ def _classical(zoo: Zoo, settings: BenchmarkSettings, tuned: Tuned) -> list[dict
 def _concepts(
     measured: Sequence[Question], curves: Mapping[str, Sequence[Curve]], best: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Each concept: the best of all, every curve, and the baselines that the generated start lost to."""
+    """Per concept: the best PSNR, every curve, and the baselines that beat the generated start."""
     rows = []
-    for place, question in enumerate(measured):
+    for i, question in enumerate(measured):
         times = {
             name: {
                 method: reached.n_steps if reached.is_reached else None
-                for method, own in curves.items()
-                for reached in [time_to(own[place], best[place] - below)]
+                for method, per_concept in curves.items()
+                for reached in [time_to(per_concept[i], best[i] - below)]
             }
             for name, below in TARGETS.items()
         }
         seconds = {
             name: {
-                method: _training_seconds(own[place], best[place] - below) for method, own in curves.items()
+                method: _training_seconds(per_concept[i], best[i] - below)
+                for method, per_concept in curves.items()
             }
             for name, below in TARGETS.items()
         }
         lost = {
-            name: [method for method, value in own.items() if OURS in own and value < own[OURS]]
-            for name, own in seconds.items()
+            name: [method for method, value in spent.items() if OURS in spent and value < spent[OURS]]
+            for name, spent in seconds.items()
         }
         rows.append(
             {
@@ -327,9 +333,10 @@ def _concepts(
                 "family": question.family,
                 "split": question.split,
                 "words": question.words[0],
-                "best_psnr": round(best[place], 4),
+                "best_psnr": round(best[i], 4),
                 "psnr": {
-                    method: [_finite(rung.psnr) for rung in own[place]] for method, own in curves.items()
+                    method: [_finite(rung.psnr) for rung in per_concept[i]]
+                    for method, per_concept in curves.items()
                 },
                 "steps": times,
                 "lost_to": lost,
@@ -339,21 +346,21 @@ def _concepts(
 
 
 def _training_seconds(curve: Curve, target: float) -> float:
-    """Until a target, without the first weights: that these took a moment longer is no loss."""
+    """Seconds of training until a target, without making the initial weights; infinite if it is missed."""
     reached = time_to(curve, target)
     return round(reached.seconds - curve[0].seconds, 6) if reached.is_reached else np.inf
 
 
 def _provenance(zoo: Zoo, settings: BenchmarkSettings) -> dict[str, Any]:
     how = settings.resampling
-    told = settings.to_dict()
+    values = settings.to_dict()
     digest = read_generator_files(zoo.generator_folder).digest if OURS in settings.methods else None
-    told["photos"] = "bundled" if settings.photos.folder is None else "the user's"
+    values["photos"] = "bundled" if settings.photos.folder is None else "the user's"
     return {
         "zoo": zoo.name,
         "revision": zoo.revision,
         "generator_sha256": digest,
-        "settings": told,
+        "settings": values,
         "intervals": {"level": how.level, "n_resamples": how.n_resamples, "over": "concepts"},
         "seeds": {"benchmark": settings.seed, "resampling": how.seed},
         "n_workers": settings.n_workers,
@@ -363,7 +370,7 @@ def _provenance(zoo: Zoo, settings: BenchmarkSettings) -> dict[str, Any]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Over the runs that did not diverge."""
+    """Mean over the runs that did not diverge."""
     sound = [value for value in values if value is not None]
     return round(float(np.mean(sound)), 4) if sound else None
 

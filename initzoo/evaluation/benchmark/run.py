@@ -1,8 +1,8 @@
-"""A benchmark of starts: how long each takes to reach the quality that the best of all reaches.
+"""The benchmark of starts: the training time that each needs to reach a target quality.
 
-First the classical initializations compete on tuning concepts, and every method's learning rate is chosen
-there, for each length of schedule. Then all methods are run on other concepts, interleaved. Every run is a
-file in the run folder, so that a benchmark may be killed at any moment and go on.
+First, on tuning concepts, the classical initializations compete and a learning rate is chosen for each
+method and length of schedule. Then all methods run on other concepts, interleaved. The outcome of every run
+is a file in the run folder, so that a benchmark can be killed at any time and resumed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from initzoo import __version__
 from initzoo.evaluation.benchmark.jobs import Job, Outcome, run_jobs
 from initzoo.evaluation.benchmark.report import Benchmark, report_of
 from initzoo.evaluation.benchmark.settings import BenchmarkSettings
-from initzoo.evaluation.benchmark.tuning import Tuned, choose_concepts, tune
+from initzoo.evaluation.benchmark.tuning import TuningResult, choose_concepts, tune
 from initzoo.evaluation.cases import Question
 from initzoo.generator.given import FROM_ZOO
 from initzoo.pairs.photos import load_photos
@@ -39,21 +39,21 @@ def run_benchmark(
     force: bool = False,
     callback: Progress | None = None,
 ) -> Benchmark:
-    """Run all methods on all schedules, or what is missing of that, and make a report.
+    """Run all methods on all schedules and make a report. Runs that the folder has are not repeated.
 
     Args:
-        zoo: gives network and starts.
-        settings: what is compared, and how.
-        run_folder: keeps every run, for benchmarks with other methods, lengths or concepts too; may be
-            deleted once the report is written.
-        concepts: of one's own, to measure on in place of the zoo's held-out ones; from
-            `ask_about_concepts`. Rates are chosen on the zoo's all the same.
-        force: throw away the runs of other settings that the folder holds.
-        callback: called with a stage, steps done and steps in all.
+        zoo: provides the network and the starts.
+        settings: settings of the benchmark.
+        run_folder: keeps the outcome of every run, which benchmarks with other methods, lengths or concepts
+            reuse; may be deleted once the report is written.
+        concepts: your own concepts to measure on instead of the zoo's held-out ones, from
+            `ask_about_concepts`. Learning rates are chosen on the zoo's concepts in any case.
+        force: discard the runs of a benchmark with other settings in the folder.
+        callback: called with the stage, the steps done and the total number of steps.
 
     Raises:
         InvalidZoo: the zoo has too few held-out concepts, or is damaged.
-        InvalidGenerator: a method needs the zoo's weight generator, and there is none.
+        InvalidGenerator: a method needs a weight generator, which the zoo lacks.
         OutputError: the run folder holds something else, or cannot be written.
         TeacherError, InvalidImage: a teacher failed, or photos are missing.
         WorkerDied: a process died.
@@ -64,13 +64,13 @@ def run_benchmark(
     measured = list(concepts or measured)
     questions = [*tuning, *measured]
     _check_ready(zoo, settings, questions)
-    told = {
+    identity = {
         "zoo": zoo.revision,
         "initzoo": __version__,
         "photos_sha256": _digest_of_photos(settings),
         **settings.decides_a_run(),
     }
-    claim_run_folder(run_folder, told, kind="benchmark", force=force)
+    claim_run_folder(run_folder, identity, kind="benchmark", force=force)
     clock = StageClock(run_folder, settings.n_workers)
 
     def run(stage: str, jobs: Sequence[Job]) -> dict[Job, Outcome]:
@@ -89,26 +89,26 @@ def run_benchmark(
 
 
 def _measuring_jobs(
-    settings: BenchmarkSettings, measured: Sequence[Question], n_before: int, tuned: Tuned
+    settings: BenchmarkSettings, measured: Sequence[Question], n_before: int, tuned: TuningResult
 ) -> list[Job]:
-    """All methods one after the other at each length of each concept, so that what slows one slows all."""
+    """The runs, with methods interleaved, so that a slow minute of the machine slows all of them."""
     return [
         Job(
-            n_before + place,
+            n_before + i,
             question.concept_id,
             method,
             tuned.start_of(method),
             n_steps,
             tuned.rates[method][n_steps] if n_steps else 0.0,
         )
-        for place, question in enumerate(measured)
+        for i, question in enumerate(measured)
         for n_steps in settings.lengths
         for method in settings.methods
     ]
 
 
 def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Question]) -> None:
-    """Hours of running should not end at a start that cannot be made."""
+    """Fail now, and not after hours, if a device, photo or start is missing."""
     choose_device(settings.device)
     for split in ("train", "score"):
         load_photos(settings.photos.folder, split=split)
@@ -120,7 +120,7 @@ def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Ques
 
 
 def _digest_of_photos(settings: BenchmarkSettings) -> str:
-    """Sixty-four hex digits that change when a photo does: its folder may hold others by then."""
+    """SHA-256 of all photos, to notice that a folder's photos changed between two runs."""
     digest = hashlib.sha256()
     for photo in (*load_photos(settings.photos.folder, split="train"), *settings.photos.load()):
         digest.update(f"{photo.pixels.shape} ".encode() + photo.pixels.tobytes())
@@ -128,16 +128,16 @@ def _digest_of_photos(settings: BenchmarkSettings) -> str:
 
 
 def _loading_seconds(zoo: Zoo, settings: BenchmarkSettings, question: Question) -> dict[str, float]:
-    """What the first weights of a process take of a core beyond those of a later one, by method."""
-    found = {}
+    """CPU seconds that the first start in a process takes more than the second one, by method."""
+    loading = {}
     for method in settings.methods:
         if method not in FROM_ZOO:
-            found[method] = 0.0
+            loading[method] = 0.0
             continue
         starts, spent = Initializer(Zoo(zoo.files)), []
         for _ in range(2):
             began = time.process_time()
             starts.network(method, question.requests(seed=settings.seed)[0])
             spent.append(time.process_time() - began)
-        found[method] = round(max(0.0, spent[0] - spent[1]), 4)
-    return found
+        loading[method] = round(max(0.0, spent[0] - spent[1]), 4)
+    return loading

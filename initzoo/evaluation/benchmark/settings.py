@@ -1,4 +1,4 @@
-"""What a benchmark compares and how: methods, schedules, and the grids that are fixed beforehand."""
+"""Settings of a benchmark: methods, schedules, and the learning rates to choose from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]
 BOOK, SCRATCH, OURS = "pix2pix_book", "scratch_best", "generated"
 
 METHODS = {name: label.meaning for name, label in STARTS.items()}
-"""What is compared, by name."""
+"""Descriptions of the methods, by name."""
 
 _BY_DEFAULT = tuple(name for name in METHODS if name != "unet_l1")
 _ON_UNET = (BOOK, "unet_l1")
@@ -31,37 +31,36 @@ _DECIDE_A_RUN = (
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """How a benchmark is done.
+    """Settings of a benchmark.
 
-    Every schedule is a run of its own whose learning rate is zero at its end. The rate of a method at a
-    length is the one of the grid that does best, on average, on the tuning concepts, which are others than
-    those that are measured.
+    Every schedule is a separate run whose learning rate decays to zero at its end. The rate of a method at
+    a length is the one of the grid with the best mean on the tuning concepts, which are not measured.
 
     On two train concepts, over 10, 40 and 160 steps, scratch did best at learning rates of 2e-3, 4e-3 and
     8e-3, and a good start at 5e-4, 5e-4 and 2e-3. The rates of the U-Net are the one of the pix2pix paper,
     and two that did better in few steps.
 
     Args:
-        methods: names of methods to compare.
-        lengths: steps of the schedules, ascending, 0 first.
+        methods: names of the methods to compare.
+        lengths: numbers of steps of the schedules, ascending from 0.
         rates: learning rates to choose from for the zoo's network.
         unet_rates: learning rates to choose from for the U-Net of pix2pix.
         classical: initializations that compete to be scratch_best.
-        classical_lengths: lengths that these compete at; by default 20 and 160, or the longest where neither
-            is there.
+        classical_lengths: lengths at which these compete; by default 20 and 160, or the longest if `lengths`
+            has neither.
         n_concepts: number of concepts to measure on: held-out ones of the zoo, or your own.
-        n_tuning: number of other held-out concepts, to choose learning rates on.
-        photos: photos of split `train` are varied and taught, those of split `score` give scores.
-        n_photos: number of varied photos to learn from.
+        n_tuning: number of other held-out concepts to choose learning rates on.
+        photos: photos of split `train` are varied for training, those of split `score` are scored.
+        n_photos: number of varied photos to train on.
         crop_size: side of crops and of scored tiles: 32, 64, 128 or 256 pixels; 0 for 64 on a CPU, 256 on
             a GPU.
-        batch_size: crops in a step of the zoo's network; the U-Net takes 1.
+        batch_size: crops per step of the zoo's network; the U-Net takes 1.
         unet_width: filters of the first layers of the U-Net and its discriminator; 0 for 32 on a CPU and,
             as in the paper, 64 on a GPU.
-        n_workers: processes, one core each; 0 for as many as there are cores, or 1 on a GPU.
-        device: device to compute on; cuda runs the tier at 256 pixels as the pix2pix paper has it.
+        n_workers: number of processes, one core each; 0 for one per core, or 1 on a GPU.
+        device: device to compute on; cuda runs at 256 pixels, like the pix2pix paper.
         seed: seed of weights, photos and crops.
-        resampling: how intervals are made.
+        resampling: settings of the bootstrap intervals.
 
     Raises:
         BenchmarkError: a setting is out of range.
@@ -119,7 +118,7 @@ class BenchmarkSettings:
             unknown = [value for value in values if value not in known]
             if unknown or not values:
                 given, listed = unknown[0] if unknown else "none", ", ".join(map(str, known))
-                raise BenchmarkError(f"{name}: {given} given. Take some of: {listed}")
+                raise BenchmarkError(f"{name}: {given} given. Choose from: {listed}")
         for name in ("rates", "unet_rates"):
             grid = getattr(self, name)
             if not grid or not all(0 < rate < math.inf for rate in grid):
@@ -133,19 +132,19 @@ class BenchmarkSettings:
 
     @property
     def n_halvings(self) -> int:
-        """Of the U-Net: as deep as a crop allows, 8 at 256 pixels."""
+        """Depth of the U-Net, the maximum for the crop size: 8 at 256 pixels."""
         return self.crop_size.bit_length() - 1
 
     def is_unet(self, method: str) -> bool:
-        """Whether a method trains the U-Net and not the zoo's network."""
+        """Whether a method trains the U-Net instead of the zoo's network."""
         return method in _ON_UNET
 
     def grid(self, method: str) -> tuple[float, ...]:
-        """The learning rates that a method may choose from."""
+        """The learning rates to choose from for a method."""
         return self.unet_rates if self.is_unet(method) else self.rates
 
     def schedule(self, method: str, n_steps: int, rate: float) -> FinetuneSettings:
-        """Objective and schedule of one run."""
+        """The objective and schedule of one run. The U-Net is trained as in the pix2pix paper."""
         shared = FinetuneSettings(
             n_steps=n_steps, crop_size=self.crop_size, learning_rate=rate, gan="off", seed=self.seed
         )
@@ -163,13 +162,13 @@ class BenchmarkSettings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON values, without the number of processes: it changes nothing."""
+        """The settings as JSON values, without the number of processes, which does not affect results."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         values.pop("n_workers")
         return values
 
     def decides_a_run(self) -> dict[str, Any]:
-        """Those of them that change what comes of a run whose method, length and rate are given."""
+        """The settings that affect a run of given method, length and rate."""
         values = self.to_dict()
         return {name: values[name] for name in _DECIDE_A_RUN}
 
@@ -183,4 +182,4 @@ QUICK: dict[str, Any] = {
     "n_photos": 4,
     "unet_width": 8,
 }
-"""Settings with hardly any work: to see that everything runs. Their figures mean nothing."""
+"""Minimal settings for a smoke test; the figures are meaningless."""

@@ -1,4 +1,4 @@
-"""Time to quality: the shortest schedule that reaches a target, and how many times shorter it is."""
+"""Time to quality: the shortest schedule that reaches a target, and the ratio of two methods' times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
 
-__all__ = ["Curve", "Reached", "Rung", "bound_of", "compare", "time_to"]
+__all__ = ["Curve", "Rung", "TimeToTarget", "bound_of", "compare", "time_to"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Rung:
     """One schedule of a method on a concept.
 
     Args:
-        n_steps: of the schedule.
-        psnr: at its end, dB; None if it diverged.
-        seconds: that it takes, first weights included.
+        n_steps: length of the schedule.
+        psnr: PSNR at its end, dB; None if it diverged.
+        seconds: its duration, including the making of the initial weights.
     """
 
     n_steps: int
@@ -29,17 +29,17 @@ class Rung:
 
 
 Curve = Sequence[Rung]
-"""A method's schedules on one concept, by length, 0 steps first."""
+"""The schedules of a method on one concept, in ascending order of length from 0 steps."""
 
 
 @dataclass(frozen=True)
-class Reached:
-    """When a method reaches a target.
+class TimeToTarget:
+    """The time that a method needs to reach a target.
 
     Args:
-        n_steps: of the shortest schedule that does; of the longest one there is if none does.
-        seconds: the same in seconds.
-        is_reached: whether one does.
+        n_steps: length of the shortest schedule that reaches it, else of the longest schedule.
+        seconds: duration of that schedule.
+        is_reached: whether a schedule reaches the target.
     """
 
     n_steps: int
@@ -47,71 +47,76 @@ class Reached:
     is_reached: bool
 
 
-def time_to(curve: Curve, target: float) -> Reached:
-    """The shortest schedule whose end reaches a target.
+def time_to(curve: Curve, target: float) -> TimeToTarget:
+    """Find the shortest schedule that reaches a target at its end.
 
-    A start that is there without a step counts as the shortest schedule with steps: that nothing is left to
-    do would be a ratio without bounds.
+    A start that reaches the target without training counts as the shortest schedule with steps, since a
+    time of zero would make ratios infinite.
 
     Args:
         curve: at least two rungs.
-        target: PSNR, dB.
+        target: target PSNR, dB.
 
     Example:
         >>> curve = [Rung(0, 20.0, 0.1), Rung(5, 24.0, 0.2), Rung(10, 26.0, 0.3)]
-        >>> time_to(curve, 25.0), time_to(curve, 15.0)
-        (Reached(n_steps=10, seconds=0.3, is_reached=True), Reached(n_steps=5, seconds=0.2, is_reached=True))
+        >>> time_to(curve, 25.0)
+        TimeToTarget(n_steps=10, seconds=0.3, is_reached=True)
+        >>> time_to(curve, 15.0)
+        TimeToTarget(n_steps=5, seconds=0.2, is_reached=True)
         >>> time_to(curve, 30.0)
-        Reached(n_steps=10, seconds=0.3, is_reached=False)
+        TimeToTarget(n_steps=10, seconds=0.3, is_reached=False)
     """
-    for place, rung in enumerate(curve):
+    # The first rung that reaches the target, even if a later one falls below it again: each rung is a
+    # finished run that a user could have chosen.
+    for i, rung in enumerate(curve):
         if rung.psnr is not None and rung.psnr >= target:
-            counted = curve[max(place, 1)]
-            return Reached(counted.n_steps, counted.seconds, True)
-    return Reached(curve[-1].n_steps, curve[-1].seconds, False)
+            counted = curve[max(i, 1)]
+            return TimeToTarget(counted.n_steps, counted.seconds, True)
+    return TimeToTarget(curve[-1].n_steps, curve[-1].seconds, False)
 
 
 def compare(
     ours: Sequence[Curve], other: Sequence[Curve], targets: Sequence[float], how: Resampling
 ) -> dict[str, Any]:
-    """How many times longer another method takes: geometric means over concepts.
+    """Compute how many times longer another method takes than ours, as geometric means over concepts.
 
-    Where the other method reaches the target with none of its schedules, its longest one is taken: the
-    ratio is at least that. Where ours does not, twice its longest is taken, as if the next one did: then it
-    is about that, and not a bound.
+    If the other method misses the target with all schedules, its longest one counts; the ratio is then a
+    lower bound. If ours misses it, twice its longest schedule counts, as if the next one had reached it;
+    the ratio is then an estimate and not a bound.
 
     Args:
-        ours: a curve a concept.
-        other: the same for what it is compared with.
-        targets: PSNR, dB, a concept each.
-        how: of the intervals, over concepts.
+        ours: our curve on each concept.
+        other: the other method's curve on each concept.
+        targets: target PSNR on each concept, dB.
+        how: settings of the bootstrap intervals over concepts.
 
     Returns:
-        Plain JSON values: `ratio` of seconds and `ratio_steps`, with their intervals; `n_at_least`, the
-        concepts on which the other method reached nothing, and `n_not_reached`, those on which ours did
-        not; `ratios`, of seconds, by concept.
+        JSON values: `ratio` of seconds and `ratio_steps`, with their intervals; `n_at_least` and
+        `n_not_reached`, the numbers of concepts on which the other method and ours missed the target;
+        `ratios`, of seconds, by concept.
 
     Raises:
-        ValueError: there are no concepts, or not one of each for every concept.
+        ValueError: there are no concepts, or the arguments differ in length.
 
     Example:
         >>> ours = [[Rung(0, 20.0, 0.0), Rung(5, 25.0, 1.0)]]
         >>> other = [[Rung(0, 10.0, 0.0), Rung(5, 15.0, 1.0), Rung(10, 25.0, 2.0)]]
-        >>> found = compare(ours, other, [25.0], Resampling(n_resamples=10))
-        >>> found["ratio"], found["interval"], found["ratio_steps"]
+        >>> result = compare(ours, other, [25.0], Resampling(n_resamples=10))
+        >>> result["ratio"], result["interval"], result["ratio_steps"]
         (2.0, [2.0, 2.0], 2.0)
     """
     if not targets:
         raise ValueError("there are no concepts to compare on")
+    # Ratios are averaged as logarithms: twice as fast and half as fast cancel.
     logs = np.empty((2, len(targets)))
     n_at_least = n_not_reached = 0
-    for place, (own, others, target) in enumerate(zip(ours, other, targets, strict=True)):
+    for i, (own, others, target) in enumerate(zip(ours, other, targets, strict=True)):
         mine, theirs = time_to(own, target), time_to(others, target)
         n_at_least += not theirs.is_reached
         n_not_reached += not mine.is_reached
         penalty = 1 if mine.is_reached else 2
-        logs[0, place] = np.log(theirs.seconds / max(penalty * mine.seconds, 1e-9))
-        logs[1, place] = np.log(theirs.n_steps / (penalty * mine.n_steps))
+        logs[0, i] = np.log(theirs.seconds / max(penalty * mine.seconds, 1e-9))
+        logs[1, i] = np.log(theirs.n_steps / (penalty * mine.n_steps))
     drawn = np.exp(bootstrap_means(logs, n_resamples=how.n_resamples, seed=how.seed))
     means = np.exp(logs.mean(axis=1))
     return {
@@ -126,7 +131,7 @@ def compare(
 
 
 def bound_of(ratio: Mapping[str, Any]) -> str:
-    """How a ratio is to be read: `at least`, `about` where the generated start was guessed, or as it is.
+    """The qualifier of a ratio: `at least` for a lower bound, `about` for an estimate, else empty.
 
     Example:
         >>> bound_of({"n_at_least": 3, "n_not_reached": 0}), bound_of({"n_at_least": 3, "n_not_reached": 1})
@@ -138,10 +143,10 @@ def bound_of(ratio: Mapping[str, Any]) -> str:
 
 
 def median_seconds(curves: Mapping[int, Sequence[float]]) -> float:
-    """Seconds of a step: the median over runs, by length, of their seconds over their steps.
+    """Seconds per step: the median over all runs.
 
     Args:
-        curves: seconds of each run, by number of steps; runs without steps are left out.
+        curves: number of steps -> seconds of each run; runs of 0 steps are ignored.
 
     Example:
         >>> median_seconds({0: [0.1], 10: [1.0, 1.2], 20: [2.0, 9.0]})

@@ -1,4 +1,4 @@
-"""What is settled on tuning concepts, before anything is measured: rates, and the best classical start."""
+"""Tuning before the measurement: learning rates and the best classical start, on other concepts."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from initzoo.generator.given import FROM_ZOO
 from initzoo.pairs.concepts import HELD_OUT
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["Tuned", "choose_concepts", "tune"]
+__all__ = ["TuningResult", "choose_concepts", "tune"]
 
 Run = Callable[[str, Sequence[Job]], dict[Job, Outcome]]
 ByLength = dict[int, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What was settled.
+class TuningResult:
+    """The result of tuning.
 
     Args:
-        rates: by method and length, the learning rate that did best on average.
-        classical: by initialization and length, that rate and the mean PSNR at it, dB.
-        best: the classical initialization with the highest mean of these; empty if none competed.
+        rates: method -> length -> chosen learning rate.
+        classical: initialization -> length -> chosen learning rate and its mean PSNR, dB.
+        best: the classical initialization with the highest mean PSNR; empty if none competed.
     """
 
     rates: Mapping[str, Mapping[int, float]]
@@ -37,20 +37,20 @@ class Tuned:
     best: str
 
     def start_of(self, method: str) -> str:
-        """The initialization that a method starts from; empty for the U-Net, which has its own."""
+        """The initialization that a method starts from; empty for the U-Net."""
         return _start_of(method, self.best)
 
 
 def choose_concepts(zoo: Zoo, *, n_tuning: int, n_measured: int) -> tuple[list[Question], list[Question]]:
-    """Held-out concepts of a zoo to choose rates on, and others to measure on: all families in turn.
+    """Choose held-out concepts for tuning and others for measuring, taking families in turn.
 
     Args:
-        zoo: is asked.
-        n_tuning: of the former.
-        n_measured: of the latter; fewer if there are no more.
+        zoo: the zoo.
+        n_tuning: number of concepts for tuning.
+        n_measured: maximum number of concepts for measuring.
 
     Raises:
-        InvalidZoo: the zoo has no more held-out concepts than are needed for tuning.
+        InvalidZoo: the zoo has too few held-out concepts to measure on any.
     """
     held_out = [question for question in ask_about_zoo(zoo) if question.split in HELD_OUT]
     families: dict[str, list[Question]] = {}
@@ -59,33 +59,33 @@ def choose_concepts(zoo: Zoo, *, n_tuning: int, n_measured: int) -> tuple[list[Q
     n_all = n_tuning + n_measured
     wanted = -(-n_all // max(1, len(families)))
     spread = {
-        name: [own[len(own) * place // wanted] for place in range(wanted)] if len(own) > wanted else own
-        for name, own in families.items()
+        name: [family[len(family) * i // wanted] for i in range(wanted)] if len(family) > wanted else family
+        for name, family in families.items()
     }
     in_turn = [
-        spread[name][place]
-        for place in range(max((len(own) for own in spread.values()), default=0))
+        spread[name][i]
+        for i in range(max((len(family) for family in spread.values()), default=0))
         for name in sorted(spread)
-        if place < len(spread[name])
+        if i < len(spread[name])
     ]
     chosen = {question.concept_id for question in in_turn}
     rest = [question for question in held_out if question.concept_id not in chosen]
     in_turn += rest[: max(0, n_all - len(in_turn))]
     if len(in_turn) <= n_tuning:
         raise InvalidZoo(
-            f"zoo '{zoo.name}' has {len(in_turn)} held-out concepts; more than the {n_tuning} for tuning "
-            "are needed to measure on any."
+            f"zoo '{zoo.name}' has {len(in_turn)} held-out concepts, and {n_tuning} are used for tuning. "
+            "A benchmark needs at least one more."
         )
     return in_turn[:n_tuning], in_turn[n_tuning:n_all]
 
 
-def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -> Tuned:
-    """Let the classical initializations compete, then choose every method's rate at each length.
+def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -> TuningResult:
+    """Choose the best classical initialization, then a learning rate for every method and length.
 
     Args:
-        settings: what competes, and on which grids.
-        questions: tuning concepts.
-        run: does jobs under the name of a stage; `question` of a job is the place in `questions`.
+        settings: settings of the benchmark.
+        questions: the tuning concepts.
+        run: runs jobs under the name of a stage; `question` of a job is an index of `questions`.
 
     Raises:
         BenchmarkError: a method diverged at every rate of its grid.
@@ -93,8 +93,8 @@ def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -
 
     def jobs_of(starts: Mapping[str, tuple[str, str]], lengths: Sequence[int]) -> list[Job]:
         return [
-            Job(place, question.concept_id, method, start, n_steps, rate)
-            for place, question in enumerate(questions)
+            Job(i, question.concept_id, method, start, n_steps, rate)
+            for i, question in enumerate(questions)
             for n_steps in lengths
             for method, start in starts.values()
             for rate in settings.grid(method)
@@ -104,21 +104,24 @@ def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -
     best = ""
     if SCRATCH in settings.methods:
         starts = {name: (SCRATCH, name) for name in settings.classical}
-        found = run("classical", jobs_of(starts, settings.classical_lengths))
-        classical = _best_rates(found, lambda job: job.start)
-        means = {name: float(np.mean([psnr for _, psnr in own.values()])) for name, own in classical.items()}
+        outcomes = run("classical", jobs_of(starts, settings.classical_lengths))
+        classical = _best_rates(outcomes, lambda job: job.start)
+        means = {
+            name: float(np.mean([psnr for _, psnr in by_length.values()]))
+            for name, by_length in classical.items()
+        }
         best = max(means, key=means.__getitem__)
     starts = {method: (method, _start_of(method, best)) for method in settings.methods}
-    found = run("tune", jobs_of(starts, settings.lengths[1:]))
+    outcomes = run("tune", jobs_of(starts, settings.lengths[1:]))
     rates = {}
-    for method, by_length in _best_rates(found, lambda job: job.method).items():
+    for method, by_length in _best_rates(outcomes, lambda job: job.method).items():
         lost = [n_steps for n_steps, (_, psnr) in by_length.items() if not np.isfinite(psnr)]
         if lost:
             raise BenchmarkError(
-                f"{method} diverged at every rate of its grid, over {lost[0]} steps. Give smaller ones"
+                f"{method} diverged at every rate of its grid, over {lost[0]} steps. Give smaller rates"
             )
         rates[method] = {n_steps: rate for n_steps, (rate, _) in by_length.items()}
-    return Tuned(rates, classical, best)
+    return TuningResult(rates, classical, best)
 
 
 def _start_of(method: str, best: str) -> str:
@@ -127,15 +130,15 @@ def _start_of(method: str, best: str) -> str:
     return method if method in FROM_ZOO else ""
 
 
-def _best_rates(found: Mapping[Job, Outcome], key: Callable[[Job], str]) -> dict[str, ByLength]:
-    """By key and length, the rate that did best on average over the concepts, and its mean PSNR.
+def _best_rates(outcomes: Mapping[Job, Outcome], key: Callable[[Job], str]) -> dict[str, ByLength]:
+    """The best rate and its mean PSNR over the concepts, by key and length.
 
-    Few concepts choose, so that a rate is judged by what it loses to the best one over half and twice as
-    many steps too, where these were run, each half as much: what is good for 40 steps is hardly bad for 80.
-    A rate at which one run diverged counts as minus infinity.
+    A few concepts give noisy means. A rate is therefore also judged at half and twice the length, with half
+    the weight: a rate that is good for 40 steps is rarely bad for 80. A rate at which a
+    run diverged counts as minus infinity.
     """
     scores: dict[str, dict[int, dict[float, list[float]]]] = {}
-    for job, outcome in found.items():
+    for job, outcome in outcomes.items():
         psnr = -np.inf if outcome.psnr is None else outcome.psnr
         by_rate = scores.setdefault(key(job), {}).setdefault(job.n_steps, {})
         by_rate.setdefault(job.rate, []).append(psnr)
@@ -147,17 +150,17 @@ def _best_rates(found: Mapping[Job, Outcome], key: Callable[[Job], str]) -> dict
         means = np.array(
             [[float(np.mean(by_length[n_steps][rate])) for rate in rates] for n_steps in lengths]
         )
-        for place, rate in enumerate(_smoothed_choice(lengths, means)):
-            best[name][lengths[place]] = (rates[rate], float(means[place, rate]))
+        for i, rate in enumerate(_smoothed_choice(lengths, means)):
+            best[name][lengths[i]] = (rates[rate], float(means[i, rate]))
     return best
 
 
 def _smoothed_choice(lengths: Sequence[int], means: NDArray[np.float64]) -> list[int]:
-    """Which rate to take at each length.
+    """Choose the index of a rate at each length.
 
     Args:
-        lengths: of schedules, steps.
-        means: PSNR, dB, shape `(n_lengths, n_rates)`; minus infinity where a run diverged.
+        lengths: lengths of the schedules, steps.
+        means: mean PSNR, dB, shape `(n_lengths, n_rates)`; minus infinity where a run diverged.
 
     Example:
         >>> means = np.array([[20.0, 21.0, 19.0], [25.1, 25.0, 24.0], [27.0, 29.0, -np.inf]])
@@ -166,8 +169,9 @@ def _smoothed_choice(lengths: Sequence[int], means: NDArray[np.float64]) -> list
     """
     is_sound = np.isfinite(means)
     known = np.where(is_sound, means, -1e3)
+    # Judged by the loss to the best rate: PSNR itself grows with the length.
     lost = known.max(axis=1, keepdims=True) - known
     apart = np.abs(np.log2(np.divide.outer(np.array(lengths, float), lengths)))
     weights = np.eye(len(lengths)) + np.where((apart > 0) & (apart <= 1), 0.5, 0.0)
     smoothed = np.where(is_sound, weights @ lost, np.inf)
-    return [int(place) for place in smoothed.argmin(axis=1)]
+    return [int(rate) for rate in smoothed.argmin(axis=1)]

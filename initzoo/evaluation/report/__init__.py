@@ -1,1 +1,1 @@
-"""Figures and grids of measurements."""
+"""Figures and image grids for reports."""

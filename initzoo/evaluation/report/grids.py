@@ -1,4 +1,4 @@
-"""Pictures for people: grids of a photo, what the teacher made of it, and what a network does."""
+"""Image grids: photos beside the edits of a teacher and of networks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PAPER, _INK, _QUIET = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 @dataclass(frozen=True, eq=False)
 class GridRow:
-    """One line of a grid.
+    """One row of a grid.
 
     Args:
-        title: above the images, on the left.
-        note: above the images, on the right, in a quieter colour.
-        images: uint8 RGB, shape `(height, width, 3)`, one for each column.
+        title: text above the images, left-aligned.
+        note: text above the images, right-aligned and grey.
+        images: uint8 RGB, shape `(height, width, 3)`, one per heading.
     """
 
     title: str
@@ -37,19 +37,19 @@ class GridRow:
 def draw_grid(
     rows: Sequence[GridRow], headings: Sequence[str], *, n_columns: int = 1, side: int = 192
 ) -> Pixels:
-    """Draw rows of images under headings, in one column of rows or several beside each other.
+    """Draw rows of images under headings, in one or several columns of rows.
 
     Args:
-        rows: each with as many images as there are headings; images are cut to their middle square.
-        headings: what the images of a row are, from left to right.
-        n_columns: rows that stand beside each other.
-        side: of each image, pixels.
+        rows: each with one image per heading; images are cropped to their middle square.
+        headings: headings of the images of a row, from left to right.
+        n_columns: number of rows beside each other.
+        side: side of each image, pixels.
 
     Returns:
         The picture, uint8 RGB.
 
     Raises:
-        ValueError: there are no rows, or a row has too few or too many images.
+        ValueError: there are no rows, or a row does not have one image per heading.
 
     Example:
         >>> row = GridRow("negative", "31.2 dB", (np.zeros((8, 9, 3), np.uint8),) * 3)
@@ -69,22 +69,22 @@ def draw_grid(
     bold, plain = ImageFont.load_default(15), ImageFont.load_default(13)
     for column in range(n_columns):
         left = 3 + column * (row_width + 3 * _GAP)
-        for place, heading in enumerate(headings):
-            middle = left + place * (side + _GAP) + side // 2
+        for number, heading in enumerate(headings):
+            middle = left + number * (side + _GAP) + side // 2
             draw.text((middle, _HEAD // 2 + 2), heading, fill=_QUIET, font=plain, anchor="mm")
     for number, row in enumerate(rows):
         line, column = divmod(number, n_columns)
         left, top = 3 + column * (row_width + 3 * _GAP), _HEAD + line * row_height
         draw.text((left, top + _TITLE // 2), row.title, fill=_INK, font=bold, anchor="lm")
         draw.text((left + row_width, top + _TITLE // 2), row.note, fill=_QUIET, font=plain, anchor="rm")
-        for place, image in enumerate(row.images):
+        for i, image in enumerate(row.images):
             square = Image.fromarray(_middle_square(image)).resize((side, side), Image.Resampling.LANCZOS)
-            canvas.paste(square, (left + place * (side + _GAP), top + _TITLE))
+            canvas.paste(square, (left + i * (side + _GAP), top + _TITLE))
     return np.asarray(canvas)
 
 
 def draw_examples(examples: Sequence[Example]) -> Pixels:
-    """The sheet of a fine-tune: input, target, and the edits of its start and its end."""
+    """Draw the contact sheet of a fine-tune: input, target, and the edits before and after training."""
     rows = []
     for example in examples:
         edits = (example.before, example.after)

@@ -1,4 +1,4 @@
-"""Plots for people: figures in one manner, as PNG files whose bytes depend on nothing else."""
+"""Plots in a common style, as PNG files whose bytes depend on their content only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_plotting", "dress_axes", "encode_figure", "new_figure"]
 
 
 def check_plotting() -> None:
-    """Make sure that plots can be drawn: minutes of measuring should not end without them.
+    """Check that plots can be drawn. Call it before a long measurement that ends with a plot.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -23,11 +23,11 @@ def check_plotting() -> None:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib figure that no window system knows of.
+    """Make an empty matplotlib figure, without pyplot and its window system.
 
     Args:
-        width: inches, at 150 dots an inch.
-        height: inches.
+        width: width in inches, at 150 dots per inch.
+        height: height in inches.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -48,7 +48,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def dress_axes(axes: Any, *, grid: str = "y") -> None:
-    """Leave of the axes what is needed to read them, with quiet lines across `grid`: x, y or both."""
+    """Remove needless spines and draw grey grid lines; `grid` is x, y or both."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
     axes.tick_params(colors=QUIET, labelsize=9)
@@ -57,7 +57,8 @@ def dress_axes(axes: Any, *, grid: str = "y") -> None:
 
 
 def encode_figure(figure: Any) -> bytes:
-    """The figure as a PNG file."""
+    """Encode a figure as a PNG file."""
     buffer = io.BytesIO()
+    # matplotlib would write its version into the file.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Denoisers: given noised weight blocks, a timestep and a context, they predict the clean blocks."""
+"""Denoisers: predict clean weight blocks from noised ones, a timestep and a context."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from initzoo.generator.layers import DenoiserShape
 __all__ = ["DENOISERS", "DenoiserShape", "JointDenoiser", "UNetDenoiser"]
 
 DENOISERS = {"joint": JointDenoiser, "unet": UNetDenoiser}
-"""The denoisers by the names that config files know them by."""
+"""The denoisers by their names in config files."""

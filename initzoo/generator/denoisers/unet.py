@@ -1,4 +1,4 @@
-"""The paper's denoiser: a 1-D UNet that denoises each block by itself, knowing its index."""
+"""The paper's denoiser: a 1-D UNet that denoises each block separately, given its index."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from initzoo.generator.layers import (
 __all__ = ["UNetDenoiser"]
 
 _PATCH = 8
-"""Values of a block that enter together as one place of the sequence."""
+"""Adjacent values of a block that form one position of the sequence."""
 
 
 class UNetDenoiser(nn.Module):
-    """Denoises each block alone: two levels down and up with skips over the values of the block.
+    """Denoises each block separately with a UNet of two levels over the values of the block.
 
-    The embedding of the block's index is added to that of the timestep and enters every residual stage;
-    words enter every transformer stage by cross-attention. Widths are chosen so that it costs about as
-    much as the joint denoiser of the same `width`.
+    The embeddings of block index and timestep are added and enter every residual stage; words enter
+    every transformer stage by cross-attention. The channels are chosen such that it costs about as much
+    as the joint denoiser of the same `width`.
 
     Args:
-        shape: sizes; `block_size` is a multiple of 32, `width` of 48.
+        shape: sizes of the denoiser; `block_size` must be a multiple of 32, `width` of 48.
 
     Source:
         Gong et al. (2024), figure 4, arXiv:2407.11966.
@@ -49,6 +49,7 @@ class UNetDenoiser(nn.Module):
         self.words = ENCODERS[shape.encoder].reader(shape)
         self.time = TimeEmbedding(width)
         self.blocks = nn.Parameter(draw_normal(shape.n_blocks, width))
+        # Patches of 8 shorten the sequence, so that attention over it is affordable.
         self.enter = nn.Conv1d(1, top, _PATCH, stride=_PATCH)
         self.places = nn.Parameter(draw_normal(top, shape.block_size // _PATCH, scale=0.1))
         self.down_top = _ResidualStage(top, top, width)
@@ -61,13 +62,15 @@ class UNetDenoiser(nn.Module):
         self.up_top = _ResidualStage(middle + top, top, width)
         self.norm = nn.GroupNorm(4, top)
         self.leave = nn.ConvTranspose1d(top, 1, _PATCH, stride=_PATCH)
+        # Zeros at first: an untrained denoiser predicts the mean adapter, which is the residual 0.
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, noised: Tensor, timesteps: Tensor, context: Context) -> Tensor:
-        """Say what the clean weights are; arguments and result as for `JointDenoiser`."""
+        """Predict the clean weights; arguments and result as for `JointDenoiser`."""
         batch, n_blocks, size = noised.shape
         seen, bias = self.words(context)
+        # Blocks move into the batch: nothing below mixes values of two blocks.
         known = (self.time(timesteps)[:, None] + self.blocks).flatten(0, 1)  # (batch * n_blocks, width)
         x = self.enter(noised.reshape(-1, 1, size)) + self.places  # (batch * n_blocks, top, size / 8)
         top = self.down_top(x, known)
@@ -76,12 +79,12 @@ class UNetDenoiser(nn.Module):
         x = self.up_middle(torch.cat([F.interpolate(low, scale_factor=2), middle], 1), known)
         x = self.attend_up(x, seen, bias)
         x = self.up_top(torch.cat([F.interpolate(x, scale_factor=2), top], 1), known)
-        left: Tensor = self.leave(F.silu(self.norm(x)))  # (batch * n_blocks, 1, size)
-        return left.view(batch, n_blocks, size)
+        predicted: Tensor = self.leave(F.silu(self.norm(x)))  # (batch * n_blocks, 1, size)
+        return predicted.view(batch, n_blocks, size)
 
 
 class _ResidualStage(nn.Module):
-    """Two convolutions, with what is known of block and timestep added between them."""
+    """Two convolutions; the embedding of block index and timestep is added between them."""
 
     def __init__(self, n_in: int, n_out: int, n_known: int) -> None:
         super().__init__()
@@ -98,7 +101,7 @@ class _ResidualStage(nn.Module):
 
 
 class _TransformerStage(nn.Module):
-    """Attention between places of a block, then to the words."""
+    """Self-attention over the positions of a block, then cross-attention to the words."""
 
     def __init__(self, n_channels: int, context_width: int) -> None:
         super().__init__()
@@ -109,9 +112,8 @@ class _TransformerStage(nn.Module):
     def forward(self, x: Tensor, context: Tensor, bias: Tensor) -> Tensor:
         tokens = x.transpose(1, 2)  # (batch * n_blocks, places, channels)
         tokens = tokens + self.between(tokens)
-        joined = tokens.reshape(
-            len(context), -1, tokens.shape[2]
-        )  # all blocks of a row: one query of the words
+        # All blocks of a row share one context, so they query it as one long sequence.
+        joined = tokens.reshape(len(context), -1, tokens.shape[2])  # (batch, n_blocks * places, channels)
         tokens = (joined + self.to_words(joined, context, bias)).view_as(tokens)
         tokens = tokens + self.forward_layer(tokens)
         return tokens.transpose(1, 2)

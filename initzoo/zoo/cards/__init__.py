@@ -1,4 +1,4 @@
-"""The cards of a zoo: README.md of its dataset and of its model, written from what was measured."""
+"""The cards of a zoo: README.md of its dataset and of its model, filled in from measurements."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def write_model_card(zoo: Zoo) -> Path:
 
 
 def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
-    """The card of a zoo's dataset: what the checkpoints are, how good, how made, under which licences.
+    """The card of a zoo's dataset: its checkpoints, their scores, making and licences.
 
     Every number comes from the zoo or from the report of its harvest.
 
     Args:
-        zoo: a zoo in a folder; how it was made is left out if it has no `dataset/harvest.json`.
-        repo: where it is published, `owner/name`; None if it is not.
+        zoo: a zoo in a folder; without `dataset/harvest.json`, the section on its making is left out.
+        repo: repo of the published zoo, `owner/name`; None for an unpublished zoo.
 
     Raises:
         InvalidZoo: the zoo or its report is damaged.
@@ -86,11 +86,11 @@ def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
 
 
 def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
-    """The card of a zoo's model: the base that its checkpoints share, and the weight generator if it has one.
+    """The card of a zoo's model: the base that its checkpoints share, and its weight generator.
 
     Args:
         zoo: a zoo in a folder.
-        repo: where it is published, `owner/name`; None if it is not.
+        repo: repo of the published zoo, `owner/name`; None for an unpublished zoo.
 
     Raises:
         InvalidZoo: the zoo is damaged, or has a weight generator without an `evaluation.json`.
@@ -117,7 +117,7 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
 
 
 def _layer_lines(recipe: Recipe) -> list[tuple[str, ...]]:
-    """Name, channels, kernel, stride and rank of each adapted layer; dashes where a linear one has none."""
+    """Name, channels, kernel, stride and rank of each adapted layer; dashes for a linear layer."""
     network = recipe.network.build()
     lines: list[tuple[str, ...]] = []
     for name, rank in recipe.ranks.items():
@@ -129,7 +129,7 @@ def _layer_lines(recipe: Recipe) -> list[tuple[str, ...]]:
 
 
 def _made(zoo: Zoo) -> str:
-    """How the zoo was made, from the report that a harvest leaves; nothing if there is none."""
+    """How the zoo was made, from the report of its harvest; empty without a report."""
     path = zoo.folder / "dataset" / "harvest.json"
     if not path.exists():
         return ""
@@ -164,7 +164,7 @@ def _split_lines(rows: Sequence[IndexRow]) -> list[tuple[str, str, str]]:
 
 
 def _score_table(rows: Sequence[IndexRow], split: str) -> str:
-    """Mean PSNR and SSIM by family, of photo, mean and checkpoint."""
+    """Mean PSNR and SSIM per family, of the untouched photo, the mean adapter and the checkpoint."""
     chosen = [row for row in rows if row.split == split]
     if not chosen:
         return "No concept of this split."

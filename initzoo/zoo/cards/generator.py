@@ -1,4 +1,4 @@
-"""The part of the model's card that tells of the weight generator, written from its files."""
+"""The section of the model's card on the weight generator, filled in from its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["generator_section"]
 
 
 def generator_section(zoo: Zoo) -> str:
-    """The card's section on the weight generator; empty where there is none.
+    """The card's section on the weight generator; empty if the zoo has no generator.
 
     Args:
         zoo: a zoo in a folder.
@@ -30,9 +30,9 @@ def generator_section(zoo: Zoo) -> str:
         return ""
     folder = zoo.generator_folder
     config = _read(folder / "config.json")
-    found = _read(zoo.folder / "model" / "evaluation.json")
+    report = _read(zoo.folder / "model" / "evaluation.json")
     training = config["training"]
-    splits = [split for split in QUESTIONS if split in found]
+    splits = [split for split in QUESTIONS if split in report]
     return (
         files(__package__)
         .joinpath("generator.md")
@@ -47,16 +47,16 @@ def generator_section(zoo: Zoo) -> str:
             behaviour_steps=f"{_n_steps(training, 'behaviour'):,}",
             encoder=config["text"]["encoder"],
             encoder_licence=config["text"]["licence"],
-            wordings=found["wordings"],
+            wordings=report["wordings"],
             table=markdown_table(
-                ["method", *(QUESTIONS[split].short for split in splits)], _lines(found, splits)
+                ["method", *(QUESTIONS[split].short for split in splits)], _lines(report, splits)
             ),
-            further=_further(found, splits),
-            novelty=_novelty(found),
-            memory=_memory(found["memorisation"]),
-            calibration=_calibration(found["calibration"]),
-            init_ms=f"{found['speed']['init_ms']:.1f}",
-            processor=found["machine"]["processor"],
+            further=_further(report, splits),
+            novelty=_novelty(report),
+            memory=_memory(report["memorisation"]),
+            calibration=_calibration(report["calibration"]),
+            init_ms=f"{report['speed']['init_ms']:.1f}",
+            processor=report["machine"]["processor"],
         )
     )
 
@@ -69,50 +69,50 @@ def _practice(training: Mapping[str, Any]) -> str:
 
 
 def _n_steps(training: Mapping[str, Any], stage: str) -> int:
-    """Steps of a stage in a training and in those that it went on from."""
+    """Steps of a stage, including those of earlier trainings that it continued."""
     earlier = training.get("start")
     steps: int = training[stage]["n_steps"]
     return steps + (_n_steps(earlier, stage) if earlier else 0)
 
 
-def _lines(found: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
-    """A line a method, and one with the share of the gap."""
+def _lines(report: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
+    """One line per method, then the share of the gap closed and the counts."""
     lines = [
         [
             f"**{label.short}**" if method == "generated" else label.short,
-            *(_figures(found[split], method) for split in splits),
+            *(_figures(report[split], method) for split in splits),
         ]
         for method, label in METHODS.items()
     ]
     shares = []
     for split in splits:
-        share, ends = found[split]["gap_closed"], found[split]["gap_closed_interval"]
+        share, ends = report[split]["gap_closed"], report[split]["gap_closed_interval"]
         shares.append("-" if share is None else f"{share:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]")
-    counts = [f"{found[split]['n_concepts']} / {found[split]['n_wordings']}" for split in splits]
+    counts = [f"{report[split]['n_concepts']} / {report[split]['n_wordings']}" for split in splits]
     return [*lines, ["gap closed by generated", *shares], ["concepts / wordings", *counts]]
 
 
 def _figures(section: Mapping[str, Any], method: str) -> str:
-    """Mean, its interval and the 10th percentile; nothing for a method that was not measured."""
+    """Mean, its interval and the 10th percentile; empty for a method that was not measured."""
     if method not in section["psnr"]:
         return ""
     low, high = section["psnr_interval"][method]
     return f"{section['psnr'][method]:.2f} [{low:.2f}, {high:.2f}] \\| {section['psnr_10th'][method]:.1f}"
 
 
-def _further(found: Mapping[str, Any], splits: Sequence[str]) -> str:
-    """A table of the further generators: what is other in their training, and what they lose by it."""
-    also = found["also"]
+def _further(report: Mapping[str, Any], splits: Sequence[str]) -> str:
+    """A table of further generators: how their training differs, and how their scores do."""
+    also = report["also"]
     if not also:
         return ""
     reference = also.get("reference", {}).get("training")
     lines = []
-    for name, told in also.items():
-        training = told["training"]
+    for name, summary in also.items():
+        training = summary["training"]
         steps = " + ".join(f"{_n_steps(training, stage):,}" for stage in ("weights", "behaviour"))
         cells = []
         for split in splits:
-            section = found[split]
+            section = report[split]
             lead = section.get("difference_to_reference", {}).get(name)
             cell = _figures(section, name)
             if lead is not None:
@@ -132,15 +132,15 @@ def _further(found: Mapping[str, Any], splits: Sequence[str]) -> str:
 
 
 def _changes(reference: Mapping[str, Any], training: Mapping[str, Any]) -> str:
-    """The settings that are other than the reference's, stages apart: their steps stand beside."""
-    told = {key: value for key, value in training.items() if key not in ("weights", "behaviour", "start")}
-    odd = {key: value for key, value in told.items() if reference.get(key, value) != value}
-    return ", ".join(f"`{key}` {json.dumps(value)}" for key, value in odd.items())
+    """The settings that differ from the reference's; those of the stages have their own column."""
+    settings = {key: value for key, value in training.items() if key not in ("weights", "behaviour", "start")}
+    changed = {key: value for key, value in settings.items() if reference.get(key, value) != value}
+    return ", ".join(f"`{key}` {json.dumps(value)}" for key, value in changed.items())
 
 
-def _novelty(found: Mapping[str, Any]) -> str:
-    """What is new in the concepts of `heldout-new`, each kind apart."""
-    kinds = found.get("heldout-new", {}).get("novelty", {})
+def _novelty(report: Mapping[str, Any]) -> str:
+    """Scores of the `heldout-new` concepts by what is new in them."""
+    kinds = report.get("heldout-new", {}).get("novelty", {})
     if not kinds:
         return ""
     methods = ("mean", "nearest", "kernel_ridge", "generated", "trained")
@@ -200,12 +200,12 @@ def _count_weights(path: Path) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        report = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidZoo(
-            f"cannot read '{path}', which the card tells of: {error}. "
+            f"cannot read '{path}', which the card describes: {error}. "
             "Write it with: initzoo generator evaluate --out FOLDER"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(report, dict):
         raise InvalidZoo(f"'{path}' is not the report of an evaluation. Evaluate again.")
-    return found
+    return report

@@ -1,4 +1,4 @@
-"""Zoos on the Hugging Face Hub: the only room that imports huggingface_hub, and not before it is needed."""
+"""Zoos on the Hugging Face Hub. Only this package imports huggingface_hub, and only on first use."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""How a zoo on the Hub is named, and how it is reached."""
+"""Addresses of zoos on the Hub, and the settings of the connection."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _REVISION = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class HubSettings:
-    """How the Hub is reached; None means what the user has set for all programs.
+    """Settings of the connection to the Hub. None stands for the user's environment.
 
     Args:
-        token: access token; False for none, else HF_TOKEN, or the one of `hf auth login`.
-        endpoint: address of the Hub; else HF_ENDPOINT.
-        cache_dir: folder of the cache; else HF_HUB_CACHE.
-        local_files_only: never ask the Hub, as with HF_HUB_OFFLINE=1.
+        token: access token, or False for none; by default HF_TOKEN or the token of `hf auth login`.
+        endpoint: URL of the Hub; by default HF_ENDPOINT.
+        cache_dir: folder of the cache; by default HF_HUB_CACHE.
+        local_files_only: never contact the Hub, as HF_HUB_OFFLINE=1 does.
     """
 
     token: str | bool | None = field(default=None, repr=False)
@@ -31,7 +31,7 @@ class HubSettings:
 
 
 def is_hub_address(name: str) -> bool:
-    """Whether a name can be a zoo on the Hub: `owner/name` or `owner/name@revision`.
+    """Whether a name is the address of a zoo on the Hub: `owner/name` or `owner/name@revision`.
 
     Example:
         >>> is_hub_address("me/zoo"), is_hub_address("me/zoo@v1"), is_hub_address("./me/zoo")
@@ -42,7 +42,7 @@ def is_hub_address(name: str) -> bool:
 
 
 def split_address(name: str) -> tuple[str, str | None]:
-    """The repo and the revision of an address.
+    """Split an address into repo and revision.
 
     Example:
         >>> split_address("me/zoo@v1"), split_address("me/zoo")
@@ -53,5 +53,5 @@ def split_address(name: str) -> tuple[str, str | None]:
 
 
 def is_revision(text: str) -> bool:
-    """Whether a revision is a commit: 40 hex digits, which never move."""
+    """Whether a revision is a full commit hash, 40 hex digits. A commit never changes."""
     return _REVISION.fullmatch(text) is not None

@@ -1,12 +1,12 @@
-"""Where things lie in the Hub's cache: whole files as its client lays them, checkpoints beside them.
+"""Paths in the Hub's cache: whole files in the client's own layout, single checkpoints beside them.
 
-Of huggingface_hub only its constants are imported here: what is cached is found without
-the client, whose import takes a third of a second.
+Only the constants of huggingface_hub are imported here, so that cached files are found without
+importing the client, which takes a third of a second.
 
     <cache>/datasets--owner--name/
-        refs/main               revision that a branch or tag had
+        refs/main               last known revision of a branch or tag
         snapshots/<revision>/   links to whole files
-        payloads/<ab>/<sha256>  bytes of one checkpoint, named by their digest
+        payloads/<ab>/<sha256>  bytes of one checkpoint, named by their digest: shared by all revisions
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class CachedZoo:
     Args:
         repo: `owner/name`.
         revision: 40 hex digits.
-        names: branches and tags that had this revision when the Hub was last asked.
-        n_bytes: bytes of its files in the cache.
-        n_payloads: checkpoints in the cache that came alone; they may be of another revision.
+        names: branches and tags that last resolved to this revision.
+        n_bytes: total size of its cached files.
+        n_payloads: number of checkpoints cached one by one, of any revision.
     """
 
     repo: str
@@ -54,7 +54,7 @@ class CachedZoo:
 
 
 def is_offline(settings: HubSettings) -> bool:
-    """Whether the Hub may not be asked."""
+    """Whether contacting the Hub is forbidden."""
     return settings.local_files_only or constants.is_offline_mode()
 
 
@@ -65,13 +65,13 @@ def repo_folder(settings: HubSettings, kind: str, repo: str) -> Path:
 
 
 def cached_file(settings: HubSettings, kind: str, repo: str, revision: str, path: str) -> Path | None:
-    """A whole file in the cache, or None."""
+    """The path of a cached file, or None."""
     pointer = repo_folder(settings, kind, repo).joinpath("snapshots", revision, *path.split("/"))
     return pointer if pointer.is_file() else None
 
 
 def cached_revision(settings: HubSettings, kind: str, repo: str, name: str) -> str | None:
-    """The revision that a branch or tag had when the Hub was last asked, or None."""
+    """The revision that a branch or tag last resolved to, or None."""
     path = repo_folder(settings, kind, repo).joinpath("refs", *name.split("/"))
     try:
         revision = path.read_text("ascii", errors="replace").strip()
@@ -81,30 +81,30 @@ def cached_revision(settings: HubSettings, kind: str, repo: str, name: str) -> s
 
 
 def payload_path(settings: HubSettings, repo: str, sha256: str) -> Path:
-    """Where the bytes of a checkpoint are kept, by their digest."""
+    """The path at which the bytes of a checkpoint are cached."""
     return repo_folder(settings, "dataset", repo) / "payloads" / sha256[:2] / sha256
 
 
 def lock_path(settings: HubSettings, repo: str, sha256: str) -> Path:
-    """The lock of whoever fetches a checkpoint, where the Hub's client has its own."""
+    """The lock for fetching a checkpoint, in the folder of the client's own locks."""
     folder = repo_folder(settings, "dataset", repo)
     return folder.parent / ".locks" / folder.name / f"{sha256}.lock"
 
 
 def forget_file(pointer: Path) -> None:
-    """Remove a damaged file from the cache: the link of the revision, and what it points to."""
+    """Remove a damaged file from the cache: the link and its target."""
     target = Path(os.path.realpath(pointer))
     pointer.unlink(missing_ok=True)
     target.unlink(missing_ok=True)
 
 
 def lookup_folder() -> Path:
-    """Where lookups of large indexes are kept: the cache's place for what libraries derive."""
+    """The folder for lookups of large indexes, in the cache for derived assets."""
     return Path(constants.HF_ASSETS_CACHE) / "initzoo" / "lookups"
 
 
 def cached_zoos(settings: HubSettings) -> list[CachedZoo]:
-    """The zoos in the cache, every revision of them, by repo."""
+    """List the cached zoos, each revision, sorted by repo."""
     cache = Path(settings.cache_dir or constants.HF_HUB_CACHE).expanduser()
     zoos = []
     for folder in sorted(cache.glob("datasets--*--*")):

@@ -1,6 +1,6 @@
-"""Asking the Hub: revisions, whole files, and byte ranges that go on where they stopped.
+"""Requests to the Hub: resolve revisions, download files, fetch byte ranges with resume.
 
-Each failure of the Hub's client becomes one line that names the zoo and the next step.
+Each failure of huggingface_hub becomes an error of one line that names the zoo and the next step.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 MAX_RETRIES = 4
-FIRST_WAIT = 0.5  # seconds; doubled at each retry, unless the Hub says how long to wait
+FIRST_WAIT = 0.5  # seconds; doubled at each retry unless the Hub sends Retry-After
 _LEAST_BAR_BYTES = 2**20
 _RETRIED = (408, 429, 500, 502, 503, 504)
 _LOGIN = "Log in: hf auth login, or set HF_TOKEN"
@@ -48,17 +48,17 @@ Check = Callable[[Path], None]
 
 
 class MissingFile(UnknownZoo):
-    """The repo is there, but not this file of it."""
+    """The repo exists but lacks the file."""
 
 
 @contextmanager
 def hub_call(what: str) -> Iterator[None]:
-    """Turn failures of the Hub's client into an `InitzooError` that says what was asked for.
+    """Turn failures of huggingface_hub into an `InitzooError` that names the subject of the request.
 
-    Progress bars of the client are off where standard error is no terminal.
+    The client's progress bars are disabled unless standard error is a terminal.
 
     Args:
-        what: e.g. "zoo 'me/zoo'".
+        what: the subject, e.g. "zoo 'me/zoo'".
     """
     import httpx2
     from huggingface_hub import errors
@@ -81,7 +81,7 @@ def hub_call(what: str) -> Iterator[None]:
                 "Name another with HF_HUB_CACHE"
             ) from error
         raise HubUnavailable(f"{what}: {_reason(error)}. Try again later") from error
-    except ValueError as error:  # so the client reports unsafe names and answers that make no sense
+    except ValueError as error:  # raised by the client for unsafe names and malformed answers
         raise HubUnavailable(f"{what}: {_reason(error)}. Try again later") from error
 
 
@@ -106,29 +106,31 @@ def _bars_on_terminals() -> Iterator[None]:
 
 
 def _answer_error(what: str, error: Exception) -> InitzooError:
-    """What to say when the Hub answered no, or not at all."""
+    """The error for a failed request: refused by the Hub, or not answered."""
     from huggingface_hub import errors
 
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
     match error:
         case errors.GatedRepoError():
             return AccessDenied(
-                f"{what}: access is granted one by one. Ask for it on the repo's page, then {_LOGIN.lower()}"
+                f"{what}: the repo is gated. Request access on its page, then {_LOGIN.lower()}"
             )
         case errors.RevisionNotFoundError():
-            return UnknownZoo(f"{what}: the repo has no such revision. Name a branch, tag or commit of it")
+            return UnknownZoo(f"{what}: the repo lacks this revision. Name a branch, tag or commit of it")
         case errors.RepositoryNotFoundError() if status == 401:
-            return AccessDenied(f"{what}: there is no such repo, or it is private. {_LOGIN}")
+            return AccessDenied(f"{what}: the repo does not exist or is private. {_LOGIN}")
         case errors.RepositoryNotFoundError():
-            return UnknownZoo(f"{what}: there is no such repo that you may see. Check its name: owner/name")
+            return UnknownZoo(
+                f"{what}: the repo does not exist, or you lack access. Check the name: owner/name"
+            )
         case errors.LocalEntryNotFoundError():
             return HubUnavailable(f"{what}: {_reason(error.__cause__ or error)}. Try again later")
         case errors.EntryNotFoundError():
-            return MissingFile(f"{what}: no such file. Name another revision of it")
+            return MissingFile(f"{what}: the file does not exist. Name another revision")
         case errors.HFValidationError() | errors.DisabledRepoError():
             return UnknownZoo(f"{what}: {_reason(error)}. Name it as owner/name")
     if status in (401, 403):
-        return AccessDenied(f"{what}: the Hub refused ({status}). {_LOGIN} with the rights it needs")
+        return AccessDenied(f"{what}: the Hub refused ({status}). {_LOGIN}, with the permission for it")
     if status == 429:
         return HubUnavailable(f"{what}: too many requests (429). Wait some minutes, or {_LOGIN.lower()}")
     if status:
@@ -137,7 +139,7 @@ def _answer_error(what: str, error: Exception) -> InitzooError:
 
 
 def make_api(settings: HubSettings) -> Any:
-    """The Hub's client, which says that it serves initzoo."""
+    """A client of the Hub that identifies itself as initzoo."""
     from huggingface_hub import HfApi
 
     return HfApi(
@@ -149,12 +151,12 @@ def make_api(settings: HubSettings) -> Any:
 
 
 def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | None) -> str:
-    """The commit that a branch, tag or shortened commit is now, 40 hex digits; one request.
+    """Resolve a branch, tag or abbreviated commit to its commit, 40 hex digits, by one request.
 
-    A commit is itself and costs no request. Without a connection it is what the Hub said last.
+    A full commit is returned as it is. Without a connection, the last known commit is returned.
 
     Raises:
-        AccessDenied, HubUnavailable, UnknownZoo: it cannot be told.
+        AccessDenied, HubUnavailable, UnknownZoo: the revision cannot be resolved.
     """
     name = name or "main"
     if is_revision(name):
@@ -172,7 +174,7 @@ def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | No
             raise
         return cached
     path = repo_folder(settings, kind, repo).joinpath("refs", *name.split("/"))
-    with suppress(OSError, OutputError):  # a cache that is only read: the Hub is asked again next time
+    with suppress(OSError, OutputError):  # a read-only cache costs a request next time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, revision.encode(), force=True)
     return revision
@@ -188,23 +190,23 @@ def download(
     check: Check,
     checks_cached: bool,
 ) -> Path:
-    """A whole file of a repo, from the cache or the Hub.
+    """Return the cached path of a file of a repo; download it if necessary.
 
-    A damaged one is removed and fetched once more.
+    A damaged file is removed and downloaded once more.
 
     Args:
-        settings: how the Hub is reached.
+        settings: connection to the Hub.
         kind: `dataset` or `model`.
         repo: `owner/name`.
         revision: 40 hex digits.
-        path: the file in the repo.
-        check: raises ChecksumMismatch or DamagedFile if the file is not what it should be.
-        checks_cached: check it too when it was in the cache.
+        path: path of the file in the repo.
+        check: raises ChecksumMismatch or DamagedFile if the file is damaged.
+        checks_cached: check the file even if it was cached.
 
     Raises:
-        MissingFile: the repo has no such file.
-        ChecksumMismatch, InvalidZoo: it is damaged, twice.
-        AccessDenied, HubUnavailable, OutputError, UnknownZoo: it cannot be had.
+        MissingFile: the repo lacks the file.
+        ChecksumMismatch, InvalidZoo: the file is damaged, twice.
+        AccessDenied, HubUnavailable, OutputError, UnknownZoo: the file cannot be fetched or stored.
     """
     what = f"zoo '{repo}' at {revision[:7]}, file '{path}'"
     for is_last in (False, True):
@@ -228,10 +230,10 @@ def download(
 
 
 def check_digest(path: Path, want: FileDigest, what: str) -> None:
-    """Check a file's size and digest.
+    """Check the size and digest of a file.
 
     Raises:
-        ChecksumMismatch: they are others.
+        ChecksumMismatch: one of them differs.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -241,27 +243,27 @@ def check_digest(path: Path, want: FileDigest, what: str) -> None:
         raise ChecksumMismatch(
             f"{what}: expected {want.n_bytes} bytes with sha256 {want.sha256}, "
             f"found {path.stat().st_size} bytes with sha256 {digest.hexdigest()}. Try again later, "
-            "or tell who published it"
+            "or tell its publisher"
         )
 
 
 def fetch_range(
     settings: HubSettings, repo: str, revision: str, path: str, *, start: int, end: int, part: Path
 ) -> None:
-    """Fetch bytes of a file of a dataset repo, and append to what `part` has of them already.
+    """Fetch a byte range of a file of a dataset repo into `part`, resuming after the bytes it has.
 
     Args:
-        settings: how the Hub is reached.
+        settings: connection to the Hub.
         repo: `owner/name`.
         revision: 40 hex digits.
-        path: the file in the repo.
-        start: first byte of the range in the file.
-        end: the byte after the last one.
-        part: file that holds the first bytes of the range, or none yet.
+        path: path of the file in the repo.
+        start: offset of the range in the file.
+        end: offset after its last byte.
+        part: local file with the first bytes of the range; created if it is missing.
 
     Raises:
-        InvalidZoo: the range is not in the file.
-        AccessDenied, HubUnavailable, MissingFile, UnknownZoo: it cannot be had.
+        InvalidZoo: the range lies outside the file.
+        AccessDenied, HubUnavailable, MissingFile, UnknownZoo: the range cannot be fetched.
     """
     import httpx2
 
@@ -271,32 +273,35 @@ def fetch_range(
     from tqdm import tqdm
 
     n_failed, size = 0, end - start
-    # None: off where standard error is no terminal.
+    # None lets tqdm decide: it shows no bar unless standard error is a terminal.
     is_off = None if size >= _LEAST_BAR_BYTES else True
     with (
         hub_call(what),
         part.open("ab") as file,
         tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
     ):
-        while (place := file.tell()) < end - start:
+        while (n_before := file.tell()) < end - start:
             try:
-                _append_range(settings, repo, revision, path, start + place, end, _Counted(file, bar), what)
+                _append_range(
+                    settings, repo, revision, path, start + n_before, end, _Counted(file, bar), what
+                )
                 problem: Exception = EOFError(f"the answer ended after {file.tell()} of {end - start} bytes")
             except (httpx2.TransportError, httpx2.StreamError) as error:
                 problem = error
             file.flush()
             if file.tell() >= end - start:
                 return
-            n_failed = 0 if file.tell() > place else n_failed + 1
+            # Any progress resets the count: a slow line may drop often and still finish.
+            n_failed = 0 if file.tell() > n_before else n_failed + 1
             if n_failed > MAX_RETRIES:
                 raise HubUnavailable(
-                    f"{what}: {_reason(problem)}. Pull again later: it goes on where it stopped"
+                    f"{what}: {_reason(problem)}. Pull again later: it resumes where it stopped"
                 ) from problem
             time.sleep(FIRST_WAIT * 2 ** max(n_failed - 1, 0))
 
 
 class _Counted:
-    """Writes to a file and moves a bar."""
+    """Writes to a file and advances a progress bar."""
 
     def __init__(self, file: BinaryIO, bar: Any) -> None:
         self._file, self._bar = file, bar
@@ -334,15 +339,17 @@ def _append_range(
     ) as response:
         if response.status_code == 416:
             raise InvalidZoo(
-                f"{what}: the index points to bytes {start} to {end}, past its end. Tell who published it"
+                f"{what}: the index points to bytes {start} to {end}, past its end. Tell its publisher"
             )
         hf_raise_for_status(response)
-        found = response.headers.get("Content-Range", "")
-        if response.status_code == 206 and not found.startswith(f"bytes {start}-"):
-            raise HubUnavailable(f"{what}: asked for bytes from {start} on, got {found!r}. Try again later")
-        n_skipped = 0 if response.status_code == 206 else start  # a server that knows no ranges sends all
+        content_range = response.headers.get("Content-Range", "")
+        if response.status_code == 206 and not content_range.startswith(f"bytes {start}-"):
+            raise HubUnavailable(
+                f"{what}: asked for bytes from {start} on, got {content_range!r}. Try again later"
+            )
+        n_skipped = 0 if response.status_code == 206 else start  # without ranges, all is sent
         n_wanted = end - start
-        # Without a size of chunks, so that what came before a cut is kept.
+        # No chunk size: chunks would buffer bytes, and a dropped connection would lose them.
         for data in response.iter_raw():
             if n_skipped >= len(data):
                 n_skipped -= len(data)
@@ -356,7 +363,7 @@ def _append_range(
 
 
 def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: str) -> str:
-    """Ask for the head of a file: the answer says the commit, and has no body however large the repo is."""
+    """Resolve a revision by a HEAD request for the manifest, whose answer is small for any size of repo."""
     import httpx2
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import hf_raise_for_status, http_backoff
@@ -373,14 +380,14 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
             retry_on_exceptions=(httpx2.ReadError, httpx2.RemoteProtocolError),
             retry_on_status_codes=_RETRIED,
         )
-        # The answer to the first request has it: one that was redirected to may be another host's.
+        # The Hub puts the commit into its first answer; a redirect may lead to another host.
         answers = [*response.history, response]
         revisions = [answer.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT, "") for answer in answers]
         revision = next(filter(is_revision, revisions), None)
         if revision is None:
             hf_raise_for_status(response)
     if revision is None:
-        raise HubUnavailable(f"{what}: the Hub did not say what commit it is. Check HF_ENDPOINT")
+        raise HubUnavailable(f"{what}: the Hub did not return a commit. Check HF_ENDPOINT")
     return str(revision)
 
 
@@ -407,7 +414,7 @@ def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: 
         try:
             return fetch()
         except OSError as error:
-            # The client raises a bare OSError when a body was too short, and tries no second time.
+            # The client raises a bare OSError for a truncated body and does not retry.
             if type(error) is not OSError or error.filename is not None:
                 raise
             return fetch()
@@ -424,8 +431,8 @@ def _headers(settings: HubSettings) -> dict[str, str]:
 
 def _not_cached(what: str) -> HubUnavailable:
     return HubUnavailable(
-        f"{what}: not in the cache, and the Hub may not be asked (HF_HUB_OFFLINE or local_files_only). "
-        "Pull it once while online; what is cached: initzoo zoos"
+        f"{what}: not in the cache, and the Hub is off (HF_HUB_OFFLINE or local_files_only). "
+        "Pull it once while online; list the cache: initzoo zoos"
     )
 
 
@@ -436,7 +443,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _version() -> str:
-    """The version of initzoo that is installed, which the Hub is told."""
+    """The installed version of initzoo, for the user agent."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

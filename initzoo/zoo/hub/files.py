@@ -1,4 +1,4 @@
-"""The files of a zoo on the Hub, at one revision: from the cache, else fetched and checked."""
+"""The files of a zoo on the Hub at one revision, cached and verified."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from initzoo.zoo.verify import VerifyReport, verify_zoo
 
 __all__ = ["HubFiles", "open_hub_zoo"]
 
-_ALWAYS_CHECKED_BYTES = 2**24
-_WHOLE_SHARD_SHARE = 0.5
+_ALWAYS_CHECKED_BYTES = 2**24  # hashing 16 MiB takes some 10 ms, so smaller files are checked on every use
+_WHOLE_SHARD_SHARE = 0.5  # above this share, one whole file is faster than many ranges
 
 
 def open_hub_zoo(repo: str, revision: str | None, settings: HubSettings) -> HubFiles:
-    """Resolve the revision of a zoo's dataset repo, once.
+    """Open a zoo on the Hub at the commit that its revision resolves to now.
 
     Raises:
-        AccessDenied, HubUnavailable, UnknownZoo: there is no such repo or revision, or the Hub does not say.
+        AccessDenied, HubUnavailable, UnknownZoo: the repo or revision does not exist, or cannot be read.
     """
     return HubFiles(repo, resolve_revision(settings, "dataset", repo, revision), settings)
 
@@ -41,8 +41,8 @@ class HubFiles:
 
     Args:
         repo: dataset repo, `owner/name`.
-        revision: its revision, 40 hex digits.
-        settings: how the Hub is reached.
+        revision: revision of that repo, 40 hex digits.
+        settings: connection to the Hub.
     """
 
     repo: str
@@ -61,15 +61,15 @@ class HubFiles:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the zoo consists of.
+        """The manifest of the zoo.
 
         Raises:
-            InvalidZoo: the repo is no zoo, or one of a newer format.
+            InvalidZoo: the repo is not a zoo, or has a newer format.
         """
-        found: list[Manifest] = []
+        manifests: list[Manifest] = []
 
         def check(path: Path) -> None:
-            found.append(Manifest.from_bytes(read_file(path, max_bytes=MAX_MANIFEST_BYTES)))
+            manifests.append(Manifest.from_bytes(read_file(path, max_bytes=MAX_MANIFEST_BYTES)))
 
         try:
             download(
@@ -83,16 +83,16 @@ class HubFiles:
             )
         except MissingFile as error:
             raise InvalidZoo(
-                f"'{self.repo}' at {self.revision[:7]} is no zoo: it has no {MANIFEST_FILE}. "
+                f"'{self.repo}' at {self.revision[:7]} is not a zoo: it has no {MANIFEST_FILE}. "
                 "Name another repo, or publish a zoo there: initzoo push FOLDER OWNER/NAME"
             ) from error
-        return found[-1]
+        return manifests[-1]
 
     def index_path(self) -> Path:
         """The index file, fetched if it is not in the cache.
 
         Raises:
-            ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the file cannot be fetched or is damaged.
         """
         return self._dataset_file("index.parquet")
 
@@ -100,7 +100,7 @@ class HubFiles:
         """The folder of a recipe's base, fetched if it is not in the cache.
 
         Raises:
-            ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the file cannot be fetched or is damaged.
         """
         folder = folder_of(self.manifest.bases, recipe, self.repo)
         self._model_file(f"{folder}/model.safetensors")
@@ -110,8 +110,8 @@ class HubFiles:
         """The folder of a recipe's weight generator, fetched if it is not in the cache.
 
         Raises:
-            InvalidGenerator: the zoo has none for that recipe.
-            ChecksumMismatch, HubUnavailable, InvalidZoo: it cannot be had.
+            InvalidGenerator: the zoo has no weight generator for that recipe.
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the file cannot be fetched or is damaged.
         """
         folder = self.manifest.generators.get(recipe)
         if folder is None:
@@ -124,17 +124,17 @@ class HubFiles:
         return self._model_file(f"{folder}/config.json").parent
 
     def payload(self, row: IndexRow) -> bytes:
-        """The bytes of a checkpoint: from a whole shard or alone from the cache, else fetched alone.
+        """The bytes of a checkpoint: from the cache, alone or in a whole shard, else fetched by range.
 
         Raises:
-            ChecksumMismatch: they are not what the index promises, twice.
-            HubUnavailable, InvalidZoo: they cannot be had.
+            ChecksumMismatch: the bytes do not match the digest in the index, twice.
+            HubUnavailable, InvalidZoo: the bytes cannot be fetched.
         """
         data = self._cached_payload(row)
         if data is not None:
             return data
         path = payload_path(self.settings, self.repo, row.sha256)
-        found = ""
+        digest = ""
         with one_at_a_time(lock_path(self.settings, self.repo, row.sha256)):
             data = self._cached_payload(row)  # another process may have fetched it meanwhile
             if data is not None:
@@ -158,20 +158,20 @@ class HubFiles:
                     part=part,
                 )
                 data = part.read_bytes()
-                found = hashlib.sha256(data).hexdigest()
-                if found == row.sha256:
+                digest = hashlib.sha256(data).hexdigest()
+                if digest == row.sha256:
                     part.replace(path)
                     return data
                 part.unlink()
         raise ChecksumMismatch(
             f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': expected sha256 "
-            f"{row.sha256}, found {found}, twice. Try again later, or tell who published it"
+            f"{row.sha256}, found {digest}, twice. Try again later, or tell its publisher"
         )
 
     def payloads(self, rows: Iterable[IndexRow]) -> Iterator[bytes]:
         """The bytes of several checkpoints, in the order of `rows`.
 
-        Of a shard of which most is wanted, the whole file is fetched, once.
+        A shard is fetched whole if more than half of it is needed.
 
         Raises:
             ChecksumMismatch, HubUnavailable, InvalidZoo: as for `payload`.
@@ -186,10 +186,10 @@ class HubFiles:
             yield self.payload(row)
 
     def verify(self) -> VerifyReport:
-        """Fetch what is not in the cache, and read and check every byte of the zoo.
+        """Fetch missing files, then read and check every byte of the zoo.
 
         Raises:
-            ChecksumMismatch, HubUnavailable, InvalidZoo: a file cannot be had.
+            ChecksumMismatch, HubUnavailable, InvalidZoo: a file cannot be fetched or is damaged.
         """
         checked = replace(self)
         for path in checked.manifest.dataset_files:
@@ -202,7 +202,7 @@ class HubFiles:
         return verify_zoo(checked.index_path().parent, model, manifest, self.address)
 
     def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:
-        """The files and byte ranges that pulling a checkpoint takes, or generating one without a row."""
+        """The files and byte ranges that a pull reads; `row` is None for generated weights."""
         manifest = self.manifest
         files = [
             ("dataset", self.repo, self.revision, "index.parquet", manifest.dataset_files["index.parquet"])
@@ -221,7 +221,7 @@ class HubFiles:
         return planned
 
     def _cached_payload(self, row: IndexRow) -> bytes | None:
-        """The bytes if the cache has them, whole; damaged ones are removed."""
+        """The bytes of a checkpoint if they are cached. Removes a damaged copy."""
         path = payload_path(self.settings, self.repo, row.sha256)
         try:
             data = path.read_bytes()
@@ -236,7 +236,7 @@ class HubFiles:
             raise InvalidZoo(
                 f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': the index points "
                 f"to bytes {row.byte_start} to {row.byte_end} of {row.shard}, which has {shard.n_bytes}. "
-                "Tell who published it"
+                "Tell its publisher"
             )
         whole = cached_file(self.settings, "dataset", self.repo, self.revision, row.shard)
         if whole is not None:
@@ -247,10 +247,10 @@ class HubFiles:
 
     @property
     def _model_repo(self) -> tuple[str, str]:
-        """Model repo and its revision.
+        """The model repo and its revision.
 
         Raises:
-            InvalidZoo: the manifest names none, as that of a folder.
+            InvalidZoo: the manifest does not name them, like the manifest of a folder.
         """
         repo, revision = self.manifest.model_repo, self.manifest.model_revision
         if repo is None or revision is None:
@@ -264,7 +264,7 @@ class HubFiles:
         if row.shard not in self.manifest.dataset_files:
             raise InvalidZoo(
                 f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': {MANIFEST_FILE} "
-                f"lists no file '{row.shard}'. Tell who published it"
+                f"does not list '{row.shard}'. Tell its publisher"
             )
         return self.manifest.dataset_files[row.shard]
 

@@ -1,4 +1,4 @@
-"""Publishing to a repo on the Hub: what is there, what would change, and one commit for all of it."""
+"""Publishing to a repo on the Hub: compare local files with the repo, then upload in one commit."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from initzoo.zoo.hub.client import hub_call, make_api
 __all__ = ["RepoState", "Upload", "commit", "look_at_repo", "set_tag"]
 
 Content = Path | bytes
-"""A file to publish: where it is, or its bytes."""
+"""A file to publish, as its path or its bytes."""
 
 
 @dataclass(frozen=True)
 class RepoState:
-    """What a repo holds.
+    """The content of a repo.
 
     Args:
         kind: `dataset` or `model`.
         repo: `owner/name`.
         head: revision of its main branch, 40 hex digits.
-        is_private: only its owners see it.
-        files: by path, SHA-256 of the file, or `git:` and the digest that git gives a small one.
-        tags: revisions by tag.
+        is_private: whether the repo is private.
+        files: path -> SHA-256 of a file in LFS, or `git:` and the blob id of a small file.
+        tags: tag -> revision.
     """
 
     kind: str
@@ -41,13 +41,13 @@ class RepoState:
 
 @dataclass(frozen=True)
 class Upload:
-    """What differs between files here and a repo.
+    """The difference between local files and a repo.
 
     Args:
         changed: files to upload, by path in the repo.
-        removed: paths to remove.
-        n_bytes: bytes of `changed`.
-        n_unchanged: files that the repo has already.
+        removed: paths to remove from the repo.
+        n_bytes: total size of `changed`.
+        n_unchanged: number of files that the repo has already.
     """
 
     changed: Mapping[str, Content]
@@ -60,9 +60,9 @@ class Upload:
         """Compare files with a repo.
 
         Args:
-            state: what the repo holds.
-            files: what it shall hold, by path.
-            owned: beginnings of the paths that may be removed when `files` does not have them.
+            state: content of the repo.
+            files: desired content, by path.
+            owned: path prefixes; files under them are removed if `files` lacks them.
         """
         changed = {path: content for path, content in files.items() if not _is_there(state, path, content)}
         removed = [path for path in state.files if path.startswith(tuple(owned)) and path not in files]
@@ -71,32 +71,32 @@ class Upload:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the repo holds everything already, and nothing else."""
+        """Whether the repo needs no change."""
         return not self.changed and not self.removed
 
 
 def look_at_repo(settings: HubSettings, kind: str, repo: str, *, private: bool) -> RepoState:
-    """Make a repo unless it is there, and say what it holds.
+    """Create a repo if it is missing, and list its content.
 
     Raises:
-        PublishRefused: it shall be private and is public.
-        AccessDenied, HubUnavailable, UnknownZoo: it cannot be made or seen.
+        PublishRefused: `private` is given and the repo is public.
+        AccessDenied, HubUnavailable, UnknownZoo: the repo cannot be created or read.
     """
     api = make_api(settings)
     what = f"{kind} repo '{repo}'"
     with hub_call(what):
-        # Only a new repo takes the wish: one that is there keeps what it is.
+        # `private` applies to new repos only; an existing repo keeps its visibility.
         api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True)
         info = api.repo_info(repo, repo_type=kind)
         refs = api.list_repo_refs(repo, repo_type=kind)
-        found = list(api.list_repo_tree(repo, repo_type=kind, revision=info.sha, recursive=True))
+        entries = list(api.list_repo_tree(repo, repo_type=kind, revision=info.sha, recursive=True))
     if private and not info.private:
         raise PublishRefused(
             f"{what} is public already. Make it private in its settings first, or leave out --private"
         )
     files = {
         entry.path: entry.lfs.sha256 if entry.lfs is not None else f"git:{entry.blob_id}"
-        for entry in found
+        for entry in entries
         if hasattr(entry, "blob_id")
     }
     tags = {ref.name: ref.target_commit for ref in refs.tags}
@@ -104,14 +104,14 @@ def look_at_repo(settings: HubSettings, kind: str, repo: str, *, private: bool) 
 
 
 def commit(settings: HubSettings, state: RepoState, upload: Upload, message: str) -> str:
-    """Upload what changed and make one commit of it; nothing of it shows before the commit is made.
+    """Upload the changes as one commit. Readers see all of them or none.
 
     Returns:
         The new revision, 40 hex digits; the old one if nothing changed.
 
     Raises:
-        PublishRefused: someone else has published since `state` was looked at.
-        AccessDenied, HubUnavailable: the Hub does not take it.
+        PublishRefused: somebody else has published since `state` was read.
+        AccessDenied, HubUnavailable: the Hub refuses the commit or does not answer.
     """
     if upload.is_empty:
         return state.head
@@ -138,26 +138,26 @@ def commit(settings: HubSettings, state: RepoState, upload: Upload, message: str
         except HfHubHTTPError as error:
             if error.response.status_code in (409, 412):
                 raise PublishRefused(
-                    f"{what}: someone else published to it just now. Push again, on top of that"
+                    f"{what}: somebody else published to it meanwhile. Push again"
                 ) from error
             raise
-        except RuntimeError as error:  # so the client reports a file that did not get through
+        except RuntimeError as error:  # raised by the client for a failed upload of a file
             if error.__cause__ is None:
                 raise
             reason = str(error.__cause__).strip().splitlines()[0][:200]
             raise HubUnavailable(
-                f"{what}: an upload failed ({reason}). Push again: what arrived is not sent twice"
+                f"{what}: an upload failed ({reason}). Push again: uploaded files are not sent twice"
             ) from error
     revision: str = made.oid
     return revision
 
 
 def set_tag(settings: HubSettings, state: RepoState, tag: str, revision: str) -> None:
-    """Name a revision; a tag that names it already is left alone.
+    """Tag a revision. Does nothing if the tag names it already.
 
     Raises:
         PublishRefused: the tag names another revision.
-        AccessDenied, HubUnavailable: the Hub does not take it.
+        AccessDenied, HubUnavailable: the Hub refuses the tag or does not answer.
     """
     if state.tags.get(tag, revision) != revision:
         raise PublishRefused(
@@ -175,7 +175,7 @@ def _is_there(state: RepoState, path: str, content: Content) -> bool:
         return False
     data = content if isinstance(content, bytes) else content.read_bytes()
     if digest.startswith("git:"):
-        # As git names a file's contents.
+        # The blob id of git.
         return (
             digest
             == "git:" + hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

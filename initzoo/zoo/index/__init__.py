@@ -1,4 +1,4 @@
-"""The index of a zoo: a parquet table with a row a checkpoint, in the order of concept ids."""
+"""The index of a zoo: a parquet table with one row per checkpoint, ordered by concept id."""
 
 from initzoo.zoo.index.checkpoints import Index
 from initzoo.zoo.index.files import write_index, write_index_tables, write_sorted_index

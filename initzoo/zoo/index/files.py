@@ -1,8 +1,8 @@
-"""The index file: a parquet table in the order of concept ids, sealed, and read as far as it is needed.
+"""The index file: a sealed parquet table ordered by concept id, of which a query reads only what it needs.
 
-Its footer holds a digest of each row group and one of itself, and a seal covers the whole
-file. A small index is read whole and its seal checked; of a large one only the footer and
-the row groups that a question needs are read, each checked against its digest.
+The footer holds a digest of each row group and one of itself; a seal covers the whole file.
+A small index is read whole and its seal is checked. Of a large index only the footer and the
+row groups that a query needs are read, and each is checked against its digest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 
 ADVICE = "Get the zoo again, or check all of it: initzoo verify"
 ROWS_A_GROUP = 2048
-"""Few enough that one lookup decodes little, many enough that a million rows have a small footer."""
+"""A larger group would decode more per query, a smaller one would make the footer of a million rows large."""
 
 _FORMAT_VERSION = "1"
 _VERSION_KEY = "initzoo_format_version"
@@ -48,22 +48,22 @@ _N_DIGITS = 64
 _MAX_BYTES = 2**33
 _MAX_WHOLE_BYTES = 2**29
 _MAX_FOOTER_BYTES = 2**26
-_MAX_ROWS = 2**22
+_MAX_ROWS = 2**22  # the lookup packs a row number and a flag into 24 bits
 _WHOLE_UP_TO = 2**22
 _MAX_KEPT_COLUMNS = 64
-_TAIL_BYTES = 8  # length of the footer, and the letters PAR1
+_TAIL_BYTES = 8  # the length of the footer and the magic number PAR1
 
 
 def write_index(path: str | os.PathLike[str], rows: Iterable[IndexRow], *, force: bool = False) -> None:
-    """Write an index, ordered by concept id; the same rows give the same bytes.
+    """Write an index ordered by concept id. The same rows give the same bytes.
 
     Args:
         path: the parquet file; its folder must exist.
-        rows: one a checkpoint.
-        force: replace a file that is there already.
+        rows: one per checkpoint, in any order.
+        force: replace an existing file.
 
     Raises:
-        ValueError: a row is not sound, or two rows have the same concept id.
+        ValueError: a row has an invalid value, or two rows have the same concept id.
         OutputError: the file exists already or cannot be written.
     """
     write_sorted_index(path, sorted(rows, key=lambda row: row.concept_id), force=force)
@@ -72,17 +72,17 @@ def write_index(path: str | os.PathLike[str], rows: Iterable[IndexRow], *, force
 def write_sorted_index(
     path: str | os.PathLike[str], rows: Iterable[IndexRow], *, force: bool = False
 ) -> None:
-    """Write an index from rows that come in the order of their ids: of a million, few are held at a time.
+    """Write an index from rows in the order of their ids, of which few are held in memory at a time.
 
     Raises:
-        ValueError: a row is not sound, or does not come after the one before it.
+        ValueError: a row has an invalid value, or is out of order.
         OutputError: as for `write_index`.
     """
     write_index_tables(path, _row_tables(rows), force=force)
 
 
 def write_index_tables(path: str | os.PathLike[str], tables: Iterable[Any], *, force: bool) -> None:
-    """Write an index from arrow tables that each become a row group."""
+    """Write an index from arrow tables; each becomes a row group."""
     import pyarrow.parquet as pq
 
     notes = {_VERSION_KEY: _FORMAT_VERSION, "initzoo_seal": BLANK_SEAL}
@@ -102,7 +102,7 @@ def write_index_tables(path: str | os.PathLike[str], tables: Iterable[Any], *, f
 
 
 def arrow_schema() -> Any:
-    """The columns of an index, as arrow types."""
+    """The columns of an index as an arrow schema."""
     import pyarrow as pa
 
     types = {"list<string>": pa.list_(pa.string()), "float": pa.float32()}
@@ -142,7 +142,12 @@ def _row_tables(rows: Iterable[IndexRow]) -> Iterator[Any]:
 
 
 def _fill_digests(file: BinaryIO, n_groups: int) -> None:
-    """Put the digests of row groups, of the footer, and of the whole file in place of their zeros."""
+    """Replace the zeros in the footer by the digests of the row groups, the footer and the whole file.
+
+    Arrow writes the footer, so it cannot hold its own digests at first. It is written with zeros
+    of the right length instead. The digests are then filled in from the inside out: those of
+    the row groups, that of the footer with its own digits still zero, that of the file.
+    """
     import pyarrow.parquet as pq
 
     file.seek(0)
@@ -156,11 +161,11 @@ def _fill_digests(file: BinaryIO, n_groups: int) -> None:
     if n_groups:
         blank = b"0" * len(digits)
         assert footer.count(_FOOTER_MARK) == footer.count(BLANK_SEAL.encode()) == 1
-        place = footer.index(blank, footer.index(_GROUPS_KEY.encode()))
-        footer = footer[:place] + digits + footer[place + len(digits) :]
-    own = hashlib.sha256(footer).hexdigest().encode()
-    place = footer.index(_FOOTER_MARK) + len(_FOOTER_MARK)
-    footer = footer[:place] + own + footer[place + _N_DIGITS :]
+        start = footer.index(blank, footer.index(_GROUPS_KEY.encode()))
+        footer = footer[:start] + digits + footer[start + len(digits) :]
+    footer_digest = hashlib.sha256(footer).hexdigest().encode()
+    start = footer.index(_FOOTER_MARK) + len(_FOOTER_MARK)
+    footer = footer[:start] + footer_digest + footer[start + _N_DIGITS :]
     file.seek(footer_start)
     file.write(footer)
     file.flush()
@@ -170,10 +175,10 @@ def _fill_digests(file: BinaryIO, n_groups: int) -> None:
 
 
 def _group_bounds(metadata: Any, footer_start: int) -> list[int]:
-    """Where row groups start, the first with the file itself, and where the last one ends.
+    """Offsets of the row groups' starts and of the last one's end; the first group includes the file's head.
 
     Raises:
-        DamagedFile: they do not lie one after the other.
+        DamagedFile: the row groups overlap or are out of order.
     """
     starts = []
     for number in range(metadata.num_row_groups):
@@ -182,7 +187,7 @@ def _group_bounds(metadata: Any, footer_start: int) -> list[int]:
         starts.append(column.data_page_offset if first is None else min(first, column.data_page_offset))
     bounds = [0, *starts[1:], footer_start]
     if sorted(set(bounds)) != bounds:
-        raise DamagedFile("its row groups do not lie one after the other")
+        raise DamagedFile("its row groups overlap or are out of order")
     return bounds
 
 
@@ -204,7 +209,7 @@ class IndexTable:
     Args:
         path: the file.
         parquet: an open `pyarrow.parquet.ParquetFile` of checked bytes.
-        digest: hex digest that stands for all of the file.
+        digest: hex digest that identifies the content of the file.
     """
 
     def __init__(self, path: Path, parquet: Any, digest: str) -> None:
@@ -218,14 +223,14 @@ class IndexTable:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, whole_up_to: int = _WHOLE_UP_TO) -> IndexTable:
-        """Open a file: read it whole and check its seal, or its footer alone if it is large.
+        """Open an index file and check its seal, or only its footer if the file is large.
 
         Args:
             path: the index file.
-            whole_up_to: bytes that a file may have to be read whole.
+            whole_up_to: a file of up to this many bytes is read whole.
 
         Raises:
-            DamagedFile: it cannot be read, is damaged, lacks a column or is of another format version.
+            DamagedFile: the file cannot be read, is damaged, lacks a column or has another format version.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -242,12 +247,12 @@ class IndexTable:
                 parquet = pq.ParquetFile(pa.BufferReader(data))
                 digest = hashlib.sha256(data).hexdigest()
             version = (parquet.metadata.metadata or {}).get(_VERSION_KEY.encode())
-            found = {field.name: str(field.type) for field in parquet.schema_arrow}
+            columns = {field.name: str(field.type) for field in parquet.schema_arrow}
         except DamagedFile:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise DamagedFile("is no parquet table") from error
-        _check_table(version, found, parquet.metadata.num_rows)
+            raise DamagedFile("is not a parquet table") from error
+        _check_table(version, columns, parquet.metadata.num_rows)
         return cls(Path(path), parquet, digest)
 
     def n_rows_of(self, group: int) -> int:
@@ -272,10 +277,10 @@ class IndexTable:
         return array
 
     def ids(self, group: int) -> Any:
-        """The concept ids of a row group as an arrow array, checked: sound ones, in order, each once.
+        """The concept ids of a row group as an arrow array, checked to be valid, in order and distinct.
 
         Raises:
-            InvalidZoo: they are not, or the row group is damaged.
+            InvalidZoo: a check fails, or the row group is damaged.
         """
         array = self.column(group, "concept_id")
         if group not in self._groups_with_checked_ids:
@@ -285,7 +290,7 @@ class IndexTable:
         return array
 
     def id_ranges(self) -> list[tuple[str, str]] | None:
-        """The first and last concept id of each row group, or None if the file does not say."""
+        """The first and last concept id of each row group, or None if the file has no statistics."""
         ranges = []
         for number in range(self.n_groups):
             column = self._parquet.metadata.row_group(number).column(0)
@@ -318,9 +323,9 @@ class IndexTable:
 
 
 def values_of(array: Any) -> Any:
-    """The values of an arrow list array without nulls, list after list.
+    """The concatenated lists of an arrow list array without nulls.
 
-    `flatten` would do, but it loads all of arrow's functions: a tenth of a second at the first pull.
+    `flatten` would load all of arrow's compute functions: a tenth of a second at the first pull.
 
     Example:
         >>> import pyarrow as pa
@@ -334,7 +339,7 @@ def values_of(array: Any) -> Any:
 def _check_ids(ids: list[str]) -> None:
     for name in ids:
         if not CONCEPT_ID.fullmatch(name):
-            raise DamagedFile(f"names {name[:80]!r}, which is no concept id")
+            raise DamagedFile(f"names {name[:80]!r}, which is not a concept id")
     if len(set(ids)) < len(ids):
         repeated = next(name for name in ids if ids.count(name) > 1)
         raise DamagedFile(f"has two rows for concept '{repeated}'")
@@ -343,15 +348,15 @@ def _check_ids(ids: list[str]) -> None:
 
 
 class _Checked(io.RawIOBase):
-    """A large index file as arrow reads it: the footer from memory, the rest piece by piece."""
+    """A large index file for arrow to read: the footer from memory, row groups verified as they are read."""
 
     def __init__(self, path: Path, footer: bytes, size: int) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         check_footer(footer)
-        self._footer, self._size, self._place = footer, size, 0
-        # To arrow a footer is a file without row groups.
+        self._footer, self._size, self._position = footer, size, 0
+        # Arrow reads the metadata from a footer alone, if the magic number stands before it.
         self.metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
         digits = (self.metadata.metadata or {}).get(_GROUPS_KEY.encode(), b"").decode("ascii", "replace")
         bounds = _group_bounds(self.metadata, size - len(footer))
@@ -361,10 +366,10 @@ class _Checked(io.RawIOBase):
         self._pieces = PieceFile(path, bounds, [bytes.fromhex(digits[i : i + _N_DIGITS]) for i in starts])
 
     def read(self, size: int = -1) -> bytes:
-        """Read checked bytes from the current place on."""
-        start = self._place
+        """Read verified bytes from the current position."""
+        start = self._position
         end = self._size if size < 0 else min(start + size, self._size)
-        self._place = max(end, start)
+        self._position = max(end, start)
         first = self._size - len(self._footer)
         part = b"" if end <= first else self._footer[max(start - first, 0) : end - first]
         if start >= min(end, first):
@@ -372,13 +377,14 @@ class _Checked(io.RawIOBase):
         return self._pieces.read(start, min(end, first)) + part
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place."""
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        return self._place
+        """Move to a position."""
+        origins = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}
+        self._position = offset + origins[whence]
+        return self._position
 
     def tell(self) -> int:
-        """The current place."""
-        return self._place
+        """The current position."""
+        return self._position
 
     def readable(self) -> bool:
         """Yes."""
@@ -390,12 +396,12 @@ class _Checked(io.RawIOBase):
 
 
 def _read_footer(path: Path) -> tuple[bytes, int]:
-    """The footer of a parquet file with its length and the last four letters, and the file's size."""
+    """The footer of a parquet file, with its length and magic number, and the file's size."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MAX_BYTES:
-                raise DamagedFile(f"is larger than the {_MAX_BYTES} bytes that such a file may have")
+                raise DamagedFile(f"is larger than the limit of {_MAX_BYTES} bytes")
             file.seek(max(size - _TAIL_BYTES, 0))
             tail = file.read(_TAIL_BYTES)
             length = int.from_bytes(tail[:4], "little") + _TAIL_BYTES
@@ -414,34 +420,34 @@ def check_footer(footer: bytes) -> None:
     """Check a footer against the digest that it holds.
 
     Raises:
-        DamagedFile: it holds no digest or seal, or has changed.
+        DamagedFile: the footer has no digest or seal, or has changed.
     """
-    found = b""
+    digest = b""
     blank = footer
     for mark in (_FOOTER_MARK, SEAL_MARK):
-        place = footer.find(mark) + len(mark)
-        if footer.count(mark) != 1 or len(footer) < place + _N_DIGITS:
+        start = footer.find(mark) + len(mark)
+        if footer.count(mark) != 1 or len(footer) < start + _N_DIGITS:
             raise DamagedFile("has no seal of initzoo: it is cut off, or something else made it")
-        found = found or footer[place : place + _N_DIGITS]
-        blank = blank[:place] + b"0" * _N_DIGITS + blank[place + _N_DIGITS :]
-    if hashlib.sha256(blank).hexdigest().encode() != found:
+        digest = digest or footer[start : start + _N_DIGITS]
+        blank = blank[:start] + b"0" * _N_DIGITS + blank[start + _N_DIGITS :]
+    if hashlib.sha256(blank).hexdigest().encode() != digest:
         raise DamagedFile("its footer does not match the digest in it")
 
 
-def _check_table(version: bytes | None, found: dict[str, str], n_rows: int) -> None:
+def _check_table(version: bytes | None, columns: dict[str, str], n_rows: int) -> None:
     """Raise DamagedFile unless this is a table that `write_index` could have written."""
     expected = _FORMAT_VERSION
     if version is None:
-        raise DamagedFile(f"has no format version, expected {expected!r}: it is no index of a zoo")
+        raise DamagedFile(f"has no format version, expected {expected!r}: it is not the index of a zoo")
     if version != expected.encode():
         raise DamagedFile(
             f"has format version {version[:20].decode(errors='replace')!r}, this initzoo reads {expected!r}; "
             "upgrade: pip install -U initzoo"
         )
     for name, kind in COLUMN_TYPES.items():
-        if name not in found:
+        if name not in columns:
             raise DamagedFile(f"lacks the column '{name}'")
-        if re.sub(r"<\w+: ", "<", found[name]) != kind:
-            raise DamagedFile(f"column '{name}': expected {kind}, found {found[name]}")
+        if re.sub(r"<\w+: ", "<", columns[name]) != kind:
+            raise DamagedFile(f"column '{name}': expected {kind}, found {columns[name]}")
     if n_rows > _MAX_ROWS:
-        raise DamagedFile(f"has {n_rows} rows, at most {_MAX_ROWS} are read")
+        raise DamagedFile(f"has {n_rows} rows, the limit is {_MAX_ROWS}")

@@ -1,7 +1,14 @@
-"""From words to rows: which concept a wording names, and which ones have words like it.
+"""Finds the rows that a wording names, and the rows whose wordings share words with it.
 
-Made from a checked index, once; for a large one it is kept in a file (see `sections`). It
-only proposes rows: the index reads them before it believes that they have the words.
+The lookup is built once from a verified index; that of a large index is kept in a file
+(see `sections`). It has three parts, all sorted arrays that are searched by bisection:
+
+1. exact: hash of each id and wording -> row;
+2. inverted index: hash of each word -> its rows;
+3. vocabulary: letter trigram -> words that contain it, to match misspelt words.
+
+Hashes can collide, so the lookup only proposes rows; the index reads their wordings before
+it returns one.
 """
 
 from __future__ import annotations
@@ -34,16 +41,19 @@ from initzoo.zoo.index.word_hashes import HashedTexts, hash_text, hash_texts, le
 __all__ = ["Lookup", "open_lookup"]
 
 _IN_MEMORY_ROWS = 4096
+# An entry packs a 40-bit hash above a 24-bit value, so that sorting entries sorts by hash.
+# An index has at most 2**22 rows: bit 23 of the value is free to mark wordings, which puts
+# the row that has the words as its id before those that have them as a wording.
 _VALUE_BITS = np.uint64(24)
 _VALUES = np.uint64(2**24 - 1)
 _IS_WORDING = np.uint64(2**23)
-_GROUP_BITS = np.uint64(40)
-_MAX_SAME = 16
-_MAX_TOKENS = 32
-_MAX_VARIANTS = 8
-_LEAST_LIKE = 0.45
-_MAX_GROUP_WORDS = 50_000
-_MAX_POSTINGS = 200_000
+_GROUP_BITS = np.uint64(40)  # an entry of `groups`: a 24-bit trigram above a 40-bit word number
+_MAX_SAME = 16  # rows read for one hash
+_MAX_TOKENS = 32  # words of a query
+_MAX_VARIANTS = 8  # words of the vocabulary tried for one word of a query
+_LEAST_LIKE = 0.45  # Dice coefficient of trigrams; below it, two words look unrelated
+_MAX_GROUP_WORDS = 50_000  # a trigram of more words than this narrows nothing down
+_MAX_POSTINGS = 200_000  # bounds the rows scored in a query over a large index
 _WORDS_AT_ONCE = 2**15
 
 
@@ -54,13 +64,15 @@ def open_lookup(
     again: bool = False,
     in_memory_rows: int = _IN_MEMORY_ROWS,
 ) -> Lookup:
-    """The lookup of an index: made in memory for a small one, else kept in a folder.
+    """Open the lookup of an index: built in memory for a small index, else read from a folder.
+
+    A lookup that the folder lacks, or holds damaged, is built and kept there.
 
     Args:
         table: the index.
-        folder: gives the folder; asked for a large index only.
-        again: make it anew, whatever the folder holds.
-        in_memory_rows: rows of an index that counts as small.
+        folder: returns the folder; called for a large index only.
+        again: rebuild the lookup, whatever the folder holds.
+        in_memory_rows: an index of up to this many rows is small.
 
     Raises:
         InvalidZoo: the index is damaged or its rows are not in order.
@@ -81,7 +93,7 @@ def open_lookup(
             stored.finish(table.digest)
         return Lookup(read_sections(path, table.digest))
     except (OSError, OutputError, DamagedFile):
-        # Nowhere to keep it: it is made in memory each time.
+        # The folder cannot be written, so the lookup is built in memory each time.
         return open_lookup(table, None)
 
 
@@ -100,49 +112,60 @@ class Lookup:
         self._letters = sections["letters"]
 
     def letters(self) -> list[int]:
-        """The code points of all letters in wordings, as they are compared."""
+        """The code points of all letters in the normalised wordings."""
         return [int(code) for code in self._letters[0 : len(self._letters)]]
 
     def rows_called(self, words: str) -> list[int]:
-        """Rows that may have this id, then those that may have it as a wording."""
+        """Rows that may have these words as their id, then rows that may have them as a wording."""
         key = hash_text(words).texts[0] << _VALUE_BITS
         first = int(self._wordings.searchsorted(key))
-        found = self._wordings[first : first + _MAX_SAME]
-        found = found[(found & ~_VALUES) == key]
-        rows = [int(value & ~_IS_WORDING & _VALUES) for value in found]
+        entries = self._wordings[first : first + _MAX_SAME]
+        entries = entries[(entries & ~_VALUES) == key]
+        rows = [int(entry & ~_IS_WORDING & _VALUES) for entry in entries]
         return [row for row in rows if row < len(self._sizes)]
 
     def rows_like(self, words: str, n: int) -> list[int]:
-        """Up to `n` rows, best first, by how many letters of `words` are in words like theirs."""
+        """Up to `n` rows, best first.
+
+        A row scores, for each word of the query, the word's length times the likeness of the
+        row's most similar word.
+        """
         n_rows = len(self._sizes)
         scores = np.zeros(n_rows, np.float32)
-        found = sorted((self._variants(token) for token in _tokens(words)), key=lambda one: one[0])
+        variants_of_words = sorted(
+            (self._variants(token) for token in _tokens(words)), key=lambda entry: entry[0]
+        )
         n_read = 0
-        for n_postings, n_letters, variants in found:
+        # Rare words first: they tell most about a row, and "the" of a million rows is then skipped.
+        for n_postings, n_letters, variants in variants_of_words:
             if n_read and n_read + n_postings > max(n_rows // 2, _MAX_POSTINGS):
                 break
             n_read += n_postings
-            own = np.zeros(n_rows, np.float32)
+            word_scores = np.zeros(n_rows, np.float32)
+            # In ascending order of likeness, so that a row keeps its most similar variant.
             for likeness, start, end in sorted(variants):
-                own[self._rows[start:end]] = likeness * n_letters
-            scores += own
-        # Among rows with the same words, the one with the fewest others is meant.
+                word_scores[self._rows[start:end]] = likeness * n_letters
+            scores += word_scores
+        # Ties go to the row with the fewest wordings: the more a row has, the less each says of it.
         scores -= np.minimum(self._sizes[0:n_rows], 10_000).astype(np.float32) * np.float32(1e-5)
         n = min(n, n_rows)
         best = np.argpartition(-scores, n - 1)[:n] if n else np.zeros(0, np.int64)
         return [int(row) for row in best[np.lexsort((best, -scores[best]))]]
 
     def _variants(self, token: bytes) -> tuple[int, int, list[tuple[float, int, int]]]:
-        """How many rows words like this one have in all, its length, and their likeness and places."""
-        like = self._words_like(token)
-        places = []
-        for place, likeness in like:
-            start, end = (int(value) for value in self._starts[place : place + 2])
-            places.append((likeness, start, end))
-        return sum(end - start for _, start, end in places), len(token), places
+        """Postings of all similar words, length of the token, and (likeness, start, end) per word."""
+        postings = []
+        for word, likeness in self._words_like(token):
+            start, end = (int(value) for value in self._starts[word : word + 2])
+            postings.append((likeness, start, end))
+        return sum(end - start for _, start, end in postings), len(token), postings
 
     def _words_like(self, token: bytes) -> list[tuple[int, float]]:
-        """Words of the vocabulary that share many letter groups with one: place, and likeness to 1."""
+        """The words of the vocabulary most like a token: (word number, likeness), best first.
+
+        Likeness is the Dice coefficient of their trigrams: twice the number shared over the
+        sum of both numbers.
+        """
         letters = np.frombuffer(token, np.uint8)
         asked = distinct(letter_groups(letters, np.array([0]), np.array([len(token)]))[0])[0]
         lists = []
@@ -151,29 +174,32 @@ class Lookup:
                 int(self._groups.searchsorted(key << _GROUP_BITS)) for key in (group, group + np.uint64(1))
             )
             lists.append((last - first, first, last))
+        # Rarest first: that one is read even if it is common, so that short words find candidates too.
         lists.sort()
-        found = [
+        sharing = [
             (self._groups[first:last] & np.uint64(2**40 - 1)).astype(np.int64)
-            for place, (n, first, last) in enumerate(lists)
-            if n <= _MAX_GROUP_WORDS or (not place and n <= _MAX_POSTINGS)
+            for rank, (n, first, last) in enumerate(lists)
+            if n <= _MAX_GROUP_WORDS or (rank == 0 and n <= _MAX_POSTINGS)
         ]
-        shared = np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
+        # Run lengths of the sorted word numbers are the numbers of shared trigrams.
+        shared = np.sort(np.concatenate([np.zeros(0, np.int64), *sharing]))
         firsts = np.flatnonzero(np.diff(shared, prepend=-1))
-        places, n_shared = shared[firsts], np.diff(firsts, append=len(shared))
+        candidates, n_shared = shared[firsts], np.diff(firsts, append=len(shared))
         nearest = np.argsort(-n_shared, kind="stable")[: 8 * _MAX_VARIANTS]
         likeness = {}
-        for place, shared in zip(places[nearest].tolist(), n_shared[nearest].tolist(), strict=True):
-            start, end = (int(value) for value in self._text_starts[place : place + 2])
-            likeness[place] = min(2 * shared / (len(asked) + max(end - start, 1)), 1.0)
+        for word, shared in zip(candidates[nearest].tolist(), n_shared[nearest].tolist(), strict=True):
+            start, end = (int(value) for value in self._text_starts[word : word + 2])
+            likeness[word] = min(2 * shared / (len(asked) + max(end - start, 1)), 1.0)
         exact = int(self._words.searchsorted(key := hash_text(token.decode()).words[0]))
         if exact < len(self._words) and self._words[exact : exact + 1][0] == key:
+            # Above 1, since another word can have the same set of trigrams.
             likeness[exact] = 1.01
         best = sorted(likeness.items(), key=lambda item: (-item[1], item[0]))[:_MAX_VARIANTS]
-        return [(place, value) for place, value in best if value >= _LEAST_LIKE]
+        return [(word, value) for word, value in best if value >= _LEAST_LIKE]
 
 
 def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
-    """Go through all wordings once, then write what was sorted."""
+    """Build all arrays in one pass over the wordings, sorting in files below `folder`."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".lookup-") as spare:
         wordings, words = KeySorter(Path(spare) / "wordings"), KeySorter(Path(spare) / "words")
         vocabulary = _Vocabulary()
@@ -205,14 +231,14 @@ def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
 
 
 def _write_rows(sections: Sections, words: KeySorter) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Write the rows of each word; give the words' hashes, and where their rows start."""
+    """Write the rows of each word; return the words' hashes and the offsets of their rows."""
     hashes, starts = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
     n_rows = 0
 
     def rows() -> Iterator[NDArray[Any]]:
         nonlocal n_rows
         for part in words.sorted_parts():
-            # A part ends between two words, since it ends between two ranges of their upper bits.
+            # The sorter splits by upper bits, so all rows of a word are in one part.
             firsts = np.flatnonzero(np.diff(part >> _VALUE_BITS, prepend=_VALUES << _GROUP_BITS))
             hashes.append(part[firsts] >> _VALUE_BITS)
             starts.append(firsts.astype(np.uint64) + np.uint64(n_rows))
@@ -233,19 +259,18 @@ class _Vocabulary:
         self._letters: list[NDArray[np.uint8]] = []
 
     def add(self, hashed: HashedTexts) -> None:
-        """Take the words that are new."""
-        found, firsts = distinct(hashed.words)
-        places = self._seen.searchsorted(found)
-        is_new = np.append(self._seen, np.uint64(0))[places] != found
+        """Add the words that are new."""
+        hashes, firsts = distinct(hashed.words)
+        is_new = np.append(self._seen, np.uint64(0))[self._seen.searchsorted(hashes)] != hashes
         firsts = firsts[is_new]
         lengths = hashed.ends[firsts] - hashed.starts[firsts]
-        self._hashes.append(found[is_new])
+        self._hashes.append(hashes[is_new])
         self._lengths.append(lengths)
         self._letters.append(_gather(hashed.letters, hashed.starts[firsts], lengths))
-        self._seen = np.sort(np.concatenate((self._seen, found[is_new])))
+        self._seen = np.sort(np.concatenate((self._seen, hashes[is_new])))
 
     def write(self, sections: Sections, groups: KeySorter) -> None:
-        """Write the words' letters in the order of their hashes, and which words have which letter groups."""
+        """Write the words' letters in the order of their hashes, and the inverted index of their trigrams."""
         hashes = np.concatenate([np.zeros(0, np.uint64), *self._hashes])
         lengths = np.concatenate([np.zeros(0, np.int64), *self._lengths])
         letters = np.concatenate([np.zeros(0, np.uint8), *self._letters])
@@ -254,10 +279,10 @@ class _Vocabulary:
 
         def texts() -> Iterator[NDArray[np.uint8]]:
             for first in range(0, len(order), _WORDS_AT_ONCE):
-                own = order[first : first + _WORDS_AT_ONCE]
-                text = _gather(letters, starts[own], lengths[own])
-                ends = np.cumsum(lengths[own])
-                codes, words = letter_groups(text, ends - lengths[own], ends)
+                part = order[first : first + _WORDS_AT_ONCE]
+                text = _gather(letters, starts[part], lengths[part])
+                ends = np.cumsum(lengths[part])
+                codes, words = letter_groups(text, ends - lengths[part], ends)
                 groups.add((codes << _GROUP_BITS) | (words + first).astype(np.uint64))
                 yield text
 
@@ -268,24 +293,24 @@ class _Vocabulary:
 
 
 def _gather(letters: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Any:
-    """The letters of several ranges, one after the other."""
+    """The letters of several ranges, concatenated."""
     skipped = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
     return letters[np.arange(int(lengths.sum())) + skipped]
 
 
 def _flat(array: Any) -> tuple[Any, NDArray[np.int64]]:
-    """The texts of a column, and which row each is of."""
+    """The texts of a column and the row of each."""
     if array.type.num_fields == 0:
         return array, np.arange(len(array))
     return values_of(array), np.repeat(np.arange(len(array)), _lengths(array))
 
 
 def _lengths(lists: Any) -> NDArray[np.int32]:
-    """How many texts each row has; `to_numpy` would do, and import pandas where it is installed."""
+    """Number of texts per row. `to_numpy` would import pandas where it is installed."""
     offsets = np.frombuffer(lists.buffers()[1], np.int32)
     return np.diff(offsets[lists.offset : lists.offset + len(lists) + 1])
 
 
 def _tokens(words: str) -> list[bytes]:
-    """The distinct words of a question, normalised."""
+    """The distinct normalised words of a query."""
     return [token.encode() for token in dict.fromkeys(normalise_words(words).split())][:_MAX_TOKENS]

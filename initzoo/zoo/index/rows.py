@@ -1,4 +1,4 @@
-"""What the index says of a checkpoint, and what makes it believable."""
+"""A row of the index, the types of its columns, and the checks of its values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from initzoo.zoo.shards import CONCEPT_ID
 __all__ = ["COLUMN_TYPES", "MAX_WORDING", "SCORES", "IndexRow", "Match", "problem_of"]
 
 MAX_WORDING = 1000
-"""Letters that a wording may have."""
+"""Maximum length of a wording, in characters."""
 _MAX_WORDINGS = 1000
 _MAX_TEXT = 100_000
 _SHARD_PATH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}/){0,8}[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -24,32 +24,32 @@ _ITEM_BYTES = {"F16": 2}
 
 @dataclass(frozen=True)
 class IndexRow:
-    """What the index says of one checkpoint.
+    """The index entry of one checkpoint.
 
     Args:
-        concept_id: small letters, digits and hyphens; names the checkpoint.
+        concept_id: lower-case letters, digits and hyphens; names the checkpoint.
         prompts: wordings that training saw; the first is the concept's plain name.
         test_prompts: wordings that training never saw.
         family: e.g. `colour` or `restoration`.
         split: `train`, `heldout-composed` or `heldout-new`.
         novelty: for `heldout-new`, what is new: words, strength, colour or operator.
-        teacher: the teacher's steps as JSON.
+        teacher: the steps of the teacher as JSON.
         recipe: name of the recipe.
-        layout_id: id of the layout.
+        layout_id: id of the layout of its blocks.
         base_sha256: digest of the base's weights.
-        shard: path of the shard from the dataset's folder, with `/`.
-        byte_start: first byte of the blocks in the shard file.
-        byte_end: the byte after their last one.
-        sha256: digest of these bytes.
+        shard: path of the shard relative to the dataset's folder, with `/`.
+        byte_start: offset of the blocks in the shard file.
+        byte_end: offset after their last byte.
+        sha256: SHA-256 of these bytes.
         n_blocks: number of blocks.
-        block_size: values in a block.
+        block_size: values per block.
         dtype: always `F16`.
         psnr: mean PSNR of the checkpoint on scoring photos, dB.
-        ssim: mean SSIM of the same.
-        psnr_untouched: the same for the photo as it is.
-        ssim_untouched: the same for the photo as it is.
-        psnr_mean: the same for the mean adapter of the zoo.
-        ssim_mean: the same for the mean adapter of the zoo.
+        ssim: mean SSIM on the same photos.
+        psnr_untouched: mean PSNR of the unedited photos.
+        ssim_untouched: mean SSIM of the unedited photos.
+        psnr_mean: mean PSNR of the zoo's mean adapter.
+        ssim_mean: mean SSIM of the zoo's mean adapter.
         licence: licence of the weights.
         source: where they come from.
     """
@@ -82,13 +82,13 @@ class IndexRow:
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """The scores by name; None where there is none."""
+        """The scores by name; None for a score that was not measured."""
         return {name: getattr(self, name) for name in SCORES}
 
 
 @dataclass(frozen=True)
 class Match:
-    """A concept near to some words: its nearest prompt, and how near, from 0 to 1."""
+    """A concept found by words, its most similar prompt, and their similarity from 0 to 1."""
 
     concept_id: str
     prompt: str
@@ -105,11 +105,11 @@ COLUMN_TYPES = {
 
 
 def problem_of(row: IndexRow) -> str | None:
-    """What is wrong with the values of a row, or None.
+    """The first problem with the values of a row, or None.
 
     Example:
         >>> problem_of(row)  # doctest: +SKIP
-        "split has the value 'tests', which no zoo has"
+        "split has the invalid value 'tests'"
     """
     checks = {
         "concept_id": CONCEPT_ID.fullmatch(row.concept_id),
@@ -125,15 +125,15 @@ def problem_of(row: IndexRow) -> str | None:
     }
     for name, is_sound in checks.items():
         if not is_sound:
-            return f"{name} has the value {str(getattr(row, name))[:80]!r}, which no zoo has"
+            return f"{name} has the invalid value {str(getattr(row, name))[:80]!r}"
     wordings = (*row.prompts, *row.test_prompts)
     if (longest := max(map(len, wordings))) > MAX_WORDING:
-        return f"a wording has {longest} letters, at most {MAX_WORDING} are read"
+        return f"a wording has {longest} characters, the limit is {MAX_WORDING}"
     if len(wordings) > _MAX_WORDINGS:
-        return f"there are {len(wordings)} wordings, at most {_MAX_WORDINGS} are read"
+        return f"it has {len(wordings)} wordings, the limit is {_MAX_WORDINGS}"
     for name in ("family", "novelty", "teacher", "recipe", "licence", "source"):
         if len(getattr(row, name)) > _MAX_TEXT:
-            return f"{name} has {len(getattr(row, name))} letters, at most {_MAX_TEXT} are read"
+            return f"{name} has {len(getattr(row, name))} characters, the limit is {_MAX_TEXT}"
     expected = row.n_blocks * row.block_size * _ITEM_BYTES[row.dtype]
     if row.byte_start < 0 or row.byte_end - row.byte_start != expected:
         return f"bytes {row.byte_start} to {row.byte_end} do not hold {expected} bytes of blocks"

@@ -1,7 +1,8 @@
-"""Long arrays, in memory or in a file that is read piece by piece; and how more keys are sorted than fit.
+"""Long arrays in memory or in a file, and a sorter for more keys than fit in memory.
 
-A file of sections has the arrays one after the other, then a JSON text that says where
-they are, with the digest of every 64 KiB, then that text's length and digest.
+The file holds the arrays one after the other, then a JSON trailer, then the trailer's
+length and SHA-256. The trailer has the byte range and dtype of each array and the SHA-256
+of each 64 KiB piece, so a reader verifies exactly the pieces that it reads.
 """
 
 from __future__ import annotations
@@ -21,31 +22,31 @@ from initzoo.files.digests import DamagedFile
 
 __all__ = ["FileSections", "KeySorter", "MemorySections", "Sections", "distinct", "read_sections"]
 
-_PIECE = 2**16
+_PIECE = 2**16  # bytes per digest: a lookup reads a few pieces of a file of many megabytes
 _MAX_TRAILER = 2**28
 _N_BUCKETS = 256
-_MAX_BUFFERED = 2**20
+_MAX_BUFFERED = 2**20  # keys, 8 MiB
 _VERSION = 1
 
 
 class LongArray(Protocol):
-    """An array of one dimension that is read in slices."""
+    """A one-dimensional array that is read in slices."""
 
     def __len__(self) -> int:
         """Number of values."""
 
-    def __getitem__(self, place: slice) -> NDArray[Any]:
+    def __getitem__(self, index: slice) -> NDArray[Any]:
         """The values of a slice without a step."""
 
     def searchsorted(self, key: Any) -> Any:
-        """The first place whose value is not below `key`."""
+        """The first index whose value is at least `key`."""
 
 
 class Sections(Protocol):
-    """Takes arrays by name, in parts, one array after the other."""
+    """Collects named arrays, each given in parts."""
 
     def add(self, name: str, parts: Iterable[NDArray[Any]], dtype: type) -> None:
-        """Take an array."""
+        """Add an array, its parts in order."""
 
 
 class MemorySections(dict[str, LongArray]):
@@ -59,13 +60,13 @@ class MemorySections(dict[str, LongArray]):
     """
 
     def add(self, name: str, parts: Iterable[NDArray[Any]], dtype: type) -> None:
-        """Take an array."""
+        """Add an array, its parts in order."""
         kept: list[NDArray[Any]] = [np.asarray(part, dtype) for part in parts]
         self[name] = np.concatenate(kept) if kept else np.zeros(0, dtype)
 
 
 class FileSections:
-    """Writes arrays to an open file; `finish` ends it."""
+    """Writes arrays to an open file; call `finish` after the last one."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -82,7 +83,11 @@ class FileSections:
         self._places[name] = (start, self._size, np.dtype(dtype).str)
 
     def finish(self, made_for: str) -> None:
-        """Write where everything is, and what the file was made for."""
+        """Write the trailer.
+
+        Args:
+            made_for: identifies the content; `read_sections` must be given the same.
+        """
         if self._rest:
             self._digests.append(hashlib.sha256(self._rest).hexdigest())
             self._file.write(self._rest)
@@ -94,8 +99,8 @@ class FileSections:
         self._size += len(data)
         data = self._rest + data
         n_whole = len(data) // _PIECE * _PIECE
-        for place in range(0, n_whole, _PIECE):
-            self._digests.append(hashlib.sha256(data[place : place + _PIECE]).hexdigest())
+        for start in range(0, n_whole, _PIECE):
+            self._digests.append(hashlib.sha256(data[start : start + _PIECE]).hexdigest())
         self._file.write(data[:n_whole])
         self._rest = data[n_whole:]
 
@@ -104,7 +109,7 @@ def read_sections(path: Path, made_for: str) -> dict[str, LongArray]:
     """Open the arrays of a file that `FileSections` wrote.
 
     Raises:
-        DamagedFile: there is no such file, it is damaged, or it was made for something else.
+        DamagedFile: the file does not exist, is damaged, or was made for something else.
     """
     try:
         with path.open("rb") as file:
@@ -133,7 +138,7 @@ def read_sections(path: Path, made_for: str) -> dict[str, LongArray]:
 
 
 class _StoredArray:
-    """An array in a file of pieces."""
+    """An array in a file of sections; every read verifies the pieces that it touches."""
 
     def __init__(self, pieces: PieceFile, start: int, end: int, dtype: np.dtype[Any]) -> None:
         self._pieces, self._start, self._dtype = pieces, start, dtype
@@ -142,13 +147,14 @@ class _StoredArray:
     def __len__(self) -> int:
         return self._n
 
-    def __getitem__(self, place: slice) -> NDArray[Any]:
-        first, last, _ = place.indices(self._n)
+    def __getitem__(self, index: slice) -> NDArray[Any]:
+        first, last, _ = index.indices(self._n)
         width = self._dtype.itemsize
         data = self._pieces.read(self._start + first * width, self._start + max(first, last) * width)
         return np.frombuffer(data, self._dtype)
 
     def searchsorted(self, key: Any) -> int:
+        # Bisect down to about one piece, then search that in memory: each read costs a digest.
         low, high = 0, self._n
         width = _PIECE // self._dtype.itemsize
         while high - low > width:
@@ -161,7 +167,9 @@ class _StoredArray:
 
 
 def distinct(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[Any]]:
-    """Keys in order, each once, and a place where each is; `np.unique` hashes, which is slower.
+    """The distinct keys in ascending order and the first index of each.
+
+    `np.unique` uses a hash table for this and is slower.
 
     Example:
         >>> distinct(np.array([7, 2, 7], np.uint64))
@@ -174,14 +182,14 @@ def distinct(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[Any]
 
 
 def _are_first(ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which keys differ from the one before."""
+    """Marks the keys that differ from their predecessor."""
     is_first = np.ones(len(ordered), bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
     return is_first
 
 
 class KeySorter:
-    """Sorts keys, of which few are in memory at a time, and drops repeated ones.
+    """Sorts and deduplicates more keys than fit in memory: a bucket sort by the upper bits, in files.
 
     Example:
         >>> import tempfile
@@ -194,21 +202,21 @@ class KeySorter:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take a folder for what does not fit into memory; the caller removes it."""
+        """Use `folder` for keys that do not fit in memory. The caller removes the folder."""
         self._folder = folder
         self._buffered: list[NDArray[np.uint64]] = []
         self._n_buffered = 0
         self._spilled = False
 
     def add(self, keys: NDArray[np.uint64]) -> None:
-        """Take keys: uint64, of any order."""
+        """Add uint64 keys in any order."""
         self._buffered.append(keys)
         self._n_buffered += len(keys)
         if self._n_buffered > _MAX_BUFFERED:
             self._spill()
 
     def sorted_parts(self) -> Iterator[NDArray[np.uint64]]:
-        """All keys in ascending order, each once, in several arrays."""
+        """The distinct keys in ascending order, in several arrays."""
         if not self._spilled:
             yield self._taken()
             return
@@ -228,7 +236,7 @@ class KeySorter:
         return keys[_are_first(keys)]
 
     def _spill(self) -> None:
-        """Append what is in memory to files, each for keys of one range."""
+        """Append the buffered keys to one file per bucket."""
         keys = self._taken()
         self._folder.mkdir(exist_ok=True)
         limits = np.arange(_N_BUCKETS, dtype=np.uint64) << np.uint64(64 - (_N_BUCKETS - 1).bit_length())
