@@ -25,7 +25,6 @@ from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.atomic import new_file
 from initzoo.training.harvest import HarvestPlan, quick_recipe, run_harvest
 from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
-from initzoo.training.harvest.settings import RunFolder
 from initzoo.zoo.zoo import Zoo
 
 needs_harvested = pytest.mark.xdist_group("harvest")
@@ -145,7 +144,7 @@ def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested,
     with pytest.raises(OutputError, match="holds a zoo already"):
         run_harvest(plan, folder / "run", folder / "zoo", n_workers=1)
     other = replace(plan, recipe=replace(plan.recipe, seed=1))
-    with pytest.raises(HarvestError, match="another recipe, concepts or photos"):
+    with pytest.raises(OutputError, match=r"unfinished harvest with other settings \(recipe .*Delete it, or"):
         run_harvest(other, folder / "run", tmp_path / "zoo", n_workers=1)
 
 
@@ -354,7 +353,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_run_folder_says_when_it_cannot_be_made(tmp_path):
+def test_a_harvest_says_when_its_run_folder_cannot_be_made(concepts_path, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(HarvestError, match="cannot make the run folder"):
-        RunFolder(tmp_path / "file" / "run")
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path)
+    with pytest.raises(OutputError, match="cannot make the run folder"):
+        run_harvest(plan, tmp_path / "file" / "run", tmp_path / "zoo", n_workers=1)

@@ -13,6 +13,7 @@ from initzoo.evaluation.bootstrap import Resampling
 from initzoo.networks.scheme_names import CLASSICAL
 from initzoo.pairs.photos import PhotoSource
 from initzoo.training.finetune.settings import FinetuneSettings
+from initzoo.work.pool import Backend
 from initzoo.zoo.labels import STARTS
 
 __all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]
@@ -59,6 +60,7 @@ class BenchmarkSettings:
         unet_width: filters of the first layers of the U-Net and its discriminator; 0 for 32 on a CPU and,
             as in the paper, 64 on a GPU.
         n_workers: processes, one core each; 0 for as many as there are cores, or 1 on a GPU.
+        backend: where workers run: in processes of this machine, or on a ray cluster.
         device: device to compute on; cuda runs the tier at 256 pixels as the pix2pix paper has it.
         seed: seed of weights, photos and crops.
         resampling: how intervals are made.
@@ -87,6 +89,7 @@ class BenchmarkSettings:
     batch_size: int = 4
     unet_width: int = 0
     n_workers: int = 0
+    backend: Backend = "processes"
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
     resampling: Resampling = field(default_factory=Resampling)
@@ -163,9 +166,9 @@ class BenchmarkSettings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON values, without the number of processes: it changes nothing."""
+        """The settings as plain JSON values, without workers: they change nothing."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        values.pop("n_workers")
+        del values["n_workers"], values["backend"]
         return values
 
     def decides_a_run(self) -> dict[str, Any]:
