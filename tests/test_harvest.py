@@ -228,15 +228,17 @@ from initzoo.training.harvest import HarvestPlan, run_harvest
 
 if __name__ == "__main__":
     plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}))
-    run_harvest(plan, Path({run!r}), Path({out!r}), n_workers=1)
+    run_harvest(plan, Path({run!r}), Path({out!r}), n_workers={n_workers})
 """
 
 
-def start_harvest(tmp_path: Path, concepts_path: Path) -> subprocess.Popen[bytes]:
+def start_harvest(tmp_path: Path, concepts_path: Path, *, n_workers: int = 1) -> subprocess.Popen[bytes]:
     """A harvest by a process of its own, into `killed`, with its run folder beside it."""
     script, tests = tmp_path / "killed.py", Path(__file__).parent
     places = {"run": str(tmp_path / "killed.run"), "out": str(tmp_path / "killed")}
-    script.write_text(RUN.format(tests=str(tests), concepts=str(concepts_path), **places))
+    script.write_text(
+        RUN.format(tests=str(tests), concepts=str(concepts_path), n_workers=n_workers, **places)
+    )
     return subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(tests.parent)})
 
 
@@ -332,7 +334,7 @@ def test_a_harvest_killed_twenty_times_ends_with_the_bytes_of_an_undisturbed_one
 
 
 def test_workers_end_when_the_harvest_is_killed(concepts_path, tmp_path):
-    process = start_harvest(tmp_path, concepts_path)
+    process = start_harvest(tmp_path, concepts_path, n_workers=2)
     joint = tmp_path / "killed.run" / "joint"
     assert wait_until(lambda: any(joint.glob("*")) or process.poll() is not None)  # a worker is at work
     assert any(is_alive(pid) for pid in children_of(process.pid))
