@@ -30,6 +30,7 @@ from initzoo.training.generator.crops import open_crops
 from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective
 from initzoo.training.generator.sensitivity import measure_sensitivity
 from initzoo.training.generator.settings import mask_of, normalisation
+from initzoo.work.pool import Pool
 from initzoo.zoo.zoo import Zoo
 
 TEACHER = '[{"operator": "negative", "parameters": []}]'
@@ -191,19 +192,19 @@ def test_blocks_cut_anew_hold_the_same_values(data):
 def test_crops_are_teachers_pairs_and_are_made_once(data, photo_folder, tmp_path):
     plan, folder = plan_for(photo_folder), tmp_path / "crops"
     folder.mkdir()
-    make_crops(data.teachers, folder, plan, n_workers=1)
+    make_crops(data.teachers, folder, plan, pool=Pool(1))
     (path,) = folder.iterdir()
     before = path.stat().st_mtime_ns
     crops = open_crops(data.teachers, folder, plan)
     assert crops[0].shape == (4, 2, 3, 32, 32)
     assert np.array_equal(crops[0][:, 1], 255 - crops[0][:, 0])
-    make_crops(data.teachers, folder, plan, n_workers=1)
+    make_crops(data.teachers, folder, plan, pool=Pool(1))
     assert path.stat().st_mtime_ns == before
 
 
 def test_stopped_training_goes_on_to_the_same_bytes(data, words, photo_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SNAPSHOT_EVERY", 3)
-    monkeypatch.setattr(loop, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr("initzoo.training.lanes.REPORT_SECONDS", -1.0)
     whole = bytes_of(train(data, words, quick(), tmp_path / "whole", photo_folder), tmp_path / "a")
 
     class Stopped(Exception):
@@ -276,7 +277,7 @@ def test_training_learns_which_words_mean_which_weights(data, words, photo_folde
 
 def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, photo_folder, tmp_path):
     plan, settings = plan_for(photo_folder), quick()
-    make_crops(data.teachers, tmp_path, plan, n_workers=1)
+    make_crops(data.teachers, tmp_path, plan, pool=Pool(1))
     lessons = WordsEncoder(words).lessons(data, settings)
     objective = BehaviourObjective(data, settings, lessons, crops=tmp_path, crop_plan=plan)
     shape = settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8)
@@ -290,7 +291,7 @@ def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, p
 
 def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, photo_folder, tmp_path):
     plan = plan_for(photo_folder)
-    make_crops(data.teachers, tmp_path, plan, n_workers=1)
+    make_crops(data.teachers, tmp_path, plan, pool=Pool(1))
     settings = quick(crop_size=plan.crop_size // 2, behaviour=replace(quick().behaviour, n_steps=10))
     lessons = WordsEncoder(words).lessons(data, settings)
     objective = BehaviourObjective(data, settings, lessons, crops=tmp_path, crop_plan=plan)
@@ -310,7 +311,7 @@ def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_pa
     from initzoo.networks.adapters import adapter_from_arrays
 
     plan = plan_for(photo_folder)
-    make_crops(data.teachers, tmp_path, plan, n_workers=1)
+    make_crops(data.teachers, tmp_path, plan, pool=Pool(1))
     for block_size in (16, 32):
         settings = quick(block_size=block_size)
         lessons = WordsEncoder(words).lessons(data, settings)
@@ -332,7 +333,7 @@ def test_a_loss_that_is_no_number_stops_the_training(data, words, photo_folder, 
 def test_a_damaged_snapshot_is_named(data, words, photo_folder, tmp_path):
     settings = quick(behaviour=replace(quick().behaviour, n_steps=0))
     train(data, words, settings, tmp_path / "run", photo_folder)
-    (snapshot,) = (tmp_path / "run").glob("weights-*/snapshot.safetensors")
+    (snapshot,) = (tmp_path / "run").glob("weights-*/snapshots/*/state.safetensors")
     snapshot.write_bytes(b"nonsense")
     with pytest.raises(TrainingError, match="is damaged"):
         train(data, words, settings, tmp_path / "run", photo_folder)
@@ -431,7 +432,7 @@ def test_practice_gives_half_of_the_second_stage_and_no_target_of_weights(
     assert widened.prompts[0] == (*data.prompts[0], "paint")
     assert widened.digest != data.digest
     plan, settings = plan_for(photo_folder), quick()
-    make_crops(widened.all_teachers, tmp_path, plan, n_workers=1)
+    make_crops(widened.all_teachers, tmp_path, plan, pool=Pool(1))
     lessons = WordsEncoder(words).lessons(widened, settings)
     objective = BehaviourObjective(widened, settings, lessons, crops=tmp_path, crop_plan=plan)
     seen = [objective._draws.draw(step, lane) for step in range(20) for lane in (0, 1)]

@@ -25,7 +25,6 @@ from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.atomic import new_file
 from initzoo.training.harvest import HarvestPlan, quick_recipe, run_harvest
 from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
-from initzoo.training.harvest.settings import RunFolder
 from initzoo.zoo.zoo import Zoo
 
 needs_harvested = pytest.mark.xdist_group("harvest")
@@ -145,7 +144,7 @@ def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested,
     with pytest.raises(OutputError, match="holds a zoo already"):
         run_harvest(plan, folder / "run", folder / "zoo", n_workers=1)
     other = replace(plan, recipe=replace(plan.recipe, seed=1))
-    with pytest.raises(HarvestError, match="another recipe, concepts or photos"):
+    with pytest.raises(OutputError, match=r"unfinished harvest with other settings \(recipe .*Delete it, or"):
         run_harvest(other, folder / "run", tmp_path / "zoo", n_workers=1)
 
 
@@ -229,15 +228,17 @@ from initzoo.training.harvest import HarvestPlan, run_harvest
 
 if __name__ == "__main__":
     plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}))
-    run_harvest(plan, Path({run!r}), Path({out!r}), n_workers=1)
+    run_harvest(plan, Path({run!r}), Path({out!r}), n_workers={n_workers})
 """
 
 
-def start_harvest(tmp_path: Path, concepts_path: Path) -> subprocess.Popen[bytes]:
+def start_harvest(tmp_path: Path, concepts_path: Path, *, n_workers: int = 1) -> subprocess.Popen[bytes]:
     """A harvest by a process of its own, into `killed`, with its run folder beside it."""
     script, tests = tmp_path / "killed.py", Path(__file__).parent
     places = {"run": str(tmp_path / "killed.run"), "out": str(tmp_path / "killed")}
-    script.write_text(RUN.format(tests=str(tests), concepts=str(concepts_path), **places))
+    script.write_text(
+        RUN.format(tests=str(tests), concepts=str(concepts_path), n_workers=n_workers, **places)
+    )
     return subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(tests.parent)})
 
 
@@ -333,7 +334,7 @@ def test_a_harvest_killed_twenty_times_ends_with_the_bytes_of_an_undisturbed_one
 
 
 def test_workers_end_when_the_harvest_is_killed(concepts_path, tmp_path):
-    process = start_harvest(tmp_path, concepts_path)
+    process = start_harvest(tmp_path, concepts_path, n_workers=2)
     joint = tmp_path / "killed.run" / "joint"
     assert wait_until(lambda: any(joint.glob("*")) or process.poll() is not None)  # a worker is at work
     assert any(is_alive(pid) for pid in children_of(process.pid))
@@ -354,7 +355,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_run_folder_says_when_it_cannot_be_made(tmp_path):
+def test_a_harvest_says_when_its_run_folder_cannot_be_made(concepts_path, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(HarvestError, match="cannot make the run folder"):
-        RunFolder(tmp_path / "file" / "run")
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path)
+    with pytest.raises(OutputError, match="cannot make the run folder"):
+        run_harvest(plan, tmp_path / "file" / "run", tmp_path / "zoo", n_workers=1)

@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from initzoo.cli.options import (
+    backend_option,
     echo_json,
     example,
     json_option,
     workers_option,
     zoo_option,
 )
+from initzoo.work.pool import Backend
 from initzoo.work.progress import StageBars
 from initzoo.zoo.labels import SCORED, SPLITS
 
@@ -40,6 +42,7 @@ SECTION = "Measure"
     "--limit", type=click.IntRange(1), help="Largest number of checkpoints to measure, spread over the zoo."
 )
 @workers_option
+@backend_option
 @json_option
 def command(
     zoo_name: str,
@@ -49,6 +52,7 @@ def command(
     stored: bool,
     limit: int | None,
     workers: int | None,
+    backend: Backend,
     as_json: bool,
 ) -> None:
     """Measure the checkpoints of a zoo on scoring photos.
@@ -73,6 +77,7 @@ def command(
                 teachers=[concept.teacher for concept in load_concepts(concepts)] if concepts else (),
                 limit=limit,
                 n_workers=workers or os.cpu_count() or 1,
+                backend=backend,
                 callback=partial(bars.show, "evaluate"),
             )
     table = family_table(scores)

@@ -20,6 +20,7 @@ from initzoo.cli.options import (
 )
 from initzoo.cli.settings_options import settings_options
 from initzoo.training.finetune.settings import FinetuneSettings
+from initzoo.work.progress import StageBars
 
 __all__ = ["command"]
 
@@ -136,11 +137,10 @@ def command(
                 callback=count,
             )
     run_folder = run_folder or out.with_name(out.name + ".run")
-    with tqdm(total=settings.n_steps, unit="step", file=sys.stderr, disable=None, smoothing=0.05) as bar:
+    with StageBars(unit="step", smoothing=0.05) as bars:
 
         def show(n_done: int, loss: float, psnr: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.4f}, PSNR {psnr:.2f} dB", refresh=False)
-            bar.update(n_done - bar.n)
+            bars.show("steps", n_done, settings.n_steps, note=f"loss {loss:.4f}, PSNR {psnr:.2f} dB")
 
         result = run_finetune(
             start,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option, workers_option
+from initzoo.cli.options import backend_option, echo_json, example, force_option, json_option, workers_option
 from initzoo.cli.settings_options import settings_options
 from initzoo.training.harvest.recipe import QUICK, HarvestRecipe, load_recipe
+from initzoo.work.pool import Backend
 from initzoo.work.progress import StageBars
 
 __all__ = ["command"]
@@ -33,6 +34,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new zoo.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @workers_option
+@backend_option
 @click.option("--limit", type=click.IntRange(1), help="Number of concepts to take, spread over the file.")
 @settings_options(
     HarvestRecipe,
@@ -51,6 +53,7 @@ def command(
     out: Path,
     run_folder: Path | None,
     workers: int | None,
+    backend: Backend,
     limit: int | None,
     force: bool,
     as_json: bool,
@@ -75,6 +78,7 @@ def command(
             run_folder or out.with_name(out.name + ".run"),
             out,
             n_workers=workers,
+            backend=backend,
             force=force,
             callback=show,
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ZOO",
+    "backend_option",
     "device_option",
     "echo_if_generated",
     "echo_json",
@@ -90,6 +91,17 @@ def echo_if_generated(metadata: InitMetadata) -> None:
     if metadata.origin == "generated" and metadata.generation is not None:
         line = f"{metadata.concept}: generated from words, {metadata.generation.prospect}"
         click.echo(line, err=True)
+
+
+def backend_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--backend`."""
+    return click.option(
+        "--backend",
+        type=click.Choice(["processes", "ray"]),
+        default="processes",
+        show_default=True,
+        help="Where workers run: in processes of this machine, or on a Ray cluster.",
+    )(function)
 
 
 def echo_json(result: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
+from initzoo.work.progress import StageBars
 
 __all__ = ["command"]
 
@@ -33,8 +34,6 @@ SECTION = "Make your own zoo"
 @json_option
 def command(zoo_name: str, out: Path | None, force: bool, as_json: bool) -> None:
     """Draw the small pictures of checkpoints that the page shows."""
-    from tqdm import tqdm
-
     from initzoo.demo.thumbnails import make_thumbnails, thumbnail_folder
     from initzoo.zoo.zoo import Zoo
 
@@ -42,13 +41,8 @@ def command(zoo_name: str, out: Path | None, force: bool, as_json: bool) -> None
     folder = out or thumbnail_folder(zoo)
     if out is None and zoo.is_on_hub:
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with tqdm(desc="thumbnails", unit=" concepts", file=sys.stderr, disable=None) as bar:
-
-        def show(n_done: int, n_all: int) -> None:
-            bar.total = n_all
-            bar.update(n_done - bar.n)
-
-        n_bytes = make_thumbnails(zoo, folder, force=force, callback=show)
+    with StageBars(unit=" concepts") as bars:
+        n_bytes = make_thumbnails(zoo, folder, force=force, callback=partial(bars.show, "thumbnails"))
     if as_json:
         result = {"zoo": zoo.name, "revision": zoo.revision, "folder": str(folder), "bytes": n_bytes}
         echo_json(result | {"concepts": len(zoo.index)})

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidZoo, WorkerDied
+from initzoo.errors import InvalidZoo
 from initzoo.evaluation.report.grids import GridRow, draw_grid
 from initzoo.files.images import read_image
 from initzoo.networks.network import ImageNetwork
@@ -19,7 +18,7 @@ from initzoo.pairs.photos import TEACHING_SIDE, Photo, fit_short_side, load_phot
 from initzoo.pairs.scores import Score, mean_score, score_images
 from initzoo.pairs.taught import example_pair, scoring_pairs
 from initzoo.pairs.teachers import Teacher, parse_teacher
-from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+from initzoo.work.pool import Backend, Pool
 from initzoo.zoo.zoo import Zoo
 
 __all__ = [
@@ -107,6 +106,7 @@ def evaluate_zoo(
     teachers: Sequence[Teacher] = (),
     limit: int | None = None,
     n_workers: int = 1,
+    backend: Backend = "processes",
     callback: Callable[[int, int], None] | None = None,
 ) -> list[ConceptScores]:
     """Measure a zoo's checkpoints, spread over processes.
@@ -118,6 +118,7 @@ def evaluate_zoo(
         teachers: of the concepts file, for those that a zoo does not hold: folders of pairs and functions.
         limit: measure only so many, spread evenly over the zoo.
         n_workers: processes, one core each.
+        backend: where these are: processes of this machine, or ray.
         callback: called with concepts done and concepts in all.
 
     Returns:
@@ -125,6 +126,7 @@ def evaluate_zoo(
 
     Raises:
         InvalidZoo: no checkpoint is of this split, or the zoo is damaged.
+        WorkerDied: a process died.
     """
     ids = [row.concept_id for row in zoo.index.rows(split=split)]
     if not ids:
@@ -134,23 +136,10 @@ def evaluate_zoo(
     load_photos(photos_folder, split="score")  # what is missing or damaged is to show here, in words
     zoo.mean_adapter_blocks()
     scores: dict[str, ConceptScores] = {}
-    with ProcessPoolExecutor(
-        n_workers,
-        mp_context=WORKER_CONTEXT,
-        initializer=_start_worker,
-        initargs=(zoo, photos_folder, teachers),
-    ) as pool:
-        futures = [pool.submit(_score, concept_id) for concept_id in ids]
-        try:
-            for future in as_completed(futures):
-                scores[future.result().concept_id] = future.result()
-                if callback is not None:
-                    callback(len(scores), len(ids))
-        except BrokenProcessPool as error:
-            raise WorkerDied("a worker process died, perhaps for want of memory; try --workers 1") from error
-        finally:
-            for future in futures:
-                future.cancel()
+    for concept_id, one in Pool(n_workers, backend).run(partial(_Worker, zoo, photos_folder, teachers), ids):
+        scores[concept_id] = one
+        if callback is not None:
+            callback(len(scores), len(ids))
     return [scores[concept_id] for concept_id in ids]
 
 
@@ -162,18 +151,8 @@ class _Worker:
         self.mean = self.zoo.network(self.zoo.mean_adapter_blocks())
         self.photos = load_photos(photos_folder, split="score")
 
-
-_worker: list[_Worker] = []
-
-
-def _start_worker(zoo: Zoo, photos_folder: Path | None, teachers: Sequence[Teacher]) -> None:
-    use_one_core()
-    _worker.append(_Worker(zoo, photos_folder, teachers))
-
-
-def _score(concept_id: str) -> ConceptScores:
-    worker = _worker[0]
-    return score_concept(worker.zoo, concept_id, worker.mean, worker.photos, worker.teachers)
+    def __call__(self, concept_id: str) -> ConceptScores:
+        return score_concept(self.zoo, concept_id, self.mean, self.photos, self.teachers)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import secrets
 import shutil
@@ -23,6 +23,9 @@ __all__ = [
     "write_bytes",
     "write_files",
 ]
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of a file system without locks."""
 
 
 _MAX_NAME_BYTES = 255
@@ -262,28 +265,42 @@ def _not_writable(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
+def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Let one process at a time into the block; the lock goes with the process that holds it.
 
     Where the file system knows no locks, all go in: then work may be done twice.
 
     Args:
-        path: the lock file; it and its folder are made if they are missing.
+        path: the lock file; it and its folder are made if they are missing, and stay.
+        wait: until the process that holds the lock lets it go; else go in at once, and say so.
+
+    Yields:
+        Whether no other process holds the lock.
 
     Raises:
         OutputError: it cannot be written.
 
     Example:
         >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, one_at_a_time(Path(folder) / "a.lock"):
-        ...     pass
+        >>> with tempfile.TemporaryDirectory() as folder, one_at_a_time(Path(folder) / "a.lock") as is_free:
+        ...     is_free
+        True
     """
+    from filelock import FileLock, Timeout
+
+    # Without a fallback to marker files: a killed process leaves its marker, and so would block all others.
+    lock, is_free = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False), True
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        lock.acquire()
+    except Timeout:
+        is_free = False
+    except NotImplementedError:
+        pass
     except OSError as error:
-        raise _not_writable(path, error) from error
-    with file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        if error.errno not in _NO_LOCKS:
+            raise _not_writable(path, error) from error
+    try:
+        yield is_free
+    finally:
+        lock.release()

@@ -17,6 +17,7 @@ from initzoo.training.finetune import Finetuned, FinetuneSettings, run_finetune
 from initzoo.training.harvest import HarvestPlan, HarvestReport, load_recipe, quick_recipe, run_harvest
 from initzoo.training.start import Start, open_start, start_from_init
 from initzoo.work.devices import choose_device
+from initzoo.work.pool import Backend
 from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def harvest(
     limit: int | None = None,
     quick: bool = False,
     n_workers: int | None = None,
+    backend: Backend = "processes",
     run_folder: str | os.PathLike[str] | None = None,
     force: bool = False,
     callback: Callable[[str, int, int], None] | None = None,
@@ -122,13 +124,15 @@ def harvest(
         limit: take only so many concepts, spread over the file.
         quick: train hardly at all, to see that everything works.
         n_workers: processes, one a core; as many as there are cores otherwise.
+        backend: where workers run: in processes of this machine, or on a ray cluster.
         run_folder: for unfinished work; `out` with `.run` behind its name otherwise.
         force: replace a zoo that is there already.
         callback: called with stage, things done and things in all.
 
     Raises:
         InvalidConcepts, LayoutMismatch: the concepts or the recipe cannot be read.
-        HarvestError: a worker died, or every concept failed.
+        HarvestError: every concept failed.
+        WorkerDied: a worker died.
         OutputError: `out` holds a zoo already, or cannot be written.
 
     Example:
@@ -144,7 +148,9 @@ def harvest(
     )
     folder = Path(out).absolute()
     work = folder.with_name(folder.name + ".run") if run_folder is None else Path(run_folder)
-    return run_harvest(plan, work, folder, n_workers=n_workers, force=force, callback=callback)
+    return run_harvest(
+        plan, work, folder, n_workers=n_workers, backend=backend, force=force, callback=callback
+    )
 
 
 def _pair_set(pairs: Source) -> PairSet:

@@ -1,23 +1,113 @@
-"""Processes that share long work, each with one core."""
+"""Workers that share long work: in this process, in processes of this machine, or on Ray."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
+import pickle
+import signal
 import sys
 import threading
-from multiprocessing.connection import wait
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-import torch
+from initzoo.errors import InitzooError, MissingExtra, WorkerDied
 
-__all__ = ["WORKER_CONTEXT", "use_one_core"]
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+__all__ = ["WORKER_CONTEXT", "Backend", "Pool", "use_one_core"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Backend = Literal["processes", "ray"]
 
 WORKER_CONTEXT = multiprocessing.get_context("spawn")
-"""How workers are started: afresh, since torch's threads do not survive a fork."""
+"""Processes start afresh, since torch's threads do not survive a fork."""
+
+TICK_SECONDS = 0.5
+"""Seconds between two calls of `on_tick`."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt()
 _KEPT_BYTES = 1 << 29
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers, each on one core, that share a list of items.
+
+    Where they run changes no result, as long as a result depends on its item alone.
+
+    Args:
+        n_workers: number of workers. No more are started than there are items.
+        backend: `processes` of this machine, where a single worker is this process itself; or `ray`, for
+            actors of the Ray cluster that `RAY_ADDRESS` names, or of one started here. All machines of a
+            cluster must see the same files at the same paths.
+
+    Raises:
+        ValueError: the number of workers or the backend is none.
+
+    Example:
+        >>> from functools import partial
+        >>> from operator import mul
+        >>> dict(Pool(1).run(partial(partial, mul, 3), [1, 2]))
+        {1: 3, 2: 6}
+    """
+
+    n_workers: int
+    backend: Backend = "processes"
+
+    def __post_init__(self) -> None:
+        if self.n_workers < 1:
+            raise ValueError(f"n_workers must be at least 1, found {self.n_workers}")
+        if self.backend not in ("processes", "ray"):
+            raise ValueError(f"backend must be processes or ray, found {self.backend!r}")
+
+    def run(
+        self,
+        make_worker: Callable[[], Callable[[Item], Result]],
+        items: Sequence[Item],
+        *,
+        name_of: Callable[[Item], str] = str,
+        on_tick: Callable[[], None] | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
+        """Work on items, and yield each with its result as soon as that is there.
+
+        Items are begun in order. The workers end with the iteration: when it is exhausted or closed, or an
+        exception leaves it.
+
+        Args:
+            make_worker: makes the function that works on an item, once in each worker. Picklable, as are
+                items and results.
+            items: to work on.
+            name_of: the name of an item in the error for a dead worker.
+            on_tick: called every half second while workers in other processes are waited for.
+
+        Yields:
+            An item and its result.
+
+        Raises:
+            WorkerDied: a worker ended without a result.
+            MissingExtra: the backend is `ray`, which is not installed.
+            Exception: `make_worker` or a worker raised it.
+        """
+        n_workers = min(self.n_workers, len(items))
+        if n_workers == 0:
+            return
+        if self.backend == "ray":
+            yield from _run_on_ray(make_worker, items, n_workers, name_of, on_tick)
+        elif n_workers == 1:
+            yield from _run_here(make_worker, items)
+        else:
+            yield from _run_in_processes(make_worker, items, n_workers, name_of, on_tick)
 
 
 def use_one_core() -> None:
@@ -25,6 +115,8 @@ def use_one_core() -> None:
 
     Even when the parent is killed: otherwise workers would go on, beside those of the next run.
     """
+    import torch
+
     torch.set_num_threads(1)
     _keep_freed_memory()
     parent = multiprocessing.parent_process()
@@ -44,3 +136,198 @@ def _keep_freed_memory() -> None:
         if mallopt is not None:
             mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
             mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+
+
+def _run_here(
+    make_worker: Callable[[], Callable[[Item], Result]], items: Sequence[Item]
+) -> Iterator[tuple[Item, Result]]:
+    import torch
+
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)  # several threads add in another order, which changes the last bits
+        work = make_worker()
+        for item in items:
+            torch.set_num_threads(1)
+            result = work(item)
+            torch.set_num_threads(n_threads)  # between two results the caller's own code runs
+            yield item, result
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[Result]):
+    """Result of a worker, or the exception instead."""
+
+    result: Result | None = None
+    error: Exception | None = None
+    trace: str = ""
+
+    def get(self) -> Result:
+        if self.error is not None:
+            if not isinstance(self.error, InitzooError):  # a bug, and only the worker knows where it is
+                self.error.add_note(f"Raised in a worker:\n{self.trace}")
+            raise self.error
+        return cast("Result", self.result)
+
+
+def _attempt(function: Callable[[], Result]) -> _Outcome[Result]:
+    try:
+        return _Outcome(function())
+    except Exception as error:  # noqa: BLE001 (raised again where results are read)
+        trace, raised = traceback.format_exc(), error.with_traceback(None)
+    try:
+        pickle.loads(pickle.dumps(raised))  # noqa: S301 (our own bytes)
+    except Exception:  # noqa: BLE001 (an exception's class may refuse in any way)
+        raised = RuntimeError(f"{type(raised).__name__}: {raised}")
+    return _Outcome(error=raised, trace=trace)
+
+
+@dataclass
+class _Process(Generic[Item]):
+    """A worker process as its parent sees it."""
+
+    process: SpawnProcess
+    item: tuple[Item] | None = None
+    """The item that it works on, once it was given one."""
+
+
+def _run_in_processes(
+    make_worker: Callable[[], Callable[[Item], Result]],
+    items: Sequence[Item],
+    n_workers: int,
+    name_of: Callable[[Item], str],
+    on_tick: Callable[[], None] | None,
+) -> Iterator[tuple[Item, Result]]:
+    workers: dict[Connection, _Process[Item]] = {}
+    n_begun = n_done = 0
+    try:
+        for _ in range(n_workers):
+            connection, far_end = WORKER_CONTEXT.Pipe()
+            process = WORKER_CONTEXT.Process(target=_serve, args=(far_end, make_worker), daemon=True)
+            process.start()
+            workers[connection] = _Process(process)
+            far_end.close()  # it is now open in the worker alone, so that reading ends when the worker does
+        while n_done < len(items):
+            ready = wait(list(workers), timeout=TICK_SECONDS if on_tick else None)
+            if on_tick and not ready:
+                on_tick()
+            for connection in cast("list[Connection]", ready):
+                worker = workers[connection]
+                finished = worker.item
+                try:
+                    outcome = connection.recv()
+                    # The worker is busy again before its result is handed on, which may take a while.
+                    worker.item = None
+                    if outcome.error is None and n_begun < len(items):
+                        worker.item = (items[n_begun],)
+                        n_begun += 1
+                        connection.send(*worker.item)
+                except (EOFError, OSError) as error:
+                    raise _process_died(worker, name_of) from error
+                result = outcome.get()
+                if finished is not None:
+                    n_done += 1
+                    yield finished[0], result
+    finally:
+        for worker in workers.values():
+            worker.process.kill()
+        for connection, worker in workers.items():
+            worker.process.join()
+            connection.close()
+
+
+def _serve(connection: Connection, make_worker: Callable[[], Callable[[Any], Any]]) -> None:
+    """The life of a worker process: say that it is ready, then take items until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to all; the parent ends its workers
+    use_one_core()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is done
+        made = _attempt(make_worker)
+        connection.send(_Outcome(error=made.error, trace=made.trace))
+        while made.error is None:
+            item = connection.recv()
+            outcome = _attempt(partial(made.get(), item))
+            sent = _attempt(partial(connection.send, outcome))
+            if sent.error is not None:  # a result that cannot be pickled
+                connection.send(sent)
+
+
+def _process_died(worker: _Process[Item], name_of: Callable[[Item], str]) -> WorkerDied:
+    worker.process.join(timeout=10)
+    code = worker.process.exitcode
+    how = f"was killed ({signal.Signals(-code).name})" if code and code < 0 else f"ended with status {code}"
+    return _died(f"worker process {worker.process.pid} {how}", worker.item, name_of)
+
+
+def _died(event: str, item: tuple[Item] | None, name_of: Callable[[Item], str]) -> WorkerDied:
+    where = "as it started" if item is None else f"at {name_of(item[0])[:80]}"
+    return WorkerDied(
+        f"{event} {where}. Run the same command again; if memory was short, with fewer --workers"
+    )
+
+
+class _RayWorker:
+    """A worker on Ray: an actor."""
+
+    def __init__(self) -> None:
+        use_one_core()
+        self._work: Callable[[Any], Any] | None = None
+
+    def make(self, make_worker: Callable[[], Callable[[Any], Any]]) -> _Outcome[None]:
+        made = _attempt(make_worker)
+        self._work = made.result
+        return _Outcome(error=made.error, trace=made.trace)
+
+    def work(self, item: Any) -> _Outcome[Any]:
+        assert self._work is not None
+        return _attempt(partial(self._work, item))
+
+
+def _run_on_ray(
+    make_worker: Callable[[], Callable[[Item], Result]],
+    items: Sequence[Item],
+    n_workers: int,
+    name_of: Callable[[Item], str],
+    on_tick: Callable[[], None] | None,
+) -> Iterator[tuple[Item, Result]]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtra(
+            'the backend ray needs ray. Install it with: pip install "initzoo[ray]"'
+        ) from error
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    actors: list[Any] = []
+    try:
+        actors = [ray.remote(num_cpus=1)(_RayWorker).remote() for _ in range(n_workers)]
+        # An actor that waits for a free core is not ready, and so holds no item back.
+        awaited: dict[Any, tuple[Any, tuple[Item] | None]] = {
+            actor.make.remote(make_worker): (actor, None) for actor in actors
+        }
+        n_begun = n_done = 0
+        while n_done < len(items):
+            ready, _ = ray.wait(list(awaited), timeout=TICK_SECONDS if on_tick else None)
+            if on_tick and not ready:
+                on_tick()
+            for reference in ready:
+                actor, finished = awaited.pop(reference)
+                try:
+                    outcome = ray.get(reference)
+                except ray.exceptions.RayActorError as error:
+                    raise _died("a worker on Ray ended", finished, name_of) from error
+                if outcome.error is None and n_begun < len(items):
+                    awaited[actor.work.remote(items[n_begun])] = actor, (items[n_begun],)
+                    n_begun += 1
+                result = outcome.get()
+                if finished is not None:
+                    n_done += 1
+                    yield finished[0], result
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+        if is_ours:
+            ray.shutdown()

@@ -1,8 +1,9 @@
-"""Progress on standard error: a bar for each stage of long work, none without a terminal."""
+"""Progress on standard error: a bar for each stage of long work; without a terminal, a line per tenth."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 __all__ = ["StageBars"]
@@ -10,6 +11,9 @@ __all__ = ["StageBars"]
 
 class StageBars:
     """The bar of the stage that work is in; a new one begins when the stage changes.
+
+    Where standard error is no terminal, as in a job on a cluster, a line is printed whenever another tenth of
+    a stage is done.
 
     Args:
         options: of tqdm, for every bar.
@@ -23,6 +27,7 @@ class StageBars:
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._bar: Any = None
+        self._lines: _Lines | None = None
         self._stage = ""
 
     def __enter__(self) -> StageBars:
@@ -42,19 +47,69 @@ class StageBars:
             note: stands after the bar.
             rate_unit: what is counted; then the note is how many of it a minute takes.
         """
+        if not sys.stderr.isatty():
+            self._show_line(stage, n_done, n_all, note, rate_unit)
+            return
         from tqdm import tqdm
 
         if stage != self._stage:
             if self._bar is not None:
                 self._bar.close()
             self._stage = stage
-            # What was done by an earlier run counts for no speed.
-            self._bar = tqdm(
-                total=n_all, initial=n_done, desc=stage, file=sys.stderr, disable=None, **self._options
-            )
+            # An earlier run's work counts for no speed.
+            self._bar = tqdm(total=n_all, initial=n_done, desc=stage, file=sys.stderr, **self._options)
         self._bar.update(n_done - self._bar.n)
         rate = self._bar.format_dict["rate"] if rate_unit else None
         if rate:
             note = f"{60 * rate:.1f} {rate_unit}/min"
         if note:
             self._bar.set_postfix_str(note, refresh=False)
+
+    def _show_line(self, stage: str, n_done: int, n_all: int, note: str, rate_unit: str) -> None:
+        if self._lines is None or stage != self._stage:
+            self._stage, self._lines = stage, _Lines(stage, n_done, n_all)
+        line = self._lines.line_at(n_done, note, rate_unit)
+        if line:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+class _Lines:
+    """The lines of a stage: one per tenth that is done from now on, or one if all is done already."""
+
+    def __init__(self, stage: str, n_done: int, n_all: int) -> None:
+        self._stage, self._n_first, self._n_all = stage, n_done, n_all
+        self._began = time.monotonic()
+        self._tenth = self._tenth_of(n_done) if n_done < n_all else -1
+
+    def _tenth_of(self, n_done: int) -> int:
+        return 10 * n_done // max(self._n_all, 1)
+
+    def line_at(self, n_done: int, note: str, rate_unit: str) -> str:
+        """The line for so many things done; empty if no other tenth is done."""
+        tenth = self._tenth_of(n_done)
+        if tenth <= self._tenth or self._n_all == 0:
+            return ""
+        self._tenth = tenth
+        seconds, n_new = time.monotonic() - self._began, n_done - self._n_first
+        parts = [f"{self._stage}: {n_done} of {self._n_all} ({100 * n_done // self._n_all}%)"]
+        if note:
+            parts.append(note)
+        if n_new > 0 and seconds > 0:
+            if rate_unit:
+                parts.append(f"{60 * n_new / seconds:.1f} {rate_unit}/min")
+            if n_done < self._n_all:
+                parts.append(f"{_duration(seconds * (self._n_all - n_done) / n_new)} left")
+        return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    Example:
+        >>> _duration(75.4), _duration(3675)
+        ('1:15', '1:01:15')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -3,76 +3,131 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from initzoo.errors import OutputError
-from initzoo.files.atomic import write_bytes
+from initzoo.files.atomic import one_at_a_time, write_bytes
 
-__all__ = ["StageClock", "claim_run_folder"]
+__all__ = ["StageClock", "open_run"]
 
-_CLAIM = "run.json"
+_CLAIM, _LOCK, _HOLDER = "run.json", "run.lock", "run.holder.json"
 
 
-def claim_run_folder(path: Path, told: Mapping[str, Any], *, kind: str, force: bool = False) -> None:
-    """Take a folder for some work, or check that it holds the same work, unfinished.
+@contextmanager
+def open_run(
+    path: Path, settings: Mapping[str, Any], *, kind: str, force: bool | None = None
+) -> Iterator[None]:
+    """Hold a folder for some work, new or unfinished, so that no other process works in it meanwhile.
+
+    The lock goes with the process: work that was killed can be gone on with at once.
 
     Args:
         path: made if it is missing.
-        told: what decides the result, plain JSON values.
-        kind: what the work is called, e.g. `fine-tune`.
-        force: throw away work of that kind that goes after something else.
+        settings: all that decides the result, plain JSON values. The folder keeps them, and serves no work
+            with others.
+        kind: of work, e.g. `fine-tune`.
+        force: throw away unfinished work of that kind with other settings; None where the user cannot ask
+            for that.
 
     Raises:
-        OutputError: the folder cannot be made, or holds other work or other files.
+        OutputError: another process holds the folder, or it cannot be made, or holds other work or files.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     claim_run_folder(Path(folder), {"seed": 0}, kind="fine-tune")
-        ...     claim_run_folder(Path(folder), {"seed": 0}, kind="fine-tune")
-        ...     claim_run_folder(Path(folder), {"seed": 1}, kind="fine-tune")
+        ...     with open_run(Path(folder), {"seed": 0}, kind="fine-tune"):
+        ...         write_bytes(Path(folder) / "half", b"done", force=True)
+        ...     with open_run(Path(folder), {"seed": 1}, kind="fine-tune", force=False):
+        ...         pass
         Traceback (most recent call last):
             ...
         initzoo.errors.OutputError: ... holds an unfinished fine-tune with other settings (seed 0). Add ...
     """
-    text = json.dumps({"kind": kind, **told}, sort_keys=True, indent=1)
-    claim = path / _CLAIM
-    if claim.is_file():
-        _check_claim(path, claim.read_text("utf-8", errors="replace"), text, kind, force)
-    elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if not (path / _CLAIM).is_file() and _holds_other_files(path):  # and nothing is written into it
         raise OutputError(f"{path} is there already and holds no {kind}. Name another folder with --run")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        for part in path.rglob(".*.part"):  # of a write that was killed
-            part.unlink()
     except OSError as error:
         raise OutputError(f"cannot make the run folder {path}: {error.strerror}.") from error
+    with one_at_a_time(path / _LOCK, wait=False) as is_free:
+        if not is_free:
+            raise OutputError(
+                f"{_holder_of(path)} is at work in the run folder {path}. Wait for its end, or name another "
+                "folder with --run"
+            )
+        holder = {"pid": os.getpid(), "machine": platform.node()}
+        write_bytes(path / _HOLDER, json.dumps(holder).encode(), force=True)
+        _claim(path, {"kind": kind, **settings}, force=force)
+        yield
+
+
+def _holds_other_files(path: Path) -> bool:
+    if not path.exists():
+        return False
+    return not path.is_dir() or any(file.name not in (_LOCK, _HOLDER) for file in path.iterdir())
+
+
+def _holder_of(path: Path) -> str:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        holder = json.loads((path / _HOLDER).read_bytes())
+        return f"process {holder['pid']} on {holder['machine']}"
+    return "another process"
+
+
+def _claim(path: Path, settings: Mapping[str, Any], *, force: bool | None) -> None:
+    """Write the settings, or check that the folder holds work with the same ones."""
+    claim, text = path / _CLAIM, json.dumps(settings, sort_keys=True, indent=1)
+    before = claim.read_text("utf-8", errors="replace") if claim.is_file() else text
+    if before != text:
+        difference = _difference(path, before, json.loads(text))
+        if not force:
+            advice = "Delete it" if force is None else "Add --force to start anew"
+            raise OutputError(
+                f"{path} holds an unfinished {settings['kind']} with other settings ({difference}). "
+                f"{advice}, or name another folder with --run"
+            )
+        _empty(path)
+    for part in path.rglob(".*.part"):  # of a write that was killed
+        part.unlink()
     write_bytes(claim, text.encode(), force=True)
 
 
-def _check_claim(path: Path, before: str, text: str, kind: str, force: bool) -> None:
-    if before == text:
-        return
+def _difference(path: Path, before: str, settings: Mapping[str, Any]) -> str:
+    """The settings that differ, with the values that the folder has.
+
+    Raises:
+        OutputError: the folder holds work of another kind.
+    """
     try:
-        values, told = json.loads(before), json.loads(text)
-        is_same_kind = values["kind"] == kind
+        kept = json.loads(before)
+        is_same_kind = kept["kind"] == settings["kind"]
     except (ValueError, TypeError, KeyError):
         is_same_kind = False
     if not is_same_kind:
-        raise OutputError(f"{path} holds work that is no {kind} of this version. Name another with --run")
-    if force:
-        shutil.rmtree(path)
-        return
-    odd = [key for key in sorted({*values, *told}) if values.get(key) != told.get(key)]
-    shown = [f"{key} {values[key]}" if isinstance(values.get(key), int | float | str) else key for key in odd]
-    raise OutputError(
-        f"{path} holds an unfinished {kind} with other settings ({', '.join(shown)[:200]}). "
-        "Add --force to start anew, or name another folder with --run"
-    )
+        raise OutputError(
+            f"{path} holds work that is no {settings['kind']} of this version. Name another with --run"
+        )
+    names = [name for name in sorted({*kept, *settings}) if kept.get(name) != settings.get(name)]
+    shown = [
+        f"{name} {kept[name]}" if isinstance(kept.get(name), int | float | str) else name for name in names
+    ]
+    return ", ".join(shown)[:200]
+
+
+def _empty(path: Path) -> None:
+    """Remove all but the lock, which this process holds."""
+    for file in path.iterdir():
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        elif file.name not in (_LOCK, _HOLDER):
+            file.unlink()
 
 
 class StageClock:

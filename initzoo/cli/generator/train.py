@@ -8,9 +8,18 @@ from pathlib import Path
 
 import click
 
-from initzoo.cli.options import echo_json, example, force_option, json_option, workers_option, zoo_option
+from initzoo.cli.options import (
+    backend_option,
+    echo_json,
+    example,
+    force_option,
+    json_option,
+    workers_option,
+    zoo_option,
+)
 from initzoo.cli.settings_options import settings_options
 from initzoo.training.generator.settings import QUICK, GeneratorSettings
+from initzoo.work.pool import Backend
 from initzoo.work.progress import StageBars
 
 __all__ = ["command"]
@@ -46,6 +55,7 @@ _NAMES = {
 )
 @click.option("--no-practice", is_flag=True, help="Learn from the zoo's concepts and wordings alone.")
 @workers_option
+@backend_option
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
 @settings_options(GeneratorSettings, names=_NAMES, quick=QUICK)
 @force_option
@@ -61,6 +71,7 @@ def command(
     practice: Path | None,
     no_practice: bool,
     workers: int | None,
+    backend: Backend,
     no_behaviour: bool,
     settings: GeneratorSettings,
     quick: bool,
@@ -101,6 +112,7 @@ def command(
             settings,
             run_folder or out.with_name(out.name + ".run"),
             n_workers=workers,
+            backend=backend,
             crop_plan=crop_plan,
             start=WeightGenerator.from_pretrained(start) if start else None,
             callback=show,

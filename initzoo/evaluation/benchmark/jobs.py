@@ -6,12 +6,9 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initzoo.errors import BenchmarkError, WorkerDied
+from initzoo.errors import BenchmarkError
 from initzoo.evaluation.benchmark.settings import BenchmarkSettings
 from initzoo.evaluation.cases import Question
 from initzoo.files.atomic import write_bytes
@@ -33,7 +30,7 @@ from initzoo.training.finetune import Trainer, draw_batch
 from initzoo.training.harvest.updates import TrainingDiverged
 from initzoo.training.schemes import Initializer
 from initzoo.work.devices import choose_device, repeatable
-from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+from initzoo.work.pool import Pool
 from initzoo.zoo.folder import ZooFiles
 from initzoo.zoo.zoo import Zoo
 
@@ -169,11 +166,11 @@ def run_jobs(
     todo = [job for job in jobs if not paths.of(job).exists()]
     n_all = sum(job.n_steps + 1 for job in jobs)
     n_done = n_all - sum(job.n_steps + 1 for job in todo)
-    with _running(zoo.files, questions, settings, run_folder, len(todo)) as run:
-        for job in run(todo):
-            n_done += job.n_steps + 1
-            if callback is not None:
-                callback(n_done, n_all)
+    make_worker = partial(_start_worker, zoo.files, tuple(questions), settings, run_folder)
+    for job, _ in Pool(settings.n_workers, settings.backend).run(make_worker, todo, name_of=_name_of):
+        n_done += job.n_steps + 1
+        if callback is not None:
+            callback(n_done, n_all)
     return {job: _read(paths.of(job)) for job in jobs}
 
 
@@ -186,54 +183,14 @@ def _read(path: Path) -> Outcome:
         ) from error
 
 
-Run = Callable[[Sequence[Job]], Iterator[Job]]
-
-
-@contextmanager
-def _running(
-    files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path, n_jobs: int
-) -> Iterator[Run]:
-    """Yield a function that runs jobs and returns them in the order of completion."""
-    n_workers = min(settings.n_workers, max(n_jobs, 1))
-    if n_workers == 1:
-        worker = _Worker(files, questions, settings, run_folder)
-        with repeatable(worker.device):
-            yield lambda jobs: map(worker.work, jobs)
-        return
-    with ProcessPoolExecutor(
-        n_workers,
-        mp_context=WORKER_CONTEXT,
-        initializer=_start_worker,
-        initargs=(files, tuple(questions), settings, run_folder),
-    ) as pool:
-
-        def run(jobs: Sequence[Job]) -> Iterator[Job]:
-            futures = [pool.submit(_work, job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            except BrokenProcessPool as error:
-                raise WorkerDied("a worker process died. Run the same command again to resume") from error
-            finally:
-                for future in futures:
-                    future.cancel()
-
-        yield run
-
-
-_worker: list[_Worker] = []
-"""The worker of this process, set by `_start_worker`. A process pool can only keep state in globals."""
+def _name_of(job: Job) -> str:
+    return f"{job.method}, {job.n_steps} steps on {job.concept_id}"
 
 
 def _start_worker(
     files: ZooFiles, questions: tuple[Question, ...], settings: BenchmarkSettings, run_folder: Path
-) -> None:
-    use_one_core()
-    _worker.append(_Worker(files, questions, settings, run_folder))
-
-
-def _work(job: Job) -> Job:
-    return _worker[0].work(job)
+) -> Callable[[Job], None]:
+    return _Worker(files, questions, settings, run_folder).work
 
 
 class _Worker:
@@ -253,8 +210,12 @@ class _Worker:
         self._warm: set[str] = set()
         self._pairs: tuple[int, list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]] | None = None
 
-    def work(self, job: Job) -> Job:
+    def work(self, job: Job) -> None:
         """Train, score, and write the outcome."""
+        with repeatable(self.device):
+            self._work(job)
+
+    def _work(self, job: Job) -> None:
         learnt, scored = self._pairs_of(job.question)
         kind = job.start or job.method
         if kind not in self._warm:  # a first run would be charged for loading and compiling
@@ -267,7 +228,6 @@ class _Worker:
             outcome = Outcome(score[0], score[1], seconds, start_seconds)
         data = json.dumps(asdict(outcome)).encode()
         write_bytes(self.paths.of(job), data, force=True)
-        return job
 
     def _pairs_of(self, question: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:
         if self._pairs is None or self._pairs[0] != question:

@@ -22,7 +22,7 @@ from initzoo.generator.given import FROM_ZOO
 from initzoo.pairs.photos import load_photos
 from initzoo.training.schemes import Initializer
 from initzoo.work.devices import choose_device
-from initzoo.work.runs import StageClock, claim_run_folder
+from initzoo.work.runs import StageClock, open_run
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["run_benchmark"]
@@ -54,7 +54,8 @@ def run_benchmark(
     Raises:
         InvalidZoo: the zoo has too few held-out concepts, or is damaged.
         InvalidGenerator: a method needs a weight generator, which the zoo lacks.
-        OutputError: the run folder holds something else, or cannot be written.
+        OutputError: the run folder holds something else, another process works in it, or it cannot be
+            written.
         TeacherError, InvalidImage: a teacher failed, or photos are missing.
         WorkerDied: a process died.
     """
@@ -62,15 +63,27 @@ def run_benchmark(
         zoo, n_tuning=settings.n_tuning, n_measured=1 if concepts else settings.n_concepts
     )
     measured = list(concepts or measured)
-    questions = [*tuning, *measured]
-    _check_ready(zoo, settings, questions)
-    identity = {
+    _check_ready(zoo, settings, [*tuning, *measured])
+    decisive = {
         "zoo": zoo.revision,
         "initzoo": __version__,
         "photos_sha256": _digest_of_photos(settings),
         **settings.decides_a_run(),
     }
-    claim_run_folder(run_folder, identity, kind="benchmark", force=force)
+    with open_run(run_folder, decisive, kind="benchmark", force=force):
+        return _run(zoo, settings, run_folder, tuning, measured, callback)
+
+
+def _run(
+    zoo: Zoo,
+    settings: BenchmarkSettings,
+    run_folder: Path,
+    tuning: Sequence[Question],
+    measured: Sequence[Question],
+    callback: Progress | None,
+) -> Benchmark:
+    """All runs that are missing, and the report."""
+    questions = [*tuning, *measured]
     clock = StageClock(run_folder, settings.n_workers)
 
     def run(stage: str, jobs: Sequence[Job]) -> dict[Job, Outcome]:

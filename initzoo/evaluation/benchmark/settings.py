@@ -13,6 +13,7 @@ from initzoo.evaluation.bootstrap import Resampling
 from initzoo.networks.scheme_names import CLASSICAL
 from initzoo.pairs.photos import PhotoSource
 from initzoo.training.finetune.settings import FinetuneSettings
+from initzoo.work.pool import Backend
 from initzoo.zoo.labels import STARTS
 
 __all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]
@@ -58,6 +59,7 @@ class BenchmarkSettings:
         unet_width: filters of the first layers of the U-Net and its discriminator; 0 for 32 on a CPU and,
             as in the paper, 64 on a GPU.
         n_workers: number of processes, one core each; 0 for one per core, or 1 on a GPU.
+        backend: where workers run: processes of this machine, or a ray cluster.
         device: device to compute on; cuda runs at 256 pixels, like the pix2pix paper.
         seed: seed of weights, photos and crops.
         resampling: settings of the bootstrap intervals.
@@ -86,6 +88,7 @@ class BenchmarkSettings:
     batch_size: int = 4
     unet_width: int = 0
     n_workers: int = 0
+    backend: Backend = "processes"
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
     resampling: Resampling = field(default_factory=Resampling)
@@ -162,9 +165,9 @@ class BenchmarkSettings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values, without the number of processes, which does not affect results."""
+        """The settings as JSON values, without workers and backend, which do not affect results."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        values.pop("n_workers")
+        del values["n_workers"], values["backend"]
         return values
 
     def decides_a_run(self) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from initzoo.pairs.scores import Score, mean_score, score_images
 from initzoo.pairs.taught import make_pairs, scoring_pairs
 from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
-from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+from initzoo.work.pool import Pool
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["Job", "Measured", "measure", "wrong_overlap"]
@@ -85,7 +84,7 @@ def measure(
     jobs: Sequence[Job],
     photos: PhotoSource,
     *,
-    n_workers: int = 1,
+    pool: Pool,
     callback: Callable[[int, int], None] | None = None,
 ) -> list[Measured]:
     """Measure adapters on whole photos, at the short side that teachers see.
@@ -94,7 +93,7 @@ def measure(
         zoo: has the base.
         jobs: what to measure.
         photos: what to measure on.
-        n_workers: processes, one core each; with one, the work is done in this process.
+        pool: who works.
         callback: called with jobs done and jobs in all.
 
     Returns:
@@ -104,40 +103,19 @@ def measure(
         TeacherError: a teacher failed on a photo.
         InvalidImage: there are no photos to measure on.
         TrainingError: a fit diverged.
+        WorkerDied: a worker died.
     """
     results: dict[int, Measured] = {}
-    with _running(zoo, photos, min(n_workers, max(len(jobs), 1))) as run:
-        for one in run(jobs):
-            results[one.question] = one
-            if callback is not None:
-                callback(len(results), len(jobs))
+    numbered = list(enumerate(jobs))
+    for (number, _), one in pool.run(partial(_Worker, zoo, photos), numbered, name_of=_concept_of):
+        results[number] = one
+        if callback is not None:
+            callback(len(results), len(jobs))
     return [results[number] for number in range(len(jobs))]
 
 
-Run = Callable[[Sequence[Job]], Iterator[Measured]]
-
-
-@contextmanager
-def _running(zoo: Zoo, photos: PhotoSource, n_workers: int) -> Iterator[Run]:
-    """Something that takes jobs and gives results as they come."""
-    if n_workers == 1:
-        worker = _Worker(zoo, photos)
-        yield lambda jobs: (worker.work(number, job) for number, job in enumerate(jobs))
-        return
-    with ProcessPoolExecutor(
-        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(zoo, photos)
-    ) as pool:
-
-        def run(jobs: Sequence[Job]) -> Iterator[Measured]:
-            futures = [pool.submit(_work, number, job) for number, job in enumerate(jobs)]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            finally:
-                for future in futures:
-                    future.cancel()
-
-        yield run
+def _concept_of(numbered: tuple[int, Job]) -> str:
+    return numbered[1].question.concept_id
 
 
 class _Worker:
@@ -151,8 +129,9 @@ class _Worker:
         ]
         self._edits: dict[bytes, list[Pixels]] = {}
 
-    def work(self, number: int, job: Job) -> Measured:
+    def __call__(self, numbered: tuple[int, Job]) -> Measured:
         """Teach the concept's photos once, then run and score every adapter on them."""
+        number, job = numbered
         given, wanted = scoring_pairs(job.question.teacher, self.photos)
         blocks = dict(job.blocks)
         if job.fit:
@@ -208,19 +187,6 @@ class _Worker:
             raise TrainingError(f"the fit of concept '{question.concept_id}' failed: {error}.") from error
         blocks = split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
         return blocks.astype(np.float16).astype(np.float32)
-
-
-_worker: list[_Worker] = []
-"""The worker of this process, once `_start_worker` ran: a pool has no other place for it."""
-
-
-def _start_worker(zoo: Zoo, photos: PhotoSource) -> None:
-    use_one_core()
-    _worker.append(_Worker(zoo, photos))
-
-
-def _work(number: int, job: Job) -> Measured:
-    return _worker[0].work(number, job)
 
 
 def wrong_overlap(

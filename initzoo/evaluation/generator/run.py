@@ -59,6 +59,7 @@ from initzoo.generator.novelty import Novelty
 from initzoo.generator.request import Request
 from initzoo.pairs.concepts import HELD_OUT, Concept, load_practice
 from initzoo.work.devices import describe_machine
+from initzoo.work.pool import Pool
 from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = ["BASELINES", "OUTPUTS", "GeneratorEvaluation", "evaluate_generator"]
@@ -284,7 +285,7 @@ def _measure(
         zoo,
         jobs,
         settings.photos,
-        n_workers=settings.n_workers,
+        pool=Pool(settings.n_workers, settings.backend),
         callback=lambda n_done, n_all: report("measure", n_done, n_all),
     )
     for one in measured:
@@ -362,7 +363,7 @@ def _memorisation(
         zoo,
         jobs,
         settings.photos,
-        n_workers=settings.n_workers,
+        pool=Pool(settings.n_workers, settings.backend),
         callback=lambda n_done, n_all: report("memorisation", n_done, n_all),
     )
     return found | {"wrong_pixels": overlap_report(measured)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from initzoo.evaluation.bootstrap import Resampling
 from initzoo.pairs.photos import PhotoSource
+from initzoo.work.pool import Backend
 
 __all__ = ["EvaluationSettings"]
 
@@ -19,6 +20,7 @@ class EvaluationSettings:
         photos: photos to measure on.
         fit: train an adapter on each concept that has none, as the upper limit.
         n_workers: processes, one core each; 0 for as many as there are cores.
+        backend: where workers run: in processes of this machine, or on a ray cluster.
         n_overlap: number of concepts whose wrong pixels are compared.
         n_pictures: number of concepts in the grid.
         n_ridge_wordings: largest number of wordings of a train concept to fit kernel ridge on; the time grows
@@ -33,6 +35,7 @@ class EvaluationSettings:
     photos: PhotoSource = field(default_factory=PhotoSource)
     fit: bool = False
     n_workers: int = 0
+    backend: Backend = "processes"
     n_overlap: int = 48
     n_pictures: int = 16
     n_ridge_wordings: int = 12

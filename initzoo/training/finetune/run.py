@@ -27,6 +27,7 @@ from initzoo.training.finetune.trainer import Trainer
 from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
 from initzoo.training.start import Start
 from initzoo.work.devices import repeatable
+from initzoo.work.runs import open_run
 
 __all__ = ["Example", "Finetuned", "draw_batch", "run_finetune"]
 
@@ -130,10 +131,11 @@ def run_finetune(
     Raises:
         FinetuneError: it diverged, or its snapshot is damaged.
         InvalidPairs: an image is smaller than a crop.
-        OutputError: the run folder holds something else, or cannot be written.
+        OutputError: the run folder holds something else, another process is at work in it, or it cannot be
+            written.
     """
     pairs.check_crops(settings.crop_size)
-    told = {
+    decisive = {
         "initzoo": __version__,
         "device": device.type,
         "pairs": pairs.digest,
@@ -142,9 +144,9 @@ def run_finetune(
         **start.digest_parts,
         **settings.to_dict(),
     }
-    run = RunFolder(run_folder, told, force=force)
     before = start.editor(start.weights_of(start.network))
-    with repeatable(device):
+    run = RunFolder(Path(run_folder))
+    with open_run(run.path, decisive, kind="fine-tune", force=force), repeatable(device):
         progress = _run(start, pairs, settings, run, device, n_validations, callback)
     scores = {step: Score(psnr, ssim) for step, psnr, ssim in progress.history}
     best = progress.best_step

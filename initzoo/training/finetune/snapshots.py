@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from initzoo.errors import FinetuneError
 from initzoo.files.atomic import write_bytes
-from initzoo.work.runs import claim_run_folder
 
 __all__ = ["Progress", "RunFolder", "digest_of"]
 
@@ -49,17 +47,11 @@ class RunFolder:
     """The folder in which a fine-tune keeps its work, until its result is written.
 
     Args:
-        path: made if it is missing.
-        told: what decides the result, plain JSON values: settings, digests of pairs and start.
-        force: throw away the work of another fine-tune that the folder holds.
-
-    Raises:
-        OutputError: the folder cannot be made, or holds another fine-tune's work or other files.
+        path: of the folder.
     """
 
-    def __init__(self, path: Path, told: Mapping[str, Any], *, force: bool = False) -> None:
-        self.path = Path(path)
-        claim_run_folder(self.path, told, kind="fine-tune", force=force)
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     @property
     def best(self) -> Path:

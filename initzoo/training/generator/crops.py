@@ -6,10 +6,8 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from initzoo.files.atomic import write_bytes
 from initzoo.pairs.photos import load_photos, varied_photos
 from initzoo.pairs.taught import teach
 from initzoo.pairs.teachers import Teacher
-from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+from initzoo.work.pool import Pool
 
 __all__ = ["CropPlan", "make_crops", "open_crops", "quick_crops"]
 
@@ -88,7 +86,7 @@ def make_crops(
     folder: Path,
     plan: CropPlan,
     *,
-    n_workers: int,
+    pool: Pool,
     callback: Callable[[int, int], None] | None = None,
 ) -> None:
     """Make the crops of every teacher that has none in the folder yet.
@@ -98,11 +96,12 @@ def make_crops(
         folder: gets a file a teacher: uint8, shape `(n_crops, 2, 3, crop_size, crop_size)`, inputs and
             targets; 1.2 MB with the plan's defaults.
         plan: which crops.
-        n_workers: processes.
+        pool: who works.
         callback: called with teachers done and teachers in all.
 
     Raises:
-        TrainingError: a teacher failed, or a process died.
+        TrainingError: a teacher failed.
+        WorkerDied: a worker died.
     """
     by_name = {plan.name_of(teacher): teacher for teacher in teachers}
     todo = [teacher for name, teacher in by_name.items() if not (folder / name).exists()]
@@ -113,27 +112,9 @@ def make_crops(
         raise TrainingError(f"cannot make the folder {folder}: {error.strerror}.") from error
     report = callback or (lambda n_done, n_all: None)
     report(n_all - len(todo), n_all)
-    if not todo:
-        return
-    if n_workers == 1:
-        photos = _photos_of(plan)
-        for number, teacher in enumerate(todo):
-            _write_crops(teacher, folder, plan, photos)
-            report(n_all - len(todo) + number + 1, n_all)
-        return
-    with ProcessPoolExecutor(
-        n_workers, mp_context=WORKER_CONTEXT, initializer=_start, initargs=(plan,)
-    ) as pool:
-        futures = [pool.submit(_work, teacher, folder) for teacher in todo]
-        try:
-            for number, future in enumerate(as_completed(futures)):
-                future.result()
-                report(n_all - len(todo) + number + 1, n_all)
-        except BrokenProcessPool as error:
-            raise TrainingError("a worker process died. Run the same command again to go on.") from error
-        finally:
-            for future in futures:
-                future.cancel()
+    make_worker = partial(_start_worker, folder, plan)
+    for number, _ in enumerate(pool.run(make_worker, todo, name_of=lambda teacher: teacher.id)):
+        report(n_all - len(todo) + number + 1, n_all)
 
 
 def open_crops(teachers: Sequence[Teacher], folder: Path, plan: CropPlan) -> list[NDArray[np.uint8]]:
@@ -142,22 +123,9 @@ def open_crops(teachers: Sequence[Teacher], folder: Path, plan: CropPlan) -> lis
     return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
 
 
-_state: list[tuple[CropPlan, list[NDArray[np.uint8]]]] = []
-"""Plan and photos of this process, once `_start` ran: a pool has no other place for them."""
-
-
-def _start(plan: CropPlan) -> None:
-    use_one_core()
-    _state.append((plan, _photos_of(plan)))
-
-
-def _work(teacher: Teacher, folder: Path) -> None:
-    plan, photos = _state[0]
-    _write_crops(teacher, folder, plan, photos)
-
-
-def _photos_of(plan: CropPlan) -> list[NDArray[np.uint8]]:
-    return varied_photos(load_photos(plan.photos, split="train"), plan.n_varied, seed=plan.seed)
+def _start_worker(folder: Path, plan: CropPlan) -> Callable[[Teacher], None]:
+    photos = varied_photos(load_photos(plan.photos, split="train"), plan.n_varied, seed=plan.seed)
+    return partial(_write_crops, folder=folder, plan=plan, photos=photos)
 
 
 def _write_crops(teacher: Teacher, folder: Path, plan: CropPlan, photos: list[NDArray[np.uint8]]) -> None:

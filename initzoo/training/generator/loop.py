@@ -1,8 +1,7 @@
 """One stage of training, by several processes, from its last snapshot to its end.
 
-Each step's batch is dealt out to lanes. A process works on one lane or more; which one does so changes
-nothing, because gradients are added in the order of the lanes. Weights, moments and their running mean
-lie flat in shared memory, and each lane updates a slice of them.
+Each step's batch is dealt out to lanes. Weights, moments and their running mean lie flat in shared memory,
+and each lane updates a slice of them.
 """
 
 from __future__ import annotations
@@ -13,29 +12,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import BrokenBarrierError
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from initzoo.errors import TrainingError
-from initzoo.files.atomic import write_bytes
+from initzoo.files.atomic import make_folder, write_bytes
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.harvest.updates import AdamState, adam_update
-from initzoo.work.pool import WORKER_CONTEXT, use_one_core
-
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import Barrier
+from initzoo.training.lanes import Board, Snapshots, train_in_lanes
 
 __all__ = ["Objective", "StageJob", "bind_parameters", "count_parameters", "run_stage"]
 
 SNAPSHOT_EVERY = 500
 """Steps between two snapshots: under a minute."""
 
-_POLL_SECONDS = 0.5
+_KEPT = ("values", "moments", "ema", "progress")
+"""Tensors that a snapshot holds."""
 
 
 class Objective(Protocol):
@@ -46,12 +42,12 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class StageJob:
-    """What the processes of a stage are told.
+    """A stage as a training in lanes.
 
     Args:
         settings: of the training.
         stage: of these, the stage that is run.
-        folder: where the snapshot is kept.
+        folder: where snapshots are kept.
         make_denoiser: gives the denoiser; picklable.
         make_objective: gives the objective; picklable.
         start: flat weights to start from; None for the denoiser's own.
@@ -67,9 +63,52 @@ class StageJob:
     n_workers: int
 
     @property
-    def snapshot(self) -> Path:
-        """File of the last snapshot."""
-        return self.folder / "snapshot.safetensors"
+    def n_lanes(self) -> int:
+        return self.settings.n_lanes
+
+    @property
+    def n_updates(self) -> int:
+        return self.stage.n_steps
+
+    @property
+    def snapshot_every(self) -> int:
+        return SNAPSHOT_EVERY
+
+    @property
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self.folder / "snapshots")
+
+    def make_board(self) -> Board:
+        """Shared tensors, all float32 but where it says float64.
+
+        `values` are the weights, flat. `moments` are Adam's running means of gradients and of their squares.
+        `ema` is the running mean of the weights. `gradients` has a row per lane, `losses` (float64) the loss
+        of each in the last step, `squares` (float64) the squared norm of each lane's slice of the mean
+        gradient. `progress` (float64) are the steps done and their smoothed loss.
+        """
+        denoiser = self.make_denoiser()
+        initial = torch.cat([parameter.detach().flatten() for parameter in denoiser.parameters()])
+        values = (initial if self.start is None else self.start).clone()
+        n_lanes = self.n_lanes
+        return Board(
+            {
+                "values": values,
+                "moments": torch.zeros(2, len(values)),
+                "ema": values.clone(),
+                "gradients": torch.zeros(n_lanes, len(values)),
+                "losses": torch.zeros(n_lanes, dtype=torch.float64),
+                "squares": torch.zeros(n_lanes, dtype=torch.float64),
+                "progress": torch.zeros(2, dtype=torch.float64),
+            }
+        )
+
+    def restore_board(self, board: Board, folder: Path) -> None:
+        with safe_open(folder / "state.safetensors", framework="pt") as file:
+            for name in _KEPT:
+                board[name].copy_(file.get_tensor(name))
+
+    def make_share(self, board: Board, lanes: range) -> _Share:
+        return _Share(self, board, lanes)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -100,85 +139,6 @@ def rate_at(step: int, stage: Stage) -> float:
     return stage.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / stage.n_steps))
 
 
-@dataclass
-class _State:
-    """What the processes share."""
-
-    values: Tensor
-    moments: Tensor
-    """Adam's running means of gradients and of their squares, two rows."""
-    ema: Tensor
-    gradients: Tensor
-    """A row a lane."""
-    losses: Tensor
-    """Of the last step, by lane."""
-    squares: Tensor
-    """Squared norm of each lane's slice of the mean gradient, float64."""
-    progress: Tensor
-    """Steps done and their smoothed loss, float64."""
-    barrier: Barrier | None
-
-    @classmethod
-    def make(cls, job: StageJob) -> _State:
-        denoiser = job.make_denoiser()
-        own = torch.cat([parameter.detach().flatten() for parameter in denoiser.parameters()])
-        values = (own if job.start is None else job.start).clone()
-        n_lanes = job.settings.n_lanes
-        state = cls(
-            values=values,
-            moments=torch.zeros(2, len(values)),
-            ema=values.clone(),
-            gradients=torch.zeros(n_lanes, len(values)),
-            losses=torch.zeros(n_lanes, dtype=torch.float64),
-            squares=torch.zeros(n_lanes, dtype=torch.float64),
-            progress=torch.zeros(2, dtype=torch.float64),
-            barrier=None,
-        )
-        if job.n_workers > 1:
-            for tensor in state.tensors:
-                tensor.share_memory_()
-            state.barrier = WORKER_CONTEXT.Barrier(job.n_workers, timeout=600)
-        return state
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (
-            self.values,
-            self.moments,
-            self.ema,
-            self.gradients,
-            self.losses,
-            self.squares,
-            self.progress,
-        )
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.barrier is not None:
-            self.barrier.wait()
-
-    def load(self, path: Path) -> None:
-        """Take up a snapshot, if there is one.
-
-        Raises:
-            TrainingError: it is damaged.
-        """
-        if not path.exists():
-            return
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in ("values", "moments", "ema", "progress"):
-                    getattr(self, name).copy_(file.get_tensor(name))
-        except (SafetensorError, RuntimeError) as error:
-            raise TrainingError(
-                f"the snapshot {path} is damaged. Delete it to start its stage anew."
-            ) from error
-
-    def save(self, path: Path) -> None:
-        tensors = {name: getattr(self, name) for name in ("values", "moments", "ema", "progress")}
-        write_bytes(path, save(tensors), force=True)
-
-
 def run_stage(job: StageJob, *, callback: Callable[[int, float], None]) -> Tensor:
     """Run a stage to its end, or go on where it was stopped.
 
@@ -190,132 +150,102 @@ def run_stage(job: StageJob, *, callback: Callable[[int, float], None]) -> Tenso
         The running mean of the weights, flat.
 
     Raises:
-        TrainingError: a process died, the loss is no number, or the snapshot is damaged.
+        TrainingError: the gradient is no number, or the snapshot is damaged.
+        WorkerDied: a process died.
     """
-    state = _State.make(job)
-    state.load(job.snapshot)
-    if int(state.progress[0]) < job.stage.n_steps:
-        if job.n_workers == 1:
-            n_threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                _train(job, state, 0, lambda: callback(int(state.progress[0]), float(state.progress[1])))
-            finally:
-                torch.set_num_threads(n_threads)
-        else:
-            _run_workers(job, state, callback)
-    callback(int(state.progress[0]), float(state.progress[1]))
-    return state.ema
+    make_folder(job.snapshots.folder)
+    board = train_in_lanes(
+        job,
+        n_workers=job.n_workers,
+        callback=lambda board: callback(int(board["progress"][0]), float(board["progress"][1])),
+    )
+    return board["ema"]
 
 
-def _run_workers(job: StageJob, state: _State, callback: Callable[[int, float], None]) -> None:
-    workers = [
-        WORKER_CONTEXT.Process(target=_work, args=(job, state, rank), daemon=True)
-        for rank in range(job.n_workers)
-    ]
-    for worker in workers:
-        worker.start()
-    try:
-        while any(worker.is_alive() for worker in workers):
-            workers[0].join(timeout=_POLL_SECONDS)
-            callback(int(state.progress[0]), float(state.progress[1]))
-            if any(worker.exitcode not in (None, 0) for worker in workers):
-                break
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.join()
-    if not math.isfinite(float(state.squares.sum())):
-        raise _diverged(state)
-    if int(state.progress[0]) < job.stage.n_steps:
-        raise TrainingError("a worker of the training died. Run the same command again to go on.")
+class _Share:
+    """The lanes of one process: their gradients, and their slices of the weights."""
 
+    def __init__(self, job: StageJob, board: Board, lanes: range) -> None:
+        self.job, self.board, self.lanes = job, board, lanes
+        self.denoiser, self.objective = job.make_denoiser(), job.make_objective()
+        self.phases = (self.compute, self.average, self.apply)
 
-def _work(job: StageJob, state: _State, rank: int) -> None:
-    """What one process does."""
-    use_one_core()
-    try:
-        _train(job, state, rank, lambda: None)
-    except (BrokenBarrierError, TrainingError) as error:
-        raise SystemExit(1) from error
-
-
-def _train(job: StageJob, state: _State, rank: int, report: Callable[[], None]) -> None:
-    """All steps of one process: its lanes' gradients, then its lanes' slices of the weights."""
-    denoiser, objective = job.make_denoiser(), job.make_objective()
-    lanes = range(rank, job.settings.n_lanes, job.n_workers)
-    last_report = time.monotonic()
-    for step in range(int(state.progress[0]), job.stage.n_steps):
-        for lane in lanes:
-            gradient = state.gradients[lane]
-            bind_parameters(denoiser, state.values, gradient.zero_())
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=job.settings.bfloat16):
-                loss = objective.loss(denoiser, step, lane)
+    def compute(self, step: int) -> None:
+        """Leave each lane's gradient and loss on the board."""
+        for lane in self.lanes:
+            gradient = self.board["gradients"][lane]
+            bind_parameters(self.denoiser, self.board["values"], gradient.zero_())
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.job.settings.bfloat16):
+                loss = self.objective.loss(self.denoiser, step, lane)
             loss.backward()
-            state.losses[lane] = loss.detach()
-        state.wait()
-        for lane in lanes:
-            _average_slice(state, lane)
-        state.wait()
-        if not math.isfinite(float(state.squares.sum())):
-            raise _diverged(state)
-        for lane in lanes:
-            _update_slice(job, state, lane, step)
-        if rank == 0:
-            _count_step(job, state, step)
-        state.wait()
-        now = time.monotonic()
-        if now - last_report > _POLL_SECONDS:
-            report()
-            last_report = now
-        if rank == 0 and ((step + 1) % SNAPSHOT_EVERY == 0 or step + 1 == job.stage.n_steps):
-            state.save(job.snapshot)  # the others wait for this process before they change anything
+            self.board["losses"][lane] = loss.detach()
+
+    def average(self, step: int) -> None:
+        """Average all lanes' gradients in this share's slices."""
+        for lane in self.lanes:
+            _average_slice(self.board, lane)
+
+    def apply(self, step: int) -> None:
+        """Change the weights in this share's slices.
+
+        Raises:
+            TrainingError: the gradient is no number.
+        """
+        if not math.isfinite(float(self.board["squares"].sum())):
+            raise TrainingError(f"the gradient is no number at step {step}. Try a smaller learning rate.")
+        for lane in self.lanes:
+            _update_slice(self.job, self.board, lane, step)
+        if self.lanes.start == 0:
+            _count_step(self.board, step)
+
+    def save(self, folder: Path) -> None:
+        if self.lanes.start == 0:
+            data = save({name: self.board[name] for name in _KEPT})
+            write_bytes(folder / "state.safetensors", data, force=True)
+
+    def restore(self, folder: Path) -> None:
+        """All that a snapshot holds is on the board."""
 
 
-def _diverged(state: _State) -> TrainingError:
-    step = int(state.progress[0])
-    return TrainingError(f"the gradient is no number at step {step}. Try a smaller learning rate.")
-
-
-def _slice(state: _State, lane: int) -> slice:
-    n_lanes, n_values = state.gradients.shape
+def _slice(board: Board, lane: int) -> slice:
+    n_lanes, n_values = board["gradients"].shape
     return slice(n_values * lane // n_lanes, n_values * (lane + 1) // n_lanes)
 
 
 @torch.no_grad()
-def _average_slice(state: _State, lane: int) -> None:
+def _average_slice(board: Board, lane: int) -> None:
     """Put the mean of all lanes' gradients into the first row, in this lane's slice, and measure it."""
-    part = state.gradients[:, _slice(state, lane)]
+    part = board["gradients"][:, _slice(board, lane)]
     part[0] = part.mean(dim=0)
-    state.squares[lane] = part[0].double().square().sum()
+    board["squares"][lane] = part[0].double().square().sum()
 
 
 @torch.no_grad()
-def _update_slice(job: StageJob, state: _State, lane: int, step: int) -> None:
+def _update_slice(job: StageJob, board: Board, lane: int, step: int) -> None:
     """AdamW on this lane's slice, and the running mean of what comes of it."""
-    settings, place = job.settings, _slice(state, lane)
+    settings, place = job.settings, _slice(board, lane)
     rate = rate_at(step, job.stage)
-    gradient, values = state.gradients[0, place], state.values[place]
-    norm = math.sqrt(float(state.squares.sum()))
+    gradient, values = board["gradients"][0, place], board["values"][place]
+    norm = math.sqrt(float(board["squares"].sum()))
     gradient *= min(1.0, settings.max_gradient / (norm + 1e-6))
     values *= 1 - rate * settings.weight_decay
     adam_update(
         values,
         gradient,
-        AdamState(state.moments[0, place], state.moments[1, place]),
+        AdamState(board["moments"][0, place], board["moments"][1, place]),
         n_updates=step + 1,
         learning_rate=rate,
         betas=(0.9, 0.99),
     )
     decay = min(settings.ema, (1 + step) / (10 + step))
-    state.ema[place].lerp_(values, 1 - decay)
+    board["ema"][place].lerp_(values, 1 - decay)
 
 
-def _count_step(job: StageJob, state: _State, step: int) -> None:
-    loss = float(state.losses.mean())
-    before = float(state.progress[1])
-    state.progress[1] = loss if step == 0 else before + (loss - before) * max(0.02, 1 / (step + 1))
-    state.progress[0] = step + 1
+def _count_step(board: Board, step: int) -> None:
+    loss = float(board["losses"].mean())
+    before = float(board["progress"][1])
+    board["progress"][1] = loss if step == 0 else before + (loss - before) * max(0.02, 1 / (step + 1))
+    board["progress"][0] = step + 1
 
 
 class ProgressLog:

@@ -38,6 +38,8 @@ from initzoo.training.generator.settings import (
     normalisation,
     stage_folder,
 )
+from initzoo.work.pool import Backend, Pool
+from initzoo.work.runs import open_run
 
 __all__ = ["train_generator"]
 
@@ -61,6 +63,7 @@ class _Plan:
     run: Path
     crop_plan: CropPlan
     n_workers: int
+    backend: Backend
     log: ProgressLog
     callback: Progress
 
@@ -81,6 +84,7 @@ def train_generator(
     run_folder: Path,
     *,
     n_workers: int | None = None,
+    backend: Backend = "processes",
     crop_plan: CropPlan | None = None,
     start: WeightGenerator | None = None,
     callback: Progress | None = None,
@@ -95,6 +99,8 @@ def train_generator(
             It serves trainings with other settings too, which share crops and equal first stages.
         n_workers: processes, one a core, at most one a lane; None for as many as there are cores. It
             changes no byte.
+        backend: where the workers that make crops run: in processes of this machine, or on a ray cluster.
+            Those that train share memory, and so a machine.
         crop_plan: which crops the second stage sees; None for the bundled photos.
         start: a weight generator to go on from with the second stage alone; None to begin with the first.
         callback: called with stage, things done, things in all, and loss.
@@ -103,9 +109,11 @@ def train_generator(
         The weight generator.
 
     Raises:
-        TrainingError: the run folder cannot be used, a process died, the loss is no number, a concept has
-            fewer crops than a step looks at, or `start` has other sizes, words or concepts than this
-            training.
+        TrainingError: the run folder cannot be used, the loss is no number, a concept has fewer crops than
+            a step looks at, or `start` has other sizes, words or concepts than this training.
+        WorkerDied: a worker died.
+        OutputError: the run folder holds something else, another process is at work in it, or it cannot be
+            written.
         InvalidImage: there are no photos.
         InvalidWords: a wording of a concept holds no known token.
     """
@@ -116,6 +124,34 @@ def train_generator(
             f"a step cannot look at {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
             "Ask for fewer"
         )
+    # One run folder serves trainings with other settings: each stage has a folder named by what decides it.
+    with open_run(run_folder, {}, kind="generator training"):
+        return _train(
+            data,
+            words,
+            settings,
+            run_folder,
+            n_workers=n_workers or os.cpu_count() or 1,
+            backend=backend,
+            crop_plan=crop_plan,
+            start=start,
+            callback=callback or (lambda *_: None),
+        )
+
+
+def _train(
+    data: TrainingData,
+    words: TokenVectors,
+    settings: GeneratorSettings,
+    run_folder: Path,
+    *,
+    n_workers: int,
+    backend: Backend,
+    crop_plan: CropPlan,
+    start: WeightGenerator | None,
+    callback: Progress,
+) -> WeightGenerator:
+    """Both stages, or what is left of them."""
     kept = data.take(settings.train_share, seed=settings.seed)[0] if settings.train_share < 1 else data
     plan = _Plan(
         data=kept,
@@ -123,9 +159,10 @@ def train_generator(
         words=words,
         run=run_folder,
         crop_plan=crop_plan,
-        n_workers=min(n_workers or os.cpu_count() or 1, settings.n_lanes),
+        n_workers=min(n_workers, settings.n_lanes),
+        backend=backend,
         log=ProgressLog(run_folder / "log.jsonl"),
-        callback=callback or (lambda *_: None),
+        callback=callback,
     )
     lessons = ENCODERS[settings.encoder](words).lessons(kept, settings)
     shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
@@ -200,7 +237,8 @@ def _train_on_behaviour(
     def on_crops(n_done: int, n_all: int) -> None:
         plan.report("crops", n_all)(n_done, 0.0)
 
-    make_crops(plan.data.all_teachers, crops, plan.crop_plan, n_workers=plan.n_workers, callback=on_crops)
+    pool = Pool(plan.n_workers, plan.backend)
+    make_crops(plan.data.all_teachers, crops, plan.crop_plan, pool=pool, callback=on_crops)
     names = [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]
     begun = hashlib.sha256(start.numpy().tobytes()).hexdigest()
     folder = stage_folder(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from initzoo.pairs.scores import score_images
 from initzoo.pairs.taught import make_pairs, scoring_pairs
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
-from initzoo.work.pool import WORKER_CONTEXT, use_one_core
+from initzoo.work.pool import Pool
 
 __all__ = ["run_fits", "run_mean_scores"]
 
@@ -36,23 +35,23 @@ _PATCH_SIZE = 192
 
 
 def run_fits(
-    plan: HarvestPlan, run: RunFolder, *, n_workers: int, callback: Callable[[int, int], None]
+    plan: HarvestPlan, run: RunFolder, *, pool: Pool, callback: Callable[[int, int], None]
 ) -> list[tuple[str, str]]:
     """Fit and score the adapter of every concept that has none yet in the run folder.
 
     Args:
         plan: what is harvested.
         run: holds the base; gets a file a concept.
-        n_workers: processes, each on one core.
+        pool: who works.
         callback: called with concepts done and concepts in all, those done before counted too.
 
     Returns:
         Concepts that failed, with the reason.
 
     Raises:
-        HarvestError: a worker died.
+        WorkerDied: a worker died.
     """
-    _run_all(plan, run, _fit_concept, run.fits, n_workers=n_workers, callback=callback)
+    _run_all(plan, run, _fit_concept, run.fits, pool=pool, callback=callback)
     failures = []
     for concept in plan.concepts:
         path = run.fits / f"{concept.id}.json"
@@ -63,18 +62,19 @@ def run_fits(
 
 
 def run_mean_scores(
-    plan: HarvestPlan, run: RunFolder, *, n_workers: int, callback: Callable[[int, int], None]
+    plan: HarvestPlan, run: RunFolder, *, pool: Pool, callback: Callable[[int, int], None]
 ) -> None:
     """Score the mean of the train concepts' adapters on every concept: what knows nothing of the words.
 
     Args:
         plan: what is harvested.
         run: holds base and fits; gets a file a concept.
-        n_workers: processes, each on one core.
+        pool: who works.
         callback: called with concepts done and concepts in all.
 
     Raises:
-        HarvestError: a worker died, or every train concept failed.
+        HarvestError: every train concept failed.
+        WorkerDied: a worker died.
     """
     path = run.path / "mean.safetensors"
     if not path.exists():
@@ -84,38 +84,25 @@ def run_mean_scores(
             raise HarvestError(f"every train concept failed, e.g. {_first_failure(plan, run)}")
         mean = np.stack(blocks).mean(axis=0, dtype=np.float64).astype(np.float32)
         write_bytes(path, save({"blocks": mean}), force=True)
-    _run_all(plan, run, _score_mean, run.mean_scores, n_workers=n_workers, callback=callback)
+    _run_all(plan, run, _score_mean, run.mean_scores, pool=pool, callback=callback)
 
 
 def _run_all(
     plan: HarvestPlan,
     run: RunFolder,
-    job: Callable[[str], None],
+    job: Callable[[_Worker, str], None],
     folder: Path,
     *,
-    n_workers: int,
+    pool: Pool,
     callback: Callable[[int, int], None],
 ) -> None:
     """Run a job for each concept whose JSON file is not yet in the folder."""
     todo = [concept.id for concept in plan.concepts if not (folder / f"{concept.id}.json").exists()]
     n_done, n_all = len(plan.concepts) - len(todo), len(plan.concepts)
     callback(n_done, n_all)
-    if not todo:
-        return
-    with ProcessPoolExecutor(
-        n_workers, mp_context=WORKER_CONTEXT, initializer=_start_worker, initargs=(plan, run)
-    ) as pool:
-        futures = [pool.submit(job, concept_id) for concept_id in todo]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                n_done += 1
-                callback(n_done, n_all)
-        except BrokenProcessPool as error:
-            raise HarvestError("a worker process died. Run the same command again to go on.") from error
-        finally:
-            for future in futures:
-                future.cancel()
+    for _ in pool.run(partial(_start_worker, plan, run, job), todo):
+        n_done += 1
+        callback(n_done, n_all)
 
 
 def _first_failure(plan: HarvestPlan, run: RunFolder) -> str:
@@ -158,18 +145,14 @@ class _Worker:
         return [self._mean_edits[key] for key in keys]
 
 
-_worker: list[_Worker] = []
-"""The worker of this process, once `_start_worker` ran: a pool has no other place for it."""
+def _start_worker(
+    plan: HarvestPlan, run: RunFolder, job: Callable[[_Worker, str], None]
+) -> Callable[[str], None]:
+    return partial(job, _Worker(plan, run))
 
 
-def _start_worker(plan: HarvestPlan, run: RunFolder) -> None:
-    use_one_core()
-    _worker.append(_Worker(plan, run))
-
-
-def _fit_concept(concept_id: str) -> None:
+def _fit_concept(worker: _Worker, concept_id: str) -> None:
     """Fit, score and write one concept; whether it went well or not, its JSON file comes last."""
-    worker = _worker[0]
     concept, recipe = worker.concepts[concept_id], worker.plan.recipe
     place = worker.run.fits / concept_id
     try:
@@ -204,9 +187,8 @@ def _fit_concept(concept_id: str) -> None:
     write_bytes(place.with_name(f"{concept_id}.json"), json.dumps(notes).encode(), force=True)
 
 
-def _score_mean(concept_id: str) -> None:
+def _score_mean(worker: _Worker, concept_id: str) -> None:
     """Score the mean adapter on one concept."""
-    worker = _worker[0]
     run = worker.run
     notes: dict[str, Any] = {}
     if (run.fits / f"{concept_id}.safetensors").exists():

@@ -1,9 +1,8 @@
 """The joint stage: base, shared A and one small adapter a concept, trained together by several processes.
 
 Concepts are dealt out to lanes. In an update every lane takes a batch of one of its concepts, and the
-base moves along the mean of the lanes' gradients. A process works on one lane or more; which one does
-so changes nothing, because gradients are added in the order of the lanes. So the result does not depend
-on the number of processes, nor on where the stage was stopped and taken up again.
+base moves along the mean of the lanes' gradients. Each process keeps a base of its own, and changes it in the
+same way as all others; the adapters of a lane are with the process that works on it.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import BrokenBarrierError
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -27,7 +26,6 @@ from initzoo.networks.adapters import Adapted
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.photos import varied_photos
 from initzoo.pairs.taught import teach
-from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import (
     AdamState,
@@ -37,10 +35,7 @@ from initzoo.training.harvest.updates import (
     lane_gradient,
     rate_at,
 )
-from initzoo.work.pool import WORKER_CONTEXT, use_one_core
-
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import Barrier
+from initzoo.training.lanes import Board, Snapshots, train_in_lanes
 
 __all__ = ["run_joint_stage"]
 
@@ -71,33 +66,17 @@ def run_joint_stage(
         Concepts that were left out, with the reason.
 
     Raises:
-        HarvestError: a worker died.
+        HarvestError: every concept failed.
+        TrainingError: the snapshot is damaged.
+        WorkerDied: a worker died.
     """
     if not run.base.exists():
-        recipe = plan.recipe
-        n_workers = min(n_workers, recipe.joint.n_lanes)
-        shared = _Shared.make(recipe, n_workers)
-        shared.done.fill_(_last_snapshot(run))
-        workers = [
-            WORKER_CONTEXT.Process(target=_work, args=(plan, run, shared, rank, n_workers), daemon=True)
-            for rank in range(n_workers)
-        ]
-        for worker in workers:
-            worker.start()
         n_updates = _count_updates(plan)
-        try:
-            while any(worker.is_alive() for worker in workers):
-                workers[0].join(timeout=1.0)
-                callback(int(shared.done.item()), n_updates)
-                if any(worker.exitcode not in (None, 0) for worker in workers):
-                    raise HarvestError(
-                        "a worker of the joint stage died. Run the same command again to go on."
-                    )
-        finally:
-            for worker in workers:
-                worker.kill()
-        if any(worker.exitcode != 0 for worker in workers):
-            raise HarvestError("a worker of the joint stage died. Run the same command again to go on.")
+        train_in_lanes(
+            _JointTraining(plan, run),
+            n_workers=n_workers,
+            callback=lambda board: callback(int(board.done), n_updates),
+        )
         n_threads = torch.get_num_threads()
         torch.set_num_threads(1)  # sums are added in another order by several threads
         try:
@@ -109,27 +88,37 @@ def run_joint_stage(
     return [(concept_id, reason) for concept_id, reason in failures]
 
 
-@dataclass
-class _Shared:
-    """What the processes share: tensors in shared memory, and a barrier."""
+@dataclass(frozen=True)
+class _JointTraining:
+    """The joint stage as a training in lanes."""
 
-    gradients: Tensor
-    """Of the base, a row a lane."""
-    active: Tensor
-    """Whether a lane took part in this update."""
-    done: Tensor
-    """Updates done."""
-    barrier: Barrier
+    plan: HarvestPlan
+    run: RunFolder
 
-    @classmethod
-    def make(cls, recipe: HarvestRecipe, n_workers: int) -> _Shared:
-        n_base = recipe.checkpoint.build_base().values.numel()
-        return cls(
-            gradients=torch.zeros(recipe.joint.n_lanes, n_base).share_memory_(),
-            active=torch.zeros(recipe.joint.n_lanes).share_memory_(),
-            done=torch.zeros(1, dtype=torch.int64).share_memory_(),
-            barrier=WORKER_CONTEXT.Barrier(n_workers, timeout=600),
-        )
+    snapshot_every = _SNAPSHOT_EVERY
+
+    @property
+    def n_lanes(self) -> int:
+        return self.plan.recipe.joint.n_lanes
+
+    @property
+    def n_updates(self) -> int:
+        return _count_updates(self.plan)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self.run.joint)
+
+    def make_board(self) -> Board:
+        n_base = self.plan.recipe.checkpoint.build_base().values.numel()
+        # Gradients of the base, a row a lane; and whether a lane took part in this update.
+        return Board({"gradients": torch.zeros(self.n_lanes, n_base), "active": torch.zeros(self.n_lanes)})
+
+    def restore_board(self, board: Board, folder: Path) -> None:
+        """The board holds nothing beyond an update."""
+
+    def make_share(self, board: Board, lanes: range) -> _JointShare:
+        return _JointShare(self.plan, board, lanes)
 
 
 @dataclass
@@ -160,6 +149,20 @@ class _Lane:
         due = int(order[place])
         return None if self.concepts[due].id in self.failures else due
 
+    def save(self, folder: Path) -> None:
+        """Write the lane's part of a snapshot."""
+        notes = {"n_updates": json.dumps(self.n_updates), "failures": json.dumps(self.failures)}
+        data = save(self.to_tensors(), metadata=notes)
+        write_bytes(folder / f"lane-{self.number}.safetensors", data, force=True)
+
+    def restore(self, folder: Path) -> None:
+        """Take up the lane's part of a snapshot."""
+        with safe_open(folder / f"lane-{self.number}.safetensors", framework="pt") as file:
+            notes = {name: json.loads(value) for name, value in file.metadata().items()}
+            for name, tensor in self.to_tensors().items():
+                tensor.copy_(file.get_tensor(name))
+        self.n_updates, self.failures = notes["n_updates"], notes["failures"]
+
     def to_tensors(self) -> dict[str, Tensor]:
         return {"adapters": self.adapters, "mean": self.state.mean, "square": self.state.square}
 
@@ -172,40 +175,57 @@ def _count_updates(plan: HarvestPlan) -> int:
     return plan.recipe.joint.n_rounds * _round_length(plan)
 
 
-def _work(plan: HarvestPlan, run: RunFolder, shared: _Shared, rank: int, n_workers: int) -> None:
-    """What one process does: its lanes' share of every update, from the last snapshot to the end."""
-    use_one_core()
-    recipe, stage = plan.recipe, plan.recipe.joint
-    base = Adapted(recipe.network.build(), recipe.ranks, generator=torch.Generator().manual_seed(recipe.seed))
-    state = AdamState.zeros_like(base.values)
-    lanes = [
-        _Lane.make(plan, number, base.n_adapter_values) for number in range(rank, stage.n_lanes, n_workers)
-    ]
-    first = _load_snapshot(run, base, state, lanes)
-    photos = varied_photos(plan.load_photos("train"), stage.n_photos, seed=recipe.seed + 1)
-    n_updates = _count_updates(plan)
-    try:
-        for update in range(first, n_updates):
-            rate = rate_at(update / n_updates, stage)
-            for lane in lanes:
-                _lane_update(plan, base, lane, photos, update, rate, shared)
-            shared.barrier.wait()
-            gradient = shared.gradients.sum(0) / max(1.0, shared.active.sum().item())
-            adam_update(
-                base.values,
-                gradient,
-                state,
-                n_updates=update + 1,
-                learning_rate=stage.learning_rate * rate,
-                betas=stage.betas,
-            )
-            shared.barrier.wait()  # nobody overwrites gradients that another still reads
-            if rank == 0:
-                shared.done.fill_(update + 1)
-            if (update + 1) % _SNAPSHOT_EVERY == 0 or update + 1 == n_updates:
-                _save_snapshot(run, update + 1, base, state, lanes, rank, shared)
-    except BrokenBarrierError as error:
-        raise SystemExit(1) from error
+class _JointShare:
+    """A base, and the lanes of one process."""
+
+    def __init__(self, plan: HarvestPlan, board: Board, lanes: range) -> None:
+        recipe, self.plan, self.board = plan.recipe, plan, board
+        self.base = Adapted(
+            recipe.network.build(), recipe.ranks, generator=torch.Generator().manual_seed(recipe.seed)
+        )
+        self.state = AdamState.zeros_like(self.base.values)
+        self.lanes = [_Lane.make(plan, number, self.base.n_adapter_values) for number in lanes]
+        self.photos = varied_photos(plan.load_photos("train"), recipe.joint.n_photos, seed=recipe.seed + 1)
+        self.phases = (self.compute, self.apply)
+
+    def compute(self, update: int) -> None:
+        """Train the adapters that are due, and leave the base's gradients on the board."""
+        rate = rate_at(update / _count_updates(self.plan), self.plan.recipe.joint)
+        for lane in self.lanes:
+            _lane_update(self.plan, self.base, lane, self.photos, update, rate, self.board)
+
+    def apply(self, update: int) -> None:
+        """Move the base along the mean of the gradients."""
+        stage = self.plan.recipe.joint
+        gradient = self.board["gradients"].sum(0) / max(1.0, self.board["active"].sum().item())
+        adam_update(
+            self.base.values,
+            gradient,
+            self.state,
+            n_updates=update + 1,
+            learning_rate=stage.learning_rate * rate_at(update / _count_updates(self.plan), stage),
+            betas=stage.betas,
+        )
+
+    def save(self, folder: Path) -> None:
+        for lane in self.lanes:
+            lane.save(folder)
+        if any(lane.number == 0 for lane in self.lanes):  # all have the same base
+            tensors = {"values": self.base.values, "mean": self.state.mean, "square": self.state.square}
+            write_bytes(folder / "base.safetensors", save(tensors), force=True)
+
+    def restore(self, folder: Path) -> None:
+        _restore(folder, self.base, self.state, self.lanes)
+
+
+def _restore(folder: Path, base: Adapted, state: AdamState, lanes: list[_Lane]) -> None:
+    """Put a snapshot's values in place."""
+    tensors = load_file(folder / "base.safetensors")
+    base.values.copy_(tensors["values"])
+    state.mean.copy_(tensors["mean"])
+    state.square.copy_(tensors["square"])
+    for lane in lanes:
+        lane.restore(folder)
 
 
 def _lane_update(
@@ -215,12 +235,12 @@ def _lane_update(
     photos: list[np.ndarray],
     update: int,
     rate: float,
-    shared: _Shared,
+    board: Board,
 ) -> None:
     """Train one lane's due adapter, and leave the base's gradient where all can read it."""
     recipe, stage = plan.recipe, plan.recipe.joint
-    shared.active[lane.number] = 0.0
-    shared.gradients[lane.number].zero_()
+    board["active"][lane.number] = 0.0
+    board["gradients"][lane.number].zero_()
     due = lane.concept_at(plan, update)
     if due is None:
         return
@@ -237,8 +257,8 @@ def _lane_update(
     except (InitzooError, TrainingDiverged) as error:
         lane.failures[concept.id] = f"joint stage, update {update}: {error}"
         return
-    shared.gradients[lane.number] = gradient
-    shared.active[lane.number] = 1.0
+    board["gradients"][lane.number] = gradient
+    board["active"][lane.number] = 1.0
     lane.n_updates[due] += 1
     adam_update(
         lane.adapters[due],
@@ -250,74 +270,15 @@ def _lane_update(
     )
 
 
-def _save_snapshot(
-    run: RunFolder,
-    update: int,
-    base: Adapted,
-    state: AdamState,
-    lanes: list[_Lane],
-    rank: int,
-    shared: _Shared,
-) -> None:
-    """Write this process's part; the snapshot counts once all parts are there and `latest.json` names it."""
-    folder = run.joint / f"{update:07d}"
-    folder.mkdir(exist_ok=True)
-    for lane in lanes:
-        notes = {"n_updates": json.dumps(lane.n_updates), "failures": json.dumps(lane.failures)}
-        path = folder / f"lane-{lane.number}.safetensors"
-        write_bytes(path, save(lane.to_tensors(), metadata=notes), force=True)
-    if rank == 0:
-        tensors = {"values": base.values, "mean": state.mean, "square": state.square}
-        write_bytes(folder / "base.safetensors", save(tensors), force=True)
-    shared.barrier.wait()
-    if rank == 0:
-        write_bytes(run.joint / "latest.json", json.dumps({"update": update}).encode(), force=True)
-        for older in run.joint.iterdir():
-            if older.is_dir() and older != folder:
-                shutil.rmtree(older, ignore_errors=True)
-
-
-def _load_snapshot(run: RunFolder, base: Adapted, state: AdamState, lanes: list[_Lane]) -> int:
-    """Put the last snapshot's values in place, if there is one; returns the updates it had seen."""
-    update = _last_snapshot(run)
-    if update == 0:
-        return 0
-    folder = run.joint / f"{update:07d}"
-    tensors = load_file(folder / "base.safetensors")
-    base.values.copy_(tensors["values"])
-    state.mean.copy_(tensors["mean"])
-    state.square.copy_(tensors["square"])
-    for lane in lanes:
-        tensors, notes = _read_lane(run, update, lane.number)
-        lane.adapters.copy_(tensors["adapters"])
-        lane.state.mean.copy_(tensors["mean"])
-        lane.state.square.copy_(tensors["square"])
-        lane.n_updates, lane.failures = notes["n_updates"], notes["failures"]
-    return update
-
-
-def _last_snapshot(run: RunFolder) -> int:
-    """Updates that the last whole snapshot had seen, 0 when there is none."""
-    latest = run.joint / "latest.json"
-    return int(json.loads(latest.read_bytes())["update"]) if latest.exists() else 0
-
-
-def _read_lane(run: RunFolder, update: int, number: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import safe_open
-
-    path = run.joint / f"{update:07d}" / f"lane-{number}.safetensors"
-    with safe_open(path, framework="pt") as file:
-        notes = {name: json.loads(value) for name, value in file.metadata().items()}
-        return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118 (not a dict)
-
-
 def _finish(plan: HarvestPlan, run: RunFolder) -> None:
     """Fold the mean adapter into the base, whiten A, and write the failures and the base."""
     recipe = plan.recipe
     base, lanes = recipe.checkpoint.build_base(), []
     for number in range(recipe.joint.n_lanes):
         lanes.append(_Lane.make(plan, number, base.n_adapter_values))
-    _load_snapshot(run, base, AdamState.zeros_like(base.values), lanes)
+    snapshots = Snapshots(run.joint)
+    with snapshots.reported():
+        _restore(snapshots.at(snapshots.latest), base, AdamState.zeros_like(base.values), lanes)
     good = [
         lane.adapters[place]
         for lane in lanes

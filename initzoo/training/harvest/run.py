@@ -23,7 +23,8 @@ from initzoo.training.harvest.pack import check_free, pack_zoo
 from initzoo.training.harvest.recipe import QUICK, HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.work.devices import describe_machine
-from initzoo.work.runs import StageClock
+from initzoo.work.pool import Backend, Pool
+from initzoo.work.runs import StageClock, open_run
 from initzoo.zoo.cards import write_cards
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.zoo import Zoo
@@ -83,6 +84,7 @@ def run_harvest(
     out: Path,
     *,
     n_workers: int | None = None,
+    backend: Backend = "processes",
     force: bool = False,
     callback: Progress | None = None,
 ) -> HarvestReport:
@@ -93,6 +95,8 @@ def run_harvest(
         run_folder: where unfinished work is kept; the same one is given to go on.
         out: the zoo's folder: gets `dataset/` and `model/`.
         n_workers: processes, one a core; None for as many as there are cores. It changes no byte.
+        backend: where the workers of fits and scores run: in processes of this machine, or on a ray cluster.
+            Those of the joint stage share memory, and so a machine.
         force: replace a zoo that is in `out` already.
         callback: called with stage, things done and things in all.
 
@@ -100,16 +104,26 @@ def run_harvest(
         What came of it; also written to `dataset/harvest.json`, and into the cards.
 
     Raises:
-        HarvestError: the run folder belongs to another harvest, a worker died, or every concept failed.
-        OutputError: `out` holds a zoo already, or cannot be written.
+        HarvestError: every concept failed.
+        WorkerDied: a worker died.
+        OutputError: `out` holds a zoo already, or cannot be written; or another process is at work in the run
+            folder, or it holds another harvest.
     """
     workers = n_workers or os.cpu_count() or 1
     run, out = RunFolder(Path(run_folder)), Path(out)
     check_free(out, force=force or run.has_begun_packing(out))
     for split in ("train", "score"):  # missing photos are to show now, not after the joint stage
         plan.load_photos(split)
-    run.claim(plan)
-    clock = StageClock(run.path, workers)
+    with open_run(run.path, plan.digests, kind="harvest"):
+        run.make_folders()
+        return _harvest(plan, run, out, Pool(workers, backend), callback)
+
+
+def _harvest(
+    plan: HarvestPlan, run: RunFolder, out: Path, pool: Pool, callback: Progress | None
+) -> HarvestReport:
+    """All stages of a harvest, or what is left of them."""
+    clock = StageClock(run.path, pool.n_workers)
 
     def counting(stage: str) -> Callable[[int, int], None]:
         def on_progress(n_done: int, n_all: int) -> None:
@@ -119,13 +133,13 @@ def run_harvest(
 
         return on_progress
 
-    joint_failures = run_joint_stage(plan, run, n_workers=workers, callback=counting("joint"))
-    failures = run_fits(plan, run, n_workers=workers, callback=counting("fits"))
-    run_mean_scores(plan, run, n_workers=workers, callback=counting("mean scores"))
+    joint_failures = run_joint_stage(plan, run, n_workers=pool.n_workers, callback=counting("joint"))
+    failures = run_fits(plan, run, pool=pool, callback=counting("fits"))
+    run_mean_scores(plan, run, pool=pool, callback=counting("mean scores"))
     write_bytes(run.packing, json.dumps(str(out.resolve())).encode(), force=True)
     rows = pack_zoo(plan, run, out)
     clock.add("packing", save=True)
-    report = _report(run, rows, dict(joint_failures) | dict(failures), clock, workers)
+    report = _report(run, rows, dict(joint_failures) | dict(failures), clock, pool.n_workers)
     data = json.dumps(report.to_dict(), indent=1).encode() + b"\n"
     write_bytes(out / "dataset" / "harvest.json", data, force=True)
     write_cards(Zoo.from_pretrained(out.absolute()))

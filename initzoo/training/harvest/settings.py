@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initzoo.errors import HarvestError
-from initzoo.files.atomic import write_bytes
+from initzoo.files.atomic import make_folder
 from initzoo.pairs.concepts import Concept, load_concepts
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, load_photos
 from initzoo.training.harvest.recipe import HarvestRecipe
@@ -63,39 +63,44 @@ class HarvestPlan:
         return load_photos(self.photos, split=split)
 
     @property
-    def digest(self) -> str:
-        """Sixty-four hex digits that change when any weight of the harvest may change.
+    def digests(self) -> dict[str, str]:
+        """Sixteen hex digits each of recipe, concepts and photos: all that decides the weights.
 
         Wordings, licences and sources do not: they enter when the zoo is packed.
         """
-        digest = hashlib.sha256(self.recipe.digest.encode())
+        concepts, photos = hashlib.sha256(), hashlib.sha256()
         for concept in self.concepts:
             values = [concept.id, concept.split, concept.teacher.to_json()]
-            digest.update(json.dumps(values, sort_keys=True).encode())
+            concepts.update(json.dumps(values, sort_keys=True).encode())
         for photo in load_photos(self.photos, split=None):
-            digest.update(
+            photos.update(
                 f"{photo.name} {photo.split} {photo.pixels.shape}".encode() + photo.pixels.tobytes()
             )
-        return digest.hexdigest()
+        return {
+            "recipe": self.recipe.digest[:16],
+            "concepts": concepts.hexdigest()[:16],
+            "photos": photos.hexdigest()[:16],
+        }
 
 
 class RunFolder:
     """The folder in which a harvest keeps what it has done.
 
     Args:
-        path: made if it is missing.
-
-    Raises:
-        HarvestError: it cannot be made.
+        path: of the folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            for folder in (self.joint, self.fits, self.mean_scores):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HarvestError(f"cannot make the run folder {path}: {error.strerror}.") from error
+
+    def make_folders(self) -> None:
+        """Make the folders that the stages write into.
+
+        Raises:
+            OutputError: one cannot be made.
+        """
+        for folder in (self.joint, self.fits, self.mean_scores):
+            make_folder(folder)
 
     @property
     def joint(self) -> Path:
@@ -125,18 +130,3 @@ class RunFolder:
     def has_begun_packing(self, out: Path) -> bool:
         """Whether an interrupted run left its own half of a zoo in a folder."""
         return self.packing.exists() and json.loads(self.packing.read_bytes()) == str(out.resolve())
-
-    def claim(self, plan: HarvestPlan) -> None:
-        """Mark the folder as this plan's, or check that it is.
-
-        Raises:
-            HarvestError: the folder holds the work of another plan.
-        """
-        path, digest = self.path / "plan.json", plan.digest
-        if not path.exists():
-            write_bytes(path, json.dumps({"digest": digest}).encode(), force=True)
-        elif json.loads(path.read_bytes()).get("digest") != digest:
-            raise HarvestError(
-                f"{self.path} holds a harvest of another recipe, concepts or photos. "
-                "Name another folder with --run, or delete it."
-            )

@@ -1,0 +1,234 @@
+"""Pools of workers: results as they come, one error when a worker dies, and the same bytes everywhere."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from waiting import wait_until
+
+from initzoo.errors import InvalidZoo, WorkerDied
+from initzoo.work.pool import Pool
+
+TESTS = Path(__file__).parent
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def doubler():
+    return double
+
+
+def fail(kind: str, item: int) -> int:
+    """Work that goes well but for item 2."""
+    if item != 2:
+        return item
+    if kind == "exit":
+        os._exit(7)
+    if kind == "kill":
+        os.kill(os.getpid(), 9)
+    if kind == "known":
+        raise InvalidZoo("zoo 'x' is damaged. Pull it again")
+    if kind == "bug":
+        raise ZeroDivisionError("two is one too many")
+    if kind == "unpicklable error":
+        raise Awkward(1, 2)
+    return lambda: item  # a result that cannot be pickled
+
+
+class Awkward(Exception):
+    """Cannot be made again from its message, as unpickling would."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def failer(kind: str):
+    return partial(fail, kind)
+
+
+def never_made():
+    raise InvalidZoo("zoo 'x' has no photos. Add some")
+
+
+def dead_at_start():
+    os._exit(3)
+
+
+class WaitsForOther:
+    """Item `first` is done only once `second` was begun, so that the order of results is known."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, item: str) -> str:
+        (self.folder / item).touch()
+        assert wait_until((self.folder / "second").exists)
+        if item == "first":
+            assert wait_until((self.folder / "seen").exists)
+        return item.upper()
+
+
+def summed(seed: int) -> list[float]:
+    """A sum whose last bits depend on the number of threads."""
+    values = torch.randn(200_000, generator=torch.Generator().manual_seed(seed))
+    return [float(values.sum()), float(values.square().mean()), float(torch.get_num_threads())]
+
+
+def summer():
+    return summed
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 7])
+def test_every_item_comes_back_with_its_result(n_workers):
+    results = list(Pool(n_workers).run(doubler, [1, 2, 3]))
+    assert sorted(results) == [(1, 2), (2, 4), (3, 6)]
+
+
+def test_no_items_need_no_workers():
+    assert list(Pool(4).run(never_made, [])) == []
+
+
+def test_results_come_as_they_are_done(tmp_path):
+    seen = []
+    for item, result in Pool(2).run(partial(WaitsForOther, tmp_path), ["first", "second"]):
+        (tmp_path / "seen").touch()
+        seen.append((item, result))
+    assert seen == [("second", "SECOND"), ("first", "FIRST")]
+
+
+def test_one_process_and_two_give_the_same_bytes_and_leave_the_threads():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        here = dict(Pool(1).run(summer, range(4)))
+        assert torch.get_num_threads() == 2
+        assert here == dict(Pool(2).run(summer, range(4)))
+    finally:
+        torch.set_num_threads(n_threads)
+    assert all(threads == 1 for *_, threads in here.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [("exit", "ended with status 7"), ("kill", r"was killed \(SIGKILL\)")]
+)
+def test_a_dead_worker_is_one_line_that_names_the_item_and_the_next_step(kind, how):
+    with pytest.raises(WorkerDied, match=rf"worker process \d+ {how} at number 2\. Run the same") as caught:
+        list(Pool(2).run(partial(failer, kind), [1, 2, 3], name_of=lambda item: f"number {item}"))
+    assert "\n" not in str(caught.value)
+    assert "fewer --workers" in str(caught.value)
+
+
+def test_a_worker_that_dies_as_it_starts_is_told_too():
+    with pytest.raises(WorkerDied, match="ended with status 3 as it started"):
+        list(Pool(2).run(dead_at_start, [1, 2, 3]))
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_an_error_of_ours_arrives_as_it_is(n_workers):
+    with pytest.raises(InvalidZoo, match="zoo 'x' is damaged. Pull it again") as caught:
+        list(Pool(n_workers).run(partial(failer, "known"), [1, 2, 3]))
+    assert not hasattr(caught.value, "__notes__")
+    with pytest.raises(InvalidZoo, match="has no photos"):
+        list(Pool(n_workers).run(never_made, [1, 2, 3]))
+
+
+def test_another_error_arrives_with_the_traceback_of_the_worker():
+    with pytest.raises(ZeroDivisionError, match="two is one too many") as caught:
+        list(Pool(2).run(partial(failer, "bug"), [1, 2, 3]))
+    assert "in fail" in "".join(caught.value.__notes__)
+    with pytest.raises(RuntimeError, match="Awkward: 1 and 2"):
+        list(Pool(2).run(partial(failer, "unpicklable error"), [1, 2, 3]))
+    with pytest.raises((AttributeError, RuntimeError), match="pickle"):
+        list(Pool(2).run(partial(failer, "unpicklable result"), [1, 2, 3]))
+
+
+def test_workers_end_when_the_results_are_given_up(tmp_path):
+    results = Pool(2).run(partial(Pids, tmp_path), [1, 2, 3, 4])
+    next(results)
+    assert wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    results.close()
+    assert not any(is_alive(int(file.name)) for file in tmp_path.iterdir())
+
+
+class Pids:
+    """Leaves its process id, and does not end with an item above 1."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / str(os.getpid())).touch()
+
+    def __call__(self, item: int) -> int:
+        if item > 1:
+            wait_until(lambda: False)
+        return item
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_while_workers_are_waited_for_there_are_ticks(tmp_path, monkeypatch):
+    monkeypatch.setattr("initzoo.work.pool.TICK_SECONDS", 0.01)
+    ticks = []
+
+    def tick():
+        ticks.append(1)
+        (tmp_path / "seen").touch()
+
+    pool = Pool(2)
+    assert len(list(pool.run(partial(WaitsForOther, tmp_path), ["first", "second"], on_tick=tick))) == 2
+    assert ticks
+
+
+@pytest.mark.parametrize("options", [{"n_workers": 0}, {"n_workers": 1, "backend": "threads"}])
+def test_a_pool_that_cannot_be_is_refused(options):
+    with pytest.raises(ValueError, match="n_workers must be at least 1|backend must be processes or ray"):
+        Pool(**options)
+
+
+ON_RAY = """
+import json
+from functools import partial
+import test_pool as t
+from initzoo.errors import InitzooError
+from initzoo.work.pool import Pool
+
+if __name__ == "__main__":
+    pool = Pool(2, "ray")
+    found = {"bytes": dict(pool.run(t.summer, range(4)))}
+    for kind in ("exit", "known"):
+        try:
+            list(pool.run(partial(t.failer, kind), [1, 2, 3]))
+        except InitzooError as error:
+            found[kind] = [type(error).__name__, str(error)]
+    print("found", json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_ray_gives_the_bytes_and_the_errors_of_processes():
+    pytest.importorskip("ray", reason='NOT TESTED: work on Ray. pip install "initzoo[ray]" to test it')
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    result = subprocess.run(
+        [sys.executable, "-c", ON_RAY],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    lines = [line for line in result.stdout.splitlines() if line.startswith("found ")]
+    assert lines, result.stderr
+    found = json.loads(lines[0].removeprefix("found "))
+    here = {str(item): result for item, result in Pool(1).run(summer, range(4))}
+    assert found["bytes"] == here
+    assert found["known"] == ["InvalidZoo", "zoo 'x' is damaged. Pull it again"]
+    assert found["exit"][0] == "WorkerDied"
+    assert "a worker on Ray ended at 2. Run the same command again" in found["exit"][1]
