@@ -130,12 +130,12 @@ def test_the_book_is_kept():
     ("changes", "said"),
     [
         ({"lengths": (5, 10)}, "lengths must ascend from 0"),
-        ({"methods": ("other",)}, "methods: other given. Take some of: pix2pix_book"),
+        ({"methods": ("other",)}, "methods: other given. Choose from: pix2pix_book"),
         ({"classical": ()}, "classical: none given"),
         ({"n_tuning": 0}, "at least 1"),
         ({"rates": ()}, "rates must be positive numbers, found none"),
         ({"unet_rates": (1e-3, float("nan"))}, "unet_rates must be positive numbers, found 0.001, nan"),
-        ({"classical_lengths": (0,)}, "classical_lengths: 0 given. Take some of: 5, 10"),
+        ({"classical_lengths": (0,)}, "classical_lengths: 0 given. Choose from: 5, 10"),
     ],
 )
 def test_wrong_settings_are_refused(changes, said):

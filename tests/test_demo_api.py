@@ -135,7 +135,7 @@ def test_the_health_route_tells_zoo_and_start(demo: DemoServer) -> None:
     [
         (("", None, 0, "auto"), "the words are empty"),
         (("x" * 10_000, None, 0, "auto"), "words have 10,000 letters, at most 200 are read"),
-        (("карандаш", None, 0, "auto"), "of an alphabet that no wording in zoo 'starter' is written in"),
+        (("карандаш", None, 0, "auto"), "belongs to an alphabet that no wording of zoo 'starter' uses"),
         ((7, None, 0, "auto"), "words must be a text, found a number"),
         ((None, None, 0, "auto"), "words must be a text, found nothing"),
         ((["sketch"], None, 0, "auto"), "words must be a text, found a list"),

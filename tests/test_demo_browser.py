@@ -179,7 +179,7 @@ def test_markup_in_words_stays_text(page: Any) -> None:
     assert page.query_selector("#told img") is None
     page.fill("#words input", "карандаш <img src=x onerror=window.hacked=1>")
     page.press("#words input", "Enter")
-    page.wait_for_function("() => document.body.innerText.includes('of an alphabet that no wording')")
+    page.wait_for_function("() => document.body.innerText.includes('to an alphabet that no wording')")
     assert page.evaluate("() => window.hacked") is None
 
 

@@ -58,7 +58,7 @@ def test_damaged_thumbnails_are_drawn_anew_and_it_is_said(tiny_zoo: Path) -> Non
     assert Studio.open(str(tiny_zoo))[1] == ""
     sheet = tiny_zoo / "thumbnails" / "style.avif"
     sheet.write_bytes(sheet.read_bytes()[:-1] + b"x")
-    with pytest.raises(InvalidZoo, match="sheet 'style' that is not the one it was made with"):
+    with pytest.raises(InvalidZoo, match="sheet 'style' that does not match its digest"):
         Thumbnails.load(tiny_zoo / "thumbnails")
     studio, note = Studio.open(str(tiny_zoo))
     assert "make them beforehand: initzoo thumbnails --zoo" in note

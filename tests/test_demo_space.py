@@ -88,7 +88,7 @@ def test_addresses_that_cannot_be_listened_at_are_told_before_anything_is_loaded
         port = taken.getsockname()[1]
         with pytest.raises(OutputError, match=f"127.0.0.1, port {port}: it is taken. Name another: --port"):
             serve("no-such-zoo", port=port)
-    with pytest.raises(OutputError, match="'203.0.113.7': it is no IPv4 address of this machine"):
+    with pytest.raises(OutputError, match="'203.0.113.7': this machine does not have that IPv4 address"):
         serve("no-such-zoo", host="203.0.113.7", port=0)
 
 

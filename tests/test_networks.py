@@ -228,7 +228,7 @@ def test_a_plain_state_dict_is_recognised_by_its_tensors(tmp_path):
     save_file(model.state_dict(), tmp_path / "plain.safetensors")
     assert AutoNetwork.from_pretrained(tmp_path / "plain.safetensors").sizes == model.sizes
     save_file({"fc.weight": torch.zeros(3, 3)}, tmp_path / "other.safetensors")
-    with pytest.raises(LayoutMismatch, match=r"of no network that initzoo knows \(tensors fc.weight, "):
+    with pytest.raises(LayoutMismatch, match=r"of an unknown network \(tensors fc.weight, "):
         AutoNetwork.from_pretrained(tmp_path / "other.safetensors")
 
 

@@ -163,5 +163,5 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, read: Callable[[Path], obj
 
 def test_read_file_stops_at_the_limit(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(11))
-    with pytest.raises(DamagedFile, match="is larger than the 10 bytes"):
+    with pytest.raises(DamagedFile, match="is larger than the limit of 10 bytes"):
         read_file(tmp_path / "large", max_bytes=10)

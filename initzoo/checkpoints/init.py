@@ -224,7 +224,9 @@ class Init:
         is_generated = self.metadata.origin == "generated"
         has_generation = self.metadata.generation is not None
         if is_generated != has_generation and self.metadata.origin != "fine-tuned":
-            raise InvalidInit("init: `generation` is required for a generated init, and for no other.")
+            raise InvalidInit(
+                "init: `generation` must be given for origin 'generated', and only for it or 'fine-tuned'."
+            )
         if self.kind not in ("merged", "adapter"):
             raise InvalidInit(f"init: kind is {self.kind[:40]!r}, expected merged or adapter.")
         recipe = self.metadata.recipe

@@ -1,6 +1,6 @@
-"""The demo: a page where words become a look on one's own photo, and a file to take home.
+"""The demo: a page that applies a look given in words to the visitor's photo and offers its weights.
 
-Only `page` and `server` need gradio: the rest answers in plain values, and knows no page.
+Only `page` and `server` need gradio; the other modules take and return plain values.
 """
 
 from initzoo.demo.server import check_gradio, serve

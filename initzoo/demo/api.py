@@ -1,4 +1,4 @@
-"""Answers to what visitors and programs ask the demo: plain values in, plain values and files out."""
+"""The answers to requests of the page and of programs, as plain values and files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["MAX_FOUND", "Answers", "error_text"]
 Pixels = NDArray[np.uint8]
 
 MAX_FOUND = 50
-"""Concepts that one search gives at most."""
+"""Maximum number of results of a search."""
 
 _N_NEAREST = 8
 _N_VARIATIONS = 4
@@ -40,11 +40,11 @@ _VARIATION_SIDE = 160
 
 
 class Answers:
-    """What the page and the endpoints say, each answer worked out from its arguments alone.
+    """The answers of the page and its endpoints. Each depends on its arguments only.
 
     Args:
         studio: the open zoo.
-        kept: where files for visitors go; uploads lie in the same folder.
+        kept: the folder of files for visitors, which also holds uploads.
 
     Example:
         >>> import tempfile
@@ -52,8 +52,8 @@ class Answers:
         >>> from initzoo.zoo.zoo import Zoo
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     answers = Answers(Studio(Zoo.from_pretrained("starter"), None), KeptFiles(Path(folder)))
-        ...     picture, told = answers.generate("pencil sketch")
-        ...     picture.name, told["origin"], told["concept"]
+        ...     picture, info = answers.generate("pencil sketch")
+        ...     picture.name, info["origin"], info["concept"]
         ('pencil-sketch.png', 'exact', 'pencil-sketch')
     """
 
@@ -61,24 +61,24 @@ class Answers:
         self.studio = studio
         self.kept = kept
 
-    # For programs: types and keys stay as they are.
+    # For programs: types and keys are a public interface.
 
     def generate(
         self, words: object, photo: object = None, seed: object = 0, origin: object = "auto"
     ) -> tuple[Path, dict[str, Any]]:
-        """Edit a photo with the init that words name or that is made from them.
+        """Edit a photo with the init that words name, or with one generated from them.
 
         Args:
             words: concept id, wording, or any words for an edit.
-            photo: an uploaded file; None for the first example.
-            seed: of a generated init.
+            photo: an uploaded file; the first example by default.
+            seed: seed of a generated init.
             origin: `auto`, `exact` or `generated`.
 
         Returns:
-            The edited photo, a PNG file, and what is known of the init, plain JSON values.
+            The edited photo as a PNG file, and a description of the init as JSON values.
 
         Raises:
-            InvalidRequest: an argument is of a wrong type or out of range.
+            InvalidRequest: an argument has a wrong type or is out of range.
             UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `Zoo.pull`.
             InvalidImage: the photo cannot be read.
         """
@@ -91,33 +91,33 @@ class Answers:
         return path, self._info(init, request) | {"width": width, "height": height}
 
     def search(self, words: object, limit: object = 10) -> dict[str, Any]:
-        """Concepts with wordings like some words.
+        """Find concepts with wordings similar to some words.
 
         Returns:
-            `concepts`, a list with the nearest first, plain JSON values.
+            JSON values; `concepts` is a list with the nearest first.
 
         Raises:
-            InvalidRequest, InvalidWords: the words are no text, empty or too long, or `limit` is out of
+            InvalidRequest, InvalidWords: the words are not text, empty or too long, or `limit` is out of
                 range.
         """
         text = read_words(words)
         matches = self.studio.nearest(text, read_count(limit, name="limit", high=MAX_FOUND))
         zoo = self.studio.zoo
-        found = []
+        concepts = []
         for match in matches:
             listed = self.studio.listed(match.concept_id)
-            told = {"concept": match.concept_id, "prompt": match.prompt, "similarity": match.similarity}
-            told |= {"family": listed.family, "licence": listed.licence, "psnr": listed.psnr}
-            found.append(told)
-        return {"zoo": zoo.name, "revision": zoo.revision, "words": text, "concepts": found}
+            summary = {"concept": match.concept_id, "prompt": match.prompt, "similarity": match.similarity}
+            summary |= {"family": listed.family, "licence": listed.licence, "psnr": listed.psnr}
+            concepts.append(summary)
+        return {"zoo": zoo.name, "revision": zoo.revision, "words": text, "concepts": concepts}
 
     def download(
         self, words: object, seed: object = 0, origin: object = "auto", form: object = "merged"
     ) -> Path:
-        """The file of an init, as `initzoo pull` writes it.
+        """Store an init as the file that `initzoo pull` writes, and return its path.
 
         Args:
-            words, seed, origin: as `generate` takes them.
+            words, seed, origin: as for `generate`.
             form: `merged` or `adapter`, both safetensors.
 
         Raises:
@@ -126,14 +126,14 @@ class Answers:
         request = read_request(words, origin, seed)
         return self.kept.keep(*self.studio.file_of(request, read_choice(form, "form", FORMS)))
 
-    # For the page: the same answers, as texts and galleries.
+    # For the page: the same answers as texts and galleries.
 
     def take_photo(self, upload: object) -> dict[str, Any]:
-        """Make an uploaded photo ready for previews: where it is kept, and the size that it had.
+        """Prepare an uploaded photo for previews; returns its stored path and original size.
 
         Raises:
             InvalidRequest: nothing was uploaded.
-            InvalidImage: it cannot be read.
+            InvalidImage: the photo cannot be read.
         """
         path = read_upload(upload, self.kept.folder)
         if path is None:
@@ -143,7 +143,7 @@ class Answers:
         return {"path": str(kept), "full_size": list(photo.full_size)}
 
     def take_example(self, number: int) -> dict[str, Any]:
-        """Make one of the example photos the one that is shown; as `take_photo`."""
+        """Prepare one of the example photos for previews, like `take_photo`."""
         examples = self.studio.examples
         photo = examples[number % len(examples)]
         height, width = photo.pixels.shape[:2]
@@ -151,11 +151,11 @@ class Answers:
         return {"path": str(kept), "full_size": [width, height]}
 
     def photo_of(self, upload: object) -> VisitorPhoto:
-        """A visitor's photo, or the first example.
+        """Read a visitor's photo; the first example by default.
 
         Raises:
-            InvalidRequest: it names no uploaded file.
-            InvalidImage: it cannot be read.
+            InvalidRequest: `upload` does not name an uploaded file.
+            InvalidImage: the photo cannot be read.
         """
         path = read_upload(upload, self.kept.folder)
         if path is None:
@@ -163,7 +163,7 @@ class Answers:
             height, width = example.pixels.shape[:2]
             return VisitorPhoto(example.name, example.pixels, (width, height))
         photo = read_photo(path)
-        # Only the page sends a size with a photo, and it sends what `take_photo` gave it.
+        # Only the page sends a size: the one that `take_photo` returned.
         match upload:
             case {"full_size": [int(width), int(height)]}:
                 return replace(photo, full_size=(width, height))
@@ -172,11 +172,11 @@ class Answers:
     def show(
         self, words: object, seed: object, anew: object, photo: object
     ) -> tuple[tuple[str, str], str, list[tuple[str, str]], list[str], str, dict[str, Any]]:
-        """A preview for the page.
+        """Make a preview for the page.
 
         Returns:
-            Before and after; what the init is, as HTML; nearest concepts as pictures with their names, and
-            their ids; the commands; and the request, for what is asked next.
+            The pictures before and after; a description of the init as HTML; pictures and names of the
+            nearest concepts, and their ids; the commands; and the request, for later calls.
         """
         request = read_request(words, "generated" if anew else "auto", seed)
         given = self.photo_of(photo)
@@ -185,16 +185,16 @@ class Answers:
         before = self.kept.keep_picture("photo.png", given.pixels)
         ids, pictures = self.nearest_pictures(request.words)
         commands = finetune_commands(self.studio.zoo, init)
-        told = tell_html(init, shrunk_note(given))
-        return (str(before), str(after)), told, pictures, ids, commands, request_to_json(request)
+        description = tell_html(init, shrunk_note(given))
+        return (str(before), str(after)), description, pictures, ids, commands, request_to_json(request)
 
     def nearest_pictures(self, words: str) -> tuple[list[str], list[tuple[str, str]]]:
-        """Ids of the nearest concepts, and their thumbnails with their names."""
+        """The ids of the nearest concepts, and their thumbnails with names."""
         matches = self.studio.nearest(words, _N_NEAREST)
         return self.pictures_of([match.concept_id for match in matches])
 
     def pictures_of(self, ids: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-        """Concept ids, and their thumbnails with the concepts' plain names."""
+        """The given concept ids, and their thumbnails with plain names."""
         pictures = [
             (
                 str(self.kept.keep_picture(f"{concept_id[:80]}.png", self.studio.thumbnail(concept_id))),
@@ -205,7 +205,7 @@ class Answers:
         return ids, pictures
 
     def variations(self, request: dict[str, Any], photo: object) -> tuple[list[tuple[str, str]], list[int]]:
-        """Small previews of other seeds, with the seeds; none of an exact checkpoint."""
+        """Small previews of other seeds, and the seeds; empty for an exact checkpoint."""
         asked = read_request(**request)
         if self.studio.init_of(asked).metadata.origin != "generated":
             return [], []
@@ -220,7 +220,7 @@ class Answers:
     def show_blend(
         self, first: object, second: object, share: object, photo: object
     ) -> tuple[tuple[str, str], str, str, str]:
-        """A blend for the page: before and after, what it is as HTML, its file, and the commands."""
+        """Make a blend for the page: pictures before and after, description as HTML, file, and commands."""
         one, other = Request(read_words(first, name="first")), Request(read_words(second, name="second"))
         part, given = read_share(share), self.photo_of(photo)
         init = self.studio.blend(one, other, part)
@@ -254,7 +254,7 @@ class Answers:
 
 
 def tell_html(init: Init, note: str = "") -> str:
-    """What an init is, as HTML; whatever visitors wrote is escaped."""
+    """Describe an init as HTML; visitors' words are escaped."""
     far = init.metadata.generation is not None and bool(init.metadata.generation.is_far)
     lines = [tell_init(init), tell_prospect(init), *([note] if note else [])]
     texts = "".join(f"<p>{escape(line)}</p>" for line in lines)
@@ -266,7 +266,7 @@ def tell_html(init: Init, note: str = "") -> str:
 
 
 def shrunk_note(photo: VisitorPhoto) -> str:
-    """A line for a photo that is shown smaller than it is; else nothing."""
+    """A note for a photo that is shown at reduced size, else empty."""
     if not photo.is_shrunk:
         return ""
     height, width = photo.pixels.shape[:2]
@@ -274,7 +274,7 @@ def shrunk_note(photo: VisitorPhoto) -> str:
 
 
 def error_text(error: InitzooError) -> str:
-    """An error for a page that takes HTML: whatever visitors wrote is escaped."""
+    """An error message as HTML; visitors' words are escaped."""
     return escape(str(error), quote=False)
 
 

@@ -1,4 +1,4 @@
-"""How good the weight generator is and what a start is worth, as HTML: what was measured."""
+"""Measured figures as HTML: the quality of the weight generator, and the training time of starts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["bench_html", "evidence_html", "read_figures"]
 
 _MAX_BYTES = 2**24
 _TOP_DB = 40
-"""PSNR that a bar across the whole width stands for."""
+"""PSNR of a bar of full width."""
 
 
 def read_figures(zoo: Zoo, name: str) -> dict[str, Any] | None:
-    """What `evaluation.json` or `bench.json` of a zoo holds, or None where it has none that can be read."""
+    """Read `evaluation.json` or `bench.json` of a zoo; None if it is missing or cannot be read."""
     try:
         path = zoo.generator_folder.parents[1] / name
         if not is_file(path):
@@ -31,10 +31,10 @@ def read_figures(zoo: Zoo, name: str) -> dict[str, Any] | None:
 
 
 def evidence_html(evaluation: dict[str, Any] | None) -> str:
-    """Tables and bars of an evaluation, or a sentence that there is none.
+    """Tables and bars of an evaluation, or a sentence that it is missing.
 
     Args:
-        evaluation: as `read_figures` gives it.
+        evaluation: result of `read_figures`.
 
     Example:
         >>> "no evaluation" in evidence_html(None)
@@ -58,10 +58,10 @@ def evidence_html(evaluation: dict[str, Any] | None) -> str:
 
 
 def bench_html(bench: dict[str, Any] | None) -> str:
-    """How many times longer other starts train to the same quality; empty where that was not measured.
+    """A table of how many times longer other starts train to the same quality; empty without a benchmark.
 
     Args:
-        bench: as `read_figures` gives it.
+        bench: result of `read_figures`.
 
     Example:
         >>> target = {"ratio": 7.25, "interval": [5.0, 9.0], "n_at_least": 1}
@@ -75,9 +75,11 @@ def bench_html(bench: dict[str, Any] | None) -> str:
         return ""
     rows = []
     for method, label in STARTS.items():
-        found = ratios.get(method)
-        if isinstance(found, dict):
-            cells = "".join(f"<td class='figure'>{_ratio_html(found.get(target))}</td>" for target in TARGETS)
+        targets = ratios.get(method)
+        if isinstance(targets, dict):
+            cells = "".join(
+                f"<td class='figure'>{_ratio_html(targets.get(target))}</td>" for target in TARGETS
+            )
             rows.append(f"<tr><th scope='row'>{escape(label.long)}</th>{cells}</tr>")
     if not rows:
         return ""
@@ -92,13 +94,13 @@ def bench_html(bench: dict[str, Any] | None) -> str:
     )
 
 
-def _ratio_html(found: Any) -> str:
-    if not isinstance(found, dict) or not isinstance(found.get("ratio"), int | float):
+def _ratio_html(figures: Any) -> str:
+    if not isinstance(figures, dict) or not isinstance(figures.get("ratio"), int | float):
         return "-"
-    sign = "about " if found.get("n_not_reached") else "at least " if found.get("n_at_least") else ""
-    interval = found.get("interval")
+    sign = "about " if figures.get("n_not_reached") else "at least " if figures.get("n_at_least") else ""
+    interval = figures.get("interval")
     span = f" <small>[{interval[0]:.1f}, {interval[1]:.1f}]</small>" if isinstance(interval, list) else ""
-    return f"{sign}{found['ratio']:.1f}{span}"
+    return f"{sign}{figures['ratio']:.1f}{span}"
 
 
 def _split_html(title: str, figures: dict[str, Any]) -> str:
@@ -130,7 +132,7 @@ def _split_html(title: str, figures: dict[str, Any]) -> str:
 
 
 def _bar_svg(psnr: float, low: float, high: float, *, is_own: bool) -> str:
-    """A bar with its interval; drawn with the page's colours, and hidden from screen readers."""
+    """A bar with its interval in the page's colours, hidden from screen readers."""
     wide, left, right = (100 * min(max(value / _TOP_DB, 0), 1) for value in (psnr, low, high))
     look = "own" if is_own else "other"
     return (

@@ -1,4 +1,4 @@
-"""Files that the page shows or gives away, kept for a while in a folder that is swept."""
+"""Files that the page shows or offers for download, kept for a limited time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from initzoo.files.atomic import write_bytes
 __all__ = ["KeptFiles", "Sweeper"]
 
 _AGE = 60
-"""Seconds after which a file that is used again is made young again, so that the sweep spares it."""
+"""Seconds after which another use of a file renews its time stamp, so that the sweep spares it."""
 
 
 class KeptFiles:
-    """A folder of files by content: the same bytes are one file, whoever asks for them.
+    """A content-addressed folder of files: equal bytes are stored once.
 
     Args:
-        folder: is there already.
+        folder: an existing folder.
 
     Example:
         >>> import tempfile
@@ -38,17 +38,17 @@ class KeptFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.realpath(folder))
-        self._lock = threading.Lock()  # so that no folder is swept away under a file that goes into it
+        self._lock = threading.Lock()  # keeps the sweep from removing a folder that a file is written to
 
     def keep(self, name: str, data: bytes) -> Path:
-        """The place of a file with these bytes.
+        """Store a file and return its path.
 
         Args:
-            name: a plain file name, as whoever downloads it will see it.
-            data: its bytes.
+            name: name of the file, as a download shows it.
+            data: content of the file.
 
         Raises:
-            OutputError: the disk is full, or the folder is gone.
+            OutputError: the disk is full, or the folder was deleted.
         """
         folder = self.folder / hashlib.sha256(data).hexdigest()[:32]
         path = folder / name
@@ -63,32 +63,32 @@ class KeptFiles:
         return path
 
     def keep_picture(self, name: str, pixels: NDArray[np.uint8]) -> Path:
-        """The place of a picture as a PNG file: shown pixel by pixel as it was made.
+        """Store a picture losslessly as a PNG file and return its path.
 
         Args:
-            name: ends with `.png`.
+            name: name of the file, ending in `.png`.
             pixels: uint8 RGB, shape `(height, width, 3)`.
         """
         from PIL import Image
 
         data = io.BytesIO()
-        # Little compression: a visitor waits for it, and the network between is fast enough.
+        # Low compression is fast, and a visitor waits for it.
         Image.fromarray(pixels).save(data, "PNG", compress_level=1)
         return self.keep(name, data.getvalue())
 
     def all_files(self) -> set[Path]:
-        """Every file in the folder, whoever put it there."""
-        return {Path(place) / name for place, _, names in os.walk(self.folder) for name in names}
+        """All files in the folder, also those of the server."""
+        return {Path(folder) / name for folder, _, names in os.walk(self.folder) for name in names}
 
     def sweep(self, *, age: float, spared: frozenset[Path] = frozenset()) -> int:
-        """Delete what nobody used for a while, and the folders that are empty then.
+        """Delete files that were not used for a while, then empty folders.
 
         Args:
-            age: seconds since a file was last used.
-            spared: files that stay.
+            age: minimum seconds since the last use of a file to delete.
+            spared: files that are never deleted.
 
         Returns:
-            How many files were deleted.
+            The number of deleted files.
         """
         oldest, n_deleted = time.time() - age, 0
         for path in self.all_files() - spared:
@@ -97,7 +97,7 @@ class KeptFiles:
                     path.unlink()
                     n_deleted += 1
         for folder in [entry.path for entry in os.scandir(self.folder) if entry.is_dir()]:
-            # What is not empty, or gone by now, stays as it is.
+            # Skips folders that are not empty or are gone already.
             with self._lock, suppress(OSError):
                 if os.stat(folder).st_mtime < oldest:
                     os.rmdir(folder)
@@ -105,14 +105,14 @@ class KeptFiles:
 
 
 class Sweeper:
-    """Sweeps a folder now and then, in a thread of its own, of what the server itself forgets.
+    """Sweeps a folder regularly in a background thread.
 
-    The server deletes files that it has shown; uploads that were cut off, photos that were never shown and
-    empty folders are left to this one.
+    The server itself deletes files that it has shown. Truncated uploads, photos that were never shown and
+    empty folders are left to this class.
 
     Args:
-        kept: the folder; what is in it now stays.
-        age: seconds that a file is kept after it was last used.
+        kept: the folder; files that it holds already are spared.
+        age: seconds to keep a file after its last use.
     """
 
     def __init__(self, kept: KeptFiles, *, age: float) -> None:
@@ -122,11 +122,11 @@ class Sweeper:
         threading.Thread(target=self._run, name="initzoo-sweeper", daemon=True).start()
 
     def stop(self) -> None:
-        """Sweep no more."""
+        """Stop the thread."""
         self._is_stopped.set()
 
     def _run(self) -> None:
         every = self._age / 10
         while not self._is_stopped.wait(every):
-            # Later than the server, which then need not look for what is gone.
+            # Later than the server, so that it does not look for files that are gone.
             self._kept.sweep(age=self._age + 2 * every, spared=self._spared)

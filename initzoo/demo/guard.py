@@ -1,4 +1,4 @@
-"""A guard before the server: refuses what the page never asks for, before anything is read or fetched."""
+"""Middleware that refuses requests the page never makes, before anything is read or fetched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 64_000
-"""Bytes of a request that is no upload: words and numbers need a fraction of it."""
+"""Maximum size of a request other than an upload; words and numbers need a fraction of it."""
 
 _PREFIX = "/gradio_api"
 _UNUSED = (
@@ -32,14 +32,14 @@ _MAX_DEPTH = 20
 
 
 class Guard:
-    """ASGI middleware that lets through what the page and its endpoints need.
+    """ASGI middleware that passes only the requests that the page and its endpoints need.
 
-    It refuses routes that fetch other addresses for a visitor, files that are named by an address,
-    bodies that are too large, and JSON that names a file that is no upload or nests without end.
+    It refuses routes that fetch URLs for a visitor, files named by a URL, bodies that are too large, and
+    JSON that names a file other than an upload or is nested too deeply.
 
     Args:
-        app: the application behind it.
-        folder: where uploads are kept.
+        app: the wrapped application.
+        folder: folder of the uploads.
     """
 
     def __init__(self, app: App, folder: str) -> None:
@@ -47,7 +47,7 @@ class Guard:
         self.folder = folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or hand it on."""
+        """Refuse a request or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -65,9 +65,9 @@ class Guard:
         body = b"" if length is not None and length > MAX_BODY_BYTES else await _read(receive)
         if body is None:  # the client left
             return
-        found = max(length or 0, len(body))
-        if found > MAX_BODY_BYTES:
-            await _answer(send, 413, _too_large(found, MAX_BODY_BYTES))
+        n_bytes = max(length or 0, len(body))
+        if n_bytes > MAX_BODY_BYTES:
+            await _answer(send, 413, _too_large(n_bytes, MAX_BODY_BYTES))
             return
         if refusal := _refused_body(body, self.folder):
             await _answer(send, *refusal)
@@ -75,9 +75,9 @@ class Guard:
         await self.app(scope, _replay(body, receive), send)
 
     async def _take_upload(self, length: int | None, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand an upload on, as far as it may go: the server counts each file, but not all of them."""
+        """Pass an upload on, up to the limit. The server limits each file but not their sum."""
         most = MAX_UPLOAD_BYTES + _FORM_HEADERS
-        if length is not None and length > most:  # spares reading what is announced to be too large
+        if length is not None and length > most:  # refused without reading the body
             await _answer(send, 413, _too_large(length, MAX_UPLOAD_BYTES))
             return
         n_bytes = 0
@@ -97,11 +97,11 @@ class Guard:
 
 
 class _TooMuch(Exception):
-    """An upload goes on beyond what is taken."""
+    """An upload exceeds the limit."""
 
 
 def _plain_path(scope: Scope) -> str:
-    """The path as a router may come to see it: decoded twice, with one kind of slash."""
+    """The path as a router may see it: decoded twice, with forward slashes."""
     path = unquote(str(scope["path"])).replace("\\", "/")
     root = str(scope.get("root_path") or "")
     return path.removeprefix(root) if root else path
@@ -131,7 +131,7 @@ def _content_length(scope: Scope) -> int | None:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The body, as far as it is allowed to go and a little beyond; None when the client left."""
+    """The body, read until it exceeds the limit; None if the client disconnected."""
     parts, n_bytes = [], 0
     while n_bytes <= MAX_BODY_BYTES:
         message = await receive()
@@ -145,7 +145,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body that was read, then whatever else the server has to tell."""
+    """A `receive` that returns the body read so far, then later messages."""
     is_given = False
 
     async def again() -> Message:
@@ -159,18 +159,18 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _refused_body(body: bytes, folder: str) -> tuple[int, str] | None:
-    """What is wrong with a body, if anything: it has to be JSON, and to name no files but uploads."""
+    """The problem with a body, or None. It must be JSON and name no files but uploads."""
     try:
         values = json.loads(body) if body else None
     except (ValueError, RecursionError):
-        return 400, "the request is no JSON that can be read. The README of the Space has examples"
+        return 400, "the request is not valid JSON. The README of the Space has examples"
     if _names_another_file(values, folder):
         return 400, "photo must be an uploaded image file: upload it first"
     return None
 
 
 def _names_another_file(values: object, folder: str) -> bool:
-    """Whether JSON holds a file that is no upload: the server would read it, or fetch it from an address."""
+    """Whether JSON names a file other than an upload, which the server would read or fetch from a URL."""
     level = [values]
     for _ in range(_MAX_DEPTH):
         below: list[Any] = []
@@ -194,13 +194,13 @@ def _is_inside(path: str, folder: str) -> bool:
     return os.path.realpath(path).startswith(f"{os.path.realpath(folder)}{os.sep}")
 
 
-def _too_large(found: int, most: int) -> str:
-    return f"the request has {found:,} bytes, at most {most:,} are taken. Make the photo or the text smaller"
+def _too_large(n_bytes: int, most: int) -> str:
+    return f"the request has {n_bytes:,} bytes, the limit is {most:,}. Make the photo or the text smaller"
 
 
 async def _answer(send: Send, status: int, detail: str) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers.append((b"connection", b"close"))  # what the client still sends is not read
+    headers.append((b"connection", b"close"))  # the rest of the body is not read
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

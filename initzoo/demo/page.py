@@ -1,4 +1,4 @@
-"""The page: components in their places, and which answer goes where. All else is in `answers`."""
+"""The layout of the page, and the wiring of events to answers. The answers are in `api`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from initzoo.files.images import IMAGE_SUFFIXES
 __all__ = ["N_AT_ONCE", "build_page"]
 
 N_AT_ONCE = 2
-"""Requests that compute at the same time: one a core of a small machine."""
+"""Number of requests computed at the same time: one per core of a small machine."""
 
 _TRIES = (
     "charcoal at dusk",
@@ -43,11 +43,11 @@ _HOW = Path(__file__).with_name("how.md")
 
 
 def build_page(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
-    """Lay out the page over an open zoo; launch it with `serve`.
+    """Build the page of an open zoo; `serve` launches it.
 
     Args:
-        answers: what the page says.
-        keep_seconds: how long files that were shown are kept.
+        answers: the answers to the page's events.
+        keep_seconds: seconds to keep files that were shown.
     """
     sweep = (max(1, keep_seconds // 10), keep_seconds)
     with gr.Blocks(title="initzoo", analytics_enabled=False, delete_cache=sweep) as page:
@@ -71,12 +71,12 @@ def build_page(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
 
 
 Chain = Callable[[Any], Any]
-"""Takes an event that put words into the box, and goes on with what Generate does."""
+"""Takes an event that fills in the words, and continues as the Generate button does."""
 
 
 @dataclass(frozen=True)
 class _Asking:
-    """The side of the page where visitors say what they want, and see it."""
+    """The components with the visitor's input and the picture."""
 
     words: gr.Textbox
     go: gr.Button
@@ -90,7 +90,7 @@ class _Asking:
 
 @dataclass(frozen=True)
 class _Telling:
-    """The side that says what it is, what is near, and how to take it home."""
+    """The components with the description, the neighbours and the download."""
 
     told: gr.HTML
     nearest: gr.Gallery
@@ -180,12 +180,12 @@ def _telling_side() -> _Telling:
 
 
 def _wire(answers: Answers, photo: gr.State, asking: _Asking, telling: _Telling) -> Chain:
-    """Say which event asks what; each ends in a preview, and then in its file and other seeds."""
+    """Connect the events. Each shows a preview, then its file and other seeds."""
     request, near_ids, seeds = gr.State(None), gr.State([]), gr.State([])
     words, file = asking.words, telling.file
 
     def preview(*asked: Any) -> tuple[Any, ...]:
-        # The file follows in a moment: until then the button would give the one of the picture before.
+        # The file follows; until then the button would still offer the previous one.
         return (*answers.show(*asked), gr.DownloadButton(interactive=False))
 
     show: dict[str, Any] = {
@@ -219,7 +219,7 @@ def _wire(answers: Answers, photo: gr.State, asking: _Asking, telling: _Telling)
     chain(telling.nearest.select(_pick, [near_ids], [words], **_QUIET))
     chain(telling.variations.select(_pick_seed, [seeds], [asking.seed], **_QUIET))
     telling.form.change(_polite(take), [request, telling.form], [file], **_COMPUTES, show_progress="hidden")
-    # A new photo is shown with the words that are there, once some are.
+    # A new photo is edited with the current words, or with an example.
     raw = _COMPUTES | {"preprocess": False}
     for event in (
         asking.upload.upload(_polite(answers.take_photo), [asking.upload], [photo], **raw),
@@ -247,14 +247,14 @@ def _browse_tab(answers: Answers, tabs: gr.Tabs, tab: gr.Tab, try_words: tuple[g
         on = gr.Button("Next", elem_id="next", min_width=90, scale=1)
 
     def listing(asked: Any, family: Any, licence: Any, page: Any, step: int) -> tuple[Any, ...]:
-        found = answers.studio.browse(
-            asked or "",  # a box that was never shown sends nothing
+        page_of_concepts = answers.studio.browse(
+            asked or "",  # None if the box was never shown
             family=None if family == _ALL else family,
             licence=None if licence == _ALL else licence,
             page=page + step if step else 1,
         )
-        names, pictures = answers.pictures_of([concept.concept_id for concept in found.concepts])
-        return pictures, names, found.page, _count_html(found)
+        names, pictures = answers.pictures_of([concept.concept_id for concept in page_of_concepts.concepts])
+        return pictures, names, page_of_concepts.page, _count_html(page_of_concepts)
 
     outputs = [gallery, ids, page, count]
     filters = [asked, family, licence, page]
@@ -300,7 +300,7 @@ def _blend_tab(answers: Answers, photo: gr.State) -> None:
 
 
 def _endpoints(answers: Answers) -> None:
-    """What programs call. Hidden components give the types; values come as they were sent."""
+    """Define the endpoints for programs. Hidden components give the types; values are passed unprocessed."""
     text, upload = gr.Textbox(visible=False, label="words"), _raw_file()
     number = gr.Number(0, visible=False, precision=0, label="seed")
     origin = gr.Textbox("auto", visible=False, label="origin")
@@ -337,7 +337,7 @@ def _endpoints(answers: Answers) -> None:
 
 
 def _raw_file() -> gr.File:
-    """A file as it was sent, typed as one: its model would refuse odd values without saying why."""
+    """A file component that passes values unprocessed: its model would refuse bad ones without a reason."""
     upload = gr.File(visible=False, type="filepath", label="photo")
     info, upload.data_model = upload.api_info(), None
     upload.api_info = lambda: info
@@ -348,7 +348,7 @@ _COMPUTES: dict[str, Any] = {
     "concurrency_limit": N_AT_ONCE,
     "concurrency_id": "compute",
     "api_visibility": "private",
-    # gradio would drop what is asked while an answer is on its way; the last one has to win.
+    # By default gradio drops events while an answer is computed; here the last one must win.
     "trigger_mode": "always_last",
 }
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 8}
@@ -366,7 +366,7 @@ def _gallery(*, columns: int) -> dict[str, Any]:
 
 
 def _polite(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn failures that initzoo reports on purpose into messages for the visitor."""
+    """Turn an `InitzooError` into a message for the visitor."""
 
     @wraps(function, updated=())
     def answer(*arguments: Any) -> Any:
@@ -379,9 +379,9 @@ def _polite(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell Spaces with shared GPUs which function may have one; elsewhere the package is not there."""
-    found = find_spec("spaces")
-    if found is None or found.origin is None:  # any folder of that name counts as a package without one
+    """Request a GPU for a function on Spaces with shared GPUs, which have the package `spaces`."""
+    spec = find_spec("spaces")
+    if spec is None or spec.origin is None:  # a folder named spaces counts as a namespace package
         return function
     from spaces import GPU
 
@@ -394,10 +394,10 @@ def _button(path: Any) -> Any:
 
 
 def _pick(names: list[str], event: gr.SelectData) -> str:
-    place = event.index
-    if not isinstance(place, int) or not 0 <= place < len(names):
+    index = event.index
+    if not isinstance(index, int) or not 0 <= index < len(names):
         raise gr.Error("that picture is not there any more. Search again", print_exception=False)
-    return names[place]
+    return names[index]
 
 
 def _pick_seed(seeds: list[int], event: gr.SelectData) -> int:
@@ -434,6 +434,6 @@ def _example_pictures(answers: Answers) -> list[tuple[str, str]]:
     ]
 
 
-def _count_html(found: Listing) -> str:
-    noun = "concept" if found.n_found == 1 else "concepts"
-    return f"<span role='status'>{found.n_found:,} {noun}, page {found.page} of {found.n_pages}</span>"
+def _count_html(listing: Listing) -> str:
+    noun = "concept" if listing.n_found == 1 else "concepts"
+    return f"<span role='status'>{listing.n_found:,} {noun}, page {listing.page} of {listing.n_pages}</span>"

@@ -1,4 +1,4 @@
-"""What a visitor asks for, checked before any work is done: values come from anywhere, of any type."""
+"""Validation of visitors' requests, which can hold values of any type, before any work is done."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ __all__ = [
 ]
 
 MAX_WORDS = 200
-"""Letters that the words of a request may have."""
+"""Maximum number of characters in the words of a request."""
 
 _CHOICES = ("auto", *ORIGINS)
-"""What visitors may ask for: `auto` takes the zoo's checkpoint where there is one."""
+"""Origins that a visitor can choose; `auto` prefers a checkpoint of the zoo."""
 
 
 def read_request(words: object, origin: object = "auto", seed: object = 0) -> Request:
-    """A request from values that may be anything.
+    """Make a request from unchecked values.
 
     Args:
         words: concept id, wording, or any other words for an edit.
         origin: `auto`, `exact` or `generated`.
-        seed: of generated weights.
+        seed: seed of generated weights.
 
     Raises:
-        InvalidRequest: one of them is of a wrong type or out of range.
-        InvalidWords: the words are empty or hold control or invisible characters.
+        InvalidRequest: a value has a wrong type or is out of range.
+        InvalidWords: the words are empty, or have control or invisible characters.
 
     Example:
         >>> read_request("  Pencil sketch ", "auto", 3.0)
@@ -52,16 +52,16 @@ def read_request(words: object, origin: object = "auto", seed: object = 0) -> Re
 
 
 def request_to_json(request: Request) -> dict[str, str | int]:
-    """What `read_request` reads, as plain JSON values."""
+    """The request as JSON values that `read_request` takes."""
     return {"words": request.words, "origin": request.origin or "auto", "seed": request.seed}
 
 
 def read_words(value: object, *, name: str = "words") -> str:
-    """Words for an edit, stripped of space around them.
+    """Read words for an edit and strip the spaces around them.
 
     Raises:
-        InvalidRequest: the value is no text, or too long.
-        InvalidWords: it is empty or holds control or invisible characters.
+        InvalidRequest: the value is not text, or too long.
+        InvalidWords: it is empty, or has control or invisible characters.
 
     Example:
         >>> read_words(7)
@@ -74,17 +74,17 @@ def read_words(value: object, *, name: str = "words") -> str:
 
 
 def read_text(value: object, *, name: str) -> str:
-    """A text of at most `MAX_WORDS` letters, maybe empty.
+    """Read a text of at most `MAX_WORDS` characters, which may be empty.
 
     Raises:
-        InvalidRequest: the value is no text, or too long.
+        InvalidRequest: the value is not text, or too long.
     """
     if not isinstance(value, str):
         raise InvalidRequest(
             f"{name} must be a text, found {_kind(value)}. "
             'Say what the photo should look like, e.g. "charcoal at dusk"'
         )
-    # Lone surrogates can come in JSON and go into no file.
+    # JSON can hold lone surrogates, which cannot be encoded in a file.
     text = unicodedata.normalize("NFKC", value[: 50 * MAX_WORDS]).encode("utf-8", "replace").decode().strip()
     if len(text) > MAX_WORDS or len(value) > 50 * MAX_WORDS:
         raise InvalidRequest(
@@ -95,10 +95,10 @@ def read_text(value: object, *, name: str) -> str:
 
 
 def read_seed(value: object) -> int:
-    """A seed; whole floats count, because a page sends all numbers alike.
+    """Read a seed. Whole floats are accepted, since a page sends all numbers alike.
 
     Raises:
-        InvalidRequest: the value is no whole number from 0 to `MAX_SEED`.
+        InvalidRequest: the value is not a whole number from 0 to `MAX_SEED`.
 
     Example:
         >>> read_seed(3.0)
@@ -112,19 +112,19 @@ def read_seed(value: object) -> int:
 
 
 def read_count(value: object, *, name: str, high: int) -> int:
-    """A whole number from 1 to `high`.
+    """Read a whole number from 1 to `high`.
 
     Raises:
-        InvalidRequest: the value is something else.
+        InvalidRequest: the value is not such a number.
     """
     return _whole(value, name=name, low=1, high=high)
 
 
 def read_share(value: object) -> float:
-    """A share, from 0 to 1.
+    """Read a share from 0 to 1.
 
     Raises:
-        InvalidRequest: the value is no number, or out of range.
+        InvalidRequest: the value is not a number, or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InvalidRequest(f"share must be a number from 0 to 1, found {_shown(value)}")
@@ -132,10 +132,10 @@ def read_share(value: object) -> float:
 
 
 def read_choice(value: object, name: str, choices: tuple[str, ...]) -> str:
-    """One of some words.
+    """Read one of several choices.
 
     Raises:
-        InvalidRequest: the value is none of them.
+        InvalidRequest: the value is not one of them.
 
     Example:
         >>> read_choice("../../etc/passwd", "form", ("merged", "adapter"))
@@ -149,14 +149,14 @@ def read_choice(value: object, name: str, choices: tuple[str, ...]) -> str:
 
 
 def read_upload(value: object, folder: Path) -> Path | None:
-    """The file that a visitor uploaded, or None for none.
+    """Read the path of an uploaded file; None if nothing was uploaded.
 
     Args:
         value: None, a path, or the dict with a `path` that clients send for a file.
-        folder: where uploads are kept; a file anywhere else is none of the visitor's.
+        folder: folder of the uploads; files outside it are refused.
 
     Raises:
-        InvalidRequest: the value names no uploaded file.
+        InvalidRequest: the value does not name an uploaded file.
 
     Example:
         >>> read_upload({"path": "../../etc/passwd"}, Path("uploads"))
@@ -188,7 +188,7 @@ def _whole(value: object, *, name: str, low: int, high: int) -> int:
 
 
 def _shown(value: object) -> str:
-    """A value in an error: itself while it is short and plain, else what kind of thing it is."""
+    """A value for an error message: its repr if it is short and plain, else its kind."""
     if isinstance(value, str) and len(value) <= 80:
         return repr(value.encode("utf-8", "replace").decode())
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**80):

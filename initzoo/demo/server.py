@@ -1,4 +1,4 @@
-"""Starts the page: opens the zoo, builds it, and serves it within limits until it is stopped."""
+"""The server: opens the zoo, builds the page, and serves it until it is stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_WAITING = 40
 _SESSIONS = 500
 _KEEP_SECONDS = 3600
 _M_MMAP_THRESHOLD = -3  # of malloc.h
-# What is around the page's own part is out of reach for page.css, which gradio confines to that part.
+# gradio confines page.css to the page's own elements; this rule is for those around them.
 _HEAD = (
     "<style>@media (max-width: 640px) { .gradio-container .main.fillable { padding: 8px 10px !important } }"
     "</style>"
@@ -33,7 +33,7 @@ _HEAD = (
 
 
 def check_gradio() -> None:
-    """Make sure that the page can be shown, before a zoo is loaded.
+    """Check that gradio is installed, before a zoo is loaded.
 
     Raises:
         MissingExtra: gradio is not installed.
@@ -53,30 +53,29 @@ def serve(
 ) -> Callable[[], None]:
     """Serve the page of a zoo.
 
-    Visitors wait in one queue, two are computed for at a time, and their files are kept for an hour;
-    nothing of them is left when the server ends. `/health` says as JSON that the server is up, and how many
-    sessions it holds.
+    Visitors wait in one queue, and two requests are computed at a time. Files of visitors are kept for an
+    hour and deleted when the server stops. `/health` returns the status and the number of sessions as JSON.
 
     Args:
-        zoo: name, folder or Hub address, as `Zoo.from_pretrained` takes it.
-        host: address to listen at; `0.0.0.0` for all of the machine's.
-        port: to listen at; 0 takes a free one.
-        keep_seconds: how long files of visitors are kept after they were last used.
-        is_waiting: stay until Ctrl-C or a SIGTERM; else serve in the background.
-        say: is told what happens, line by line; standard error by default.
+        zoo: name, folder or Hub address, as for `Zoo.from_pretrained`.
+        host: address to listen at; `0.0.0.0` for all addresses of the machine.
+        port: port to listen at; 0 for any free port.
+        keep_seconds: seconds to keep a visitor's file after its last use.
+        is_waiting: block until Ctrl-C or SIGTERM; if False, serve in the background.
+        say: called with each line of the log; by default lines go to standard error.
 
     Returns:
-        What stops the server.
+        A function that stops the server.
 
     Raises:
         MissingExtra: gradio is not installed.
-        OutputError: the port is taken, or the address is none of this machine.
+        OutputError: the port is taken, or the machine does not have the address.
         UnknownZoo, AccessDenied, HubUnavailable, InvalidZoo, InvalidGenerator: as for `Zoo.pull`.
     """
     began = time.perf_counter()
     say = say or _say
     check_gradio()
-    port = _check_port(host, port)  # before a zoo is loaded for nothing
+    port = _check_port(host, port)  # before the slow loading of a zoo
     _use_one_thread()
     _give_memory_back()
     from initzoo.demo.api import Answers
@@ -101,7 +100,7 @@ def serve(
 
     try:
         _, url, _ = page.launch(**_launch_options(host, port, tell_health, folder.name))
-    except OSError as error:  # somebody was faster
+    except OSError as error:  # another program took the port meanwhile
         folder.cleanup()
         raise _port_error(host, port, error) from error
     sweepers = Sweeper(kept, age=keep_seconds), SessionSweeper(page.state_holder)
@@ -126,7 +125,7 @@ def serve(
 
 
 def _wait() -> None:
-    """Stay until Ctrl-C or SIGTERM, and leave the same way: what visitors uploaded has to go."""
+    """Block until Ctrl-C or SIGTERM. Both return normally, so that visitors' files are deleted."""
 
     def leave(*_: object) -> None:
         raise KeyboardInterrupt
@@ -165,7 +164,7 @@ def _launch_options(
         "prevent_thread_lock": True,
         "quiet": True,
         "share": False,
-        "show_error": False,  # what is not said on purpose stays in the log
+        "show_error": False,  # unexpected errors go to the log only
         "ssr_mode": False,
         "allowed_paths": [],
         "max_file_size": MAX_UPLOAD_BYTES,
@@ -180,7 +179,7 @@ def _launch_options(
             "routes": [Route("/health", health)],
             "middleware": [Middleware(Guard, folder=folder)],
         },
-        # Names of fonts, not of font files: nothing is fetched from another host.
+        # Fonts of the system: nothing is fetched from another host.
         "theme": gr.themes.Soft(font=system_fonts, font_mono=system_mono),
         "css": (here / "page.css").read_text("utf-8"),
         "js": (here / "page.js").read_text("utf-8"),
@@ -189,7 +188,7 @@ def _launch_options(
 
 
 def _use_one_thread() -> None:
-    """A thread a request: on small convolutions more are slower, and two requests share two cores."""
+    """Use one thread per request: on small convolutions more are slower, and two requests share two cores."""
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
@@ -198,26 +197,26 @@ def _use_one_thread() -> None:
 
 
 def _give_memory_back() -> None:
-    """Have glibc map large pieces of memory one by one, and unmap them when they are freed.
+    """Make glibc map large allocations separately and unmap them when they are freed.
 
-    By itself it moves the limit up with the first large piece that is freed; from then on photos lie in
-    heaps of threads, and half a gigabyte stays with the server after each thread's first large photo.
+    By default glibc raises the threshold when the first large allocation is freed. Photos then lie in the
+    heaps of threads, and each thread keeps half a gigabyte after its first large photo.
     """
     if not sys.platform.startswith("linux"):
         return
-    with suppress(OSError, AttributeError):  # of another libc
+    with suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def _prepare(folder: Path) -> None:
-    """Settings that gradio reads when it is imported: no telemetry, and its own folder for files."""
+    """Set what gradio reads on import: telemetry off, and the folder for its files."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder.resolve())
     os.environ.pop("GRADIO_ALLOWED_PATHS", None)
 
 
 def _check_port(host: str, port: int) -> int:
-    """A port that can be listened at: the one that was asked for, or a free one for 0."""
+    """The given port if it is free, or any free port for 0."""
     try:
         with socket.create_server((host, port)) as probe:
             free: int = probe.getsockname()[1]
@@ -229,10 +228,10 @@ def _check_port(host: str, port: int) -> int:
 def _port_error(host: str, port: int, error: OSError) -> OutputError:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return OutputError(
-            f"cannot listen at {host[:200]!r}: it is no IPv4 address of this machine. "
-            "Name one that is: --host 127.0.0.1, or 0.0.0.0 for all"
+            f"cannot listen at {host[:200]!r}: this machine does not have that IPv4 address. "
+            "Name another: --host 127.0.0.1, or 0.0.0.0 for all"
         )
-    why = "it needs more rights" if isinstance(error, PermissionError) else "it is taken"
+    why = "permission denied" if isinstance(error, PermissionError) else "it is taken"
     return OutputError(f"cannot listen at {host}, port {port}: {why}. Name another: --port 7861")
 
 

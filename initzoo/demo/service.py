@@ -1,4 +1,4 @@
-"""What the demo can do, without a page: previews, files, neighbours and lists of one open zoo."""
+"""The service behind the page: previews, files, neighbours and lists of one open zoo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["FORMS", "Listed", "Listing", "Studio"]
 Pixels = NDArray[np.uint8]
 
 FORMS = ("merged", "adapter")
-"""Forms that an init can be taken home in, all of them safetensors."""
+"""The forms in which an init can be downloaded; all are safetensors files."""
 
 _EXAMPLES = ("chelsea", "coffee", "flower", "rocket", "astronaut", "china")
 _MAX_LISTED = 20_000
@@ -37,7 +37,7 @@ _N_KEPT = 64
 
 @dataclass(frozen=True)
 class Listed:
-    """A concept in a list."""
+    """An entry in a list of concepts."""
 
     concept_id: str
     prompt: str
@@ -52,10 +52,10 @@ class Listing:
     """A page of a list.
 
     Args:
-        concepts: those of the page.
-        n_found: concepts on all pages.
-        page: its number, from 1.
-        n_pages: at least 1.
+        concepts: the concepts on the page.
+        n_found: number of concepts on all pages.
+        page: number of the page, from 1.
+        n_pages: number of pages, at least 1.
     """
 
     concepts: tuple[Listed, ...]
@@ -65,13 +65,13 @@ class Listing:
 
 
 class Studio:
-    """An open zoo with everything loaded once and shared by all visitors; nothing is kept of them.
+    """An open zoo, loaded once and shared by all visitors. It stores nothing about them.
 
-    Safe to be used by several threads. What it gives for the same arguments is always the same.
+    Thread-safe. Equal arguments always give equal results.
 
     Args:
-        zoo: open.
-        thumbnails: made of this zoo; without them they are drawn as they are asked for.
+        zoo: the zoo.
+        thumbnails: thumbnails of this zoo; by default they are drawn on demand.
 
     Example:
         >>> studio = Studio(Zoo.from_pretrained("starter"), None)
@@ -85,7 +85,7 @@ class Studio:
         self.zoo = zoo
         self.thumbnails = thumbnails
         self.examples: list[Photo] = _load_examples()
-        self._lock = Lock()  # of the index, whose tables are decoded when they are first read
+        self._lock = Lock()  # guards the index, which decodes its tables on first use
         self._listed = self._list_all()
         self._inits: Callable[[Request], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
         self._matches: Callable[[str, int], tuple[Match, ...]] = lru_cache(maxsize=512)(self._search)
@@ -93,10 +93,10 @@ class Studio:
 
     @classmethod
     def open(cls, name: str) -> tuple[Studio, str]:
-        """Open a zoo by name, load all that requests need, and make a first picture.
+        """Open a zoo by name, load all that requests need, and edit a first picture.
 
         Returns:
-            The studio, and a line about thumbnails that are missing or of another revision, maybe empty.
+            The studio, and a line about missing or outdated thumbnails; empty if they are fine.
 
         Raises:
             UnknownZoo, AccessDenied, HubUnavailable, InvalidZoo, InvalidGenerator, ChecksumMismatch,
@@ -109,12 +109,12 @@ class Studio:
         return studio, note
 
     def warm_up(self) -> None:
-        """Do once what the first request would wait for."""
+        """Do the work that the first request would wait for."""
         with self._lock:
-            _ = self.zoo.index.alphabets  # decoded once; generating asks for it without the lock
+            _ = self.zoo.index.alphabets  # decoded once, since generating reads it without the lock
         first = self._listed[0] if self._listed else None
         request = Request(first.prompt if first else "pencil sketch")
-        # A tiny zoo may know no word of its own weight generator: then the first request says so.
+        # The weight generator of a tiny zoo may not know the words; requests report that.
         with suppress(InvalidWords, UnknownConcept):
             if self.zoo.has_generator:
                 request = replace(request, origin="generated")
@@ -122,7 +122,7 @@ class Studio:
         self.nearest(request.words, 8)
 
     def init_of(self, request: Request) -> Init:
-        """The merged init of a request.
+        """Return the merged init of a request.
 
         Raises:
             UnknownConcept, InvalidWords, InvalidGenerator, ChecksumMismatch, InvalidZoo, LayoutMismatch:
@@ -131,16 +131,16 @@ class Studio:
         return self._inits(request)
 
     def edit(self, init: Init, pixels: Pixels) -> Pixels:
-        """The edit of a photo, uint8 RGB of the same shape, computed on one thread."""
+        """Edit a photo on one thread; returns uint8 RGB of the same shape."""
         import torch
 
-        # Threads of a server begin with a number of their own; on small convolutions one is the fastest.
+        # Each thread of the server has its own setting. On small convolutions one thread is the fastest.
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
         return init.to_network().edit(pixels)
 
     def variations(self, request: Request, n: int) -> list[tuple[int, Init]]:
-        """Inits from the same words with the `n` seeds after the request's, with their seeds.
+        """Generate inits from the same words with the next `n` seeds; returns (seed, init) pairs.
 
         Raises:
             InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
@@ -149,7 +149,7 @@ class Studio:
         return [(seed, self.init_of(replace(request, origin="generated", seed=seed))) for seed in seeds]
 
     def blend(self, first: Request, second: Request, share: float) -> Init:
-        """A merged init between two others: `share` of the second, 0 to 1.
+        """Blend two merged inits; `share` is the weight of the second, 0 to 1.
 
         Raises:
             UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
@@ -157,14 +157,14 @@ class Studio:
         return blend_inits(self.init_of(first), self.init_of(second), share)
 
     def file_of(self, request: Request, form: str) -> tuple[str, bytes]:
-        """An init as a file to take home: its name, and its bytes as `initzoo pull` writes them.
+        """Return an init as a file: its name, and the bytes that `initzoo pull` writes.
 
         Args:
-            request: which init.
+            request: the request of the init.
             form: one of `FORMS`.
 
         Raises:
-            InvalidRequest: there is no such form.
+            InvalidRequest: the form is unknown.
             UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
         """
         read_choice(form, "form", FORMS)
@@ -172,14 +172,14 @@ class Studio:
         return file_name(init), init.to_bytes()
 
     def nearest(self, words: str, n: int) -> tuple[Match, ...]:
-        """The concepts whose wordings are most like some words, nearest first."""
+        """Return the concepts whose wordings are spelt most like some words, nearest first."""
         return self._matches(words, n)
 
     def listed(self, concept_id: str) -> Listed:
-        """What the index says of a concept, in short.
+        """Return the list entry of a concept.
 
         Raises:
-            UnknownConcept: there is no such concept id.
+            UnknownConcept: the zoo has no concept of that id.
         """
         try:
             with self._lock:
@@ -190,56 +190,56 @@ class Studio:
             ) from error
 
     def thumbnail(self, concept_id: str) -> Pixels:
-        """What a checkpoint does to a photo, uint8 RGB, shape `(64, 64, 3)`.
+        """Return a small picture of a checkpoint's edit, uint8 RGB, shape `(64, 64, 3)`.
 
         Raises:
-            UnknownConcept: there is no such concept id.
-            ChecksumMismatch, InvalidZoo: it has to be drawn, and the zoo is damaged.
+            UnknownConcept: the zoo has no concept of that id.
+            ChecksumMismatch, InvalidZoo: the picture must be drawn, and the zoo is damaged.
         """
         made = None if self.thumbnails is None else self.thumbnails.get(concept_id)
         return self._drawn(concept_id) if made is None else made
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Families of the zoo's concepts, sorted."""
+        """The families of the zoo's concepts, sorted."""
         return tuple(sorted({concept.family for concept in self._listed}))
 
     @property
     def licences(self) -> tuple[str, ...]:
-        """Licences of the zoo's checkpoints, sorted."""
+        """The licences of the zoo's checkpoints, sorted."""
         return tuple(sorted({concept.licence for concept in self._listed}))
 
     def suggestions(self, n: int) -> list[str]:
-        """Plain names of concepts, spread over the zoo, short ones first: what people may type."""
+        """Suggest words to type: the shortest `n` plain names of concepts."""
         names = sorted({concept.prompt for concept in self._listed}, key=lambda name: (len(name), name))
         return names[:n]
 
     def browse(
         self, words: object = "", *, family: str | None = None, licence: str | None = None, page: int = 1
     ) -> Listing:
-        """A page of the zoo's concepts.
+        """List one page of the zoo's concepts.
 
         Args:
-            words: list those with wordings like these, nearest first; empty lists all, plain names first.
-            family: only of this family.
-            licence: only with this licence.
-            page: from 1; beyond the last one it is the last one.
+            words: list concepts with similar wordings, nearest first; if empty, list all, plain names first.
+            family: list only concepts of this family.
+            licence: list only concepts with this licence.
+            page: number of the page, from 1; clipped to the last page.
 
         Raises:
-            InvalidRequest: the words are no text or too long.
+            InvalidRequest: the words are not text or are too long.
         """
         text = read_text(words, name="words")
-        found = list(self._listed)
+        concepts = list(self._listed)
         if text:
-            found = [self.listed(match.concept_id) for match in self._matches(text, 6 * _PAGE)]
-        found = [
+            concepts = [self.listed(match.concept_id) for match in self._matches(text, 6 * _PAGE)]
+        concepts = [
             concept
-            for concept in found
+            for concept in concepts
             if family in (None, concept.family) and licence in (None, concept.licence)
         ]
-        n_pages = max(1, -(-len(found) // _PAGE))
+        n_pages = max(1, -(-len(concepts) // _PAGE))
         page = min(max(page, 1), n_pages)
-        return Listing(tuple(found[(page - 1) * _PAGE : page * _PAGE]), len(found), page, n_pages)
+        return Listing(tuple(concepts[(page - 1) * _PAGE : page * _PAGE]), len(concepts), page, n_pages)
 
     def _pull(self, request: Request, *, adapter_only: bool = False) -> Init:
         if request.origin != "generated":
@@ -247,7 +247,7 @@ class Studio:
                 is_exact = self.zoo.index.find(request.words) is not None
                 if is_exact or request.origin == "exact" or not self.zoo.has_generator:
                     return self.zoo.pull(replace(request, origin="exact"), adapter_only=adapter_only)
-        # The answer says how far the words are: no line in the server's log for each visitor.
+        # The page shows the distance of the words, so the warning would only fill the server's log.
         return self.zoo.pull(replace(request, origin="generated"), adapter_only=adapter_only, warn=False)
 
     def _search(self, words: str, n: int) -> tuple[Match, ...]:
@@ -262,8 +262,8 @@ class Studio:
     def _list_all(self) -> tuple[Listed, ...]:
         rows = self.zoo.index.each_row()
         listed = [_list(row) for _, row in zip(range(_MAX_LISTED), rows, strict=False)]
-        # Plain looks first: by id, a list would begin with a dozen shades of the same one.
-        return tuple(sorted(listed, key=lambda one: (len(one.prompt.split()), one.prompt, one.concept_id)))
+        # Plain looks first: sorted by id, the list would start with a dozen shades of the same look.
+        return tuple(sorted(listed, key=lambda c: (len(c.prompt.split()), c.prompt, c.concept_id)))
 
 
 def _list(row: IndexRow) -> Listed:
@@ -276,14 +276,14 @@ def _load_examples() -> list[Photo]:
 
 
 def _find_thumbnails(zoo: Zoo) -> tuple[Thumbnails | None, str]:
-    """The thumbnails of a zoo, or None with a line that says why."""
+    """The thumbnails of a zoo, or None and the reason."""
     folder = thumbnail_folder(zoo)
     make = f"initzoo thumbnails --zoo {zoo.address} --force"
     try:
         thumbnails = Thumbnails.load(folder)
     except InvalidZoo as error:
         why = str(error) if folder.exists() else f"zoo '{zoo.name}' has no thumbnails"
-        return None, f"{why}. They are drawn as they are looked at; make them beforehand: {make}"
+        return None, f"{why}. They are drawn on demand; make them beforehand: {make}"
     if thumbnails.revision != zoo.revision:
         return None, f"thumbnails of zoo '{zoo.name}' are of another revision. Make them again: {make}"
     return thumbnails, ""

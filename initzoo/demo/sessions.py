@@ -1,4 +1,4 @@
-"""Forgets sessions that hold nothing: programs open one for each request and never come back to it."""
+"""Removes empty sessions: programs open one for each request and never return to it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _EVERY_SECONDS = 1.0
 
 
 class SessionSweeper:
-    """Forgets empty sessions a few seconds after their last use, in a thread of its own.
+    """Removes empty sessions a few seconds after their last use, in a background thread.
 
-    The server keeps a copy of the page's settings for each session, 150 KB, and as many sessions as it is
-    allowed: a few hundred requests of programs would cost 75 MB, and push out the photos of visitors.
+    The server keeps a copy of the page's settings per session, 150 KB, for a limited number of sessions.
+    A few hundred requests of programs would take 75 MB and evict the photos of visitors.
 
     Args:
         sessions: the server's `StateHolder`.
@@ -28,7 +28,7 @@ class SessionSweeper:
         threading.Thread(target=self._run, name="initzoo-sessions", daemon=True).start()
 
     def stop(self) -> None:
-        """Forget nothing more."""
+        """Stop the thread."""
         self._is_stopped.set()
 
     def _run(self) -> None:
@@ -37,10 +37,10 @@ class SessionSweeper:
 
 
 def forget_empty_sessions(sessions: Any, *, before: datetime) -> int:
-    """Forget sessions without a value of their own that were last used before some time.
+    """Remove sessions that hold no value and were last used before some time.
 
     Returns:
-        How many.
+        The number of removed sessions.
     """
     n_forgotten = 0
     with sessions.lock:

@@ -1,4 +1,4 @@
-"""What an init is, in words for people who never heard of one, and the commands that go on from it."""
+"""Descriptions of inits for visitors, and the commands that continue from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["blend_commands", "file_name", "finetune_commands", "tell_init", "tel
 
 
 def file_name(init: Init) -> str:
-    """What to call the file of an init: its concept, its seed, and whether it is an adapter alone.
+    """The file name of an init, from its concept, seed and kind.
 
     Example:
         >>> file_name(Zoo.from_pretrained("starter").pull("pencil sketch", adapter_only=True))
@@ -26,7 +26,7 @@ def file_name(init: Init) -> str:
 
 
 def tell_init(init: Init) -> str:
-    """What the weights are, in a sentence or two of plain words.
+    """Describe the weights in a sentence or two of plain words.
 
     Example:
         >>> tell_init(Zoo.from_pretrained("starter").pull("pencil sketch"))
@@ -44,7 +44,7 @@ def tell_init(init: Init) -> str:
 
 
 def tell_prospect(init: Init) -> str:
-    """How far the words are from what the zoo knows, and what that means for the picture.
+    """Describe the distance of the words from the zoo's wordings, and its effect on the picture.
 
     Example:
         >>> tell_prospect(Zoo.from_pretrained("starter").pull("pencil sketch"))
@@ -70,10 +70,10 @@ def tell_prospect(init: Init) -> str:
 
 
 def finetune_commands(zoo: Zoo, init: Init) -> str:
-    """The commands that get exactly this init elsewhere and fine-tune it on pairs of one's own.
+    """The commands that reproduce this init on another machine and fine-tune it on the user's pairs.
 
-    Zoo, revision and seed are pinned; a zoo in a folder has no address elsewhere, and its
-    revision is told in a comment.
+    Zoo, revision and seed are pinned. The revision of a zoo in a folder, which another machine cannot
+    open by name, is given in a comment.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")
@@ -87,7 +87,7 @@ def finetune_commands(zoo: Zoo, init: Init) -> str:
     lines = [f'pip install "initzoo=={__version__}"', f"# zoo {zoo.name}, revision {zoo.revision}"]
     draw = "--exact" if metadata.generation is None else f"--generate --seed {metadata.generation.seed}"
     adapter = " --adapter-only" if init.kind == "adapter" else ""
-    # Words that begin with a hyphen would be taken for an option.
+    # Words that start with a hyphen would be parsed as an option.
     words = metadata.wording
     before, after = (f" {_quoted(words)}", "") if words[:1] != "-" else ("", f" -- {_quoted(words)}")
     lines.append(f"initzoo pull{before} {draw}{adapter}{zoo_part} -o {name}{after}")
@@ -95,13 +95,13 @@ def finetune_commands(zoo: Zoo, init: Init) -> str:
 
 
 def blend_commands(zoo: Zoo, first: Init, second: Init, share: float) -> str:
-    """The commands that make exactly this blend elsewhere and fine-tune it.
+    """The commands that reproduce this blend on another machine and fine-tune it.
 
     Args:
-        zoo: that both inits were pulled from.
-        first: where the blend begins, merged.
-        second: where it ends, merged.
-        share: of `second`, 0 to 1.
+        zoo: the zoo of both inits.
+        first: the init at share 0, merged.
+        second: the init at share 1, merged.
+        share: weight of `second`, 0 to 1.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")
@@ -118,9 +118,9 @@ def blend_commands(zoo: Zoo, first: Init, second: Init, share: float) -> str:
     """
     name = file_name(blend_inits(first, second, share))
     pulls = [
-        f"{place} = zoo.pull({init.metadata.wording!r}, origin={init.metadata.origin!r}"
+        f"{name_of} = zoo.pull({init.metadata.wording!r}, origin={init.metadata.origin!r}"
         + (")" if init.metadata.generation is None else f", seed={init.metadata.generation.seed})")
-        for place, init in (("first", first), ("second", second))
+        for name_of, init in (("first", first), ("second", second))
     ]
     return "\n".join(
         [
@@ -146,6 +146,6 @@ def _finetune(name: str, zoo_part: str) -> str:
 
 
 def _quoted(words: str) -> str:
-    """Words for a shell, in double quotes where they need no more: what people expect to read."""
+    """Quote words for a shell, with double quotes if they suffice."""
     plain = all(letter.isalnum() or letter in " ,.-'" for letter in words)
     return f'"{words}"' if plain else shlex.quote(words)

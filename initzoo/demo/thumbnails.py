@@ -1,7 +1,7 @@
-"""Thumbnails of a zoo's checkpoints, made beforehand: a sheet of small pictures for each family.
+"""Thumbnails of a zoo's checkpoints, made beforehand: one sheet of small pictures per family.
 
-A folder of thumbnails holds `thumbnails.json`, which names the zoo's revision, the concepts in the order of
-their pictures and the digest of each sheet, and `<family>.avif`.
+A folder of thumbnails holds `thumbnails.json` and one `<family>.avif` per family. The JSON has the zoo's
+revision, the concepts in the order of their pictures, and the digest of each sheet.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["THUMBNAIL_SIDE", "Thumbnails", "draw_thumbnail", "make_thumbnails", 
 Pixels = NDArray[np.uint8]
 
 THUMBNAIL_SIDE = 64
-"""Pixels of a thumbnail's side."""
+"""Side of a thumbnail, pixels."""
 
 _TABLE = "thumbnails.json"
 _N_COLUMNS = 16
@@ -49,9 +49,9 @@ class Thumbnails:
     """Small pictures of checkpoints, by concept id.
 
     Args:
-        revision: of the zoo that they were made of.
-        places: sheet and number of each concept's picture.
-        sheets: uint8 RGB, `_N_COLUMNS` pictures a row, by family.
+        revision: revision of the zoo.
+        places: concept id -> family of its sheet and number of its picture.
+        sheets: family -> sheet, uint8 RGB, `_N_COLUMNS` pictures per row.
     """
 
     revision: str
@@ -59,19 +59,19 @@ class Thumbnails:
     sheets: dict[str, Pixels]
 
     def get(self, concept_id: str) -> Pixels | None:
-        """A concept's picture, uint8, shape `(64, 64, 3)`; None where there is none."""
+        """The picture of a concept, uint8, shape `(64, 64, 3)`, or None."""
         if concept_id not in self.places:
             return None
         sheet, number = self.places[concept_id]
-        top, left = (place * THUMBNAIL_SIDE for place in divmod(number, _N_COLUMNS))
+        top, left = (cell * THUMBNAIL_SIDE for cell in divmod(number, _N_COLUMNS))
         return self.sheets[sheet][top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE]
 
     @classmethod
     def load(cls, folder: Path) -> Thumbnails:
-        """Read a folder of thumbnails, and check every byte of it.
+        """Read a folder of thumbnails and check every byte of it.
 
         Raises:
-            InvalidZoo: a file is missing, damaged, or not what the table promises.
+            InvalidZoo: a file is missing, damaged, or does not match its digest.
         """
         from PIL import Image
 
@@ -83,21 +83,21 @@ class Thumbnails:
                 for name, sheet in table["sheets"].items():
                     data = read_file(folder / f"{name_words(name)}.avif", max_bytes=_MAX_BYTES)
                     if hashlib.sha256(data).hexdigest() != sheet["sha256"]:
-                        raise DamagedFile(f"has a sheet '{name[:80]}' that is not the one it was made with")
+                        raise DamagedFile(f"has a sheet '{name[:80]}' that does not match its digest")
                     with Image.open(io.BytesIO(data), formats=("AVIF",)) as image:
                         sheets[name] = np.asarray(image.convert("RGB"))
                     if sheets[name].shape != _sheet_shape(len(sheet["concepts"])):
-                        raise DamagedFile(f"has a sheet '{name[:80]}' of another size than expected")
+                        raise DamagedFile(f"has a sheet '{name[:80]}' of unexpected size")
                     places |= {concept: (name, number) for number, concept in enumerate(sheet["concepts"])}
                 return cls(str(table["revision"]), places, sheets)
             except DamagedFile:
                 raise
             except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-                raise DamagedFile(f"are not those of this version of initzoo ({error})") from error
+                raise DamagedFile(f"were not made by this version of initzoo ({error})") from error
 
 
 def thumbnail_folder(zoo: Zoo) -> Path:
-    """Where a zoo's thumbnails are kept: beside its other files, or in the Hub's cache for derived things."""
+    """The folder of a zoo's thumbnails: beside its other files, or in the Hub's cache for derived assets."""
     if not zoo.is_on_hub:
         return zoo.folder / "thumbnails"
     from initzoo.zoo.hub import lookup_folder
@@ -106,7 +106,7 @@ def thumbnail_folder(zoo: Zoo) -> Path:
 
 
 def draw_thumbnail(zoo: Zoo, row: IndexRow) -> Pixels:
-    """What a checkpoint does to a photo, small; a restoration gets a spoiled photo to restore.
+    """Draw a small picture of a checkpoint's edit; a restoration is applied to a degraded photo.
 
     Returns:
         uint8 RGB, shape `(64, 64, 3)`.
@@ -120,25 +120,25 @@ def draw_thumbnail(zoo: Zoo, row: IndexRow) -> Pixels:
 def make_thumbnails(
     zoo: Zoo, folder: Path, *, force: bool = False, callback: Callable[[int, int], None] | None = None
 ) -> int:
-    """Draw a thumbnail of every checkpoint, and write them as sheets.
+    """Draw a thumbnail of every checkpoint and write them as sheets.
 
     Args:
-        zoo: with its checkpoints.
-        folder: where the sheets go; written whole or not at all.
-        force: replace a folder that holds something.
-        callback: is told how many of how many are drawn.
+        zoo: the zoo.
+        folder: folder for the sheets; replaced as a whole or not at all.
+        force: replace a folder that is not empty.
+        callback: called with the number of drawn thumbnails and the total.
 
     Returns:
-        Bytes written.
+        The number of bytes written.
 
     Raises:
-        OutputError: the folder holds something and `force` is off, or it cannot be written.
+        OutputError: the folder is not empty and `force` is False, or it cannot be written.
         ChecksumMismatch, InvalidZoo: the zoo is damaged.
     """
     photo, rows = _square_photo(), zoo.index.rows()
     drawn: dict[str, list[tuple[str, Pixels]]] = {}
     n_bytes = 0
-    with replace_folder(folder, force=force) as new:  # first, so that nothing is drawn for nothing
+    with replace_folder(folder, force=force) as new:  # fails before the drawing if the folder is not free
         for n_done, row in enumerate(rows, start=1):
             drawn.setdefault(row.family, []).append((row.concept_id, _draw(zoo, row, photo)))
             if callback is not None:
@@ -165,7 +165,7 @@ def _square_photo() -> Pixels:
 
 def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
     if row.family == "restoration":
-        # A teacher of another version cannot spoil a photo: then the clean one has to do.
+        # A teacher of another version cannot degrade a photo; the clean one is used then.
         with suppress(InvalidZoo, InvalidConcepts, TeacherError):
             photo = example_pair(parse_teacher(row.teacher), photo, seed=0)[0]
     edited = zoo.network(zoo.blocks(row.concept_id)).edit(photo)
@@ -183,11 +183,11 @@ def _encode_sheet(pictures: list[Pixels]) -> bytes:
     if len(pictures) > _N_COLUMNS * _MAX_SHEET_ROWS:
         raise InvalidZoo(
             f"a family has {len(pictures):,} concepts, a sheet holds {_N_COLUMNS * _MAX_SHEET_ROWS:,}. "
-            "The demo draws thumbnails of such a zoo as they are looked at"
+            "The demo draws thumbnails of such a zoo on demand"
         )
     sheet = np.full(_sheet_shape(len(pictures)), 255, np.uint8)
     for number, pixels in enumerate(pictures):
-        top, left = (place * THUMBNAIL_SIDE for place in divmod(number, _N_COLUMNS))
+        top, left = (cell * THUMBNAIL_SIDE for cell in divmod(number, _N_COLUMNS))
         sheet[top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE] = pixels
     data = io.BytesIO()
     Image.fromarray(sheet).save(data, "AVIF", quality=_QUALITY, speed=4, max_threads=1)

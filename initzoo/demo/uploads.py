@@ -1,4 +1,4 @@
-"""Photos of visitors: any image file becomes pixels that a preview can be made of within a second."""
+"""Photos of visitors: reads an image file and shrinks it so that a preview takes at most a second."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["MAX_PREVIEW_PIXELS", "MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "Visit
 Pixels = NDArray[np.uint8]
 
 MAX_UPLOAD_BYTES = 20_000_000
-"""Bytes that an uploaded file may have."""
+"""Maximum size of an uploaded file."""
 
 MAX_UPLOAD_PIXELS = 50_000_000
-"""Pixels that an uploaded photo may have."""
+"""Maximum number of pixels of an uploaded photo."""
 
 MAX_PREVIEW_PIXELS = 512 * 512
-"""Pixels that a preview has at most; larger photos are shrunk."""
+"""Maximum number of pixels of a preview; larger photos are shrunk."""
 
 _ONE_AT_A_TIME = Lock()
-"""Held while a photo is decoded: the largest takes a gigabyte for a second or two."""
+"""Held while a photo is decoded: the largest one takes a gigabyte for a second or two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class VisitorPhoto:
     """A photo, ready for a preview.
 
     Args:
-        name: what the file was called, for people.
+        name: name of the file.
         pixels: uint8 RGB, shape `(height, width, 3)`, at most `MAX_PREVIEW_PIXELS`.
         full_size: width and height of the file, pixels.
     """
@@ -51,14 +51,14 @@ class VisitorPhoto:
 
 
 def read_photo(path: Path, *, name: str | None = None) -> VisitorPhoto:
-    """Read a visitor's photo, and shrink it where a preview would take long.
+    """Read a visitor's photo and shrink it to the size of a preview.
 
     Args:
         path: the file.
-        name: what errors call it; its own name by default, never its folder.
+        name: its name in error messages; by default the file name without its folder.
 
     Raises:
-        InvalidImage: it is no image, damaged, too small or too large.
+        InvalidImage: the file is not an image, is damaged, too small or too large.
 
     Example:
         >>> import tempfile
@@ -86,7 +86,7 @@ def read_photo(path: Path, *, name: str | None = None) -> VisitorPhoto:
         with _ONE_AT_A_TIME:
             pixels = read_image(path, max_pixels=MAX_UPLOAD_PIXELS)
     except InvalidImage as error:
-        # The folder of uploads is the server's own business.
+        # Visitors must not see the path of the uploads folder.
         raise InvalidImage(str(error).replace(str(path), f"'{name}'")) from error
     height, width = pixels.shape[:2]
     return VisitorPhoto(name, _shrink(pixels), (width, height))

@@ -1,6 +1,6 @@
-"""The files of a weight generator, read and checked byte by byte.
+"""The files of a weight generator, read and verified without torch.
 
-Torch is not needed for it: whether a generator is whole, and made for a zoo, is known before torch is loaded.
+A damaged generator, or one made for another zoo, is thus reported before torch is loaded.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _ADVICE = "Get the weight generator again."
 
 @dataclass(frozen=True, eq=False)
 class GeneratorFiles:
-    """What a weight generator's folder holds, whole and with the digests that it promises.
+    """The verified content of a weight generator's folder.
 
     Args:
-        folder: where it was read from.
-        config: the values of `config.json`, which are still to be made sense of.
-        tensors: of `model.safetensors`, by name; finite.
-        words: token vectors, from `text/`.
-        digest: of `config.json`, 64 hex digits: they change when anything but the calibration does.
+        folder: the folder.
+        config: the values of `config.json`, not parsed yet.
+        tensors: the tensors of `model.safetensors` by name, all finite.
+        words: the token vectors of `text/`.
+        digest: SHA-256 of `config.json`, which covers all files but the calibration.
     """
 
     folder: Path
@@ -55,10 +55,10 @@ class GeneratorFiles:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """Reads requests as the weight generator will, without torch.
+        """The encoder of the weight generator, without torch.
 
         Raises:
-            InvalidGenerator: the config names an encoder that this version of initzoo does not know.
+            InvalidGenerator: this version of initzoo does not know the encoder.
         """
         with reported_as(InvalidGenerator, f"weight generator '{self.folder / 'config.json'}'", _ADVICE):
             shape = self.config.get("shape")
@@ -66,26 +66,26 @@ class GeneratorFiles:
             return encoder_class(name)(self.words)
 
     def check_made_for(self, *, base_sha256: str, layout: Layout) -> None:
-        """Check that its adapters belong to a base.
+        """Check that the weight generator was made for a base and layout.
 
         Raises:
-            InvalidGenerator: the config does not say what it is made for.
-            LayoutMismatch, ChecksumMismatch: it is made for another layout or base.
+            InvalidGenerator: the config does not name its base or layout.
+            LayoutMismatch, ChecksumMismatch: it was made for another layout or base.
         """
         with reported_as(InvalidGenerator, f"weight generator '{self.folder / 'config.json'}'", _ADVICE):
-            own = read_settings(self.config.get("layout"), Layout)
-        found = str(self.config.get("base_sha256"))
-        check_same_base(own_base=found, own_layout=own, base_sha256=base_sha256, layout=layout)
+            own_layout = read_settings(self.config.get("layout"), Layout)
+        own_base = str(self.config.get("base_sha256"))
+        check_same_base(own_base=own_base, own_layout=own_layout, base_sha256=base_sha256, layout=layout)
 
 
 def check_same_base(*, own_base: str, own_layout: Layout, base_sha256: str, layout: Layout) -> None:
-    """Check that what a weight generator is made for is what a zoo has.
+    """Check that a weight generator was made for the base and layout of a zoo.
 
     Args:
-        own_base: digest of the base that it is made for.
-        own_layout: the layout that it is made for.
+        own_base: digest of the base of the weight generator.
+        own_layout: layout of the weight generator.
         base_sha256: digest of the zoo's base.
-        layout: the zoo's.
+        layout: layout of the zoo.
 
     Raises:
         LayoutMismatch: the layouts differ.
@@ -104,27 +104,27 @@ def check_same_base(*, own_base: str, own_layout: Layout, base_sha256: str, layo
 
 
 def read_generator_files(folder: str | os.PathLike[str], *, digest: str | None = None) -> GeneratorFiles:
-    """Read a weight generator's files, and check every byte of them.
+    """Read a weight generator's files and check every byte of them.
 
     Args:
         folder: holds `config.json`, `model.safetensors` and `text/`.
-        digest: SHA-256 that `config.json` must have, where it is known.
+        digest: expected SHA-256 of `config.json`; not checked by default.
 
     Raises:
         InvalidGenerator: a file is missing, damaged, or made by another version of initzoo, or a value is
             NaN or infinite.
-        ChecksumMismatch: the weights are not those that the config promises.
+        ChecksumMismatch: the weights do not match the digest in the config.
     """
     folder = Path(folder)
     config, digest = _read_config(folder / "config.json", digest)
     path = folder / "model.safetensors"
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
         data = read_file(path, max_bytes=_MAX_MODEL_BYTES)
-        found = hashlib.sha256(data).hexdigest()
-        if found != config["weights_sha256"]:
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != config["weights_sha256"]:
             raise ChecksumMismatch(
                 f"weight generator '{path}': expected sha256 {config['weights_sha256']}, "
-                f"found {found}. {_ADVICE}"
+                f"found {actual}. {_ADVICE}"
             )
         tensors = decode_tensors(data)[1]
         for name, tensor in tensors.items():
@@ -136,7 +136,7 @@ def read_generator_files(folder: str | os.PathLike[str], *, digest: str | None =
 
 
 def is_generator_config(path: str | os.PathLike[str]) -> bool:
-    """Whether a `config.json`, sound or not, is a weight generator's and not a base's."""
+    """Whether a `config.json` belongs to a weight generator, valid or not, and not to a base."""
     try:
         values = json.loads(read_file(path, max_bytes=_MAX_CONFIG_BYTES))
     except (ValueError, RecursionError):

@@ -1,7 +1,8 @@
-"""Low-rank adapters beside the layers of any network, which knows nothing of them.
+"""Low-rank adapters beside the layers of any network, attached by hooks.
 
-An adapted layer computes `W * x + b + B (A * x) + b'`. `A`, one for each layer, is shared by all concepts
-and belongs to the base, as `W` and `b` do; `B` and `b'` of every adapted layer are the adapter.
+An adapted layer computes `W * x + b + B (A * x) + b'`. The base holds `W`, `b` and `A`, which all concepts
+share; the adapter is `B` and `b'` of every adapted layer. Sharing A makes B unique and weight spaces
+comparable: with a free A, `(B R, R^-1 A)` would be the same adapter for every invertible R.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where a tensor lies in a flat vector."""
+    """Offset and shape of a tensor in a flat vector."""
 
     start: int
     shape: tuple[int, ...]
 
     def of(self, values: Tensor) -> Tensor:
-        """This tensor in flat values, shape `(..., *shape)`."""
+        """View this tensor in flat values, shape `(..., *shape)`."""
         part = values[..., self.start : self.start + math.prod(self.shape)]
         return part.view(*values.shape[:-1], *self.shape)
 
@@ -44,11 +45,11 @@ def adapter_shapes(network: nn.Module, ranks: Mapping[str, int]) -> dict[str, tu
     """Names and shapes of the tensors of an adapter, in order: B and bias of each adapted layer.
 
     Args:
-        network: has the layers.
-        ranks: rank of the adapter of each layer that has one, at least 1.
+        network: the network to adapt.
+        ranks: layer name -> rank of its adapter, at least 1.
 
     Raises:
-        LayoutMismatch: the network has no such layer, or its kind cannot be adapted.
+        LayoutMismatch: the network lacks a layer, or a layer cannot be adapted.
 
     Example:
         >>> adapter_shapes(nn.Sequential(nn.Conv2d(3, 4, 3)), {"0": 2})
@@ -78,13 +79,13 @@ def _adapted_layers(network: nn.Module, ranks: Mapping[str, int]) -> dict[str, n
 
 
 class Adapted(nn.Module):
-    """A network with low-rank adapters beside its layers, given anew at each call.
+    """A network with low-rank adapters beside its layers; each call takes the adapters as an argument.
 
     Args:
-        network: is held, not copied; hooks are registered on its layers.
+        network: the network, not copied; hooks are registered on its layers.
         ranks: rank of the adapter of each adapted layer, in the order of the adapter's values.
-        generator: draws first weights of the network and A; without one the network's weights stay as
-            they are and A is zero.
+        generator: draws initial weights of the network and A. By default the network's weights are kept
+            and A is zero.
 
     Example:
         >>> from initzoo.networks.starter import StarterNet
@@ -110,21 +111,21 @@ class Adapted(nn.Module):
         if generator is not None:
             self._draw(generator)
         for name, layer in layers.items():
-            # A partial of a bound method, and no closure, so that a deep copy calls its own.
+            # A partial of a bound method instead of a closure: a deep copy then calls its own method.
             layer.register_forward_hook(partial(self._add, name))
 
     def forward(self, images: Tensor, adapters: Tensor) -> Tensor:
-        """Edit images with one adapter for all of them, or one for each group of them.
+        """Edit images with one adapter for all images, or one per group of images.
 
         Args:
             images: shape `(n, 3, height, width)`, values -1 to 1.
             adapters: flat values in the layout's order, shape `(n_values,)`, or `(n_groups, n_values)`
-                where `n` is a multiple of `n_groups` and the images of a group stand together.
+                where `n` is a multiple of `n_groups` and the images of a group are adjacent.
 
         Returns:
             Edited images, same shape.
         """
-        if adapters.ndim == 1:  # merged, one adapter costs no more than none
+        if adapters.ndim == 1:  # merged weights: one adapter costs no extra convolution
             merged: Tensor = functional_call(self.network, self.merged(adapters), (images,))
             return merged
         with self._using(adapters):
@@ -132,7 +133,7 @@ class Adapted(nn.Module):
         return edited
 
     def merged(self, adapter: Tensor) -> dict[str, Tensor]:
-        """Weight and bias of every adapted layer with one adapter merged into it, by name."""
+        """Weight and bias of every adapted layer by name, with one adapter merged in."""
         change = _cut(adapter, self._adapter_slots)
         merged = {}
         for name, place in self._places.items():
@@ -151,10 +152,11 @@ class Adapted(nn.Module):
             self._adapters = None
 
     def _add(self, name: str, layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> Tensor | None:
-        """Forward hook of a layer: add what each group's adapter gives beside it."""
+        """Forward hook of a layer: add the output of each group's adapter."""
         if self._adapters is None:
             return None
         adapters, n_groups = self._adapters, len(self._adapters)
+        # A is shared, so A * x is one convolution for all groups; only the small B differs per group.
         low_rank = _apply(layer, given[0], self.shared[self._places[name]])
         b, bias = self.adapter_tensor(f"{name}.B", adapters), self.adapter_tensor(f"{name}.bias", adapters)
         if isinstance(layer, nn.Linear):
@@ -169,11 +171,11 @@ class Adapted(nn.Module):
         return self.network.get_submodule(name)
 
     def adapter_tensor(self, name: str, adapters: Tensor) -> Tensor:
-        """A tensor of adapters, e.g. `head.B`: a view of their flat values, leading dimensions kept."""
+        """View a tensor of adapters, e.g. `head.B`, in their flat values; leading dimensions are kept."""
         return self._adapter_slots[name].of(adapters)
 
     def named_tensors(self) -> dict[str, nn.Parameter]:
-        """Weights, biases and A of the base by their names on disk, e.g. `head.A`, in a fixed order."""
+        """The weights, biases and A of the base by their names on disk, e.g. `head.A`, in a fixed order."""
         tensors: dict[str, nn.Parameter] = {}
         for name, place in self._places.items():
             layer = self._layer(name)
@@ -186,8 +188,8 @@ class Adapted(nn.Module):
     def values(self) -> Tensor:
         """All values of the base in one flat tensor; its parameters become views of it.
 
-        What changes the one changes the other: an optimizer that is written for flat tensors can train
-        the base. On the CPU only; moving or casting the module afterwards takes the views apart.
+        Both share memory, so an optimizer for flat tensors can train the base. CPU only: moving or casting
+        the module afterwards breaks the views.
         """
         if self._values is None:
             parameters = list(self.named_tensors().values())
@@ -199,10 +201,10 @@ class Adapted(nn.Module):
 
     @torch.no_grad()
     def fold(self, adapter: Tensor) -> None:
-        """Merge an adapter into the base, which then gives with a zero adapter what it gave with this one.
+        """Merge an adapter into the base: a zero adapter then has the effect of this one before.
 
         Args:
-            adapter: flat values, shape `(n_values,)`.
+            adapter: flat values of the adapter, shape `(n_values,)`.
         """
         merged = self.merged(adapter)
         for name, value in self.network.named_parameters():
@@ -245,14 +247,14 @@ class Adapted(nn.Module):
                 hook.remove()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The base's tensors by the names they have on disk, e.g. `head.weight`, float32."""
+        """The base's tensors by their names on disk, e.g. `head.weight`, float32."""
         return {
             name: value.detach().cpu().float().numpy().copy() for name, value in self.named_tensors().items()
         }
 
     @torch.no_grad()
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> Adapted:
-        """Put the base's tensors in place; returns the module itself.
+        """Load the base's tensors; returns the module itself.
 
         Raises:
             KeyError: a tensor is missing.
@@ -263,7 +265,10 @@ class Adapted(nn.Module):
 
     @torch.no_grad()
     def _draw(self, generator: torch.Generator) -> None:
-        """First weights: normal by fan-in, gain of a ReLU; last layers small, so that the photo is near."""
+        """Draw initial weights: normal by fan-in with the gain of a ReLU; the last layers small.
+
+        With small last layers the untrained network returns the photo almost unchanged.
+        """
         gains = {"end": 0.1, "residual": 0.3}
         for name, place in self._places.items():
             layer = self._layer(name)
@@ -276,18 +281,18 @@ class Adapted(nn.Module):
 
 
 def _apply(layer: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
-    """What a layer gives with another weight and no bias."""
+    """The output of a layer with another weight and without bias."""
     if isinstance(layer, nn.Conv2d):
-        return layer._conv_forward(x, weight, None)  # heeds stride, padding mode and dilation
+        return layer._conv_forward(x, weight, None)  # respects stride, padding mode and dilation
     return F.linear(x, weight)
 
 
 def adapter_to_arrays(adapter: Tensor, shapes: Shapes) -> dict[str, np.ndarray]:
-    """Name the parts of a flat adapter as its layout does.
+    """Split a flat adapter into the tensors of its layout.
 
     Args:
-        adapter: shape `(n_values,)`.
-        shapes: of the layout's tensors by name, in order.
+        adapter: flat values, shape `(n_values,)`.
+        shapes: shapes of the layout's tensors by name, in order.
 
     Returns:
         float32 arrays by tensor name.
@@ -297,12 +302,12 @@ def adapter_to_arrays(adapter: Tensor, shapes: Shapes) -> dict[str, np.ndarray]:
 
 
 def adapter_from_arrays(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Tensor:
-    """The flat adapter, shape `(n_values,)`, whose parts are named as the layout names them."""
+    """Concatenate the tensors of a layout to a flat adapter, shape `(n_values,)`."""
     return torch.from_numpy(np.concatenate([arrays[name].ravel() for name in shapes]))
 
 
 def _slots(shapes: Shapes) -> tuple[dict[str, _Slot], int]:
-    """Places of tensors one after another in a flat vector, and its length."""
+    """The slots of tensors in a flat vector, and the vector's length."""
     slots, start = {}, 0
     for name, shape in shapes.items():
         slots[name] = _Slot(start, tuple(shape))
@@ -311,6 +316,6 @@ def _slots(shapes: Shapes) -> tuple[dict[str, _Slot], int]:
 
 
 def _cut(values: Tensor, slots: Mapping[str, _Slot]) -> dict[str, Tensor]:
-    """All tensors of flat values by name, cut at once: gradients of single slices are slow to add up."""
+    """Split flat values into tensors by name, in one operation: gradients of single slices add up slowly."""
     parts = values.split([math.prod(slot.shape) for slot in slots.values()])
     return {name: part.view(slot.shape) for (name, slot), part in zip(slots.items(), parts, strict=True)}

@@ -1,4 +1,4 @@
-"""Diagnose an initialization: can signals and gradients pass, and do units differ from each other?"""
+"""Diagnosis of an initialization: do signals and gradients pass, and do units differ?"""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from initzoo.networks.network import ImageNetwork, layers_of
 __all__ = ["VERDICTS", "Diagnosis", "LayerReport", "diagnose_network"]
 
 VERDICTS = ("symmetric", "exploding", "vanishing", "dead", "saturated", "healthy")
-"""What can be said of a layer or a network, the worst first."""
+"""The possible verdicts on a layer or a network, worst first."""
 
 LARGEST = 1e4
-"""Scales up to this, and down to one over this, are healthy: within them, starts were measured to train
-about equally well under Adam, which divides each gradient by its own size."""
+"""Scales from 1 / LARGEST to LARGEST are healthy: measured starts in this range trained about equally
+well under Adam, which divides each gradient by its own size."""
 
 _MOST = 0.5
-"""From this share of its units, or values, on, a layer is what most of it is."""
+"""A layer gets a verdict if at least this share of its units or values has the problem."""
 
 _STEP, _N_STEPS = 1e-3, 3
-"""Length and number of steps after which scales are measured: Adam's first ones, about."""
+"""Size and number of the steps before scales are measured; they resemble the first steps of Adam."""
 
 _FLAT = -5.0
-"""Below this a SiLU is flat: its slope is under 0.03."""
+"""Inputs of a SiLU below this are saturated: its slope is under 0.03."""
 
 _STILL = 1e-3
-"""A unit whose output varies by less than this share of what goes into its layer is dead."""
+"""A unit is dead if its output varies by less than this share of its layer's input."""
 
 _SAME = 1e-4
 _ENDS = ("end", "photo")
-"""Roles of layers that nothing but the limits of black and white follows."""
+"""Roles of layers whose output is only clipped to black and white."""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What one layer does with what it is given, after a few steps of training.
+    """Figures of one layer after a few steps of training.
 
     Args:
-        name: of the layer.
-        forward: root mean square of its output, over that of the photos.
-        backward: norm of the gradient at its output, over that at the network's output.
-        dead: share of its units whose output hardly varies, whatever the photo and place.
-        saturated: share of its outputs far in the flat part of what follows: a SiLU, or black and white.
-        duplicated: share of its units that have a twin with the same weights and the same gradient before
-            them, and therefore stay twins.
+        name: name of the layer.
+        forward: root mean square of its output, relative to that of the photos.
+        backward: norm of the gradient at its output, relative to that at the network's output.
+        dead: share of units whose output hardly varies over photos and positions.
+        saturated: share of outputs in the flat part of the following SiLU, or beyond black and white.
+        duplicated: share of units with a twin of the same weights and gradient. Training cannot tell
+            twins apart, so they stay twins.
         verdict: one of `VERDICTS`.
     """
 
@@ -65,12 +65,12 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is to be said of a network before it is trained.
+    """The diagnosis of a network before training.
 
     Args:
         verdict: one of `VERDICTS`.
-        reason: the figure that it rests on, in words.
-        layers: in the order in which an image passes them.
+        reason: the figure behind the verdict, in words.
+        layers: reports of the layers, in the order of the forward pass.
     """
 
     verdict: str
@@ -78,7 +78,7 @@ class Diagnosis:
     layers: tuple[LayerReport, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; None where a figure is NaN or infinite, which JSON cannot hold."""
+        """The diagnosis as JSON values; NaN and infinity become None."""
         layers = [
             {
                 name: value if isinstance(value, str) or math.isfinite(value) else None
@@ -90,16 +90,16 @@ class Diagnosis:
 
 
 def diagnose_network(network: ImageNetwork, images: Tensor, *, seed: int = 0) -> Diagnosis:
-    """Pass photos forward and a random gradient backward, and look at every layer.
+    """Pass photos forward and a random gradient backward, and measure every layer.
 
-    The gradient at the output is plus or minus one for each value, as that of a mean absolute error is,
-    but for a factor. Scales are measured after a few steps along its signs, on a copy: many a good start
-    has layers of zeros, which no gradient passes at first. Twins are looked for before that.
+    The gradient at the output has random signs, like that of a mean absolute error up to a factor. Scales
+    are measured on a copy after a few sign-gradient steps, since many good starts have layers of zeros,
+    which pass no gradient at first. Twins are counted before these steps.
 
     Args:
-        network: on the CPU.
-        images: shape `(n, 3, height, width)`, values -1 to 1.
-        seed: draws the gradient.
+        network: the network, on the CPU.
+        images: photos, shape `(n, 3, height, width)`, values -1 to 1.
+        seed: seed of the gradient.
 
     Source:
         Scales of activations and gradients by layer: Glorot and Bengio (2010), section 4.
@@ -143,7 +143,7 @@ Seen = dict[str, tuple[nn.Module, Tensor, Tensor]]
 
 
 def _pass_through(network: ImageNetwork, images: Tensor, seed: int) -> tuple[Seen, Tensor]:
-    """Each layer with its input and its output, which holds its gradient; and the edited images."""
+    """Each layer with its input and its output, which has its gradient; and the edited images."""
     seen: Seen = {}
     hooks = []
     for name, layer in layers_of(network).items():
@@ -167,7 +167,7 @@ def _rms(values: Tensor) -> float:
 
 
 def _saturated(role: str, values: Tensor) -> float:
-    """Share of values where what follows the layer is flat; a layer that nothing follows has none."""
+    """Share of values in the flat part of the activation; 0 for a layer without one."""
     if role == "residual":
         return 0.0
     flat = values.abs() > 1 if role in _ENDS else values < _FLAT
@@ -181,7 +181,7 @@ def _dead(role: str, given: Tensor, made: Tensor) -> float:
 
 
 def _duplicated(layer: nn.Module) -> float:
-    """Share of units that some other unit equals, in its weights and in their gradients."""
+    """Share of units with the same weights and gradients as another unit."""
     parts = []
     for parameter in layer.parameters():
         for values in (parameter.detach(), parameter.grad):
@@ -190,6 +190,7 @@ def _duplicated(layer: nn.Module) -> float:
             size = float(rows.norm(dim=1).max())
             parts.append(rows / size if size > 0 else rows)
     units = torch.cat(parts, dim=1)
+    # Exact distances: the fast formula by matmul cannot tell equal rows from close ones.
     apart = torch.cdist(units, units, compute_mode="donot_use_mm_for_euclid_dist")
     apart.fill_diagonal_(float("inf"))
     return float((apart.min(dim=1).values < _SAME).float().mean())
@@ -198,7 +199,7 @@ def _duplicated(layer: nn.Module) -> float:
 def _judge(forward: float, backward: float, dead: float, saturated: float, duplicated: float) -> str:
     findings = {
         "symmetric": duplicated >= _MOST,
-        "exploding": not max(forward, backward) <= LARGEST,  # so that NaN explodes too
+        "exploding": not max(forward, backward) <= LARGEST,  # true for NaN, too
         "vanishing": min(forward, backward) < 1 / LARGEST,
         "dead": dead >= _MOST,
         "saturated": saturated >= _MOST,
@@ -207,18 +208,19 @@ def _judge(forward: float, backward: float, dead: float, saturated: float, dupli
 
 
 def _conclude(layers: Sequence[LayerReport], roles: Mapping[str, str]) -> Diagnosis:
-    """The worst that is true of any layer between the photo and the end.
+    """The worst verdict on any layer, except layers that pass the photo directly to the output.
 
-    The photo's own way to the end is no such layer: what it lets through says nothing of the others.
+    The scales of such a layer say nothing about the other layers.
     """
     inner = [layer for layer in layers if roles.get(layer.name) != "photo"]
-    verdict = next(one for one in VERDICTS if one in {layer.verdict for layer in inner} | {"healthy"})
-    own = [layer for layer in inner if layer.verdict == verdict]
-    return Diagnosis(verdict, _REASONS[verdict](own), tuple(layers))
+    verdicts = {layer.verdict for layer in inner} | {"healthy"}
+    verdict = next(name for name in VERDICTS if name in verdicts)
+    concerned = [layer for layer in inner if layer.verdict == verdict]
+    return Diagnosis(verdict, _REASONS[verdict](concerned), tuple(layers))
 
 
 def _furthest(layers: Sequence[LayerReport], *, up: bool) -> str:
-    """The layer whose scale is furthest off, and by how much."""
+    """The layer with the most extreme scale, in words."""
     scales = [
         (value, f"the {what} in layer '{layer.name}' has {value:.2g} times the scale of {of}")
         for layer in layers

@@ -1,4 +1,4 @@
-"""Networks as folders and files of their own: weights that any safetensors reader opens, and their sizes."""
+"""Networks on disk: plain safetensors weights, with the kind and sizes of the network beside them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ADVICE = "Name a folder that save_pretrained wrote, or a safetensors file of a 
 
 @dataclass(frozen=True)
 class _Network:
-    """Which network a file is of."""
+    """The kind and sizes of a network in a file."""
 
     kind: str
     sizes: dict[str, int] = field(default_factory=dict)
@@ -34,19 +34,19 @@ class _Network:
 
 @dataclass(frozen=True)
 class _Config:
-    """What `config.json` of a network's folder holds; more is ignored."""
+    """The fields of a network's `config.json`; unknown keys are ignored."""
 
     network: _Network
     weights_sha256: str | None = None
 
 
 def is_network_folder(path: Path) -> bool:
-    """Whether a folder looks like one that `save_pretrained` wrote."""
+    """Whether a folder has the files that `save_pretrained` writes."""
     return is_file(path / CONFIG_FILE) and is_file(path / WEIGHTS_FILE)
 
 
 def load_network(path: Path) -> ImageNetwork:
-    """Build the network whose weights lie in a folder or a safetensors file, and put them in.
+    """Build the network of a folder or safetensors file and load its weights.
 
     Args:
         path: a folder that `save_pretrained` wrote, or a safetensors file with the state dict of one of
@@ -54,7 +54,7 @@ def load_network(path: Path) -> ImageNetwork:
 
     Raises:
         InvalidInit: the file cannot be read, or holds NaN or infinite values.
-        LayoutMismatch: it holds weights of no known network, or not all of them.
+        LayoutMismatch: the network is unknown, or tensors are missing.
     """
     weights, spec = path, None
     if path.is_dir():
@@ -69,15 +69,15 @@ def load_network(path: Path) -> ImageNetwork:
             try:
                 spec = read_settings(json.loads(note), _Network)
             except (ValueError, RecursionError) as error:
-                raise DamagedFile("its metadata does not say which network it is of") from error
+                raise DamagedFile("its metadata does not name its network") from error
     if spec is None:
-        found = recognise({name: array.shape for name, array in arrays.items()})
-        if found is None:
+        recognised = recognise({name: array.shape for name, array in arrays.items()})
+        if recognised is None:
             names = ", ".join(sorted(arrays)[:3])
             raise LayoutMismatch(
-                f"'{path}' holds weights of no network that initzoo knows (tensors {names}, ...). {_ADVICE}"
+                f"'{path}' holds weights of an unknown network (tensors {names}, ...). {_ADVICE}"
             )
-        spec = _Network(*found)
+        spec = _Network(*recognised)
     network = build_network(spec.kind, spec.sizes)
     try:
         network.load_arrays(arrays)
@@ -87,7 +87,7 @@ def load_network(path: Path) -> ImageNetwork:
 
 
 def check_weights_digest(path: Path) -> None:
-    """Check a file of weights against the digest in the `config.json` beside it, if that holds one.
+    """Check a weights file against the digest in the `config.json` beside it, if that has one.
 
     Raises:
         DamagedFile: a file cannot be read, or the digests differ.
@@ -102,7 +102,7 @@ def _read_config(folder: Path) -> _Config:
 
 
 def _read_arrays(path: Path) -> tuple[Mapping[str, np.ndarray], str | None]:
-    """Float32 tensors of a safetensors file, and what its metadata says of the network."""
+    """The tensors of a safetensors file as float32, and its metadata on the network."""
     with reported_as(InvalidInit, f"'{path}'", _ADVICE):
         header = read_header(path)
         arrays = {name: value.astype(np.float32) for name, value in load_file(path).items()}

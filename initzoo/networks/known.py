@@ -1,4 +1,4 @@
-"""The networks that initzoo knows by name, built from plain settings and recognised by their tensors."""
+"""The registry of image networks: builds them by name and recognises them by their tensors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["NETWORKS", "build_network", "recognise"]
 NETWORKS: dict[str, type[ImageNetwork]] = {
     "starter": StarterNet,
 }
-"""Image networks by their `kind`, which files name them with."""
+"""Image networks by `kind`, their name in files."""
 
 _MAX_SIZE = 2**14
 
 
 def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
-    """Build a network with its own first weights.
+    """Build a network with its default initial weights.
 
     Args:
-        kind: one of `NETWORKS`.
+        kind: key of `NETWORKS`.
         sizes: keyword arguments of its class.
 
     Raises:
-        LayoutMismatch: this version knows no such network, or it takes other sizes.
+        LayoutMismatch: this version of initzoo does not know the network or one of its sizes.
 
     Example:
         >>> build_network("starter", {"n_detail": 8}).sizes["n_detail"]
@@ -54,12 +54,12 @@ def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
             raise LayoutMismatch(f"network '{kind}': {name} must be from 0 to {_MAX_SIZE}, found {size!r}.")
     try:
         return network(**sizes)
-    except (RuntimeError, ValueError) as error:  # torch's words for a size of zero
+    except (RuntimeError, ValueError) as error:  # raised by torch for a size of zero
         raise LayoutMismatch(f"network '{kind}' cannot have the sizes {dict(sizes)}: {error}") from error
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int]] | None:
-    """Kind and sizes of the network that has tensors of these names and shapes; None if none has.
+    """Kind and sizes of the known network with tensors of these names and shapes, or None.
 
     Example:
         >>> tensors = StarterNet(n_stages=3).state_dict()

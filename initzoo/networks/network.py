@@ -1,4 +1,4 @@
-"""The class of image networks: what every one of them states of itself, and what they share."""
+"""The base class of image networks: properties that each must define, and shared methods."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ class ImageNetwork(nn.Module):
     integers and keeps them in `sizes`, from which the same network can be built again.
 
     Attributes:
-        kind: what files name the class with.
-        multiple: sides of images are multiples of it.
+        kind: name of the class in files.
+        multiple: sides of images must be multiples of it.
         sizes: keyword arguments of the class that build this network.
-        roles: of layers that differ from the others, by name. The output of an `end` is a part of the
-            edited photo; a `photo` layer is an end that lets the photo itself through; the output of a
-            `residual` layer is added to the input of its stage. All other layers are followed by an
-            activation.
+        roles: roles of special layers, by name. The output of an `end` is a summand of the edited photo; a
+            `photo` layer is an end that passes the photo itself; the output of a `residual` layer is added
+            to the input of its stage. All other layers are followed by an activation.
     """
 
     kind: ClassVar[str] = ""
@@ -53,30 +52,30 @@ class ImageNetwork(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How far a pixel's influence goes at most, pixels, rounded up to `multiple`."""
-        raise NotImplementedError  # every network states its own
+        """Maximum distance over which a pixel has influence, rounded up to `multiple`."""
+        raise NotImplementedError  # each network defines it
 
     @classmethod
     def sizes_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int] | None:
-        """The sizes of the network of this class that has tensors of these names and shapes, if one has.
+        """The sizes of a network of this class with tensors of these names and shapes, or None.
 
-        A class that can read its sizes off its tensors overrides `guess_sizes`; others are recognised in
-        their default sizes.
+        A class can override `guess_sizes` to infer sizes from shapes; otherwise only its default sizes are
+        recognised.
         """
         try:
             network = cls(**cls.guess_sizes(shapes))
         except (KeyError, IndexError, RuntimeError, ValueError):
             return None
-        found = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        return network.sizes if found == dict(shapes) else None
+        actual = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        return network.sizes if actual == dict(shapes) else None
 
     @classmethod
     def guess_sizes(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-        """Sizes read off tensors; they need not be checked, and a missing tensor may raise KeyError."""
+        """Infer sizes from shapes, unchecked; a missing tensor may raise KeyError."""
         return {}
 
     def blank(self) -> None:
-        """Let the photo through: weights of `photo` layers become an identity, whatever was drawn before."""
+        """Set the weights of `photo` layers to the identity, so that they pass the photo unchanged."""
         for name, role in self.roles.items():
             if role == "photo":
                 layer = self.get_submodule(name)
@@ -87,7 +86,7 @@ class ImageNetwork(nn.Module):
         """Check that images can be edited.
 
         Raises:
-            ValueError: they are no RGB batch, or a side is no multiple of `multiple`.
+            ValueError: the images are not an RGB batch, or a side is not a multiple of `multiple`.
         """
         is_batch = images.ndim == 4 and images.shape[1] == 3
         if not is_batch or images.shape[2] % self.multiple or images.shape[3] % self.multiple:
@@ -111,40 +110,40 @@ class ImageNetwork(nn.Module):
         return edit_in_tiles(self, pixels, multiple=self.multiple, reach=self.reach)
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Put weights in, strictly: exactly this network's names and shapes.
+        """Load weights with exactly this network's names and shapes.
 
         Raises:
-            LayoutMismatch: a tensor is missing, unexpected or of another shape.
+            LayoutMismatch: a tensor is missing, unexpected or has another shape.
         """
         state = self.state_dict()
         for name in sorted(set(state) | set(arrays)):
             expected = tuple(state[name].shape) if name in state else None
-            found = arrays[name].shape if name in arrays else None
-            if expected != found:
-                raise LayoutMismatch(f"tensor '{name}': the network expects {expected}, found {found}.")
+            actual = arrays[name].shape if name in arrays else None
+            if expected != actual:
+                raise LayoutMismatch(f"tensor '{name}': the network expects {expected}, found {actual}.")
         self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The weights by name, float32 copies."""
+        """The weights by name, as float32 copies."""
         return {
             name: value.detach().cpu().float().numpy().copy() for name, value in self.state_dict().items()
         }
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Write the weights as `model.safetensors` with a `config.json`, which `AutoNetwork` reads.
+        """Write `model.safetensors` and `config.json`, which `AutoNetwork` reads.
 
         Args:
-            folder: made if it is missing.
-            force: replace files that are there already.
+            folder: the folder; created if it is missing.
+            force: replace existing files.
 
         Returns:
             The folder.
 
         Raises:
-            OutputError: a file exists and `force` is off, or it cannot be written.
+            OutputError: a file exists and `force` is False, or it cannot be written.
         """
         folder, spec = Path(folder), {"kind": self.kind, "sizes": self.sizes}
-        # The file explains itself too: it is often passed on without its folder.
+        # The weights file is often passed on without its folder, so its metadata name the network, too.
         data = save(self.to_arrays(), metadata={"network": json.dumps(spec, sort_keys=True)})
         digest = hashlib.sha256(data).hexdigest()
         files = {WEIGHTS_FILE: data, CONFIG_FILE: write_json({"network": spec, "weights_sha256": digest})}
@@ -153,7 +152,7 @@ class ImageNetwork(nn.Module):
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers that adapters can be attached to, by name, in the order of definition.
+    """The layers that can have adapters, by name, in the order of definition.
 
     Example:
         >>> list(layers_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 2))))
@@ -165,7 +164,7 @@ def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
 
 
 def round_up(pixels: int, multiple: int) -> int:
-    """The next multiple that is not smaller.
+    """Round up to a multiple.
 
     Example:
         >>> round_up(26, 4)

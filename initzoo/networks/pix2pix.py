@@ -1,7 +1,7 @@
-"""The networks of pix2pix by the book: U-Net, ResNet and the PatchGAN discriminator.
+"""The networks of pix2pix as published: U-Net, ResNet and the PatchGAN discriminator.
 
-Tensors have the names that they have in the authors' public code (`pytorch-CycleGAN-and-pix2pix`), so that
-a state dict of one fits the other. `initialise_by_the_book` gives them their own first weights.
+Tensors are named as in the authors' public code (`pytorch-CycleGAN-and-pix2pix`), so that a state dict of
+one fits the other. `initialise_by_the_book` initializes them as in the paper.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ __all__ = ["PatchDiscriminator", "ResNet", "UNet", "initialise_by_the_book"]
 
 _SLOPE = 0.2
 _MOST_CHANNELS = 8
-"""Channels grow no further than so many times the width."""
+"""Maximum number of channels, in multiples of the width."""
 
 
 class UNet(nn.Module):
     """The U-Net of pix2pix; with eight halvings and width 64 it is `unet_256`.
 
-    Batch normalisation is meant to use the statistics of the batch at hand, in tests too: keep the module
-    in training mode. Then `dropout` is at work as well, unless it is 0.
+    Batch normalisation uses the statistics of the current batch at test time, too, so keep the module in
+    training mode. `dropout` is then active as well, unless it is 0.
 
     Args:
-        n_halvings: how often the resolution is halved, at least 5; sides of images are multiples of 2 to
-            the power of it.
+        n_halvings: number of halvings of the resolution, at least 5; sides of images must be multiples of
+            2 to this power.
         width: filters of the first layer, `ngf` in the authors' code.
         dropout: share of values dropped in the narrow stages.
 
     Raises:
-        ValueError: fewer than five halvings.
+        ValueError: `n_halvings` is below 5.
 
     Source:
         Isola, Zhu, Zhou, Efros (2017), section 6.1.1, arXiv:1611.07004.
@@ -44,12 +44,12 @@ class UNet(nn.Module):
         super().__init__()
         if n_halvings < 5:
             raise ValueError(f"a U-Net has at least 5 halvings, found {n_halvings}")
-        widths = [width * min(2**place, _MOST_CHANNELS) for place in range(n_halvings)]
+        widths = [width * min(2**level, _MOST_CHANNELS) for level in range(n_halvings)]
         inner: nn.Module | None = None
-        for place in range(n_halvings - 1, 0, -1):
-            # Dropout is in the stages whose inside and outside are both at the most channels.
-            is_narrow = 4 <= place < n_halvings - 1
-            inner = _UNetStage(widths[place - 1], widths[place], inner, dropout if is_narrow else 0.0)
+        for level in range(n_halvings - 1, 0, -1):
+            # Dropout is in the stages with the maximum number of channels on both sides.
+            is_narrow = 4 <= level < n_halvings - 1
+            inner = _UNetStage(widths[level - 1], widths[level], inner, dropout if is_narrow else 0.0)
         assert inner is not None
         self.model = _OutermostStage(widths[0], inner)
 
@@ -60,7 +60,7 @@ class UNet(nn.Module):
 
 
 class _OutermostStage(nn.Module):
-    """Three channels in and out, no normalisation, nothing carried past it."""
+    """The outermost stage: three channels in and out, without normalisation and skip."""
 
     def __init__(self, width: int, inner: nn.Module) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _OutermostStage(nn.Module):
 
 
 class _UNetStage(nn.Module):
-    """Halve, go through the stages inside, double again, and put what came in beside what comes out."""
+    """Halve the resolution, apply the inner stages, double it, and concatenate the input."""
 
     def __init__(self, n_outside: int, n_inside: int, inner: nn.Module | None, dropout: float) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class _ResNetStage(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """The PatchGAN of pix2pix: says of each patch of 70 x 70 pixels whether it is real, as a logit.
+    """The PatchGAN of pix2pix: a logit for each patch of 70 x 70 pixels, positive for real ones.
 
     Args:
         width: filters of the first layer, `ndf` in the authors' code.
@@ -174,10 +174,10 @@ class PatchDiscriminator(nn.Module):
         self.model = nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 1))
 
     def forward(self, photos: Tensor, edited: Tensor) -> Tensor:
-        """Judge edited photos beside the photos: each `(n, 3, height, width)`, values -1 to 1, sides from 32.
+        """Judge edited photos, given the photos: each `(n, 3, height, width)`, values -1 to 1, sides from 32.
 
         Returns:
-            Logits, shape `(n, 1, height / 8 - 2, width / 8 - 2)`; above zero says real.
+            Logits, shape `(n, 1, height / 8 - 2, width / 8 - 2)`; positive for real.
         """
         logits: Tensor = self.model(torch.cat([photos, edited], dim=1))
         return logits
@@ -185,13 +185,13 @@ class PatchDiscriminator(nn.Module):
 
 @torch.no_grad()
 def initialise_by_the_book(module: nn.Module, generator: torch.Generator) -> None:
-    """Give a network the first weights of pix2pix: normal with standard deviation 0.02.
+    """Initialize a network as in pix2pix: normal with standard deviation 0.02.
 
-    Scales of normalisation are drawn around one; biases are zero.
+    Scales of normalisation layers are drawn around 1; biases are 0.
 
     Args:
-        module: changed in place.
-        generator: draws the weights.
+        module: the network; changed in place.
+        generator: random generator of the weights.
 
     Source:
         Isola, Zhu, Zhou, Efros (2017), section 6.2, arXiv:1611.07004.

@@ -26,24 +26,24 @@ _FILLS: dict[str, Callable[[Tensor], object]] = {
     "he_normal": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
     "orthogonal": nn.init.orthogonal_,
     "dirac": nn.init.dirac_,
-    # In torch's sense a unit is a column.
+    # torch's sparse_ treats columns as units.
     "sparse": lambda weight: nn.init.sparse_(weight.flatten(1).T, sparsity=0.9, std=0.1),
 }
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, name: str, *, seed: int) -> None:
-    """Draw first weights of a classical kind for all convolutions and linear layers; biases become zero.
+    """Initialize all convolutions and linear layers by a classical scheme; biases become zero.
 
-    PyTorch's default draws its biases too. Normalisation layers are left as they are.
+    PyTorch's default also draws biases. Normalisation layers are not changed.
 
     Args:
-        module: changed in place, on the CPU.
-        name: one of `CLASSICAL`, but `he_residual`, which is for one network only.
-        seed: draws the weights.
+        module: the module, on the CPU; changed in place.
+        name: one of `CLASSICAL` except `he_residual`, which exists for one network only.
+        seed: seed of the weights.
 
     Raises:
-        UnknownInitialization: it is none of these.
+        UnknownInitialization: the scheme is unknown.
 
     Example:
         >>> layer = nn.Conv2d(2, 4, 3)
@@ -52,7 +52,7 @@ def initialise(module: nn.Module, name: str, *, seed: int) -> None:
         (True, [0.0, 0.0, 0.0, 0.0])
     """
     if name not in CLASSICAL or name == "he_residual":
-        raise UnknownInitialization(f"{name!r} is no classical initialization of any network.")
+        raise UnknownInitialization(f"{name!r} is not a classical initialization for any network.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in module.modules():

@@ -15,20 +15,20 @@ __all__ = ["StarterNet"]
 
 
 class StarterNet(ImageNetwork):
-    """A small fully convolutional network that turns a photo into an edited photo.
+    """A small fully convolutional network from a photo to an edited photo.
 
-    It has no normalisation layers and therefore no running statistics. Most channels stand at half
-    resolution, where four of them see as much detail as one at full resolution does, for less time: edges
-    and other line work need them. The middle, at a quarter of the resolution, only has to see far, and can
-    be narrow. The photo itself goes to the end through a linear layer, `skip`, which each concept adapts:
-    noise can be taken out of it, and colours turned.
+    It has no normalisation layers and therefore no running statistics. Most channels are at half resolution,
+    where four of them hold as much detail as one at full resolution, for less time; edges and other line
+    work need them. The middle, at a quarter of the resolution, provides the receptive field and can be
+    narrow. A linear layer, `skip`, passes the photo to the output. Each concept adapts it, for example to
+    remove noise or to rotate colours.
 
     Args:
         n_detail: channels of the first convolution, at half resolution.
         n_middle: channels at a quarter of the resolution.
         n_stages: residual stages of two convolutions in the middle.
-        n_upsampled: channels that come back from the middle to half resolution.
-        n_decoder: channels of the convolution before the last, at half resolution.
+        n_upsampled: channels upsampled from the middle to half resolution.
+        n_decoder: channels of the last convolution but one, at half resolution.
 
     Example:
         >>> model = StarterNet()
@@ -71,7 +71,7 @@ class StarterNet(ImageNetwork):
 
     @classmethod
     def guess_sizes(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-        """Widths are the output channels of layers."""
+        """Infer the sizes from the output channels of layers."""
         return {
             "n_detail": shapes["detail.weight"][0],
             "n_middle": shapes["down.weight"][0],
@@ -82,13 +82,13 @@ class StarterNet(ImageNetwork):
 
     @property
     def roles(self) -> Mapping[str, str]:
-        """Head and skip add up to the edited photo; the second half of a stage is added to its input."""
+        """Head and skip are summed to the edited photo; the second layer of a stage is added to its input."""
         stages = {f"stage{stage}_second": "residual" for stage in range(self.sizes["n_stages"])}
         return stages | {"head": "end", "skip": "photo"}
 
     @property
     def reach(self) -> int:
-        """How far a pixel's influence goes at most, pixels."""
+        """Maximum distance over which a pixel has influence, pixels."""
         in_cells = 6  # a pixel's place in its cell of four, on the way in and on the way out
         at_half = 2 + 2 + 2  # detail, down (which reads half resolution), head
         in_stages = 4 * 2 * self.sizes["n_stages"]
@@ -101,14 +101,14 @@ class StarterNet(ImageNetwork):
             images: shape `(n, 3, height, width)`, values -1 to 1; height and width multiples of 4.
 
         Returns:
-            Edited images of the same shape; values may pass -1 and 1 a little.
+            Edited images of the same shape; values can slightly exceed -1 and 1.
 
         Raises:
-            ValueError: height or width is no multiple of 4 (`edit` takes any size).
+            ValueError: height or width is not a multiple of 4 (`edit` takes any size).
         """
         self.check_images(images)
         packed = F.pixel_unshuffle(images, 2)  # (n, 12, h / 2, w / 2)
-        packed = packed.contiguous(memory_format=torch.channels_last)  # the faster order on a CPU
+        packed = packed.contiguous(memory_format=torch.channels_last)  # faster on a CPU
         detail = F.silu(self.detail(packed))  # (n, n_detail, h / 2, w / 2)
         middle = F.silu(self.down(detail))  # (n, n_middle, h / 4, w / 4)
         for stage in range(self.sizes["n_stages"]):
@@ -118,5 +118,5 @@ class StarterNet(ImageNetwork):
         decoded = F.silu(self.decoder(torch.cat([detail, wide], dim=1)))  # (n, n_decoder, h / 2, w / 2)
         edited = F.pixel_shuffle(self.skip(packed) + self.head(decoded), 2)  # (n, 3, h, w)
         limited = F.hardtanh(edited)
-        # A tanh never reaches white; a hard limit alone would stop the gradient of what lies outside.
+        # A tanh never reaches white, and clipping alone would stop the gradient of clipped values.
         return limited + 0.05 * (edited - limited)
