@@ -143,8 +143,8 @@ def list_pairs(
     What says most about its pairs is looked for first: a metadata file that lists them; then two folders
     whose files have equal names, `A` and `B`, `input` and `target` or `before` and `after`, also for
     each split (`trainA`, `train_A`, `A/train`, `train/A`); at last images that hold A and B side by side, as
-    pix2pix has them, perhaps below `train`. Pairs below `val`, `validation` or `test` are held out. Files that
-    are no images are left out with a warning; if one is half of a pair, so is the other half.
+    pix2pix has them, perhaps below `train`. Pairs below `val`, `validation` or `test` are held out. Files
+    that are no images are left out with a warning; if one is half of a pair, so is the other half.
 
     Args:
         folder: to look into.
