@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from test_pair_sources import write_folders
+from test_pair_sources import picture, write_folders
 from waiting import wait_until
 from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
 
@@ -20,8 +20,10 @@ import initzoo.training.finetune.run as finetuning
 from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
+from initzoo.files.images import write_image
 from initzoo.pairs.sources import open_pairs
 from initzoo.training.auto import AutoNetwork
+from initzoo.training.calls import finetune
 from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, run_finetune
 from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import rate_at
@@ -369,13 +371,62 @@ def test_failures_are_one_line_and_leave_nothing(options, tmp_path, words, code,
     result = invoke(*words[:1], *options, *words[1:], "-o", out)
     assert result.exit_code == code, result.output
     assert said in result.stderr
-    assert code == 2 or result.stderr.count("\n") == 1
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("6 pairs, folders A and B")]
+    assert code == 2 or len(errors) == 1
     assert not out.exists()
     assert not out.with_suffix(".png").exists()
 
 
+def test_what_was_understood_is_said_before_training(options, tmp_path):
+    write_folders(tmp_path / "held", ["x"])
+    write_image(tmp_path / "held" / "A" / "x.png", picture(99), force=True)
+    arguments = ["finetune", "pencil sketch", *options, "--validation", tmp_path / "held", "--json"]
+    result = CliRunner().invoke(main, list(map(str, [*arguments, "-o", tmp_path / "mine.safetensors"])))
+    assert result.exit_code == 0, result.output
+    said = f"7 pairs, folders A and B, 64 x 48: 6 to learn from, 1 of {tmp_path / 'held'} to validate on\n"
+    assert said in result.stderr
+    values = json.loads(result.stdout)
+    assert (values["n_train"], values["n_validation"]) == (6, 1)
+
+
+def test_a_crop_over_the_size_is_refused_before_pairs_are_read(kept_zoo, tmp_path):
+    (tmp_path / "pairs").mkdir()
+    arguments = [
+        "--pairs",
+        tmp_path / "pairs",
+        "--zoo",
+        kept_zoo,
+        "--crop",
+        300,
+        "-o",
+        tmp_path / "a.safetensors",
+    ]
+    result = CliRunner().invoke(main, list(map(str, ["finetune", "pencil sketch", *arguments])))
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "a crop of 300 pixels is larger than --size 256" in result.stderr
+
+
+def test_a_call_validates_on_other_pairs(zoo, pairs, tmp_path):
+    write_folders(tmp_path / "held", ["x"])
+    write_image(tmp_path / "held" / "A" / "x.png", picture(99), force=True)
+    result = finetune(tmp_path / "pairs", validation=tmp_path / "held", zoo=zoo, settings=QUICK)
+    assert [example.pair.name for example in result.examples] == ["x"]
+    assert "on 6 pairs of" in result.init.metadata.source
+    with pytest.raises(InvalidPairs, match="validation goes with pairs of a folder or data set"):
+        finetune(pairs, validation=tmp_path / "held", zoo=zoo, settings=QUICK)
+    with pytest.raises(InvalidPairs, match="pair '000000' is 4 x 4 pixels; expected at least 8"):
+        finetune([(picture(0, 4, 4), picture(1, 4, 4))] * 2, zoo=zoo, settings=QUICK)
+
+
 def test_options_of_pairs_do_not_go_with_a_teacher(kept_zoo, tmp_path):
-    for words in (["--direction", "BtoA"], ["--size", 64], ["--columns", "a", "b"], ["--split", "x"]):
+    for words in (
+        ["--direction", "BtoA"],
+        ["--size", 64],
+        ["--columns", "a", "b"],
+        ["--split", "x"],
+        ["--validation", "y"],
+    ):
         result = invoke("pencil sketch", "--teacher", "negative", "--zoo", kept_zoo, *words, "-o",
                         tmp_path / "a.safetensors")  # fmt: skip
         assert result.exit_code == 2

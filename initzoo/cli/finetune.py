@@ -40,6 +40,11 @@ _PATH = click.Path(path_type=Path)
     metavar="SOURCE",
     help="Folder with subfolders A and B, folder of images with A and B side by side, or dataset.",
 )
+@click.option(
+    "--validation",
+    metavar="SOURCE",
+    help="Other pairs to validate on, of any such source; by default, about one in five of --pairs.",
+)
 @click.option("--teacher", metavar="CONCEPT", help="Make pairs with the teacher of this concept instead.")
 @click.option("--photos", type=_PATH, help="Folder of photos for --teacher; the bundled ones by default.")
 @click.option("--concepts", type=_PATH, help="Concepts of your own (TOML), for --teacher.")
@@ -55,8 +60,12 @@ _PATH = click.Path(path_type=Path)
               help="Larger images are shrunk to this shorter side first, in pixels.")  # fmt: skip
 @click.option("--direction", type=click.Choice(["AtoB", "BtoA"]), default="AtoB", show_default=True,
               help="Which image of a pair is the input.")  # fmt: skip
-@click.option("--columns", nargs=2, metavar="INPUT TARGET", help="Image columns of a dataset.")
-@click.option("--split", default="train", show_default=True, help="Split of a dataset.")
+@click.option(
+    "--columns", nargs=2, metavar="INPUT TARGET", help="Image columns of a dataset or metadata file."
+)
+@click.option(
+    "--split", default="train", show_default=True, help="Split of a dataset, or of a folder with splits."
+)
 @click.option("--varied", type=click.IntRange(1, 5000), default=96, show_default=True,
               help="Number of varied photos to make for --teacher.")  # fmt: skip
 @click.option("--validations", type=click.IntRange(1), default=10, show_default=True,
@@ -66,6 +75,7 @@ _PATH = click.Path(path_type=Path)
 def command(
     init: str,
     source: str | None,
+    validation: str | None,
     teacher: str | None,
     photos: Path | None,
     concepts: Path | None,
@@ -98,7 +108,7 @@ def command(
     from initzoo.files.atomic import check_free, write_bytes
     from initzoo.files.images import WRITABLE_SUFFIXES, encode_image
     from initzoo.pairs.concepts import find_concept, load_concepts
-    from initzoo.pairs.sources import open_pairs, teach_pairs
+    from initzoo.pairs.sources import check_crop_size, open_pairs, teach_pairs
     from initzoo.training.finetune import run_finetune
     from initzoo.training.start import open_start
     from initzoo.work.devices import choose_device
@@ -108,6 +118,8 @@ def command(
     sheet = sheet or out.with_suffix(".png")
     check_free(out, force=force, endings=[".safetensors"])
     check_free(sheet, force=force, endings=WRITABLE_SUFFIXES)
+    if source is not None:
+        check_crop_size(settings.crop_size, size)
     device = choose_device(device_name)
     start = open_start(
         init,
@@ -134,8 +146,11 @@ def command(
                 direction=direction,
                 columns=columns or None,
                 split=split,
+                validation=validation,
                 callback=count,
             )
+    pairs.check_crops(settings.crop_size)
+    click.echo(pairs.summary, err=True)
     run_folder = run_folder or out.with_name(out.name + ".run")
     with StageBars(unit="step", smoothing=0.05) as bars:
 
@@ -185,6 +200,6 @@ def _refuse_idle_options(init: str, source: str | None, teacher: str | None) -> 
     if teacher is None:
         refuse("photos", "concepts", "varied", goes_with="--teacher")
     else:
-        refuse("size", "direction", "columns", "split", goes_with="--pairs")
+        refuse("size", "direction", "columns", "split", "validation", goes_with="--pairs")
     if init not in ("nearest", "generated"):
         refuse("words", goes_with="the initializations nearest and generated")

@@ -12,8 +12,18 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidPairs
-from initzoo.files.images import ImageFolder, describe_left_out, list_images, read_image, warn_left_out
+from initzoo.errors import InvalidImage, InvalidPairs
+from initzoo.files.images import (
+    MIN_SIDE,
+    ImageFolder,
+    describe_left_out,
+    list_images,
+    read_image,
+    warn_left_out,
+)
+from initzoo.pairs.halves import ALIKE_FROM, N_COMPARED, mean_likeness
+from initzoo.pairs.metadata import find_metadata, read_metadata
+from initzoo.pairs.sides import HELD_OUT_SPLITS, find_sides
 
 __all__ = [
     "LAYOUTS",
@@ -55,11 +65,17 @@ class Pair:
     wanted: Pixels
 
     def check(self) -> None:
-        """Make sure that both images have one size.
+        """Make sure that both images have one size, and can be scored.
 
         Raises:
-            InvalidPairs: they do not.
+            InvalidPairs: they do not, or are smaller than `MIN_SIDE` on a side.
         """
+        height, width = self.given.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            raise InvalidPairs(
+                f"pair '{self.name}' is {width} x {height} pixels; expected at least {MIN_SIDE} on each "
+                "side. Give larger images"
+            )
         if self.given.shape != self.wanted.shape:
             sizes = [f"{image.shape[1]} x {image.shape[0]}" for image in (self.given, self.wanted)]
             raise InvalidPairs(
@@ -108,36 +124,80 @@ class PairFolder:
         train: in the order of their names.
         held_out: those that the folder itself keeps for validation; often none.
         is_aligned: whether A and B stand side by side in one image.
+        sides: names of input and target.
+        layout: how the pairs lie, in words.
     """
 
     train: tuple[PairFile, ...]
     held_out: tuple[PairFile, ...]
     is_aligned: bool
+    sides: tuple[str, str] = ("A", "B")
+    layout: str = "A and B side by side"
 
 
-def list_pairs(folder: Path) -> PairFolder | None:
+def list_pairs(
+    folder: Path, *, columns: tuple[str, str] | None = None, split: str = "train"
+) -> PairFolder | None:
     """Find the pairs of a folder.
 
-    It may have `A` and `B` in it, whose files have equal names, or images that hold A and B side by side,
-    as pix2pix has them, perhaps below `train` and `val` (or `test`). Files that are no images are left out
-    with a warning; if one is half of a pair, so is the other half.
+    What says most about its pairs is looked for first: a metadata file that lists them; then two folders
+    whose files have equal names, `A` and `B`, `input` and `target` or `before` and `after`, also for
+    each split (`trainA`, `train_A`, `A/train`, `train/A`); at last images that hold A and B side by side, as
+    pix2pix has them, perhaps below `train`. Pairs below `val`, `validation` or `test` are held out. Files
+    that are no images are left out with a warning; if one is half of a pair, so is the other half.
+
+    Args:
+        folder: to look into.
+        columns: input and target in the metadata file.
+        split: whose pairs are learnt from, where the folder has splits.
 
     Returns:
         None if the folder has none of these layouts.
 
     Raises:
-        InvalidPairs: files of A and B do not match, or two have one name.
+        InvalidPairs: files of A and B do not match, or two have one name; a line of the metadata file is
+            wrong; the halves of images do not look alike; or there are no splits, and one was asked for.
     """
-    if (folder / "A").is_dir() or (folder / "B").is_dir():
-        return PairFolder(_matched(folder), (), is_aligned=False)
     if not folder.is_dir():
         return None
+    listed = _listed(folder, columns, split)
+    if listed is not None or columns is not None:
+        return listed
+    if (listed := _in_two_folders(folder, split)) is not None:
+        return listed
     if images := _aligned(folder):
+        _refuse_split(folder, split)
+        _check_halves(folder, images)
         return PairFolder(images, (), is_aligned=True)
-    if (folder / "train").is_dir() and (images := _aligned(folder / "train")):
-        held_out = next((folder / name for name in ("val", "test") if (folder / name).is_dir()), None)
+    if (folder / split).is_dir() and (images := _aligned(folder / split)):
+        _check_halves(folder / split, images)
+        held_out = next((folder / name for name in _held_out_names(split) if (folder / name).is_dir()), None)
         return PairFolder(images, _aligned(held_out)[:MAX_HELD_OUT] if held_out else (), is_aligned=True)
     return None
+
+
+def _check_halves(folder: Path, files: Sequence[PairFile]) -> None:
+    """Make sure that images can hold A and B side by side: their halves look alike.
+
+    Some of them are read; those that cannot be halved or read are left to whoever reads them.
+
+    Raises:
+        InvalidPairs: they look like photos.
+    """
+    count = min(N_COMPARED, len(files))
+    pairs = []
+    for place in range(count):
+        try:
+            pair = files[len(files) * place // count].read()
+        except (InvalidImage, InvalidPairs):
+            continue
+        pairs.append((pair.given, pair.wanted))
+    alike = mean_likeness(pairs)
+    if alike is not None and alike < ALIKE_FROM:
+        raise InvalidPairs(
+            f"the images in {folder} do not hold A and B side by side: their left and right halves do not "
+            f"look alike. {LAYOUTS}; if they are pairs all the same, cut them into folders A and B"
+        )
 
 
 class _Named(Protocol):
@@ -199,6 +259,64 @@ def what_is_at(folder: Path) -> str:
     return "it is a file" if folder.exists() else "there is no such folder"
 
 
+def _held_out_names(split: str) -> list[str]:
+    return [name for name in HELD_OUT_SPLITS if name != split]
+
+
+def _refuse_split(folder: Path, split: str) -> None:
+    if split != "train":
+        raise InvalidPairs(
+            f"the pairs in {folder} have no splits, {split!r} was asked for. Leave --split out"
+        )
+
+
+def _listed(folder: Path, columns: tuple[str, str] | None, split: str) -> PairFolder | None:
+    """The pairs of a metadata file, in the folder or in those of its splits."""
+    path = find_metadata(folder) or find_metadata(folder / split)
+    if path is None or (listing := read_metadata(path, columns)) is None:
+        return None
+    held_out: tuple[PairFile, ...] = ()
+    if path.parent == folder:
+        _refuse_split(folder, split)
+    else:
+        paths = (find_metadata(folder / name) for name in _held_out_names(split))
+        if held_path := next((path for path in paths if path is not None), None):
+            held = read_metadata(held_path, listing.columns)
+            held_out = tuple(PairFile(*row) for row in held.rows) if held is not None else ()
+    return PairFolder(
+        tuple(PairFile(*row) for row in listing.rows),
+        held_out[:MAX_HELD_OUT],
+        is_aligned=False,
+        sides=listing.columns,
+        layout=f"{listing.columns[0]} and {listing.columns[1]} of {path.relative_to(folder)}",
+    )
+
+
+def _in_two_folders(folder: Path, split: str) -> PairFolder | None:
+    sides = find_sides(folder, split, is_plain=True)
+    of_split = find_sides(folder, split)
+    if of_split is not None and (
+        sides is None or not any(list_images(folder / side).images for side in sides)
+    ):
+        sides = of_split
+    elif sides is not None:
+        _refuse_split(folder, split)
+    if sides is None:
+        if (folder / "A").is_dir() or (folder / "B").is_dir():
+            sides = ("A", "B")  # of which one is missing
+        else:
+            return None
+    found = (find_sides(folder, name) for name in _held_out_names(split))
+    held_sides = next((held for held in found if held is not None), None)
+    return PairFolder(
+        _matched(folder, sides),
+        _matched(folder, held_sides)[:MAX_HELD_OUT] if held_sides else (),
+        is_aligned=False,
+        sides=sides,
+        layout=f"folders {sides[0]} and {sides[1]}",
+    )
+
+
 def _by_name(listed: ImageFolder) -> dict[str, Path]:
     """Image files of a folder by their names without ending, in order.
 
@@ -227,25 +345,28 @@ def _aligned(folder: Path) -> tuple[PairFile, ...]:
     return tuple(PairFile(name, (path,)) for name, path in files.items())
 
 
-def _matched(folder: Path) -> tuple[PairFile, ...]:
-    sides = [folder / name for name in ("A", "B")]
-    for side in sides:
+def _matched(folder: Path, names: tuple[str, str]) -> tuple[PairFile, ...]:
+    sides = [folder / name for name in names]
+    for side, name in zip(sides, names, strict=True):
         if not side.is_dir():
-            raise InvalidPairs(f"{folder} has no folder {side.name}. {LAYOUTS}")
+            raise InvalidPairs(f"{folder} has no folder {name}. {LAYOUTS}")
     listed = [list_images(side) for side in sides]
     for side, found in zip(sides, listed, strict=True):
         if not found.images and any(path.is_dir() for path in side.iterdir()):
             raise InvalidPairs(
-                f"{side} has folders in it and no images. Put the images into A and B themselves"
+                f"{side} has folders in it and no images. Put the images into {names[0]} and {names[1]} "
+                "themselves"
             )
     inputs, targets = (_by_name(found) for found in listed)
     _leave_out_partners(folder, listed, inputs, targets)
-    for here, there, side_name, other in ((inputs, targets, "A", "B"), (targets, inputs, "B", "A")):
+    first, second = names
+    for here, there, side_name, other in ((inputs, targets, first, second), (targets, inputs, second, first)):
         lonely = sorted(set(here) - set(there))
         if lonely:
             raise InvalidPairs(
                 f"{folder}: {here[lonely[0]].name} of {side_name} has no partner in {other} "
-                f"({len(lonely)} without; A has {len(inputs)} images, B {len(targets)}). Give both one name"
+                f"({len(lonely)} without; {first} has {len(inputs)} images, {second} {len(targets)}). "
+                "Give both one name"
             )
     return tuple(PairFile(name, (path, targets[name])) for name, path in inputs.items())
 

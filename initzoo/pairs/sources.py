@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
 from initzoo.files.images import decode_image, short_reason, warn_left_out
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, PairFile, hold_out, list_pairs, what_is_at
+from initzoo.pairs.metadata import find_metadata
 from initzoo.pairs.opencv import fit_short_side
-from initzoo.pairs.photos import TEACHING_SIDE, load_photos, varied_photos
-from initzoo.pairs.taught import scoring_pairs, teach
+from initzoo.pairs.photos import TEACHING_SIDE, Photo, load_photos, vary_photo
+from initzoo.pairs.sides import order_columns
+from initzoo.pairs.spilled import SpilledPairs, gather, sizes_of
+from initzoo.pairs.taught import TaughtPair, scoring_pairs, teach
+from initzoo.pairs.teachers import Teacher
 
-__all__ = ["DIRECTIONS", "Pair", "PairSet", "open_pairs", "split_pairs", "teach_pairs"]
+__all__ = ["DIRECTIONS", "Pair", "PairSet", "check_crop_size", "open_pairs", "split_pairs", "teach_pairs"]
 
 Pixels = NDArray[np.uint8]
 Callback = Callable[[int], None]
@@ -27,7 +32,10 @@ Callback = Callable[[int], None]
 DIRECTIONS = ("AtoB", "BtoA")
 """Which of two images is the input; in aligned images A is the left half."""
 
-_DATASET_FILES = ("*.parquet", "*.arrow", "dataset_info.json", "state.json", "dataset_dict.json")
+_DATASET_ENDINGS = (".parquet", ".arrow")
+_DATASET_FILES = {"dataset_info.json", "state.json", "dataset_dict.json"}
+_CHUNK = 64
+"""Photos that are varied at once for a teacher; a multiple of those it is shown at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +46,17 @@ class PairSet:
         source: where they come from, in words.
         train: at least one.
         validation: at least one; none of them is in `train`.
+        layout: how they lie there, in words.
+        size: the shorter side to which larger images were shrunk, if they were.
+        validation_source: where the validation pairs come from, if from elsewhere.
     """
 
     source: str
-    train: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
+    train: Sequence[Pair]
+    validation: Sequence[Pair]
+    layout: str = ""
+    size: int | None = None
+    validation_source: str = ""
 
     @property
     def digest(self) -> str:
@@ -52,8 +66,33 @@ class PairSet:
             digest.update(f"{len(part)} ".encode())
             for pair in part:
                 digest.update(f"{pair.name} {pair.given.shape} ".encode("utf-8", "replace"))
-                digest.update(pair.given.tobytes() + pair.wanted.tobytes())
+                for image in (pair.given, pair.wanted):
+                    digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
+
+    @property
+    def summary(self) -> str:
+        """What was understood, in one line.
+
+        Example:
+            >>> image = np.zeros((64, 80, 3), np.uint8)
+            >>> pairs = [Pair(name, image, image) for name in "abc"]
+            >>> split_pairs("my-pairs", pairs, layout="folders A and B").summary
+            '3 pairs, folders A and B, 80 x 64: 2 to learn from, 1 to validate on'
+        """
+        sides = {
+            (width, height) for part in (self.train, self.validation) for _, height, width in sizes_of(part)
+        }
+        lengths = [length for size in sides for length in size]
+        sizes = f"sides of {min(lengths)} to {max(lengths)} pixels"
+        if len(sides) == 1:
+            sizes = "{} x {}".format(*min(sides))
+        n_train, n_validation = len(self.train), len(self.validation)
+        validated = f"{n_validation} of {self.validation_source}" if self.validation_source else n_validation
+        return (
+            f"{n_train + n_validation} pairs, {self.layout or self.source}, {sizes}: "
+            f"{n_train} to learn from, {validated} to validate on"
+        )
 
     def check_crops(self, crop_size: int) -> None:
         """Make sure that every training image holds a crop.
@@ -61,15 +100,36 @@ class PairSet:
         Raises:
             InvalidPairs: one does not.
         """
-        for pair in self.train:
-            height, width = pair.given.shape[:2]
+        if self.size is not None:
+            check_crop_size(crop_size, self.size)
+        for name, height, width in sizes_of(self.train):
             if min(height, width) < crop_size:
                 fitting = min(height, width) // 4 * 4
                 advice = f", or take --crop {fitting}" if fitting >= 32 else ""
                 raise InvalidPairs(
-                    f"pair '{pair.name}' is {width} x {height} pixels, smaller than the crop of {crop_size}. "
+                    f"pair '{name}' is {width} x {height} pixels, smaller than the crop of {crop_size}. "
                     f"Give larger images{advice}"
                 )
+
+
+def check_crop_size(crop_size: int, size: int) -> None:
+    """Make sure that images shrunk to `size` can hold a crop.
+
+    Raises:
+        InvalidPairs: they cannot.
+
+    Example:
+        >>> check_crop_size(300, 256)
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.InvalidPairs: a crop of 300 pixels is larger than --size 256, to which ...
+    """
+    if crop_size > size:
+        fitting = size // 4 * 4
+        raise InvalidPairs(
+            f"a crop of {crop_size} pixels is larger than --size {size}, to which larger images are shrunk "
+            f"before crops are cut. Take --size {crop_size} or more, or --crop {fitting}"
+        )
 
 
 def open_pairs(
@@ -79,58 +139,62 @@ def open_pairs(
     direction: str = "AtoB",
     columns: tuple[str, str] | None = None,
     split: str = "train",
+    validation: str | Path | None = None,
     callback: Callback | None = None,
 ) -> PairSet:
     """Read pairs from whatever `source` is.
 
-    It may be a folder with `A` and `B` in it, whose files have equal names; a folder of images that hold A
-    and B side by side, as pix2pix has them, perhaps below `train` and `val` (or `test`); a folder that
-    `datasets` can load; or the id of a dataset on the Hub. About one pair in five, at most 16, is kept for
-    validation, chosen by name, unless the source has pairs for that.
+    It may be a folder that `datasets` can load, or with a metadata file that lists pairs; a folder with
+    `A` and `B` in it (or `input` and `target`, `before` and `after`, `trainA` and `trainB`), whose files have
+    equal names; a folder of images that hold A and B side by side, as pix2pix has them, perhaps below `train`
+    and `val` (or `test`); or the id of a dataset on the Hub. The first of these that fits is taken. About one
+    pair in five, at most 16, is kept for validation, chosen by name, unless the source has pairs for that.
+
+    Pairs of more than 64 MB are kept in a temporary file and read as needed.
 
     Args:
         source: a path or an id.
         size: larger images are shrunk to this shorter side, pixels.
         direction: one of `DIRECTIONS`.
-        columns: input and target of a dataset; without it, its two image columns in their order.
-        split: of a dataset.
+        columns: input and target of a dataset or metadata file; without it, its two image columns, by
+            names such as `input` and `target`, else in their order.
+        split: of a dataset, or of a folder that has splits.
+        validation: other pairs, all of them to validate on; then all of `source` are learnt from.
         callback: called with the number of pairs read.
 
     Raises:
-        InvalidPairs: there is no such source, its pairs do not match, or there are fewer than two.
+        InvalidPairs: there is no such source, its pairs do not match, there are fewer than two, or pairs
+            of `validation` are among those to learn from.
         InvalidImage: a file is no good image.
         MissingExtra: it is a dataset, and `datasets` is not installed.
+        OutputError: the temporary file cannot be written.
         ValueError: there is no such direction.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, found {direction!r}")
-    folder, where = Path(source), str(source)
-    if columns is not None and not _is_dataset(folder, where):
-        raise InvalidPairs(f"columns are those of a dataset, and {source} is none. Leave them out")
-    is_turned = direction == "BtoA"
-    listed = list_pairs(folder)
-    if listed is not None:
-        where = f"{source}, A and B side by side" if listed.is_aligned else where
-        left_out: dict[str, str] = {}
-        pairs = _finish(_from_files(listed.train, left_out), size, is_turned, callback)
-        held_out = _finish(_from_files(listed.held_out, left_out), size, is_turned, None)
-        warn_left_out(folder, left_out)
-        if pairs and held_out:
-            return PairSet(where, tuple(pairs), tuple(held_out))
-    elif _is_dataset(folder, where):
-        pairs = _finish(_from_dataset(where, columns, split), size, is_turned, callback)
-    else:
-        raise InvalidPairs(f"no pairs at {source}: {what_is_at(folder)}. {LAYOUTS}")
-    return split_pairs(where, pairs)
+    found = _read(str(source), size, direction, columns, split, callback)
+    if validation is not None:
+        held = _read(str(validation), size, direction, columns, split, None)
+        if not found.pairs or not (held.held_out or held.pairs):
+            raise InvalidPairs(f"found no pairs at {validation if found.pairs else source}. Add pairs")
+        pairs = PairSet(found.where, found.pairs, held.held_out or held.pairs, found.layout, size, held.where)
+        _check_disjoint(pairs)
+        return pairs
+    if found.pairs and found.held_out:
+        return PairSet(found.where, found.pairs, found.held_out, found.layout, size)
+    return replace(split_pairs(found.where, found.pairs, layout=found.layout), size=size)
 
 
-def split_pairs(source: str, pairs: Sequence[Pair]) -> PairSet:
+def split_pairs(source: str, pairs: Sequence[Pair], *, layout: str = "") -> PairSet:
     """Keep some pairs for validation: the same ones whatever their order.
 
     Raises:
         InvalidPairs: there are fewer than two.
     """
-    return PairSet(source, *hold_out(pairs, source=source))
+    if isinstance(pairs, SpilledPairs):
+        train, held = hold_out(pairs.entries, source=source)
+        return PairSet(source, pairs.chosen(train), pairs.chosen(held), layout)
+    return PairSet(source, *hold_out(pairs, source=source), layout)
 
 
 def teach_pairs(
@@ -169,15 +233,100 @@ def teach_pairs(
             f"found one photo in {photos_folder}, at least two are needed: one to learn from and one to "
             "validate on. Add photos"
         )
-    pairs = []
-    taught = teach(teacher, varied_photos(photos, n_varied, seed), range(n_varied))
-    for number, (given, wanted) in enumerate(taught):
-        pairs.append(Pair(f"{photos[number % len(photos)].name}-{number:05d}", given, wanted))
-        if callback is not None:
-            callback(number + 1)
+
+    def pairs() -> Iterator[Pair]:
+        for number, (given, wanted) in enumerate(_taught(teacher, photos, n_varied, seed)):
+            yield Pair(f"{photos[number % len(photos)].name}-{number:05d}", given, wanted)
+            if callback is not None:
+                callback(number + 1)
+
     images = zip(*scoring_pairs(teacher, held), strict=True)
     validation = [Pair(photo.name, *images) for photo, images in zip(held, images, strict=True)]
-    return PairSet(source, tuple(pairs), tuple(validation))
+    return PairSet(source, gather(pairs()), tuple(validation))
+
+
+def _taught(teacher: Teacher, photos: Sequence[Photo], n_varied: int, seed: int) -> Iterator[TaughtPair]:
+    """Pairs of varied photos, of which few are in memory at a time."""
+    for first in range(0, n_varied, _CHUNK):
+        numbers = range(first, min(first + _CHUNK, n_varied))
+        varied = [
+            vary_photo(photos[number % len(photos)].pixels, np.random.default_rng([seed, number]))
+            for number in numbers
+        ]
+        yield from teach(teacher, varied, numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """The pairs of a source, before some are kept for validation; none is held out by most sources."""
+
+    where: str
+    layout: str
+    pairs: Sequence[Pair]
+    held_out: Sequence[Pair] = ()
+
+
+def _read(
+    source: str,
+    size: int,
+    direction: str,
+    columns: tuple[str, str] | None,
+    split: str,
+    callback: Callback | None,
+) -> _Source:
+    folder, is_turned = Path(source), direction == "BtoA"
+
+    def layout(words: str, sides: tuple[str, str]) -> str:
+        return f"{words}, from {sides[1]} to {sides[0]}" if is_turned else words
+
+    has_listing = find_metadata(folder) is not None or find_metadata(folder / split) is not None
+    if not has_listing and _is_dataset(folder, source):
+        rows, images = _open_rows(source, split)
+        # A table without images may lie beside folders of images.
+        if (
+            len(images) == 2
+            or columns is not None
+            or not folder.is_dir()
+            or list_pairs(folder, split=split) is None
+        ):
+            chosen = _choose_columns(source, rows, images, columns)
+            pairs = _finish(_from_rows(source, rows, chosen), size, is_turned, callback)
+            return _Source(source, layout(f"columns {chosen[0]} and {chosen[1]}", chosen), pairs)
+    listed = list_pairs(folder, columns=columns, split=split)
+    if listed is None and columns is not None:
+        raise InvalidPairs(
+            f"columns are those of a dataset or of a metadata file, and {source} has none. Leave them out"
+        )
+    if listed is None:
+        raise InvalidPairs(f"no pairs at {source}: {what_is_at(folder)}. {LAYOUTS}")
+    left_out: dict[str, str] = {}
+    pairs = _finish(_from_files(listed.train, left_out), size, is_turned, callback)
+    held_out = _finish(_from_files(listed.held_out, left_out), size, is_turned, None)
+    warn_left_out(folder, left_out)
+    return _Source(
+        f"{source}, A and B side by side" if listed.is_aligned else source,
+        layout(listed.layout, listed.sides),
+        pairs,
+        held_out,
+    )
+
+
+def _check_disjoint(pairs: PairSet) -> None:
+    """Make sure that no validation pair is learnt from, under whatever name."""
+    learnt = {_pixel_digest(pair) for pair in pairs.train}
+    shared = [pair.name for pair in pairs.validation if _pixel_digest(pair) in learnt]
+    if shared:
+        raise InvalidPairs(
+            f"{len(shared)} of the {len(pairs.validation)} pairs of {pairs.validation_source} are "
+            f"among those of {pairs.source}, '{shared[0]}' for one: a score on them says nothing. "
+            "Take them out of one"
+        )
+
+
+def _pixel_digest(pair: Pair) -> bytes:
+    digest = hashlib.sha256(np.ascontiguousarray(pair.given).data)
+    digest.update(np.ascontiguousarray(pair.wanted).data)
+    return digest.digest()
 
 
 def _from_files(files: Sequence[PairFile], left_out: dict[str, str]) -> Iterator[Pair]:
@@ -190,30 +339,39 @@ def _from_files(files: Sequence[PairFile], left_out: dict[str, str]) -> Iterator
             left_out[file.name] = reasons[0] if reasons else str(error)
 
 
-def _finish(pairs: Iterator[Pair], size: int, is_turned: bool, callback: Callback | None) -> list[Pair]:
+def _finish(
+    pairs: Iterator[Pair], size: int, is_turned: bool, callback: Callback | None
+) -> tuple[Pair, ...] | SpilledPairs:
     """Check pairs, shrink them and turn them round, one after the other."""
-    finished = []
-    for pair in pairs:
-        pair.check()
-        images = [
-            fit_short_side(image, size) if min(image.shape[:2]) > size else image
-            for image in (pair.given, pair.wanted)
-        ]
-        finished.append(Pair(pair.name, *(images[::-1] if is_turned else images)))
-        if callback is not None:
-            callback(len(finished))
-    return finished
+
+    def finished() -> Iterator[Pair]:
+        for number, pair in enumerate(pairs, start=1):
+            pair.check()
+            images = [
+                fit_short_side(image, size) if min(image.shape[:2]) > size else image
+                for image in (pair.given, pair.wanted)
+            ]
+            yield Pair(pair.name, *(images[::-1] if is_turned else images))
+            if callback is not None:
+                callback(number)
+
+    return gather(finished())
 
 
 def _is_dataset(folder: Path, source: str) -> bool:
     """Whether `datasets` could load it: a folder of its files, or what looks like an id of the Hub."""
     if folder.is_dir():
-        return any(next(folder.rglob(pattern), None) for pattern in _DATASET_FILES)
+        for _, folders, files in os.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]  # caches of other programs
+            if any(name in _DATASET_FILES or name.lower().endswith(_DATASET_ENDINGS) for name in files):
+                return True
+        return False
     is_path = source.startswith((".", "/", "~")) or source.count("/") != 1
     return not is_path and not folder.exists() and all(source.split("/"))
 
 
-def _from_dataset(source: str, columns: tuple[str, str] | None, split: str) -> Iterator[Pair]:
+def _open_rows(source: str, split: str) -> tuple[Any, list[str]]:
+    """The rows of a dataset, and the names of its image columns."""
     try:
         import datasets
     except ImportError as error:
@@ -221,24 +379,44 @@ def _from_dataset(source: str, columns: tuple[str, str] | None, split: str) -> I
             'pairs from a dataset need datasets. Install it with: pip install "initzoo[datasets]"'
         ) from error
     rows = _load_dataset(datasets, source, split)
-    images = [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]
+    return rows, [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]
+
+
+def _choose_columns(
+    source: str, rows: Any, images: list[str], columns: tuple[str, str] | None
+) -> tuple[str, str]:
     known = ", ".join(images) or "none"
-    if columns is None and len(images) != 2:
-        raise InvalidPairs(
-            f"dataset {source} has {len(images)} image columns ({known}), expected two. "
-            f"Name two with --columns INPUT TARGET; it has {', '.join(rows.features)}"
-        )
-    chosen = columns or (images[0], images[1])
-    for name in chosen:
+    if columns is None:
+        if len(images) != 2:
+            raise InvalidPairs(
+                f"dataset {source} has {len(images)} image columns ({known}), expected two. "
+                f"Name two with --columns INPUT TARGET; it has {', '.join(rows.features)}"
+            )
+        return order_columns(images)
+    for name in columns:
         if name not in images:
             raise InvalidPairs(f"dataset {source} has no image column {name!r}. Its image columns: {known}")
-    for name in dict.fromkeys(chosen):
+    return columns
+
+
+def _from_rows(source: str, rows: Any, chosen: tuple[str, str]) -> Iterator[Pair]:
+    import datasets
+
+    rows = rows.select_columns(list(dict.fromkeys(chosen)))  # no other image has to be sound
+    for column in dict.fromkeys(chosen):
         # As the bytes of files: decoded by `datasets`, they have lost their profile and their orientation.
-        rows = rows.cast_column(name, datasets.Image(decode=False))
+        rows = rows.cast_column(column, datasets.Image(decode=False))
     for number in range(len(rows)):
         row = rows[number]
         name = f"{source}, row {number}"
-        yield Pair(f"{number:06d}", *(decode_image(name, _bytes_of(name, row[column])) for column in chosen))
+        images = [decode_image(name, _bytes_of(name, row[column])) for column in chosen]
+        if images[0].shape != images[1].shape:
+            sizes = [
+                f"{column} is {image.shape[1]} x {image.shape[0]} pixels"
+                for column, image in zip(chosen, images, strict=True)
+            ]
+            raise InvalidPairs(f"dataset {name}: {', '.join(sizes)}. Make both the same size")
+        yield Pair(f"{number:06d}", *images)
 
 
 def _bytes_of(name: str, image: Any) -> bytes:

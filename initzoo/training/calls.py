@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.errors import InvalidPairs
 from initzoo.pairs.sources import Pair, PairSet, open_pairs, split_pairs
 from initzoo.training.finetune import Finetuned, FinetuneSettings, run_finetune
 from initzoo.training.harvest import HarvestPlan, HarvestReport, load_recipe, quick_recipe, run_harvest
@@ -33,6 +34,7 @@ def finetune(
     pairs: Source,
     words: str = "",
     *,
+    validation: str | os.PathLike[str] | None = None,
     start: str | os.PathLike[str] | Init | Start | None = None,
     zoo: str | os.PathLike[str] | Zoo = BUNDLED_ZOO,
     settings: FinetuneSettings | None = None,
@@ -47,6 +49,8 @@ def finetune(
     Args:
         pairs: a folder or data set as `open_pairs` reads it, an open `PairSet`, or a list of (before, after)
             images, uint8 RGB of shape `(height, width, 3)`; about one in five is kept for validation.
+        validation: a folder or data set of other pairs to validate on, if `pairs` is one too; then all of
+            `pairs` are learnt from.
         words: the look in words; the zoo's checkpoint of it, or weights generated from them, are the start.
         start: what to start from instead: an init, its path, or the name of a scheme such as `base`.
             Without words and start it is the zoo's `base`.
@@ -81,7 +85,7 @@ def finetune(
     settings = settings or FinetuneSettings()
     if n_steps is not None:
         settings = replace(settings, n_steps=n_steps)
-    pair_set = _pair_set(pairs)
+    pair_set = _pair_set(pairs, validation)
     opened = zoo if isinstance(zoo, Zoo) else Zoo.from_pretrained(zoo)
     begin = _start(start if start is not None else words or "base", words, opened, settings.seed)
     title = name or words or pair_set.source
@@ -153,12 +157,16 @@ def harvest(
     )
 
 
-def _pair_set(pairs: Source) -> PairSet:
+def _pair_set(pairs: Source, validation: str | os.PathLike[str] | None) -> PairSet:
+    if isinstance(pairs, str | os.PathLike):
+        return open_pairs(str(pairs), validation=None if validation is None else str(validation))
+    if validation is not None:
+        raise InvalidPairs("validation goes with pairs of a folder or data set. Use PairSet for others")
     if isinstance(pairs, PairSet):
         return pairs
-    if isinstance(pairs, str | os.PathLike):
-        return open_pairs(str(pairs))
     made = [Pair(f"{number:06d}", before, after) for number, (before, after) in enumerate(pairs)]
+    for pair in made:
+        pair.check()
     return split_pairs("images in memory", made)
 
 

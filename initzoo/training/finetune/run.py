@@ -19,8 +19,9 @@ from initzoo.checkpoints.init import Init
 from initzoo.errors import FinetuneError
 from initzoo.files.atomic import write_bytes
 from initzoo.networks.network import ImageNetwork
-from initzoo.pairs.scores import Score, score_images
+from initzoo.pairs.scores import Score, mean_score, score_images
 from initzoo.pairs.sources import Pair, PairSet
+from initzoo.pairs.spilled import images_of
 from initzoo.training.finetune.settings import FinetuneSettings
 from initzoo.training.finetune.snapshots import Progress, RunFolder, digest_of
 from initzoo.training.finetune.trainer import Trainer
@@ -214,7 +215,7 @@ def _run(
     else:
         progress = Progress()
         _validate(start, pairs, trainer, progress, run)
-    material = [(pair.given, pair.wanted) for pair in pairs.train]
+    material = images_of(pairs.train)
     due = {round(settings.n_steps * place / n_validations) for place in range(1, n_validations + 1)}
     began, last_save = time.monotonic() - progress.seconds, time.monotonic()
     try:
@@ -247,8 +248,8 @@ def _validate(start: Start, pairs: PairSet, trainer: Trainer, progress: Progress
     """Score the weights that would be kept now, and keep them if they are the best so far."""
     weights = {name: value.copy() for name, value in start.weights_of(trainer.kept).items()}
     editor = start.editor(weights)
-    edited = [editor.edit(pair.given) for pair in pairs.validation]
-    score = score_images(edited, [pair.wanted for pair in pairs.validation])
+    # One by one, as there may be more of them than the memory holds.
+    score = mean_score([score_images([editor.edit(pair.given)], [pair.wanted]) for pair in pairs.validation])
     best = max((psnr for _, psnr, _ in progress.history), default=-math.inf)
     progress.history.append((trainer.n_done, score.psnr, score.ssim))
     if score.psnr > best:
