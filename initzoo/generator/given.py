@@ -1,4 +1,4 @@
-"""What a user gives to start from, parsed once: a file of weights, the name of a scheme, or words."""
+"""Parsing of a start that a user gives: a file of weights, the name of a scheme, or words."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FROM_ZOO = {
     "nearest": "the train checkpoint whose wording is nearest to the words",
     "generated": "what the zoo's weight generator makes of the words",
 }
-"""Schemes that a zoo gives, with a description each."""
+"""Schemes that need a zoo, with their descriptions."""
 
 NEED_WORDS = ("nearest", "generated")
-"""Those of `FROM_ZOO` that depend on words."""
+"""The schemes of `FROM_ZOO` that depend on words."""
 
 SCHEMES = {**CLASSICAL, **FROM_ZOO}
-"""All initialization schemes, with a description each."""
+"""All initialization schemes, with their descriptions."""
 
 _WEIGHTS = (
     *(".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".h5", ".hdf5", ".keras", ".npz", ".npy"),
@@ -43,7 +43,7 @@ class File:
     """A file or folder of weights, which need not exist.
 
     Args:
-        path: where it is, or should be.
+        path: its path.
     """
 
     path: Path
@@ -71,19 +71,19 @@ Given = File | Scheme | Request
 def parse_given(
     given: str | os.PathLike[str], *, is_wording: Callable[[str], bool] = lambda text: False
 ) -> Given:
-    """Tell whether a user gave a file, the name of a scheme, or words.
+    """Decide whether a user gave a file, the name of a scheme, or words.
 
-    A mistyped path or name must not become words, from which weights can always be made. So what exists is a
-    file, and so is what looks like a path: something with a slash, with an ending of files, or that begins
-    with a dot or a tilde. What is nearly the name of a scheme is refused. All else is words.
+    A mistyped path or name must not pass as words, from which weights can always be generated. An existing
+    path is therefore a file, and so is text that looks like a path: with a slash, a known file ending, or a
+    leading dot or tilde. A near miss of a scheme's name is refused. Everything else is words.
 
     Args:
         given: a path, the name of a scheme, or words for an edit.
-        is_wording: whether the zoo holds a concept of exactly these words. Such words stay words, though
-            they look like a path or nearly like a scheme, unless there is a file of that name.
+        is_wording: whether the zoo has a concept of exactly these words. Such words stay words even if they
+            look like a path or a scheme, unless a file of that name exists.
 
     Raises:
-        UnknownInitialization: it is nearly the name of a scheme; the message suggests it.
+        UnknownInitialization: the text is a near miss of a scheme's name; the message suggests it.
 
     Example:
         >>> parse_given("he_normal")
@@ -116,7 +116,7 @@ def parse_given(
 
 
 def has_file_ending(text: str) -> bool:
-    """Whether a text ends as files of weights, images and settings do, or nearly as `.safetensors`.
+    """Whether a text has the ending of a weights, image or settings file, or nearly `.safetensors`.
 
     Example:
         >>> has_file_ending("mine.PTH"), has_file_ending("mine.safetensor"), has_file_ending("8.5 mm film")
@@ -135,12 +135,12 @@ def _expanded(text: str) -> Path:
     path = Path(text)
     try:
         return path.expanduser()
-    except RuntimeError:  # nobody has that home
+    except RuntimeError:  # no such home folder
         return path
 
 
 def _is_network_folder(path: Path) -> bool:
-    """Whether a folder holds weights itself; one that only has a concept's name goes after the concept."""
+    """Whether a folder holds weights; only such a folder has precedence over a concept of its name."""
     return is_file(path / "config.json") and is_file(path / "model.safetensors")
 
 

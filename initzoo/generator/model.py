@@ -1,8 +1,8 @@
-"""The weight generator: a diffusion model that makes an adapter's weight blocks from a request.
+"""The weight generator: a diffusion model that generates the weight blocks of an adapter from a request.
 
-On disk it is a folder: `config.json`, which says what it is made for and holds the digests of the rest;
-`model.safetensors`, with the denoiser, and the mean and scale of the adapters that it learnt from; and
-`text/`, the token vectors.
+On disk it is a folder of three parts: `config.json`, with its base, layout and the digests of the other
+files; `model.safetensors`, with the denoiser and the mean and scale of the train adapters; and `text/`, the
+token vectors.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _NORMALISATION = ("mean", "scale")
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a weight generator is, and what it is made for.
+    """The config of a weight generator.
 
     Args:
-        kind: name of the denoiser in `DENOISERS`.
+        kind: key of the denoiser in `DENOISERS`.
         shape: sizes of the denoiser.
-        layout: of the recipe: what comes out.
+        layout: layout of the generated adapters, that of the recipe.
         recipe: name of the recipe.
-        base_sha256: digest of the base that the adapters belong to.
-        n_train_concepts: concepts that it learnt from.
-        is_regressor: it was trained without noise and is given none.
+        base_sha256: digest of the base of the adapters.
+        n_train_concepts: number of train concepts.
+        is_regressor: whether it was trained without noise and takes none.
         licence: licence of the weights.
-        text: where the token vectors come from, and their licence.
-        learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
-        training: settings and figures of its training, plain JSON values.
+        text: origin and licence of the token vectors.
+        learned_tokens: tokens with a learned vector in the denoiser, in the order of its rows.
+        training: settings and figures of the training, as JSON values.
     """
 
     kind: str
@@ -73,42 +73,43 @@ class GeneratorConfig:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no denoiser has, before memory is taken for them."""
+        """Refuse unreasonable sizes before memory is allocated for them."""
         sizes = {name: size for name, size in asdict(self.shape).items() if type(size) is int}
         least = dict.fromkeys(sizes, 1) | {"n_learned": 0}
         is_sound = all(least[name] <= size <= 2**16 for name, size in sizes.items())
         is_sound = is_sound and max(self.shape.n_layers, self.shape.n_word_layers) <= _MAX_LAYERS
         if not is_sound or self.shape.width % self.shape.n_heads:
-            raise ValueError("sizes that no denoiser has")
+            raise ValueError("the sizes of the denoiser are invalid")
         if self.shape.n_blocks != self.own_layout.n_blocks:
-            raise ValueError("sizes that no denoiser has: its blocks are not those of its layout")
+            raise ValueError("the sizes of the denoiser are invalid: its blocks do not fit its layout")
         if len({*self.learned_tokens}) != self.shape.n_learned or min(self.learned_tokens, default=0) < 0:
-            raise ValueError("learned tokens that are not those of its denoiser")
+            raise ValueError("the learned tokens do not fit the denoiser")
 
     @cached_property
     def own_layout(self) -> Layout:
-        """The layout by which the denoiser itself cuts blocks: the same values, maybe another size."""
+        """The layout of the denoiser's blocks: the same values, possibly with another block size."""
         return replace(self.layout, block_size=self.shape.block_size)
 
 
 def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
-    """A denoiser with its first weights, which depend on `seed` only."""
+    """Build a denoiser with initial weights that depend on `seed` only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DENOISERS[kind](shape)
 
 
 class WeightGenerator:
-    """Makes weight blocks from requests. Open one with `WeightGenerator.from_pretrained`.
+    """Generates weight blocks from requests. Open one with `WeightGenerator.from_pretrained`.
 
-    Its weights are kept at the precision that they have on disk: float16 for the denoiser.
+    The weights of the denoiser are rounded to float16, their precision on disk, so that a generator gives the
+    same results before and after saving.
 
     Args:
-        config: what it is and what it is made for.
-        denoiser: as `build_denoiser` gives it; its parameters are rounded.
+        config: the config.
+        denoiser: result of `build_denoiser`; its parameters are rounded in place.
         words: token vectors.
-        mean: mean adapter of the concepts it learnt from, float32, blocks of `config.own_layout`.
-        scale: what a residual is divided by, float32, same shape, above zero; one at padding.
+        mean: mean of the train adapters, float32, blocks of `config.own_layout`.
+        scale: divisor of the residuals, float32, same shape, positive; 1 at padding.
 
     Example:
         >>> generator = WeightGenerator.from_pretrained("weight_generator")  # doctest: +SKIP
@@ -145,39 +146,39 @@ class WeightGenerator:
 
     @property
     def layout(self) -> Layout:
-        """The layout of the blocks that come out: the recipe's."""
+        """The layout of the generated blocks, that of the recipe."""
         return self.config.layout
 
     def check_made_for(self, *, base_sha256: str, layout: Layout) -> None:
-        """Check that its adapters belong to a base.
+        """Check that the generator was made for a base and layout.
 
         Args:
             base_sha256: digest of the base's weights.
-            layout: of the base's recipe.
+            layout: layout of the base's recipe.
 
         Raises:
-            LayoutMismatch: they have another layout.
-            ChecksumMismatch: they belong to another base.
+            LayoutMismatch: it was made for another layout.
+            ChecksumMismatch: it was made for another base.
         """
         check_same_base(
             own_base=self.config.base_sha256, own_layout=self.layout, base_sha256=base_sha256, layout=layout
         )
 
     def generate(self, request: Request | str, **options: Unpack[RequestOptions]) -> NDArray[np.float32]:
-        """Denoise the weight blocks of an adapter.
+        """Generate the weight blocks of an adapter.
 
         Args:
-            request: what to make, or its words: what the edit should look like, in plain English.
-            options: fields of the `Request`, where words are given: `seed`, `n_timesteps`.
+            request: a request, or its words: a description of the edit in plain English.
+            options: fields of the `Request` if `request` is a string: `seed`, `n_timesteps`.
 
         Returns:
             Blocks of `layout`, float32, shape `(n_blocks, block_size)`.
 
         Raises:
-            InvalidWords: the words are empty, too long, or hold nothing that is known.
-            InvalidRequest: the request holds a condition that the weight generator does not read.
+            InvalidWords: the words are empty, too long, or have no known token.
+            InvalidRequest: the request has a condition that the weight generator does not read.
             TypeError: seed or timesteps are not integers.
-            ValueError: they are out of range, or a checkpoint is asked for.
+            ValueError: they are out of range, or the origin is `exact`.
 
         Example:
             >>> from initzoo import Zoo
@@ -194,18 +195,18 @@ class WeightGenerator:
     def generate_many(
         self, requests: Sequence[Request | str], **options: Unpack[RequestOptions]
     ) -> NDArray[np.float32]:
-        """Denoise adapters for several requests; those with one seed start from the same noise.
+        """Generate adapters for several requests. Requests with the same seed start from the same noise.
 
         Args:
-            requests: requests, or words.
-            options: fields of the `Request` of all words that are given.
+            requests: requests, or their words.
+            options: fields of the `Request` for all requests that are strings.
 
         Returns:
             Blocks, float32, shape `(n_requests, n_blocks, block_size)`.
 
         Raises:
-            InvalidWords, InvalidRequest, TypeError, ValueError: as for `generate`; a single text is not
-                taken for several.
+            InvalidWords, InvalidRequest, TypeError, ValueError: as for `generate`; `requests` must not be a
+                string.
         """
         if isinstance(requests, str):
             raise TypeError("expected several requests, found a text; generate() takes a single one")
@@ -225,7 +226,8 @@ class WeightGenerator:
     @torch.no_grad()
     def _denoise(self, requests: Sequence[Request], n_timesteps: int) -> NDArray[np.float32]:
         """Blocks of `layout` for one batch, shape `(n_requests, n_blocks, block_size)`."""
-        context, noise = self.encoder.encode(requests), self._draw_noise([one.seed for one in requests])
+        context = self.encoder.encode(requests)
+        noise = self._draw_noise([request.seed for request in requests])
         if self.config.is_regressor:
             noise, n_timesteps = torch.zeros_like(noise), 1
 
@@ -233,32 +235,33 @@ class WeightGenerator:
             clean: Tensor = self._denoiser(noised, timesteps, context)
             return clean
 
+        # The denoiser works on residuals from the mean adapter, in units of `scale`.
         residuals = sample(denoise, noise, n_timesteps=n_timesteps).numpy()
         blocks = np.where(self._mask, self.mean + residuals * self.scale, np.float32(0)).astype(np.float32)
         if self.config.own_layout == self.layout:
             return blocks
-        own, wanted = self.config.own_layout, self.layout
-        return np.stack([split_blocks(join_blocks(one, own), wanted) for one in blocks])
+        adapters = [join_blocks(adapter, self.config.own_layout) for adapter in blocks]
+        return np.stack([split_blocks(adapter, self.layout) for adapter in adapters])
 
     def _draw_noise(self, seeds: Sequence[int]) -> Tensor:
-        """The noise that each seed draws, shape `(n_seeds, n_blocks, block_size)`."""
+        """The noise of each seed, shape `(n_seeds, n_blocks, block_size)`."""
         drawn = {
             seed: torch.randn(self._mask.shape, generator=torch.Generator().manual_seed(seed))
             for seed in set(seeds)
         }
-        if len(drawn) == 1:  # one draw for all rows, which lies in memory once
+        if len(drawn) == 1:  # all rows share one draw in memory
             return drawn[seeds[0]].expand(len(seeds), -1, -1)
         return torch.stack([drawn[seed] for seed in seeds])
 
     def flat_weights(self) -> Tensor:
-        """All parameters of the denoiser one after the other, float32, shape `(n_parameters,)`: a copy."""
+        """A copy of all parameters of the denoiser, concatenated, float32, shape `(n_parameters,)`."""
         return torch.cat([parameter.detach().flatten() for parameter in self._denoiser.parameters()])
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write it as a folder, whole or not at all: the same bytes every time.
+        """Write the generator as a folder, atomically. Equal generators give the same bytes.
 
         Raises:
-            OutputError: the folder holds something and `force` is off, or it cannot be written.
+            OutputError: the folder is not empty and `force` is False, or it cannot be written.
         """
         state = {
             f"denoiser.{name}": value.half().numpy() for name, value in self._denoiser.state_dict().items()
@@ -280,23 +283,23 @@ class WeightGenerator:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> WeightGenerator:
-        """Read a weight generator, and check every byte of it.
+        """Read a weight generator and check every byte of it.
 
         Args:
-            folder: holds `config.json`, `model.safetensors` and `text/`.
+            folder: folder with `config.json`, `model.safetensors` and `text/`.
 
         Raises:
             InvalidGenerator: a file is missing, damaged, or made by another version of initzoo.
-            ChecksumMismatch: the weights are not those that the config promises.
+            ChecksumMismatch: the weights do not match the digest in the config.
         """
         return cls.from_files(read_generator_files(folder))
 
     @classmethod
     def from_files(cls, files: GeneratorFiles) -> WeightGenerator:
-        """Make sense of files that were read already.
+        """Build a weight generator from files that were read already.
 
         Raises:
-            InvalidGenerator: they are whole, but not those of a weight generator of this version.
+            InvalidGenerator: the files do not fit each other or this version of initzoo.
         """
         with reported_as(InvalidGenerator, f"weight generator '{files.folder / 'config.json'}'", _ADVICE):
             config = read_settings(files.config, GeneratorConfig)
@@ -308,7 +311,7 @@ class WeightGenerator:
         with reported_as(
             InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
         ):
-            with torch.device("meta"):  # sizes that no memory holds are found out without any
+            with torch.device("meta"):  # checks shapes without allocating memory
                 expected = DENOISERS[config.kind](config.shape).state_dict()
             _check_tensors(expected, files.tensors, config)
             denoiser = build_denoiser(config.kind, config.shape, seed=0)
@@ -325,7 +328,7 @@ class WeightGenerator:
 
 
 def _make_parent(folder: Path) -> None:
-    """A zoo without a weight generator has no folder for one yet."""
+    """Create the folder `weight_generator` of a zoo that has none yet."""
     parent = folder.absolute().parent
     try:
         if parent.name == "weight_generator":
@@ -335,12 +338,12 @@ def _make_parent(folder: Path) -> None:
 
 
 def _check_tensors(
-    own: Mapping[str, Tensor], tensors: Mapping[str, np.ndarray], config: GeneratorConfig
+    state: Mapping[str, Tensor], tensors: Mapping[str, np.ndarray], config: GeneratorConfig
 ) -> None:
-    """Check that tensors are exactly those of a denoiser, by name and shape, with a sound scale."""
+    """Check that tensors have exactly the names and shapes of a denoiser, and that `scale` is positive."""
     blocks = (config.shape.n_blocks, config.shape.block_size)
     expected: dict[str, tuple[tuple[int, ...], Any]] = {
-        f"denoiser.{name}": (tuple(value.shape), np.float16) for name, value in own.items()
+        f"denoiser.{name}": (tuple(value.shape), np.float16) for name, value in state.items()
     }
     expected |= dict.fromkeys(_NORMALISATION, (blocks, np.float32))
     for name in sorted(set(expected) | set(tensors)):

@@ -1,4 +1,4 @@
-"""A request: the words, example pairs and draw from which weights are made."""
+"""A request: the words, example pairs and seed from which weights are made."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 __all__ = ["ORIGINS", "Request", "RequestOptions", "as_request"]
 
 ORIGINS = ("exact", "generated")
-"""Where the weights of a request may have to come from."""
+"""The origins that a request can demand."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that decides which weights come out of a zoo.
+    """Everything that determines the weights that a zoo returns.
 
-    A request can be made again later, on this machine or another, and gives the same weights.
+    Equal requests give equal weights, at any time and on any machine.
 
     Args:
-        words: concept id, a wording of a concept, or any other words for an edit.
-        pairs: example pairs of the edit. No weight generator reads pairs yet, and a request with pairs is
+        words: concept id, a wording of a concept, or other words for an edit.
+        pairs: example pairs of the edit. No weight generator reads pairs yet; a request with pairs is
             refused where they would be ignored.
-        seed: draws the noise of generated weights, 0 to 2**63 - 1.
-        n_timesteps: denoising steps of generated weights, 1 to 1000.
-        origin: `exact` for a checkpoint of the zoo only, `generated` to generate even when there is one;
-            None takes the checkpoint where there is one.
+        seed: seed of the noise of generated weights, 0 to 2**63 - 1.
+        n_timesteps: number of denoising steps of generated weights, 1 to 1000.
+        origin: `exact` to accept a checkpoint of the zoo only, `generated` to generate in any case; None to
+            prefer a checkpoint and generate otherwise.
 
     Raises:
         TypeError: words are not a text, or seed or timesteps are not integers.
@@ -57,14 +57,14 @@ class Request:
         check_draw(seed=self.seed, n_timesteps=self.n_timesteps)
         if self.origin not in (None, *ORIGINS):
             raise ValueError(f"origin must be {', '.join(ORIGINS)} or None, found {self.origin!r}")
-        # Any integer type and any sequence of pairs will do; equal requests have to be equal keys.
+        # Normalise integer types and sequences, so that equal requests are equal dictionary keys.
         object.__setattr__(self, "seed", operator.index(self.seed))
         object.__setattr__(self, "n_timesteps", operator.index(self.n_timesteps))
         object.__setattr__(self, "pairs", tuple(self.pairs))
 
 
 class RequestOptions(TypedDict, total=False):
-    """The fields of a `Request` besides its words, for calls that take words alone."""
+    """The fields of a `Request` besides its words, for functions that take words and options."""
 
     pairs: tuple[Pair, ...]
     seed: int
@@ -73,14 +73,14 @@ class RequestOptions(TypedDict, total=False):
 
 
 def as_request(request: Request | str, **options: Unpack[RequestOptions]) -> Request:
-    """Make a request of words and options; a request stays what it is.
+    """Make a request from words and options; return a request unchanged.
 
     Args:
         request: a request, or its words.
-        options: fields of the request besides its words; only where words are given.
+        options: fields of the request besides its words; allowed only if `request` is a string.
 
     Raises:
-        TypeError: there are options beside a request, or a value has the wrong type.
+        TypeError: options are given with a request, or a value has the wrong type.
         ValueError: a value is out of range.
 
     Example:

@@ -1,4 +1,4 @@
-"""Encoders: from what is asked for to the context tokens that denoisers see."""
+"""Encoders: turn requests into the context tokens that denoisers read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from initzoo.generator.encoders.words import WordsEncoder
 __all__ = ["ENCODERS", "Context", "Encoder", "Lessons", "Taught", "WordsEncoder", "encoder_class"]
 
 ENCODERS: dict[str, type[Encoder]] = {"words": WordsEncoder}
-"""The encoders by the names that config files know them by."""
+"""The encoders by their names in config files."""
 
 
 def encoder_class(name: object) -> type[Encoder]:
-    """The encoder that a config file names.
+    """Return the encoder of a name in a config file.
 
     Raises:
-        DamagedFile: this version of initzoo does not know it.
+        DamagedFile: this version of initzoo does not know the encoder.
     """
     if not isinstance(name, str) or name not in ENCODERS:
         raise DamagedFile(f"names the encoder {str(name)[:40]!r}, known are {', '.join(ENCODERS)}")

@@ -1,4 +1,4 @@
-"""What denoisers see of requests, and what an encoder for one kind of condition has to do."""
+"""The context that denoisers read, and the protocol of encoders, one per kind of condition."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Context:
     """The context tokens of a batch of requests.
 
     Args:
-        vectors: shape `(batch, n_tokens, n_values)`; anything where there is no token.
-        mask: bool, shape `(batch, n_tokens)`: where there is a token. A row without one has no condition.
-        learned: int64, shape `(batch, n_tokens)`: index of the token's learned vector, from 1, or 0 for
-            none; None for none anywhere.
+        vectors: shape `(batch, n_tokens, n_values)`; arbitrary at padding.
+        mask: bool, shape `(batch, n_tokens)`; False at padding. A row of padding only is unconditional.
+        learned: int64, shape `(batch, n_tokens)`: index of each token's learned vector, from 1; 0 for a
+            token without one. None if no token has one.
     """
 
     vectors: Tensor
@@ -38,18 +38,18 @@ class Context:
     learned: Tensor | None = None
 
     def repeat(self, n_times: int) -> Context:
-        """Each row `n_times`, one after the other."""
+        """Repeat each row `n_times`; copies of a row are adjacent."""
         learned = None if self.learned is None else self.learned.repeat_interleave(n_times, dim=0)
         vectors, mask = (part.repeat_interleave(n_times, dim=0) for part in (self.vectors, self.mask))
         return Context(vectors, mask, learned)
 
 
 class Encoder(Protocol):
-    """Turns requests into context tokens; one class for each kind of condition.
+    """Turns requests into context tokens; one class per kind of condition.
 
-    `ENCODERS` lists the classes by the names that config files know them by. All of them are made in the
-    same way, `ENCODERS[name](vectors, shape=shape, learned_tokens=tokens)`, and imported before torch is:
-    what is wrong with a request shows without torch, which takes seconds to load.
+    `ENCODERS` lists the classes by name. All are constructed alike, as
+    `ENCODERS[name](vectors, shape=shape, learned_tokens=tokens)`, and imported without torch, which takes
+    seconds to load: a bad request is reported before that.
     """
 
     def __init__(
@@ -59,68 +59,68 @@ class Encoder(Protocol):
         shape: DenoiserShape | None = None,
         learned_tokens: Sequence[int] = (),
     ) -> None:
-        """Take the token vectors of a weight generator, and what its denoiser has learned.
+        """Create the encoder of a weight generator.
 
         Args:
             vectors: token vectors.
-            shape: sizes of the denoiser; None where it does not matter, for checks and distances.
-            learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
+            shape: sizes of the denoiser; not needed for checks and distances.
+            learned_tokens: tokens with a learned vector in the denoiser, in the order of its rows.
         """
 
     @property
     def digest(self) -> str:
-        """Sixty-four hex digits that change when the same request may give another context."""
+        """64 hex digits that identify the encoder: equal digests give equal contexts."""
 
     def check(self, request: Request) -> None:
-        """Refuse a request that cannot be encoded, or not all of it. Does not load torch.
+        """Refuse a request that cannot be encoded completely. Does not load torch.
 
         Raises:
             InvalidWords: its words cannot be read.
-            InvalidRequest: it holds a condition that this encoder does not read.
+            InvalidRequest: it has a condition that this encoder does not read.
         """
 
     def encode(self, requests: Sequence[Request]) -> Context:
-        """The context of several requests, at least one.
+        """Encode one or several requests.
 
         Raises:
             InvalidWords, InvalidRequest: as for `check`.
         """
 
     def embed(self, requests: Sequence[Request]) -> NDArray[np.float32]:
-        """One vector of length one for each request, float32, shape `(n_requests, n_values)`.
+        """Embed each request as a unit vector, float32, shape `(n_requests, n_values)`.
 
         Raises:
             InvalidWords, InvalidRequest: as for `check`.
         """
 
     def novelty(self, requests: Sequence[Sequence[Request]]) -> Novelty:
-        """How far a request is from taught ones.
+        """Make the novelty measure of a set of taught requests.
 
         Args:
-            requests: of each concept that was taught.
+            requests: the requests of each taught concept.
         """
 
     def read_novelty(self, values: Mapping[str, Any]) -> Novelty:
-        """Read what `Novelty.to_dict` gave.
+        """Read the output of `Novelty.to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: the values are not those of this encoder's novelty.
+            KeyError, TypeError, ValueError: the values are invalid for this encoder.
         """
 
     def lessons(self, taught: Taught, settings: Any) -> Lessons:
-        """What a denoiser is trained on.
+        """Make the source of training contexts for a denoiser.
 
         Args:
-            taught: the concepts to learn from.
-            settings: of the training.
+            taught: the concepts to train on.
+            settings: settings of the training.
         """
 
     @staticmethod
     def reader(shape: DenoiserShape) -> nn.Module:
         """The layers of a denoiser that read the context, trained with it.
 
-        Their `forward` takes a `Context` and returns tokens, shape `(batch, n, width)`, and what is added to
-        the scores of attention to them, shape `(batch, 1, 1, n)`.
+        Their `forward` takes a `Context` and returns tokens, shape `(batch, n, width)`, and a bias for the
+        attention scores, shape `(batch, 1, 1, n)`.
         """
 
 

@@ -17,14 +17,15 @@ from initzoo.generator.tokens import TokenVectors
 __all__ = ["WordLessons", "WordSettings"]
 
 _N_FILLERS = 600
-"""Frequent words that wordings are filled with: most of what people put around what they mean."""
+"""Number of frequent words used as fillers, like those that people put around what they mean."""
 
 _LEAST_COSINE, _N_NEIGHBOURS = 0.5, 8
-"""How near a word must be to a taught one to mean something, and how many such words there are at most."""
+"""Words count as meaningful, and never as fillers, if they are among so many nearest neighbours of a taught
+word with at least this cosine."""
 
 
 class WordSettings(Protocol):
-    """The settings of a training that say how wordings are varied; `GeneratorSettings` explains them."""
+    """The settings of how wordings are varied in training; see `GeneratorSettings`."""
 
     @property
     def token_dropout(self) -> float: ...
@@ -42,17 +43,17 @@ class WordSettings(Protocol):
 
 @dataclass(frozen=True)
 class WordLessons:
-    """All wordings of all concepts as tokens, with vectors for those tokens only.
+    """The tokenised wordings of all concepts, and the vectors of their tokens.
 
     Args:
-        tokens: int64, shape `(n_wordings, longest)`: rows of `vectors`; 0 where there is none.
-        lengths: tokens of each wording, int64.
-        first: first wording of each concept; one more at the end.
+        tokens: int64, shape `(n_wordings, longest)`: rows of `vectors`; 0 at padding.
+        lengths: number of tokens of each wording, int64.
+        first: index of the first wording of each concept, and the number of wordings at the end.
         vectors: float32, shape `(1 + n_known_tokens + n_fillers, n_word_values)`; row 0 is zero. The last
-            rows are those of frequent words that no wording holds and that mean nothing like one that does.
-        known_tokens: the tokens of rows 1 and up, as the tokenizer numbers them.
-        n_fillers: frequent words.
-        settings: how wordings are varied.
+            rows are fillers: frequent words that no wording uses and whose meaning is not near any.
+        known_tokens: tokenizer ids of the tokens in rows 1 and up.
+        n_fillers: number of fillers.
+        settings: settings of how wordings are varied.
     """
 
     tokens: NDArray[np.int64]
@@ -70,7 +71,7 @@ class WordLessons:
         """Tokenise the wordings of each concept.
 
         Raises:
-            InvalidWords: a wording holds no known token.
+            InvalidWords: a wording has no known token.
         """
         sequences = [words.tokenise(prompt) for wordings in prompts for prompt in wordings]
         used = sorted({token for sequence in sequences for token in sequence})
@@ -90,7 +91,7 @@ class WordLessons:
 
     @property
     def learned_tokens(self) -> tuple[int, ...]:
-        """Tokens that have a learned vector, in the order of its rows; all known ones, or none."""
+        """Tokens with a learned vector, in the order of its rows: all known tokens, or none."""
         return self.known_tokens if self.settings.learned_words else ()
 
     @property
@@ -99,13 +100,13 @@ class WordLessons:
         return {"n_word_values": self.vectors.shape[1], "n_learned": len(self.learned_tokens)}
 
     def draw(self, concepts: NDArray[np.int64], rng: np.random.Generator) -> Context:
-        """A random wording of each concept, some tokens or whole wordings left out, with noise on the others.
+        """Draw a random wording of each concept, with tokens dropped, fillers inserted and noise added.
 
-        Half of the wordings get frequent words that mean nothing here, in a row at their start or
-        anywhere: "could you", "please", "somehow". A wording keeps a token at least, unless all of it is
-        left out. Noise is as long as `settings.word_noise` times the token's vector. Some tokens go
-        without their learned vector, so that the static ones keep their meaning for words that have
-        nothing else.
+        Half of the wordings get fillers, such as "could you" or "please", in a row at the start or at a
+        random position. Tokens are dropped at random, but at least one is kept unless the whole wording is
+        dropped. The noise has a length of `settings.word_noise` times that of the token's vector. Learned
+        vectors are dropped at random, too, so that static vectors keep their meaning for words without a
+        learned one.
         """
         settings = self.settings
         counts = self.first[concepts + 1] - self.first[concepts]
@@ -129,7 +130,7 @@ class WordLessons:
     def _filled(
         self, rows: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tokens of wordings and their lengths, with up to `settings.n_fillers` put into half of them."""
+        """Tokens and lengths of wordings, half of them with up to `settings.n_fillers` fillers inserted."""
         lengths, most = self.lengths[rows], self.settings.n_fillers
         if not most or not self.n_fillers:
             return self.tokens[rows, : int(lengths.max())], lengths

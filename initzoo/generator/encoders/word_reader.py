@@ -13,10 +13,10 @@ __all__ = ["WordReader"]
 
 
 class WordReader(nn.Module):
-    """Gives static token vectors order and context: a small transformer over a wording.
+    """A small transformer over a wording, which gives static token vectors order and context.
 
-    Static vectors know every word, but words that mean other edits can lie close together. So a token
-    of the training's wordings has a learned vector too, in the encoder's own width.
+    Static vectors cover every word, but words for different edits can be close to each other. Each token of
+    the training's wordings therefore has a learned vector as well, of the width of the network.
     """
 
     def __init__(self, shape: DenoiserShape) -> None:
@@ -34,11 +34,11 @@ class WordReader(nn.Module):
     def forward(self, context: Context) -> tuple[Tensor, Tensor]:
         """Encode wordings.
 
-        A first token without words stands before each wording, so that no row is ever empty.
+        An extra first token stands before each wording, so that attention never sees an empty row.
 
         Returns:
-            Tokens, shape `(batch, 1 + n_tokens, width)`, and what to add to attention scores for them,
-            shape `(batch, 1, 1, 1 + n_tokens)`.
+            Tokens, shape `(batch, 1 + n_tokens, width)`, and the bias of the attention scores, shape
+            `(batch, 1, 1, 1 + n_tokens)`.
         """
         tokens, mask = self.project(context.vectors), context.mask
         if self.learned is not None and context.learned is not None:
@@ -56,7 +56,7 @@ class WordReader(nn.Module):
 
 
 def _pool(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Each wording as one token, the mean of its own, and where there is one."""
+    """Replace each wording by the mean of its tokens."""
     weights = mask[:, :, None].to(tokens.dtype)
     mean = (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
     return mean, mask.any(dim=1, keepdim=True)

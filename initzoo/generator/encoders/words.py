@@ -1,4 +1,4 @@
-"""The encoder of words: token vectors in the order of the words."""
+"""The encoder of words: a sequence of token vectors."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["WordsEncoder"]
 
 
 class WordsEncoder:
-    """Reads the words of requests, and nothing else of them.
+    """Encodes the words of requests and refuses other conditions.
 
     Args:
         vectors: token vectors.
-        shape: of the denoiser, which has room for so many tokens; None for the most that any has.
-        learned_tokens: tokens that have a learned vector in the denoiser, in the order of its rows.
+        shape: sizes of the denoiser, which limit the number of tokens; the general limit by default.
+        learned_tokens: tokens with a learned vector in the denoiser, in the order of its rows.
 
     Example:
         >>> encoder = WordsEncoder(TokenVectors.tiny(["navy", "to", "gold"], n_values=4))
@@ -56,20 +56,20 @@ class WordsEncoder:
         """Refuse words that cannot be read, and example pairs.
 
         Raises:
-            InvalidWords: the words are empty, too long, or hold nothing that is known.
-            InvalidRequest: the request holds example pairs.
+            InvalidWords: the words are empty, too long, or have no known token.
+            InvalidRequest: the request has example pairs.
 
         Example:
             >>> encoder = WordsEncoder(TokenVectors.tiny(["navy", "to", "gold"], n_values=4))
             >>> encoder.check(Request("navy", pairs=("a pair",)))
             Traceback (most recent call last):
                 ...
-            initzoo.errors.InvalidRequest: the request holds 1 example pair, and this weight generator ...
+            initzoo.errors.InvalidRequest: the request has 1 example pair, and this weight generator ...
         """
         self._tokenise(request)
 
     def encode(self, requests: Sequence[Request]) -> Context:
-        """The token vectors of each request's words, in order.
+        """Encode the words of each request as a sequence of token vectors.
 
         Raises:
             InvalidWords, InvalidRequest: as for `check`.
@@ -88,7 +88,7 @@ class WordsEncoder:
         return Context(torch.from_numpy(vectors), torch.from_numpy(mask), torch.from_numpy(learned))
 
     def embed(self, requests: Sequence[Request]) -> NDArray[np.float32]:
-        """The mean token vector of each request's words, at length one.
+        """The mean token vector of each request's words, scaled to unit length.
 
         Returns:
             float32, shape `(n_requests, n_values)`.
@@ -101,23 +101,23 @@ class WordsEncoder:
         return pool_words(self.vectors, [request.words for request in requests])
 
     def novelty(self, requests: Sequence[Sequence[Request]]) -> TaughtWords:
-        """How far words are from those of taught requests, listed for each concept."""
+        """Make the novelty measure of taught requests, given per concept."""
         wordings = [[request.words for request in taught] for taught in requests]
         return TaughtWords.from_wordings(self.vectors, wordings)
 
     def read_novelty(self, values: Mapping[str, Any]) -> TaughtWords:
-        """Read what `TaughtWords.to_dict` gave.
+        """Read the output of `TaughtWords.to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: the values are not those of taught words.
+            KeyError, TypeError, ValueError: the values are invalid.
         """
         return TaughtWords.from_dict(self.vectors, values)
 
     def lessons(self, taught: Taught, settings: WordSettings) -> WordLessons:
-        """All wordings of all concepts, to draw from while a denoiser is trained.
+        """Make the source of training contexts from all wordings of all concepts.
 
         Raises:
-            InvalidWords: a wording holds no known token.
+            InvalidWords: a wording has no known token.
         """
         from initzoo.generator.encoders.word_lessons import WordLessons
 
@@ -139,6 +139,6 @@ def _refuse_pairs(request: Request) -> None:
     n_pairs = len(request.pairs)
     if n_pairs:
         raise InvalidRequest(
-            f"the request holds {n_pairs} example {'pair' if n_pairs == 1 else 'pairs'}, and this weight "
+            f"the request has {n_pairs} example {'pair' if n_pairs == 1 else 'pairs'}, and this weight "
             "generator reads words alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
         )
