@@ -1,10 +1,10 @@
-"""The failures that initzoo itself reports; catch `InitzooError` to catch them all."""
+"""The errors that initzoo raises; catch `InitzooError` to catch all of them."""
 
 
 class InitzooError(Exception):
-    """Base of every failure that initzoo reports on purpose.
+    """Base class of all errors that initzoo raises on purpose.
 
-    The message is one line: what was looked at, what was found, what to do next.
+    The message is one line that names the subject, the problem and the next step.
     """
 
 
@@ -16,11 +16,11 @@ class InitzooWarning(UserWarning):
 
 
 class UnknownConcept(InitzooError):
-    """The words name no concept of the zoo."""
+    """No concept of the zoo has the given words."""
 
 
 class UnknownZoo(InitzooError):
-    """No bundled zoo, no folder and no repo or revision on the Hub of that name."""
+    """No bundled zoo, folder, repo or revision on the Hub has the given name."""
 
 
 class AccessDenied(InitzooError):
@@ -28,11 +28,11 @@ class AccessDenied(InitzooError):
 
 
 class HubUnavailable(InitzooError):
-    """The Hub is needed, but offline, out of reach or failing."""
+    """The Hub is needed, and it is off, out of reach or failing."""
 
 
 class PublishRefused(InitzooError):
-    """A zoo is not fit to be published, or the Hub holds something that publishing would break."""
+    """A zoo is not ready to be published, or publishing would break something on the Hub."""
 
 
 class InvalidConcepts(InitzooError):
@@ -40,7 +40,7 @@ class InvalidConcepts(InitzooError):
 
 
 class InvalidWords(InitzooError):
-    """Words are empty, too long, or hold nothing that the weight generator can read."""
+    """Words are empty, too long, or unknown to the weight generator."""
 
 
 class InvalidGenerator(InitzooError):
@@ -48,15 +48,15 @@ class InvalidGenerator(InitzooError):
 
 
 class InvalidImage(InitzooError):
-    """A file is no image that initzoo can read, or it is too small or too large."""
+    """A file is not an image that initzoo can read, or it is too small or too large."""
 
 
 class InvalidZoo(InitzooError):
-    """A zoo's index, shard or base is missing, damaged or of another format version."""
+    """A zoo's index, shard or base is missing, damaged or has another format version."""
 
 
 class InvalidInit(InitzooError):
-    """A file is no init, or its weights are damaged."""
+    """A file is not an init, or its weights are damaged."""
 
 
 class LayoutMismatch(InitzooError):
@@ -64,31 +64,31 @@ class LayoutMismatch(InitzooError):
 
 
 class ChecksumMismatch(InitzooError):
-    """Bytes on disk are not the bytes that the index promises."""
+    """Bytes do not match their recorded digest."""
 
 
 class OutputError(InitzooError):
-    """A result cannot be written: it exists already, or the place is not writable."""
+    """A result cannot be written: it exists already, or its folder is not writable."""
 
 
 class TeacherError(InitzooError):
-    """A teacher failed on a photo or gave something that is not an image."""
+    """A teacher failed on a photo, or its result is not an image."""
 
 
 class HarvestError(InitzooError):
-    """A harvest cannot start or go on, e.g. its folder belongs to another recipe."""
+    """A harvest cannot start or continue, e.g. because its folder belongs to another recipe."""
 
 
 class TrainingError(InitzooError):
-    """A training of the weight generator cannot start or go on."""
+    """A training of the weight generator cannot start or continue."""
 
 
 class WorkerDied(InitzooError):
-    """A process that shared the work ended without a result."""
+    """A worker process ended without a result."""
 
 
 class UnknownInitialization(InitzooError):
-    """No initialization has that name, or none of that name fits the network."""
+    """An initialization is unknown, or does not fit the network."""
 
 
 class InvalidPairs(InitzooError):
@@ -96,15 +96,15 @@ class InvalidPairs(InitzooError):
 
 
 class DeviceUnavailable(InitzooError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
 
 class FinetuneError(InitzooError):
-    """A fine-tune cannot start or go on, e.g. because it diverged."""
+    """A fine-tune cannot start or continue, e.g. because it diverged."""
 
 
 class BenchmarkError(InitzooError):
-    """A benchmark cannot start or go on."""
+    """A benchmark cannot start or continue."""
 
 
 class MissingExtra(InitzooError):
@@ -112,4 +112,4 @@ class MissingExtra(InitzooError):
 
 
 class InvalidRequest(InitzooError):
-    """A request holds a value of a wrong type, out of range, or that nothing would read."""
+    """A value of a request has a wrong type, is out of range, or would be ignored."""

@@ -136,6 +136,6 @@ def test_what_is_missing_is_named(zoo, kept_zoo):
             Initializer(zoo).network(name)
         with pytest.raises(InvalidGenerator, match="has no weight generator .*initzoo generator train"):
             Initializer(Zoo.from_pretrained(kept_zoo)).network(name, Request("gold"))
-    with pytest.raises(UnknownInitialization, match="no classical initialization"):
+    with pytest.raises(UnknownInitialization, match="not a classical initialization"):
         initialise(nn.Conv2d(3, 3, 1), "base", seed=0)
     assert set(CLASSICAL) | set(FROM_ZOO) == set(SCHEMES)

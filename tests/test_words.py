@@ -89,7 +89,7 @@ def test_files_of_other_vectors_are_noticed(vectors, tmp_path):
     folder = written(vectors, tmp_path / "text")
     other = TokenVectors.tiny(TOKENS[::-1], n_values=8)
     (folder / "tokenizer.json").write_bytes(other.tokenizer_json)
-    with pytest.raises(InvalidGenerator, match="is not the one that config.json names"):
+    with pytest.raises(InvalidGenerator, match="does not match the digest in config.json"):
         TokenVectors.from_folder(folder, digest=vectors.digest)
 
 
@@ -144,7 +144,7 @@ def test_extra_words_are_one_a_line(tmp_path):
     path.write_text("teal\n\nsepia\nteal\n")
     assert read_extra_words(path) == ("sepia", "teal")
     path.write_text("two words\n")
-    with pytest.raises(InvalidWords, match="'two words' is no word"):
+    with pytest.raises(InvalidWords, match="'two words' is not a lower-case word"):
         read_extra_words(path)
     with pytest.raises(InvalidWords, match="cannot read the words"):
         read_extra_words(tmp_path / "none.txt")

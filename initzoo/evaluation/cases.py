@@ -1,4 +1,4 @@
-"""Questions of an evaluation: concepts, their words, and the adapter that would be right."""
+"""The cases of an evaluation: concepts, the words to request them by, and their trained adapters."""
 
 from __future__ import annotations
 
@@ -32,18 +32,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A concept, and the words in which it is asked for.
+    """A concept and the wordings by which it is requested.
 
     Args:
-        concept_id: of the concept.
+        concept_id: id of the concept.
         title: its plain name.
         split: one of `ASKED_SPLITS`, or `OWN_CONCEPTS`.
-        family: of the concept.
+        family: family of the concept.
         novelty: what is new in it, for `heldout-new`.
-        teacher: makes its pairs.
-        words: wordings; scores are means over them.
-        trained: blocks of the adapter that was trained on it, float32, shape `(n_blocks, block_size)`; or
-            None.
+        teacher: teacher that makes its pairs.
+        words: wordings; scores are averaged over them.
+        trained: blocks of the adapter trained on it, float32, shape `(n_blocks, block_size)`, or None.
     """
 
     concept_id: str
@@ -56,33 +55,33 @@ class Question:
     trained: NDArray[np.float32] | None
 
     def requests(self, *, seed: int = 0) -> tuple[Request, ...]:
-        """A request for each wording."""
+        """One request per wording."""
         return tuple(Request(words, seed=seed) for words in self.words)
 
 
 def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None = None) -> list[Question]:
-    """Ask for a zoo's held-out concepts, and for train concepts in wordings that no training saw.
+    """Make questions of a zoo's held-out concepts, and of train concepts in wordings unseen in training.
 
-    A held-out concept is asked for by its plain name and by one of its test wordings; a train concept by
-    one of its test wordings. Which one goes round by the concept's place in the index.
+    A held-out concept is requested by its plain name and one test wording, a train concept by one test
+    wording. Which test wording is taken cycles with the index of the concept.
 
     Args:
         zoo: the zoo.
-        limit: ask for so many concepts of each split at most, spread evenly over it.
-        train_limit: ask for so many train concepts at most.
+        limit: maximum number of concepts per split, spread evenly over it.
+        train_limit: maximum number of train concepts.
 
     Raises:
-        InvalidZoo: nothing can be asked, or the zoo is damaged.
+        InvalidZoo: the zoo has no such concepts, or is damaged.
     """
     questions = []
     for split in ASKED_SPLITS:
         is_train = split == UNSEEN_WORDINGS
         rows = zoo.index.rows(split="train" if is_train else split)
         rows = [row for row in rows if row.test_prompts or not is_train]
-        limits = [one for one in (limit, train_limit if is_train else None) if one is not None]
+        limits = [n for n in (limit, train_limit if is_train else None) if n is not None]
         for number, row in enumerate(_spread(rows, min(limits, default=None))):
             test = row.test_prompts[number % len(row.test_prompts)] if row.test_prompts else None
-            words = tuple(one for one in (None if is_train else row.prompts[0], test) if one)
+            words = tuple(wording for wording in (None if is_train else row.prompts[0], test) if wording)
             questions.append(
                 Question(
                     concept_id=row.concept_id,
@@ -96,14 +95,12 @@ def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None
                 )
             )
     if not questions:
-        raise InvalidZoo(
-            f"zoo '{zoo.name}' has no held-out concepts and no test wordings: there is nothing to ask."
-        )
+        raise InvalidZoo(f"zoo '{zoo.name}' has no held-out concepts and no test wordings to evaluate.")
     return questions
 
 
 def ask_about_concepts(concepts: Sequence[Concept], *, limit: int | None = None) -> list[Question]:
-    """Ask for concepts of one's own: by plain name, and by the first test wording where there is one."""
+    """Make questions of your own concepts, by plain name and by the first test wording, if any."""
     return [
         Question(
             concept_id=concept.id,
@@ -120,6 +117,6 @@ def ask_about_concepts(concepts: Sequence[Concept], *, limit: int | None = None)
 
 
 def _spread(items: Sequence[T], limit: int | None) -> list[T]:
-    """All items, or so many of them, spread evenly."""
+    """All items, or `limit` of them, evenly spaced."""
     count = len(items) if limit is None else min(limit, len(items))
-    return [items[len(items) * place // count] for place in range(count)]
+    return [items[len(items) * i // count] for i in range(count)]

@@ -1,7 +1,7 @@
-"""Simpler ways from a request to an adapter, to hold a weight generator against.
+"""Baselines: simple methods that predict an adapter from a request, to compare a weight generator with.
 
-Each is a small frozen class with one method, `predict`: requests in, weight blocks out. All of them see
-requests through the encoder of the generator, as one vector a request.
+Each is a small frozen class with one method, `predict`, from requests to weight blocks. All embed a request
+as one vector by the encoder of the generator.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Ridges that tuning chooses from; the kernel of a wording with itself is one."""
 
 _N_COMPONENTS = 96
-"""Principal components of the adapters that tuning compares; all values would take ten times as long."""
+"""Number of principal components of adapters compared in tuning; all values would take ten times as long."""
 
 
 class Predictor(Protocol):
-    """Anything that makes weight blocks from requests."""
+    """Predicts weight blocks from requests."""
 
     def predict(self, requests: Sequence[Request]) -> Blocks:
         """Blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`."""
@@ -55,13 +55,12 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TaughtAdapters:
-    """The train concepts of a zoo: wordings as vectors, and adapters.
+    """The train concepts of a zoo: embedded wordings and adapters.
 
     Args:
-        encoder: of the weight generator.
-        wordings: vectors of unit length, float32, shape `(n_wordings, n_values)`; those of a concept
-            stand together.
-        owners: for each wording, its concept's place in `blocks`, in ascending order.
+        encoder: encoder of the weight generator.
+        wordings: unit vectors, float32, shape `(n_wordings, n_values)`; those of a concept are adjacent.
+        owners: index in `blocks` of each wording's concept, ascending.
         blocks: float32, shape `(n_concepts, n_blocks, block_size)`.
     """
 
@@ -72,33 +71,36 @@ class TaughtAdapters:
 
     @classmethod
     def make(cls, encoder: Encoder, requests: Sequence[Sequence[Request]], blocks: Blocks) -> TaughtAdapters:
-        """Take the requests that mean each concept, and its blocks."""
+        """Embed the requests of each concept and pair them with its blocks."""
         owners = [concept for concept, taught in enumerate(requests) for _ in taught]
         embedded = encoder.embed([request for taught in requests for request in taught])
         return cls(encoder, embedded, np.array(owners, np.int64), blocks)
 
     def thin(self, n_each: int) -> TaughtAdapters:
-        """The same with so many wordings of each concept, spread evenly, the first one among them."""
+        """Keep at most about `n_each` wordings per concept, evenly spaced from the first one."""
         kept = []
         for concept in range(len(self.blocks)):
-            own = np.flatnonzero(self.owners == concept)
-            kept.append(own[:: -(-len(own) // n_each)])
-        places = np.concatenate(kept)
-        return replace(self, wordings=self.wordings[places], owners=self.owners[places])
+            rows = np.flatnonzero(self.owners == concept)
+            kept.append(rows[:: -(-len(rows) // n_each)])
+        rows = np.concatenate(kept)
+        return replace(self, wordings=self.wordings[rows], owners=self.owners[rows])
 
     def folds(self, n_folds: int, *, seed: int) -> Iterator[tuple[TaughtAdapters, TaughtAdapters]]:
-        """Cut whole concepts into folds: for each fold, the others and this one."""
+        """Split the concepts into folds and yield, for each fold, the other folds and this one.
+
+        Concepts stay whole: wordings of one concept in both parts would make errors look too small.
+        """
         fold_of = np.random.default_rng(seed).permutation(len(self.blocks)) % n_folds
         for fold in range(n_folds):
             yield self._pick(fold_of != fold), self._pick(fold_of == fold)
 
     def _pick(self, chosen: NDArray[np.bool_]) -> TaughtAdapters:
-        here = chosen[self.owners]
-        owners = (np.cumsum(chosen) - 1)[self.owners[here]]
-        return replace(self, wordings=self.wordings[here], owners=owners, blocks=self.blocks[chosen])
+        is_chosen = chosen[self.owners]
+        owners = (np.cumsum(chosen) - 1)[self.owners[is_chosen]]
+        return replace(self, wordings=self.wordings[is_chosen], owners=owners, blocks=self.blocks[chosen])
 
     def likeness(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cosine of each request with the nearest wording of each concept.
+        """The cosine of each request with the nearest wording of each concept.
 
         Args:
             embedded: unit vectors, shape `(n, n_values)`.
@@ -110,13 +112,13 @@ class TaughtAdapters:
         return np.maximum.reduceat(embedded @ self.wordings.T, firsts, axis=1)
 
     def order(self, embedded: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Concepts by likeness to each request, the likest first, shape `(n, n_concepts)`."""
+        """Concepts in descending order of likeness to each request, shape `(n, n_concepts)`."""
         return np.argsort(-self.likeness(embedded), axis=1, kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
 class MeanPredictor:
-    """The mean adapter, whatever the request."""
+    """Predicts the mean adapter for every request."""
 
     taught: TaughtAdapters
 
@@ -128,7 +130,7 @@ class MeanPredictor:
 
 @dataclass(frozen=True, eq=False)
 class NearestPredictor:
-    """The adapter of the concept with the nearest wording: retrieval."""
+    """Retrieval: the adapter of the concept with the nearest wording."""
 
     taught: TaughtAdapters
 
@@ -142,8 +144,8 @@ class NeighboursPredictor:
     """The mean adapter of the nearest concepts.
 
     Args:
-        taught: to choose from.
-        n_neighbours: how many; all of them if there are fewer.
+        taught: the concepts to choose from.
+        n_neighbours: number of concepts to average, at most all.
     """
 
     taught: TaughtAdapters
@@ -160,11 +162,11 @@ class KernelRidgePredictor:
     """Kernel ridge regression from wordings to the residual from the mean adapter.
 
     Args:
-        taught: the wordings that it was fitted on.
-        width: of the kernel `exp((cosine - 1) / width)`.
-        ridge: added to the kernel's diagonal.
+        taught: the wordings of the fit.
+        width: width of the kernel `exp((cosine - 1) / width)`.
+        ridge: value added to the kernel's diagonal.
         mean: mean adapter, float32, shape `(n_blocks, block_size)`.
-        duals: a row of coefficients for each wording, float32, shape `(n_wordings, n_blocks * block_size)`.
+        duals: one row of coefficients per wording, float32, shape `(n_wordings, n_blocks * block_size)`.
     """
 
     taught: TaughtAdapters
@@ -182,7 +184,7 @@ class KernelRidgePredictor:
 
 @dataclass(frozen=True, eq=False)
 class GeneratorPredictor:
-    """A weight generator."""
+    """Predicts with a weight generator."""
 
     generator: WeightGenerator
 
@@ -193,11 +195,11 @@ class GeneratorPredictor:
 
 @dataclass(frozen=True, eq=False)
 class ShuffledPredictor:
-    """Another predictor that is given another request of the list in place of each one.
+    """A control that gives a predictor another request of the list instead of each one.
 
     Args:
-        predictor: is asked.
-        seed: draws who is given which request; none keeps its own.
+        predictor: the predictor.
+        seed: seed of the permutation; no request keeps its position.
     """
 
     predictor: Predictor
@@ -207,7 +209,7 @@ class ShuffledPredictor:
         """Blocks for each request, float32, shape `(n_requests, n_blocks, block_size)`.
 
         Raises:
-            ValueError: there is only one request, and so no other.
+            ValueError: there are fewer than two requests.
         """
         if len(requests) < 2:
             raise ValueError("shuffling needs at least two requests")
@@ -223,19 +225,21 @@ def fit_kernel_ridge(taught: TaughtAdapters, *, width: float, ridge: float) -> K
 
     Args:
         taught: wordings and adapters.
-        width: of the kernel, above 0.
-        ridge: added to the kernel's diagonal, above 0.
+        width: width of the kernel, above 0.
+        ridge: value added to the kernel's diagonal, above 0.
 
     Source:
         Saunders, Gammerman, Vovk (1998), "Ridge regression learning algorithm in dual variables".
     """
     mean = taught.blocks.mean(axis=0, dtype=np.float64).astype(np.float32)
     residuals = (taught.blocks - mean).reshape(len(taught.blocks), -1)
-    kernel = _kernel(taught.wordings, taught.wordings, width)  # float32: there may be 16,000 wordings
+    kernel = _kernel(
+        taught.wordings, taught.wordings, width
+    )  # float32, since 16,000 wordings make a gigabyte
     kernel[np.diag_indices_from(kernel)] += np.float32(ridge)
     if residuals.shape[1] <= len(residuals):
         duals = np.linalg.solve(kernel, residuals[taught.owners])
-    else:  # wordings of a concept share their target: solve for columns of zeros and ones, then mix
+    else:  # fewer concepts than values: solve for one indicator column per concept, then multiply
         belongs = np.zeros((len(kernel), len(residuals)), np.float32)
         belongs[np.arange(len(kernel)), taught.owners] = 1
         duals = np.linalg.solve(kernel, belongs) @ residuals
@@ -251,15 +255,15 @@ def tune_kernel_ridge(
     ridges: Sequence[float] = RIDGES,
     callback: Callable[[int, int], None] | None = None,
 ) -> tuple[float, float]:
-    """The width and ridge with the least squared error on concepts left out of the fit.
+    """Choose width and ridge by cross-validation over concepts, with squared error.
 
     Args:
-        taught: train concepts; whole concepts are left out in turn.
-        n_folds: parts that they are cut into; no more than there are concepts.
-        seed: draws the parts.
-        widths: to choose from.
-        ridges: to choose from.
-        callback: called with fits done and fits in all.
+        taught: train concepts; whole concepts are left out.
+        n_folds: number of folds, at most the number of concepts.
+        seed: seed of the folds.
+        widths: widths to choose from.
+        ridges: ridges to choose from.
+        callback: called with the number of combinations done and the total.
 
     Returns:
         Width and ridge.
@@ -268,14 +272,14 @@ def tune_kernel_ridge(
     parts = list(reduced.folds(min(n_folds, len(taught.blocks)), seed=seed))
     errors = np.zeros((len(widths), len(ridges)))
     for number, width in enumerate(widths):
-        for place, ridge in enumerate(ridges):
+        for i, ridge in enumerate(ridges):
             for rest, fold in parts:
                 fitted = fit_kernel_ridge(rest, width=width, ridge=ridge)
                 guess = _kernel(fold.wordings, rest.wordings, width) @ fitted.duals + fitted.mean.ravel()
                 wanted = fold.blocks[fold.owners].reshape(len(guess), -1)
-                errors[number, place] += float(((guess - wanted) ** 2).sum())
+                errors[number, i] += float(((guess - wanted) ** 2).sum())
             if callback is not None:
-                callback(number * len(ridges) + place + 1, errors.size)
+                callback(number * len(ridges) + i + 1, errors.size)
     best = np.unravel_index(int(errors.argmin()), errors.shape)
     return widths[int(best[0])], ridges[int(best[1])]
 
@@ -283,21 +287,21 @@ def tune_kernel_ridge(
 def tune_neighbours(
     taught: TaughtAdapters, *, n_folds: int = 5, seed: int = 0, choices: Sequence[int] = NEIGHBOURS
 ) -> int:
-    """The number of neighbours with the least squared error on concepts left out.
+    """Choose the number of neighbours by cross-validation over concepts, with squared error.
 
     Args:
-        taught: train concepts; whole concepts are left out in turn.
-        n_folds: parts that they are cut into; no more than there are concepts.
-        seed: draws the parts.
-        choices: to choose from.
+        taught: train concepts; whole concepts are left out.
+        n_folds: number of folds, at most the number of concepts.
+        seed: seed of the folds.
+        choices: numbers to choose from.
     """
     reduced = replace(taught, blocks=_principal(taught.blocks))
     errors = np.zeros(len(choices))
     for rest, fold in reduced.folds(min(n_folds, len(taught.blocks)), seed=seed):
         wanted, order = fold.blocks[fold.owners], rest.order(fold.wordings)
-        for place, n_neighbours in enumerate(choices):
+        for i, n_neighbours in enumerate(choices):
             guess = _mean_of_first(rest.blocks, order, n_neighbours)
-            errors[place] += float(((guess - wanted) ** 2).sum())
+            errors[i] += float(((guess - wanted) ** 2).sum())
     return choices[int(errors.argmin())]
 
 
@@ -310,7 +314,7 @@ def _kernel(left: NDArray[np.float32], right: NDArray[np.float32], width: float)
 
 
 def _principal(blocks: Blocks) -> Blocks:
-    """Adapters by their first principal components, shape `(n_concepts, 1, n_components)`."""
+    """Project adapters on their first principal components, shape `(n_concepts, 1, n_components)`."""
     flat = (blocks - blocks.mean(axis=0)).reshape(len(blocks), -1)
     _, _, axes = np.linalg.svd(flat, full_matrices=False)
     return np.asarray(flat @ axes[:_N_COMPONENTS].T, np.float32)[:, None]

@@ -1,7 +1,7 @@
-"""Words as sequences of token vectors: static ones, distilled once from a sentence encoder.
+"""Words as sequences of static token vectors, distilled once from a sentence encoder.
 
 A folder of token vectors holds `tokenizer.json`, which the `tokenizers` package reads, and
-`vectors.safetensors`: `values`, int8, and `scales`, float16, so that token `i` has the vector
+`vectors.safetensors` with `values` (int8) and `scales` (float16). Token `i` has the vector
 `values[i] * scales[i]`.
 """
 
@@ -29,7 +29,7 @@ from initzoo.files.digests import DamagedFile, read_file, reported_as
 __all__ = ["MAX_TOKENS", "TokenVectors", "check_words", "distil_words", "read_extra_words"]
 
 MAX_TOKENS = 64
-"""More tokens than this are no wording of an edit, and no training saw so many."""
+"""Maximum number of tokens of a wording; longer ones do not occur in training."""
 
 _MAX_LETTERS = 1000
 _INVISIBLE = ("Cc", "Cf", "Cs")
@@ -40,12 +40,12 @@ _ADVICE = "Get the weight generator again."
 
 
 def check_words(words: str) -> str:
-    """Strip words of space around them, and check that they can be a wording.
+    """Strip the spaces around words and check that they can be a wording.
 
-    Letters in another form, such as full-width ones, become plain ones.
+    Compatibility forms such as full-width letters become plain letters.
 
     Raises:
-        InvalidWords: they are empty, too long, or hold control or invisible characters.
+        InvalidWords: the words are empty, too long, or have control or invisible characters.
 
     Example:
         >>> check_words("  faded \N{FULLWIDTH LATIN SMALL LETTER T}eal ")
@@ -58,10 +58,10 @@ def check_words(words: str) -> str:
         raise InvalidWords(
             f"the words have {len(plain)} letters, at most {_MAX_LETTERS} are read. Say it in one sentence"
         )
-    odd = next((letter for letter in plain if unicodedata.category(letter) in _INVISIBLE), None)
-    if odd is not None:
+    hidden = next((letter for letter in plain if unicodedata.category(letter) in _INVISIBLE), None)
+    if hidden is not None:
         raise InvalidWords(
-            f"the words hold the control or invisible character U+{ord(odd):04X}. "
+            f"the words hold the control or invisible character U+{ord(hidden):04X}. "
             "Write them on one line, as plain text"
         )
     return plain
@@ -72,9 +72,9 @@ class TokenVectors:
     """A tokenizer and a vector for each of its tokens.
 
     Args:
-        tokenizer_json: what the `tokenizers` package reads, as bytes.
+        tokenizer_json: the tokenizer as a file of the `tokenizers` package.
         values: int8, shape `(n_tokens, n_values)`.
-        scales: float16, shape `(n_tokens,)`, above zero.
+        scales: float16, positive, shape `(n_tokens,)`.
 
     Example:
         >>> vectors = TokenVectors.tiny(["navy", "to", "gold"], n_values=4)
@@ -90,26 +90,26 @@ class TokenVectors:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_str(self.tokenizer_json.decode("utf-8"))
-        # Marks such as [UNK] and [MASK] are no words, even when somebody types them.
-        places = (tokenizer.token_to_id(mark) for mark in _MARKS)
-        special = {place for place in places if place is not None}
+        # Special tokens such as [UNK] and [MASK] are not words, even if somebody types them.
+        ids = (tokenizer.token_to_id(mark) for mark in _MARKS)
+        special = {token for token in ids if token is not None}
         object.__setattr__(self, "_tokenizer", tokenizer)
         object.__setattr__(self, "_marks", frozenset(special))
 
     @property
     def n_values(self) -> int:
-        """Values in a token's vector."""
+        """Number of values per token vector."""
         return int(self.values.shape[1])
 
     def tokenise(self, words: str, *, max_tokens: int = MAX_TOKENS) -> list[int]:
-        """The known tokens of words, in order; what is no token is left out.
+        """Tokenise words; unknown parts are dropped.
 
         Args:
             words: a wording.
-            max_tokens: more are too many.
+            max_tokens: maximum number of tokens.
 
         Raises:
-            InvalidWords: the words are empty, too long, hold control characters or no known token.
+            InvalidWords: the words are empty, too long, have control characters or no known token.
         """
         plain = check_words(words)
         tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ class TokenVectors:
         return known
 
     def encode_as_sequence(self, words: str) -> NDArray[np.float32]:
-        """The vectors of the tokens of words, in order.
+        """Return the vectors of the tokens of words, in order.
 
         Returns:
             float32, shape `(n_tokens, n_values)`.
@@ -135,18 +135,18 @@ class TokenVectors:
         return self.vectors_of(self.tokenise(words))
 
     def vectors_of(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """The vectors of tokens, float32, shape `(n_tokens, n_values)`."""
-        places = np.asarray(tokens, dtype=np.int64)
-        return self.values[places].astype(np.float32) * self.scales[places].astype(np.float32)[:, None]
+        """Return the vectors of tokens, float32, shape `(n_tokens, n_values)`."""
+        ids = np.asarray(tokens, dtype=np.int64)
+        return self.values[ids].astype(np.float32) * self.scales[ids].astype(np.float32)[:, None]
 
     def frequent_tokens(self, n_tokens: int, *, without: Sequence[int] = ()) -> list[int]:
-        """Whole words of Latin letters in the order of their frequency, the most frequent first.
+        """List whole words of Latin letters by frequency, the most frequent first.
 
-        The shorter a token's vector, the more frequent it is: distilling shortens vectors so.
+        Distillation shortens the vectors of frequent tokens, so the length of a vector gives the order.
 
         Args:
-            n_tokens: at most so many.
-            without: tokens that are left out.
+            n_tokens: maximum number of tokens.
+            without: tokens to leave out.
         """
         tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
         lengths = np.linalg.norm(self.vectors_of(range(len(self.values))), axis=1)
@@ -157,61 +157,61 @@ class TokenVectors:
         return list(islice(whole, n_tokens))
 
     def neighbours_of(self, tokens: Sequence[int], *, least_cosine: float, n_most: int) -> list[list[int]]:
-        """Other whole words that are nearer to a token than to any other of `tokens`.
+        """Find the whole words whose nearest token among `tokens` is each of these.
 
         Args:
-            tokens: some tokens, e.g. all that wordings teach.
-            least_cosine: how near they must be.
-            n_most: at most so many for a token, the nearest ones.
+            tokens: some tokens, e.g. all tokens of the taught wordings.
+            least_cosine: minimum cosine of a word with its token.
+            n_most: maximum number of words per token.
 
         Returns:
-            For each token the places of such words, the nearest first.
+            For each token the ids of its words, nearest first.
         """
         tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
         vectors = self.vectors_of(range(len(self.values)))
         units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         cosines = units @ units[list(tokens)].T
-        owners, found = cosines.argmax(axis=1), cosines.max(axis=1)
+        owners, best = cosines.argmax(axis=1), cosines.max(axis=1)
         near: list[list[int]] = [[] for _ in tokens]
         left_out = {*tokens, *self._marks}  # type: ignore[attr-defined]
-        for place in np.argsort(-found, kind="stable").tolist():
-            if found[place] < least_cosine:
+        for token in np.argsort(-best, kind="stable").tolist():
+            if best[token] < least_cosine:
                 break
-            own = near[owners[place]]
-            if len(own) < n_most and place not in left_out and _is_word(tokenizer.id_to_token(place)):
-                own.append(place)
+            neighbours = near[owners[token]]
+            if len(neighbours) < n_most and token not in left_out and _is_word(tokenizer.id_to_token(token)):
+                neighbours.append(token)
         return near
 
     def to_files(self) -> dict[str, bytes]:
-        """The files of the folder, by name: the same bytes every time."""
+        """The files of the folder by name. Equal vectors give the same bytes."""
         from safetensors.numpy import save
 
         return {
             "tokenizer.json": self.tokenizer_json,
-            # safetensors writes memory as it lies: of an array in Fortran's order it would make another one.
+            # safetensors writes the memory of an array as it is, so a Fortran-ordered array would be wrong.
             "vectors.safetensors": save({"scales": self.scales, "values": np.ascontiguousarray(self.values)}),
         }
 
     @property
     def digest(self) -> str:
-        """Sixty-four hex digits that change when tokenizer or vectors do."""
+        """A digest of tokenizer and vectors, 64 hex digits."""
         return _digest_of(self.to_files())
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], *, digest: str | None = None) -> TokenVectors:
-        """Read what `to_files` gave.
+        """Read a folder with the files of `to_files`.
 
         Args:
-            folder: holds `tokenizer.json` and `vectors.safetensors`.
-            digest: what they must have, where it is known.
+            folder: folder with `tokenizer.json` and `vectors.safetensors`.
+            digest: expected digest of both; not checked by default.
 
         Raises:
-            InvalidGenerator: a file is missing, damaged, or not the one of that digest.
+            InvalidGenerator: a file is missing or damaged, or the digest differs.
         """
         with reported_as(InvalidGenerator, f"token vectors '{folder}'", _ADVICE):
             files = {name: _read(Path(folder) / name) for name in _FILES}
             if digest is not None and _digest_of(files) != digest:
-                raise DamagedFile(f"tokenizer.json or {_FILES[1]} is not the one that config.json names")
+                raise DamagedFile(f"tokenizer.json or {_FILES[1]} does not match the digest in config.json")
             return cls._parse(files)
 
     @classmethod
@@ -222,7 +222,7 @@ class TokenVectors:
         try:
             tensors = load(files["vectors.safetensors"])
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise DamagedFile(f"vectors.safetensors is no safetensors file ({error})") from error
+            raise DamagedFile(f"vectors.safetensors is not a safetensors file ({error})") from error
         values, scales = tensors.get("values"), tensors.get("scales")
         if set(tensors) != {"values", "scales"} or values is None or scales is None:
             raise DamagedFile(f"vectors.safetensors: expected 'values' and 'scales', found {sorted(tensors)}")
@@ -235,7 +235,7 @@ class TokenVectors:
         try:
             vectors = cls(files["tokenizer.json"], values, scales)
         except Exception as error:
-            raise DamagedFile(f"tokenizer.json is no tokenizer ({str(error)[:100]})") from error
+            raise DamagedFile(f"tokenizer.json is not a tokenizer ({str(error)[:100]})") from error
         n_tokens = vectors._tokenizer.get_vocab_size()  # type: ignore[attr-defined]
         if n_tokens != len(values):
             raise DamagedFile(f"tokenizer.json has {n_tokens} tokens, vectors.safetensors {len(values)}")
@@ -243,17 +243,17 @@ class TokenVectors:
 
     @classmethod
     def from_floats(cls, tokenizer_json: bytes, vectors: NDArray[np.float32]) -> TokenVectors:
-        """Round vectors to a byte a value, each token with a scale of its own."""
+        """Quantise vectors to int8 with one scale per token."""
         scales = np.maximum(np.abs(vectors).max(axis=1) / 127, 1e-6).astype(np.float16)
         values = np.rint(vectors / scales.astype(np.float32)[:, None]).clip(-127, 127)
         return cls(tokenizer_json, values.astype(np.int8), scales)
 
     @classmethod
     def tiny(cls, tokens: Sequence[str], *, n_values: int) -> TokenVectors:
-        """Random vectors for a few whole words: to try things out."""
+        """Make random vectors for a few whole words, for tests and examples."""
         from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-        vocabulary = {word: place for place, word in enumerate(["[UNK]", *tokens])}
+        vocabulary = {word: number for number, word in enumerate(["[UNK]", *tokens])}
         tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.Lowercase()
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -262,20 +262,20 @@ class TokenVectors:
 
 
 def read_extra_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The words of a file, one a line, in the order of the alphabet.
+    """Read a file of words, one per line, and sort them.
 
     Raises:
-        InvalidWords: the file cannot be read, or a line is no word of small letters.
+        InvalidWords: the file cannot be read, or a line is not a lower-case word.
     """
     try:
         words = Path(path).read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidWords(f"cannot read the words in {path}: {error}. Name a text file") from error
-    found = sorted({word.strip() for word in words} - {""})
-    odd = next((word for word in found if not word.isalpha() or word != word.lower()), None)
-    if odd is not None:
-        raise InvalidWords(f"{path}: {odd[:40]!r} is no word of small letters. Write one word a line")
-    return tuple(found)
+    distinct = sorted({word.strip() for word in words} - {""})
+    bad = next((word for word in distinct if not word.isalpha() or word != word.lower()), None)
+    if bad is not None:
+        raise InvalidWords(f"{path}: {bad[:40]!r} is not a lower-case word. Write one word per line")
+    return tuple(distinct)
 
 
 def distil_words(
@@ -285,24 +285,24 @@ def distil_words(
     extra_words: Sequence[str] = (),
     n_values: int = 176,
 ) -> int:
-    """Distil a sentence encoder into token vectors, and write their folder.
+    """Distil a sentence encoder into token vectors and write their folder.
 
-    Every token is encoded alone, the vectors are turned to their principal axes, cut to the first
-    `n_values`, and made shorter for frequent tokens, as `model2vec` does it.
+    Every token is encoded alone. The vectors are projected on their first `n_values` principal components
+    and shortened for frequent tokens, as `model2vec` does.
 
     Args:
-        encoder: folder of a sentence encoder as transformers reads it, e.g. all-MiniLM-L6-v2.
-        out: where `tokenizer.json` and `vectors.safetensors` go; made when it is missing.
-        extra_words: words that become one token each, where the encoder's tokenizer would cut them:
-            a word means more to the encoder than its pieces do one by one.
-        n_values: values in a token's vector.
+        encoder: folder of a sentence encoder for transformers, e.g. all-MiniLM-L6-v2.
+        out: folder for `tokenizer.json` and `vectors.safetensors`; created if it is missing.
+        extra_words: words that become one token each even if the encoder's tokenizer splits them. The
+            encoder knows a whole word better than its pieces one by one.
+        n_values: number of values per token vector.
 
     Returns:
         The number of tokens.
 
     Raises:
         MissingExtra: model2vec with its distillation is not installed.
-        InvalidGenerator: the folder holds no encoder.
+        InvalidGenerator: the folder does not hold an encoder.
         OutputError: the files exist already or cannot be written.
     """
     try:
@@ -317,7 +317,7 @@ def distil_words(
     with TemporaryDirectory() as plain:
         _copy_without_padding(Path(encoder), Path(plain))
         model = distill(model_name=plain, vocabulary=list(extra_words) or None, pca_dims=n_values)
-    # Vectors and how much each token counts come apart; here a token that says little has a short vector.
+    # model2vec returns vectors and weights separately; here the weight is the length of the vector.
     matrix = np.asarray(model.embedding, dtype=np.float32)
     if model.weights is not None:
         matrix = matrix * np.asarray(model.weights, dtype=np.float32)[:, None]
@@ -334,11 +334,10 @@ def distil_words(
 
 
 def _copy_without_padding(encoder: Path, out: Path) -> None:
-    """Copy an encoder with a tokenizer that neither pads nor cuts.
+    """Copy an encoder with a tokenizer that neither pads nor truncates.
 
-    Distilling takes the mean over all that the tokenizer gives for a word of several pieces. Where that is
-    padded to a fixed length, as all-MiniLM-L6-v2 does, padding is nearly all of it, and all such words
-    come out nearly alike.
+    Distillation averages over all tokens of a word that is split. A tokenizer that pads to a fixed length,
+    like that of all-MiniLM-L6-v2, would make the average mostly padding and all such words nearly equal.
     """
     shutil.copytree(encoder, out, dirs_exist_ok=True)
     path = out / "tokenizer.json"
@@ -346,7 +345,7 @@ def _copy_without_padding(encoder: Path, out: Path) -> None:
         values = json.loads(path.read_bytes()) | {"padding": None, "truncation": None}
     except (OSError, ValueError, TypeError) as error:
         raise InvalidGenerator(
-            f"'{encoder}' is no sentence encoder: its tokenizer.json cannot be read ({error}). Get it again"
+            f"'{encoder}' is not a sentence encoder: tokenizer.json cannot be read ({error}). Get it again"
         ) from error
     path.write_text(json.dumps(values), "utf-8")
 

@@ -1,6 +1,6 @@
-"""What things are called where people read of them: one name in tables, cards, plots, page and help.
+"""The labels of splits, methods and figures: one name in tables, cards, plots, page and help.
 
-Keys are what reports and the index hold. Nothing is imported here, so that the help of a command can read it.
+The keys are those of reports and the index. This module imports nothing heavy, so that help can use it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 INK, QUIET, BAND, GRID = "#1e1e22", "#6e6e76", "#e9e9ee", "#f1f1f4"
-"""Colours of what is read first, of what stands back, of areas behind, and of the lines of a grid."""
+"""Colours of main text, secondary text, background areas and grid lines."""
 
 _RED, _BLUE, _YELLOW = "#d1495b", "#2f6db3", "#e0a030"
 _PURPLE, _GREEN, _PALE = "#7b5ea7", "#3a8f5c", "#b9bec7"
@@ -31,13 +31,13 @@ _PURPLE, _GREEN, _PALE = "#7b5ea7", "#3a8f5c", "#b9bec7"
 
 @dataclass(frozen=True)
 class Label:
-    """How one thing is called.
+    """The names of one thing.
 
     Args:
-        short: in the head of a table, or a legend.
-        long: in a line of its own, for readers who meet it for the first time; `short` by default.
-        meaning: what it is, in a sentence.
-        colour: in plots.
+        short: name in table heads and legends.
+        long: name for readers who meet it for the first time; `short` by default.
+        meaning: an explanation in a sentence.
+        colour: colour in plots.
 
     Example:
         >>> Label("base").long, Label("base", "its base with a blank adapter").long
@@ -50,7 +50,7 @@ class Label:
     colour: str = QUIET
 
     def __post_init__(self) -> None:
-        """Take the short name where there is no longer one."""
+        """Use the short name by default."""
         object.__setattr__(self, "long", self.long or self.short)
 
 
