@@ -355,7 +355,7 @@ def test_names_that_are_taken_or_odd_are_refused(zoo, generators, settings, name
 def test_zoo_with_nothing_to_ask_says_so(tmp_path):
     only_train = [TinyConcept("red-fog", ("red fog",)), TinyConcept("blue-fog", ("blue fog",))]
     folder = make_zoo(tmp_path / "zoo", recipe=TINY_RECIPE, concepts=only_train)
-    with pytest.raises(InvalidZoo, match="nothing to ask"):
+    with pytest.raises(InvalidZoo, match="no test wordings to evaluate"):
         ask_about_zoo(Zoo.from_pretrained(folder))
 
 

@@ -72,14 +72,14 @@ SPLITS = {
         _RED,
     ),
 }
-"""Splits of a zoo's concepts."""
+"""The splits of a zoo's concepts."""
 
 SCORED = {
     "untouched": Label("untouched", "untouched photo"),
     "mean": Label("mean of zoo", "mean of the zoo"),
     "trained": Label("checkpoint"),
 }
-"""What a checkpoint's score stands beside, and itself."""
+"""The scores in the table of a checkpoint: two references and its own."""
 
 QUESTIONS = {
     "train-unseen-wordings": Label("taught concepts, unseen wordings", colour=_PALE),
@@ -87,7 +87,7 @@ QUESTIONS = {
     "heldout-new": SPLITS["heldout-new"],
     "own-concepts": Label("own concepts", colour=_BLUE),
 }
-"""What a weight generator is asked for in an evaluation."""
+"""The kinds of questions in an evaluation of a weight generator."""
 
 METHODS = {
     "mean": Label("mean adapter", "mean adapter: knows nothing of the words"),
@@ -98,7 +98,7 @@ METHODS = {
     "generated": Label("generated"),
     "trained": Label("adapter trained on the concept itself"),
 }
-"""Ways to an adapter that an evaluation compares, the floor first and the ceiling last."""
+"""The methods that an evaluation compares, from the floor to the ceiling."""
 
 STARTS = {
     "pix2pix_book": Label(
@@ -141,14 +141,14 @@ STARTS = {
         colour=_RED,
     ),
 }
-"""What trainings of a benchmark start from."""
+"""The starts that a benchmark compares."""
 
 TARGETS = {
     "within_3db": Label("within 3 dB of the best", "to within 3 dB of the best", colour=_RED),
     "within_1db": Label("within 1 dB of the best", "to within 1 dB of the best", colour=_BLUE),
     "its_best": Label("to the best that it reaches itself", colour=_PALE),
 }
-"""The quality up to which trainings of a benchmark are timed."""
+"""The target qualities of a benchmark."""
 
 DIAGNOSIS = {
     "forward": Label("signal, of the photos'", colour=_BLUE),
@@ -157,4 +157,4 @@ DIAGNOSIS = {
     "dead": Label("dead", colour=QUIET),
     "saturated": Label("saturated", colour=_YELLOW),
 }
-"""What a diagnosis measures of each layer."""
+"""The figures of each layer in a diagnosis."""
