@@ -97,7 +97,7 @@ def test_an_encoder_has_room_for_what_its_denoiser_has_room_for(encoder: WordsEn
 @pytest.mark.parametrize("method", ["check", "encode", "embed"])
 def test_words_alone_are_read(encoder: WordsEncoder, method: str) -> None:
     request = Request("navy", pairs=(PAIR, PAIR))
-    with pytest.raises(InvalidRequest, match="holds 2 example pairs, and this weight generator reads words"):
+    with pytest.raises(InvalidRequest, match="has 2 example pairs, and this weight generator reads words"):
         getattr(encoder, method)(request if method == "check" else [request])
 
 
