@@ -26,19 +26,19 @@ def export(
     """Write an init as a file or folder of another format.
 
     Args:
-        init: a merged one.
+        init: a merged init.
         path: the file or folder to write.
         format: one of `FORMATS`: `safetensors`, the plain state dict that any safetensors reader and
             `AutoNetwork` open; or `pth`, the same as torch saves it.
-        force: replace what is there already.
+        force: replace an existing file or folder.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: there is no such format.
+        ValueError: the format is unknown.
         InvalidInit: the init is an adapter alone.
-        OutputError: something is at the path and `force` is off, or it cannot be written.
+        OutputError: the path exists and `force` is False, or it cannot be written.
 
     Example:
         >>> from initzoo import Zoo

@@ -137,13 +137,13 @@ _PAIRS = (("generated", "nearest_checkpoint"), ("noisy_copy", "nearest_checkpoin
 def overlap_jobs(
     scale: DistanceScale, questions: Sequence[Question], generated: Blocks, *, seed: int
 ) -> list[Job]:
-    """What to measure to see whether generated adapters are wrong where their nearest train one is.
+    """Make the jobs that show whether generated adapters repeat the errors of their nearest train adapter.
 
     Args:
         scale: measures distances.
-        questions: concepts.
-        generated: an adapter for each of them.
-        seed: draws noise, averages and Gaussian adapters.
+        questions: the concepts.
+        generated: one adapter per concept.
+        seed: seed of noise, averages and Gaussian adapters.
     """
     distances, places = scale.nearest(generated)
     by_method = {

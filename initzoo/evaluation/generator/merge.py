@@ -14,10 +14,10 @@ from initzoo.errors import InvalidGenerator
 __all__ = ["check_further", "keep_further", "read_evaluation"]
 
 _SAME = ("zoo", "revision", "wordings", "photos", "intervals", "seeds")
-"""What must be alike for figures to stand beside each other."""
+"""Keys of two reports that must be equal for their figures to be comparable."""
 
 _ALIKE = 0.02
-"""The mean adapter's PSNR may be so far apart, dB, from one machine to another."""
+"""Tolerance of the mean adapter's PSNR between machines, dB."""
 
 _BY_METHOD = ("psnr", "psnr_interval", "psnr_10th", "ssim", "ssim_interval")
 _GROUPS = ("families", "novelty", "wording")
@@ -44,15 +44,15 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def keep_further(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """A report with the further generators of an earlier one, which need not be trained and measured again.
+    """Copy the further generators of an earlier report into a report, without training them again.
 
-    Their figures, and what they are above `reference`, depend on questions and photos alone, so these must
-    be the same: then the mean adapter scores the same, too. What another generator is above them is not
-    known, and left out.
+    Their figures and their lead over `reference` depend on questions and photos only. These must be the
+    same, which shows in the score of the mean adapter. The lead of other generators over them is unknown
+    and left out.
 
     Args:
-        report: of `evaluate_generator`, or read from its JSON.
-        earlier: the same.
+        report: report of `evaluate_generator`, or its JSON.
+        earlier: an earlier report.
 
     Raises:
         InvalidGenerator: the earlier evaluation asked other questions, has no further generators, or one

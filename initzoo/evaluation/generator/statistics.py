@@ -17,13 +17,13 @@ FLOOR, CEILING, OURS = "mean", "trained", "generated"
 """The methods that a gap lies between, and the one that closes it."""
 
 COMPARED_WITH = {OURS: "difference", "reference": "difference_to_reference"}
-"""Methods that are compared with each other one, and where that is told."""
+"""Methods that are compared with every other one, and the key of the result in a report."""
 
 
 def gap_closed(generated: Values, mean: Values, trained: Values) -> Values:
     """The share of the way from the mean adapter to the trained one: `(generated - mean) / (trained - mean)`.
 
-    NaN where the trained adapter is no better than the mean one.
+    NaN if the trained adapter is not better than the mean one.
 
     Example:
         >>> gap_closed(np.array([26.0]), np.array([16.0]), np.array([28.5]))

@@ -1,4 +1,4 @@
-"""What a denoiser learns words from: all wordings of all concepts, drawn with noise."""
+"""Training contexts of words: wordings of concepts, drawn at random and varied."""
 
 from __future__ import annotations
 
