@@ -96,7 +96,7 @@ def test_files_of_other_vectors_are_noticed(vectors, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("vectors.safetensors", b"nonsense", "no safetensors file"),
+        ("vectors.safetensors", b"nonsense", "not a safetensors file"),
         (
             "vectors.safetensors",
             save({"values": np.zeros((6, 8), np.int8)}),
@@ -112,8 +112,8 @@ def test_files_of_other_vectors_are_noticed(vectors, tmp_path):
             save({"values": np.zeros((6, 8), np.int8), "scales": np.full(6, np.nan, np.float16)}),
             "finite float16",
         ),
-        ("tokenizer.json", b"{}", "no tokenizer"),
-        ("tokenizer.json", b"\xff\xfe", "no tokenizer"),
+        ("tokenizer.json", b"{}", "not a tokenizer"),
+        ("tokenizer.json", b"\xff\xfe", "not a tokenizer"),
     ],
 )
 def test_damaged_files_are_named(vectors, tmp_path, name, data, said):
