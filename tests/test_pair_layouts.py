@@ -11,7 +11,7 @@ from PIL import Image
 from test_pair_sources import NAMES, all_pairs, picture, wanted_of, write_aligned, write_folders
 
 import initzoo.pairs.spilled as spilled
-from initzoo.errors import InvalidImage, InvalidPairs, OutputError
+from initzoo.errors import InitzooWarning, InvalidImage, InvalidPairs, OutputError
 from initzoo.files.images import write_image
 from initzoo.pairs.concepts import find_concept, load_concepts
 from initzoo.pairs.folders import list_pairs
@@ -188,7 +188,8 @@ def test_metadata_of_captions_alone_leaves_the_other_layouts(tmp_path):
     write_aligned(tmp_path / "set")
     lines = [json.dumps({"file_name": f"{name}.png", "text": "a look"}) for name in NAMES]
     (tmp_path / "set" / "metadata.jsonl").write_text("\n".join(lines))
-    found = open_pairs(tmp_path / "set")
+    with pytest.warns(InitzooWarning, match=r"left out: metadata\.jsonl"):
+        found = open_pairs(tmp_path / "set")
     assert_pairs(found)
     assert "A and B side by side" in found.summary
 
