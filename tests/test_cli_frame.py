@@ -77,7 +77,8 @@ def test_version_is_the_packages() -> None:
         (["pul"], "Error: No such command 'pul'. Did you mean 'pull'?"),
         (["generator", "distill-words"], "No such command 'distill-words'. Did you mean 'distil-words'?"),
         (["pencil sketch"], "Error: No such command 'pencil sketch'."),
-        (["options"], "Error: No such command 'options'."),  # a module, and not a command
+        # A module, and not a command.
+        (["options"], "Error: No such command 'options'. Did you mean 'operators'?"),
         (["os.path"], "Error: No such command 'os.path'."),
     ],
 )
@@ -161,7 +162,7 @@ def test_names_that_no_terminal_shows_are_escaped_and_json_stays_json(encoding: 
         assert b"Traceback" not in result.stderr
         assert (tmp_path / name).is_file()
     printed = json.loads(result.stdout.decode(encoding.partition(":")[0]))
-    assert printed["file"] == name
+    assert printed["path"] == name
 
 
 def test_bugs_keep_their_traceback(with_fail: click.Command) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import re
 import traceback
 from pathlib import Path
 
 import pytest
 from hub_fixtures import hub, hub_with_zoos, opened, run_program
 from hub_server import READ_TOKEN, Hub
+from zoo_fixtures import kept_zoo, tiny_zoo
 
 from initzoo.errors import AccessDenied, HubUnavailable, InitzooError, InvalidZoo
 from initzoo.zoo.hub import HubSettings
 from initzoo.zoo.hub.addresses import without_secrets
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["hub", "hub_with_zoos"]
+__all__ = ["hub", "hub_with_zoos", "kept_zoo", "tiny_zoo"]
+
+# The client hands files to its HTTP library in a way that this one calls old.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 NOBODY = "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "  {} ", "\t{}", "\ufeff{}"])
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "  {} ", "\t{}"])
 def test_blanks_around_a_token_go(around: str) -> None:
-    if "\ufeff" in around:  # a mark that editors put at the start of files is no blank
-        with pytest.raises(AccessDenied):
-            HubSettings(token=around.format("hf_SECRET"))
-        return
     assert HubSettings(token=around.format("hf_SECRET")).token == "hf_SECRET"
 
 
@@ -36,10 +38,12 @@ def test_a_blank_token_is_none(token: str) -> None:
 def test_a_token_with_a_line_break_opens_a_zoo(hub: Hub, tmp_path: Path) -> None:
     zoo = opened(hub, tmp_path / "cache", token=f"{READ_TOKEN}\n", endpoint=f"{hub.url}/")
     assert len(zoo.index) > 0
-    assert not [request for request in hub.requests if "//" in str(request)]
+    assert all("//" not in str(request) for request in hub.requests())
 
 
-@pytest.mark.parametrize("token", ["hf_SEC\nRET", "hf_SEC RET", "hf_SECRÉT", "hf_SEC\0RET", "“hf_SECRET”"])
+@pytest.mark.parametrize(
+    "token", ["hf_SEC\nRET", "hf_SEC RET", "hf_SECRÉT", "hf_SEC\0RET", "“hf_SECRET”", "\ufeffhf_SECRET"]
+)
 def test_a_token_that_cannot_be_sent_is_named_without_its_text(token: str, tmp_path: Path) -> None:
     with pytest.raises(AccessDenied, match="the token for the Hub holds") as caught:
         Zoo.from_pretrained("me/zoo", token=token, endpoint=NOBODY, cache_dir=tmp_path)
@@ -67,8 +71,6 @@ def test_a_token_file_that_is_not_text_is_not_printed(tmp_path: Path) -> None:
 
 def pull_with(folder: Path, **variables: str) -> str:
     """The line that a pull from the Hub ends with."""
-    import os
-
     result = run_program(
         {**os.environ, "HF_HUB_CACHE": str(folder / "cache"), **variables},
         *("-m", "initzoo", "pull", "sepia", "--zoo", "me/zoo"),
@@ -91,8 +93,6 @@ def pull_with(folder: Path, **variables: str) -> str:
     ],
 )
 def test_proxies_that_do_not_work_are_one_line(proxy: str, said: str, tmp_path: Path) -> None:
-    import re
-
     # An address that is not of this machine, so that the proxy is asked; it is never reached.
     variables = {"ALL_PROXY": proxy, "HF_ENDPOINT": "http://hub.invalid", "NO_PROXY": "", "no_proxy": ""}
     line = pull_with(tmp_path, HF_HOME=str(tmp_path / "home"), **variables)
@@ -153,5 +153,5 @@ def test_pointers_of_a_clone_without_git_lfs_name_git_lfs(path: str, tiny_zoo: P
     (file, *_) = sorted(tiny_zoo.glob(path)) or sorted(tiny_zoo.glob(path.replace("*/", "")))
     file.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n")
     with pytest.raises(InitzooError, match=r"is a pointer of Git LFS.*git lfs pull") as caught:
-        Zoo.from_pretrained(tiny_zoo).pull("sepia")
+        Zoo.from_pretrained(tiny_zoo).pull("pencil sketch")
     assert file.name in str(caught.value) or isinstance(caught.value, InvalidZoo)

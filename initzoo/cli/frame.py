@@ -137,7 +137,7 @@ class LazyGroup(click.Group):
             _drop_output()
             with suppress(OSError):
                 click.echo(
-                    f"Error: cannot print the result: {error.strerror}. Print it elsewhere: initzoo ... > FILE",
+                    f"Error: cannot print the result: {error.strerror}. Send it to another place",
                     err=True,
                 )
             sys.exit(1)
