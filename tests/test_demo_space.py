@@ -111,7 +111,7 @@ def test_the_page_starts_behind_any_proxy(kept_generating_zoo: Path) -> None:
         with without.open(f"{demo.url}/health", timeout=60) as answer:
             assert json.load(answer)["status"] == "ok"
         # What is fetched from the Hub later goes through them.
-        wait_until(lambda: f"{nowhere} socks5://127.0.0.1:9" in demo.log)
+        assert wait_until(lambda: f"{nowhere} socks5://127.0.0.1:9" in demo.log)
 
 
 _LENT = """

@@ -45,7 +45,7 @@ def test_a_token_with_a_line_break_opens_a_zoo(hub: Hub, tmp_path: Path) -> None
     "token", ["hf_SEC\nRET", "hf_SEC RET", "hf_SECRÉT", "hf_SEC\0RET", "“hf_SECRET”", "\ufeffhf_SECRET"]
 )
 def test_a_token_that_cannot_be_sent_is_named_without_its_text(token: str, tmp_path: Path) -> None:
-    with pytest.raises(AccessDenied, match="the token for the Hub holds") as caught:
+    with pytest.raises(AccessDenied, match="the token for the Hub has") as caught:
         Zoo.from_pretrained("me/zoo", token=token, endpoint=NOBODY, cache_dir=tmp_path)
     assert "SEC" not in "".join(traceback.format_exception_only(caught.value))
 
@@ -55,7 +55,7 @@ def test_a_wrong_token_of_the_environment_is_not_printed(
     token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(AccessDenied, match="the token for the Hub holds") as caught:
+    with pytest.raises(AccessDenied, match="the token for the Hub has") as caught:
         Zoo.from_pretrained("me/zoo", endpoint=NOBODY, cache_dir=tmp_path)
     assert "SEC" not in "".join(traceback.format_exception(caught.value))
 

@@ -66,8 +66,8 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | Non
         digest: expected SHA-256 in hex; not checked by default.
 
     Raises:
-        DamagedFile: the file cannot be read, is larger than `max_bytes`, is a pointer of Git LFS, or has another
-            digest.
+        DamagedFile: the file cannot be read, is larger than `max_bytes`, is a pointer of Git LFS, or has
+            another digest.
     """
     try:
         with Path(path).open("rb") as file:
