@@ -1,5 +1,7 @@
 """The frame of the command line: help is quick, failures are one line, results and progress are apart."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,7 +77,8 @@ def test_version_is_the_packages() -> None:
         (["pul"], "Error: No such command 'pul'. Did you mean 'pull'?"),
         (["generator", "distill-words"], "No such command 'distill-words'. Did you mean 'distil-words'?"),
         (["pencil sketch"], "Error: No such command 'pencil sketch'."),
-        (["options"], "Error: No such command 'options'."),  # a module, and not a command
+        # A module, and not a command.
+        (["options"], "Error: No such command 'options'. Did you mean 'operators'?"),
         (["os.path"], "Error: No such command 'os.path'."),
     ],
 )
@@ -110,6 +113,56 @@ def test_ctrl_c_exits_130_without_a_traceback(with_fail: click.Command) -> None:
     result = CliRunner().invoke(with_fail, ["fail-here", "keys"])
     assert result.exit_code == 130
     assert result.stderr == "Interrupted.\n"
+
+
+@pytest.mark.parametrize("name", ["harvest", "finetune", "bench"])
+def test_ctrl_c_says_that_the_same_command_goes_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "invoke", interrupt)
+    monkeypatch.setattr(command, "parse_args", lambda *_: [])
+    result = CliRunner().invoke(main, [name])
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted. The same command goes on where this one stopped.\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("is_buffered", [True, False])
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "--json"], ["--help"], ["operators", "--json"], ["search", "pencil"]]
+)
+def test_results_for_a_full_disk_are_one_line(words: list[str], is_buffered: bool) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if is_buffered else "1"}
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "initzoo", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: cannot print the result: No space left on device. ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "cp1252:strict", "latin-1:strict", "utf-8:strict"])
+def test_names_that_no_terminal_shows_are_escaped_and_json_stays_json(encoding: str, tmp_path: Path) -> None:
+    name = os.fsdecode("素描 é".encode() + b" \xe9.safetensors")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for words in (["pull", "pencil sketch", "-o", name], ["pull", "sepia", "-o", name, "--force", "--json"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "initzoo", *words], capture_output=True, env=environment, cwd=tmp_path
+        )
+        assert result.returncode == 0, result.stderr
+        assert b"Traceback" not in result.stderr
+        assert (tmp_path / name).is_file()
+    printed = json.loads(result.stdout.decode(encoding.partition(":")[0]))
+    assert printed["path"] == name
 
 
 def test_bugs_keep_their_traceback(with_fail: click.Command) -> None:

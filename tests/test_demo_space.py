@@ -92,6 +92,28 @@ def test_addresses_that_cannot_be_listened_at_are_told_before_anything_is_loaded
         serve("no-such-zoo", host="203.0.113.7", port=0)
 
 
+def test_the_page_starts_behind_any_proxy(kept_generating_zoo: Path) -> None:
+    """A proxy that does not answer, one that needs a package, and one that is not an address."""
+    nowhere = "http://127.0.0.1:9"
+    proxies = {
+        **dict.fromkeys(("HTTP_PROXY", "http_proxy"), nowhere),
+        **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:9"),
+        **dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:port"),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
+    }
+    code = (
+        "import os, signal; from initzoo.demo import serve; "
+        f"stop = serve({str(kept_generating_zoo)!r}, port=0, is_waiting=False); "
+        "print(os.environ['HTTP_PROXY'], os.environ['all_proxy'], file=os.sys.stderr); signal.pause()"
+    )
+    without = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with running_demo("-c", code, **proxies) as demo:
+        with without.open(f"{demo.url}/health", timeout=60) as answer:
+            assert json.load(answer)["status"] == "ok"
+        # What is fetched from the Hub later goes through them.
+        assert wait_until(lambda: f"{nowhere} socks5://127.0.0.1:9" in demo.log)
+
+
 _LENT = """
 import sys
 

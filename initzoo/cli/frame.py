@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.abc import InspectLoader
 from importlib.util import find_spec
 from pkgutil import iter_modules
+from traceback import walk_tb
 from typing import Any
 
 import click
@@ -24,6 +26,7 @@ __all__ = ["CommandFile", "LazyGroup"]
 
 _SECTIONS = ("Use", "Make your own zoo", "Measure", "Commands")  # the last: files that name no section
 _INTERRUPTED = 130  # what shells give for Ctrl-C
+_RUN_FOLDER = "run_folder"  # argument of the commands that go on with unfinished work
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,18 @@ class LazyGroup(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if not _is_of_output(error):
+                raise
+            _drop_output()
+            with suppress(OSError):
+                click.echo(
+                    f"Error: cannot print the result: {error.strerror}. Send it to another place",
+                    err=True,
+                )
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn failures into exit codes."""
@@ -136,8 +150,25 @@ class LazyGroup(click.Group):
         except InitzooError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as error:
-            click.echo("Interrupted.", err=True)
+            click.echo(f"Interrupted.{self._way_on(ctx)}", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from error
+
+    def _way_on(self, ctx: click.Context) -> str:
+        """Say how to go on with a command that keeps its unfinished work in a run folder."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        keeps_work = command is not None and any(param.name == _RUN_FOLDER for param in command.params)
+        return " The same command goes on where this one stopped." if keeps_work else ""
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether the failure came from printing, and not from the work of a command."""
+    return any(frame.f_code is click.echo.__code__ for frame, _ in walk_tb(error.__traceback__))
+
+
+def _drop_output() -> None:
+    """Lead standard output to nowhere: what is left in its buffer would fail once more at exit."""
+    with suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`initzoo list`: the concepts of the catalog."""
+"""`initzoo list`: the concepts of the catalog, or of a zoo."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 import click
 
 from initzoo.cli.options import (
+    DEFAULT_ZOO,
     echo_json,
     example,
     json_option,
+    zoo_option,
 )
 from initzoo.zoo.labels import SPLITS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from initzoo.pairs.concepts import Concept
+    from initzoo.zoo.index import IndexRow
 
 __all__ = ["command"]
 
@@ -24,15 +29,14 @@ SECTION = "Use"
 @click.command("list", epilog=example("initzoo list --family style --split train"))
 @click.option("--family", help="Only concepts of this family, e.g. style or restoration.")
 @click.option("--split", type=click.Choice(tuple(SPLITS)), help="Only concepts of this split.")
+@zoo_option
 @json_option
-def command(family: str | None, split: str | None, as_json: bool) -> None:
-    """List the concepts of the bundled catalog.
+def command(family: str | None, split: str | None, zoo_name: str, as_json: bool) -> None:
+    """List the concepts of the bundled catalog, or of a zoo.
 
     A line has the id, family, split and first wording of a concept.
     """
-    from initzoo.pairs.concepts import load_concepts
-
-    concepts = load_concepts()
+    concepts = _concepts_of(zoo_name)
     families = sorted({concept.family for concept in concepts})
     if family is not None and family not in families:
         raise click.BadParameter(
@@ -44,14 +48,31 @@ def command(family: str | None, split: str | None, as_json: bool) -> None:
     if as_json:
         echo_json([_listed(concept) for concept in chosen])
         return
-    id_width = max((len(concept.id) for concept in chosen), default=0)
+    id_width = max((len(_id_of(concept)) for concept in chosen), default=0)
     for concept in chosen:
-        click.echo(f"{concept.id:{id_width}}  {concept.family:11}  {concept.split:16}  {concept.prompts[0]}")
+        click.echo(
+            f"{_id_of(concept):{id_width}}  {concept.family:11}  {concept.split:16}  {concept.prompts[0]}"
+        )
 
 
-def _listed(concept: Concept) -> dict[str, object]:
+def _concepts_of(zoo_name: str) -> Sequence[Concept | IndexRow]:
+    """The catalog, of which the bundled zoo is made, or the rows of another zoo's index."""
+    if zoo_name == DEFAULT_ZOO:
+        from initzoo.pairs.concepts import load_concepts
+
+        return load_concepts()
+    from initzoo.zoo.zoo import Zoo
+
+    return Zoo.from_pretrained(zoo_name).index.rows()
+
+
+def _id_of(concept: Concept | IndexRow) -> str:
+    return concept.id if hasattr(concept, "id") else concept.concept_id
+
+
+def _listed(concept: Concept | IndexRow) -> dict[str, object]:
     return {
-        "concept": concept.id,
+        "concept": _id_of(concept),
         "family": concept.family,
         "split": concept.split,
         "novelty": concept.novelty,

@@ -108,7 +108,7 @@ def echo_json(result: object) -> None:
     """Print a result of plain lists, dicts, texts and numbers on standard output."""
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:  # names that are not UTF-8, or letters that the terminal does not have
         text = json.dumps(result, indent=2, allow_nan=False)
     click.echo(text)

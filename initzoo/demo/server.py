@@ -11,8 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ __all__ = ["check_gradio", "serve"]
 _MAX_WAITING = 40
 _SESSIONS = 500
 _KEEP_SECONDS = 3600
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 # gradio confines page.css to the page's own elements; this rule is for those around them.
 _HEAD = (
@@ -87,11 +88,12 @@ def serve(
         say(note)
     folder = tempfile.TemporaryDirectory(prefix="initzoo-demo-")
     _prepare(Path(folder.name))
-    from initzoo.demo.page import N_AT_ONCE, build_page
-    from initzoo.demo.sessions import SessionSweeper
-
     kept = KeptFiles(Path(folder.name))
-    page = build_page(Answers(studio, kept), keep_seconds=keep_seconds)
+    with _without_proxies():
+        from initzoo.demo.page import N_AT_ONCE, build_page
+        from initzoo.demo.sessions import SessionSweeper
+
+        page = build_page(Answers(studio, kept), keep_seconds=keep_seconds)
     page.queue(max_size=_MAX_WAITING, default_concurrency_limit=N_AT_ONCE, api_open=False)
     health = {"status": "ok", "zoo": studio.zoo.name, "revision": studio.zoo.revision}
 
@@ -99,7 +101,8 @@ def serve(
         return health | {"sessions": len(page.state_holder.session_data)}
 
     try:
-        _, url, _ = page.launch(**_launch_options(host, port, tell_health, folder.name))
+        with _without_proxies():
+            _, url, _ = page.launch(**_launch_options(host, port, tell_health, folder.name))
     except OSError as error:  # another program took the port meanwhile
         folder.cleanup()
         raise _port_error(host, port, error) from error
@@ -213,6 +216,23 @@ def _prepare(folder: Path) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder.resolve())
     os.environ.pop("GRADIO_ALLOWED_PATHS", None)
+
+
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Hide the proxies of the environment while gradio starts.
+
+    It asks the page at the page's address whether it is up, which no proxy can answer, and makes HTTP clients
+    when it is imported, which fail on a proxy that they cannot speak to. NO_PROXY would help with the first
+    alone. The client of the Hub keeps its proxies.
+    """
+    hidden = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _check_port(host: str, port: int) -> int:

@@ -18,6 +18,7 @@ __all__ = [
     "BLANK_SEAL",
     "SEAL_MARK",
     "DamagedFile",
+    "check_no_pointer",
     "check_seal",
     "is_file",
     "read_file",
@@ -27,6 +28,7 @@ __all__ = [
 
 SEAL_MARK = b"initzoo-seal-sha256:"
 _N_DIGITS = 64
+_POINTER = b"version https://git-lfs.github.com/spec/"
 BLANK_SEAL = SEAL_MARK.decode() + "0" * _N_DIGITS
 
 
@@ -64,7 +66,8 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | Non
         digest: expected SHA-256 in hex; not checked by default.
 
     Raises:
-        DamagedFile: the file cannot be read, is larger than `max_bytes`, or has another digest.
+        DamagedFile: the file cannot be read, is larger than `max_bytes`, is a pointer of Git LFS, or has
+            another digest.
     """
     try:
         with Path(path).open("rb") as file:
@@ -75,9 +78,29 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | Non
         raise DamagedFile(f"cannot be read ({reason})") from error
     if data is None or len(data) > max_bytes:
         raise DamagedFile(f"is larger than the limit of {max_bytes} bytes")
+    check_no_pointer(data)
     if digest is not None and (actual := hashlib.sha256(data).hexdigest()) != digest:
         raise DamagedFile(f"expected sha256 {digest}, found {actual}")
     return data
+
+
+def check_no_pointer(data: bytes) -> None:
+    """Raise if a file begins as a pointer of Git LFS does, which a clone without Git LFS leaves in its place.
+
+    Raises:
+        DamagedFile: it is a pointer.
+
+    Example:
+        >>> check_no_pointer(b"version https://git-lfs.github.com/spec/v1")
+        Traceback (most recent call last):
+            ...
+        initzoo.files.digests.DamagedFile: is a pointer of Git LFS and not the file itself; fetch the file ...
+    """
+    if data.startswith(_POINTER):
+        raise DamagedFile(
+            "is a pointer of Git LFS and not the file itself; fetch the file with: "
+            "git lfs install && git lfs pull"
+        )
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:

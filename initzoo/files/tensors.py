@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from initzoo.files.digests import BLANK_SEAL, DamagedFile, check_seal, seal
+from initzoo.files.digests import BLANK_SEAL, DamagedFile, check_no_pointer, check_seal, seal
 
 __all__ = ["Header", "TensorEntry", "decode_tensors", "encode_tensors", "read_header"]
 
@@ -113,7 +113,10 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     try:
         with Path(path).open("rb") as file:
             n_file_bytes = os.fstat(file.fileno()).st_size
-            size = _header_size(file.read(8), n_file_bytes)
+            beginning = file.read(64)
+            check_no_pointer(beginning)
+            size = _header_size(beginning[:8], n_file_bytes)
+            file.seek(8)
             text = file.read(size)
     except (OSError, ValueError) as error:
         if isinstance(error, DamagedFile):

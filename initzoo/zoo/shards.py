@@ -20,7 +20,7 @@ from initzoo.checkpoints.blocks import check_blocks
 from initzoo.checkpoints.recipe import Layout
 from initzoo.errors import InvalidInit, InvalidZoo, LayoutMismatch
 from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile, check_seal, read_file, reported_as
+from initzoo.files.digests import DamagedFile, check_no_pointer, check_seal, read_file, reported_as
 from initzoo.files.tensors import encode_tensors, read_header
 
 __all__ = [
@@ -181,6 +181,7 @@ def read_range(path: str | os.PathLike[str], start: int, end: int) -> bytes:
             with Path(path).open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 if end > size:
+                    check_no_pointer(file.read(64))
                     raise DamagedFile(f"bytes {start} to {end} go past its end at {size}: it is cut off")
                 file.seek(start)
                 data = file.read(end - start)

@@ -119,7 +119,9 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
         MissingExtra: matplotlib is not installed.
     """
     check_free(folder, *OUTPUTS, force=force)
-    data = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    # Names of files that are not UTF-8 are escaped as JSON escapes them.
+    data = text.encode(errors="backslashreplace") + b"\n"
     files = {"bench.json": data, "curves.png": draw_curves(report)}
     if report["ratio"]:
         files["ratios.png"] = draw_ratios(report)

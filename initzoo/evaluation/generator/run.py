@@ -117,7 +117,9 @@ class GeneratorEvaluation:
         check_free(folder, *OUTPUTS, force=force)
         scatter = self.scatter()
         make_folder(folder)
-        data = json.dumps(self.report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        text = json.dumps(self.report, indent=1, ensure_ascii=False, allow_nan=False)
+        # Names of files that are not UTF-8 are escaped as JSON escapes them.
+        data = text.encode(errors="backslashreplace") + b"\n"
         write_bytes(folder / "evaluation.json", data, force=force)
         write_image(folder / "grid.png", self.grid, force=force)
         write_bytes(folder / "scatter.png", scatter, force=force)

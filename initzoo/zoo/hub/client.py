@@ -24,7 +24,7 @@ from initzoo.errors import (
 )
 from initzoo.files.atomic import write_bytes
 from initzoo.files.digests import DamagedFile
-from initzoo.zoo.hub.addresses import HubSettings, is_revision
+from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
 from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, repo_folder
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
@@ -42,6 +42,7 @@ MAX_RETRIES = 4
 FIRST_WAIT = 0.5  # seconds; doubled at each retry unless the Hub sends Retry-After
 _LEAST_BAR_BYTES = 2**20
 _RETRIED = (408, 429, 500, 502, 503, 504)
+_CHECK_PROXY = "Check HF_ENDPOINT, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
 _LOGIN = "Log in: hf auth login, or set HF_TOKEN"
 
 Check = Callable[[Path], None]
@@ -81,8 +82,16 @@ def hub_call(what: str) -> Iterator[None]:
                 "Name another with HF_HUB_CACHE"
             ) from error
         raise HubUnavailable(f"{what}: {_reason(error)}. Try again later") from error
+    except ImportError as error:  # raised by the client when a proxy needs a package
+        if "socks" not in str(error).lower():
+            raise
+        raise HubUnavailable(
+            f"{what}: a SOCKS proxy is set, and the HTTP client needs socksio for it. "
+            "Install it with: pip install socksio; or unset ALL_PROXY, HTTP_PROXY and HTTPS_PROXY"
+        ) from error
     except ValueError as error:  # raised by the client for unsafe names and malformed answers
-        raise HubUnavailable(f"{what}: {_reason(error)}. Try again later") from error
+        advice = _CHECK_PROXY if "proxy" in str(error).lower() else "Try again later"
+        raise HubUnavailable(f"{what}: {_reason(error)}. {advice}") from error
 
 
 @contextmanager
@@ -107,6 +116,7 @@ def _bars_on_terminals() -> Iterator[None]:
 
 def _answer_error(what: str, error: Exception) -> InitzooError:
     """The error for a failed request: refused by the Hub, or not answered."""
+    import httpx2
     from huggingface_hub import errors
 
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
@@ -135,13 +145,20 @@ def _answer_error(what: str, error: Exception) -> InitzooError:
         return HubUnavailable(f"{what}: too many requests (429). Wait some minutes, or {_LOGIN.lower()}")
     if status:
         return HubUnavailable(f"{what}: the Hub answered {status}. Try again later")
-    return HubUnavailable(f"{what}: cannot reach the Hub ({_reason(error)}). Try again later")
+    is_address_wrong = isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.ProxyError)
+    advice = _CHECK_PROXY if is_address_wrong else "Try again later"
+    return HubUnavailable(f"{what}: cannot reach the Hub ({_reason(error)}). {advice}")
 
 
 def make_api(settings: HubSettings) -> Any:
-    """A client of the Hub that identifies itself as initzoo."""
+    """A client of the Hub that identifies itself as initzoo.
+
+    Raises:
+        AccessDenied: the token has invalid characters.
+    """
     from huggingface_hub import HfApi
 
+    _check_given_token(settings)
     return HfApi(
         endpoint=settings.endpoint,
         token=settings.token,
@@ -396,6 +413,8 @@ def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: 
         raise _not_cached(what)
     from huggingface_hub import hf_hub_download
 
+    _check_given_token(settings)
+
     def fetch() -> Path:
         return Path(
             hf_hub_download(
@@ -423,10 +442,23 @@ def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: 
 def _headers(settings: HubSettings) -> dict[str, str]:
     from huggingface_hub.utils import build_hf_headers
 
+    _check_given_token(settings)
     headers: dict[str, str] = build_hf_headers(
         token=settings.token, library_name="initzoo", library_version=_version()
     )
     return headers
+
+
+def _check_given_token(settings: HubSettings) -> None:
+    """Check the token of the environment or of `hf auth login`; the settings have checked theirs."""
+    if settings.token in (None, True):
+        from huggingface_hub import get_token
+
+        try:
+            token = get_token()
+        except UnicodeDecodeError:  # it holds the bytes of the token's file, which no traceback may print
+            raise AccessDenied(f"the file of the token for the Hub is not text. {_LOGIN}") from None
+        check_token(token)
 
 
 def _not_cached(what: str) -> HubUnavailable:
@@ -437,9 +469,9 @@ def _not_cached(what: str) -> HubUnavailable:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error, without a full stop."""
+    """The first line of an error, without secrets and without a full stop."""
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200].rstrip(". ")
+    return without_secrets(text.splitlines()[0])[:200].rstrip(". ")
 
 
 def _version() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import HubUnavailable, PublishRefused
-from initzoo.zoo.hub.addresses import HubSettings
+from initzoo.zoo.hub.addresses import HubSettings, without_secrets
 from initzoo.zoo.hub.client import hub_call, make_api
 
 __all__ = ["RepoState", "Upload", "commit", "look_at_repo", "set_tag"]
@@ -144,7 +144,7 @@ def commit(settings: HubSettings, state: RepoState, upload: Upload, message: str
         except RuntimeError as error:  # raised by the client for a failed upload of a file
             if error.__cause__ is None:
                 raise
-            reason = str(error.__cause__).strip().splitlines()[0][:200]
+            reason = without_secrets(str(error.__cause__).strip().splitlines()[0])[:200]
             raise HubUnavailable(
                 f"{what}: an upload failed ({reason}). Push again: uploaded files are not sent twice"
             ) from error
