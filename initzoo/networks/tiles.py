@@ -79,16 +79,23 @@ def edit_in_tiles(
             # A tile starts on a multiple, with a halo as wide as the network sees: no seams.
             start_y, start_x = max(top - reach, 0), max(left - reach, 0)
             window = pixels[start_y : bottom + reach, start_x : right + reach]
-            edited = _edit_window(network, window, multiple)
-            result[top:bottom, left:right] = edited[
-                top - start_y : bottom - start_y, left - start_x : right - start_x
-            ]
+            # Beyond the photo lies its mirror image, as far as the network sees: networks pad their layers
+            # with zeros, and the frame that these draw falls into the part that is cut off.
+            sides = (
+                _mirrored(top - reach, bottom + reach, height, multiple),
+                _mirrored(left - reach, right + reach, width, multiple),
+            )
+            edited = _edit_window(network, np.pad(window, (*sides, (0, 0)), mode="reflect"))
+            result[top:bottom, left:right] = edited[reach : reach + bottom - top, reach : reach + right - left]
     return result
 
 
-def _edit_window(network: nn.Module, pixels: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
+def _mirrored(start: int, stop: int, length: int, multiple: int) -> tuple[int, int]:
+    """Pixels that a tile from `start` to `stop` lacks on either side of a photo, up to the next multiple."""
+    return max(-start, 0), max(stop - length, 0) + (start - stop) % multiple
+
+
+def _edit_window(network: nn.Module, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     parameter = next(network.parameters(), torch.zeros(0))
-    images = to_images(padded[None]).to(device=parameter.device, dtype=parameter.dtype)
-    return to_pixels(network(images))[0, :height, :width]
+    images = to_images(pixels[None]).to(device=parameter.device, dtype=parameter.dtype)
+    return to_pixels(network(images))[0]
