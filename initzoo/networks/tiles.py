@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["edit_in_tiles", "to_images", "to_pixels"]
+__all__ = ["check_photo", "edit_in_tiles", "to_images", "to_pixels"]
 
 _TILE = 1024
 """Larger photos are edited in squares of this side, so that memory does not grow with the photo."""
@@ -46,6 +46,16 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
 
 
+def check_photo(pixels: NDArray[np.uint8]) -> None:
+    """Check that pixels are one photo.
+
+    Raises:
+        ValueError: they are not uint8 RGB.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"expected uint8 (height, width, 3), found {pixels.dtype} {pixels.shape}")
+
+
 @torch.inference_mode()
 def edit_in_tiles(
     network: nn.Module, pixels: NDArray[np.uint8], *, multiple: int, reach: int
@@ -69,8 +79,7 @@ def edit_in_tiles(
         >>> edit_in_tiles(nn.Identity(), photo, multiple=4, reach=8).shape
         (5, 7, 3)
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"expected uint8 (height, width, 3), found {pixels.dtype} {pixels.shape}")
+    check_photo(pixels)
     height, width = pixels.shape[:2]
     result = np.empty_like(pixels)
     for top in range(0, height, _TILE):
@@ -86,7 +95,9 @@ def edit_in_tiles(
                 _mirrored(left - reach, right + reach, width, multiple),
             )
             edited = _edit_window(network, np.pad(window, (*sides, (0, 0)), mode="reflect"))
-            result[top:bottom, left:right] = edited[reach : reach + bottom - top, reach : reach + right - left]
+            result[top:bottom, left:right] = edited[
+                reach : reach + bottom - top, reach : reach + right - left
+            ]
     return result
 
 
