@@ -275,3 +275,11 @@ def test_apply_takes_photos_of_more_pixels_than_readers_take(album: Path, monkey
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 600 pixels would be a decompression bomb
     succeed("apply", "night", album / "b.png", "-o", "out.png")
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_grey_edit_stays_grey_on_a_large_photo():
+    photo = noisy_photo(300, 400)
+    small = shrink_to_side(photo, 100)
+    grey = np.repeat(noisy_photo(100, 133, seed=5)[..., :1], 3, axis=2)
+    carried = upsample_edit(photo, small, grey).astype(int)
+    assert np.ptp(carried, axis=2).max() <= 1
