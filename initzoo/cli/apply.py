@@ -1,54 +1,223 @@
-"""`initzoo apply`: an edit of an image, with an init."""
+"""`initzoo apply`: an edit of images, with an init."""
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from math import isnan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from initzoo.cli.options import example, force_option, zoo_option
+from initzoo.cli.options import device_option, example, force_option, zoo_option
+
+if TYPE_CHECKING:
+    from initzoo.files.images import Picture
+    from initzoo.networks.network import ImageNetwork
 
 __all__ = ["command"]
 
 SECTION = "Use"
 
+_STREAM = Path("-")
+_STREAM_FORMAT = Path("image.png")
+
+
+def _check_number(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if isnan(value):  # no range refuses it
+        raise click.BadParameter("nan is not in the range 0<=x<=1.5.", context, parameter)
+    return value
+
 
 @click.command("apply", epilog=example('initzoo apply "pencil sketch" PHOTO.jpg -o OUT.png'))
 @click.argument("init")
-@click.argument("image", type=click.Path(path_type=Path))
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Image to write.")
+@click.argument(
+    "images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path, allow_dash=True)
+)
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    help="Image to write; a folder for several images; - for PNG on standard output.",
+)
+@click.option(
+    "--strength",
+    type=click.FloatRange(0, 1.5),
+    callback=_check_number,
+    default=1.0,
+    show_default=True,
+    help="0 for the photo as it is, 1 for the look, more for beyond.",
+)
+@click.option(
+    "--full-size",
+    is_flag=True,
+    help="Edit large photos at their own size: a finer look, and slow. By default the edit is made at the "
+    "size that looks are made for, and carried up.",
+)
+@device_option
 @zoo_option
 @force_option
-def command(init: str, image: Path, out: Path, zoo_name: str, force: bool) -> None:
-    """Edit an image with an init.
+def command(
+    init: str,
+    images: tuple[Path, ...],
+    out: Path,
+    strength: float,
+    full_size: bool,
+    device_name: str,
+    zoo_name: str,
+    force: bool,
+) -> None:
+    """Edit images with an init.
 
     INIT is a pulled file, any safetensors file or folder with weights of a known network, words as
-    `initzoo pull` takes them, or the name of an initialization scheme. IMAGE may be of any size that the
-    memory holds. Transparency, EXIF and resolution are kept, orientation and colour profile are applied; a
-    line on standard error names what OUT does not keep.
+    `initzoo pull` takes them, or the name of an initialization scheme. IMAGE is an image file, a folder of
+    images, or - for standard input, of any size that the memory holds. Transparency, EXIF and resolution are
+    kept, orientation and colour profile are applied; a line on standard error names what OUT does not keep.
     """
-    from initzoo.files.atomic import check_free
-    from initzoo.files.images import WRITABLE_SUFFIXES, losses, read_picture, write_picture
+    from initzoo.errors import InvalidImage
+    from initzoo.files.atomic import make_folder
+    from initzoo.files.images import losses, write_picture
+    from initzoo.networks.upsampling import look_side
+    from initzoo.work.devices import choose_device
+
+    outputs, is_folder = _plan(images, out, force=force)
+    device = choose_device(device_name)
+    network = cache(lambda: _open_network(init, zoo_name))
+    failures: list[InvalidImage] = []
+    for source, target in outputs:
+        try:
+            picture = _read(source)
+        except InvalidImage as error:
+            if not is_folder:
+                raise
+            click.echo(f"left out: {error}", err=True)
+            failures.append(error)
+            continue
+        name, model = network()
+        height, width = picture.colours.shape[:2]
+        try:
+            side = None if full_size else look_side(picture.colours)
+            colours = model.to(device).edit(picture.colours, side=side, strength=strength)
+            edited = replace(picture, colours=colours)
+            if target == _STREAM:
+                _write_stream(edited)
+            else:
+                if is_folder:
+                    make_folder(out)
+                write_picture(target, edited, force=force)
+        except MemoryError as error:
+            raise InvalidImage(
+                f"{_name(source)} is {width} x {height} pixels, for which the memory of this machine is too "
+                "small. Make it smaller"
+            ) from error
+        if lost := losses(_STREAM_FORMAT if target == _STREAM else target, edited):
+            click.echo(f"{target} does not keep: {', '.join(lost)}", err=True)
+        click.echo(f"{name}  {_name(source)}  {width}x{height}  -> {target}", err=target == _STREAM)
+    if failures:
+        raise InvalidImage(
+            f"{len(failures)} of {len(outputs)} images cannot be read and were left out; the rest is in {out}"
+            if len(failures) < len(outputs)
+            else f"none of {len(outputs)} images can be read. The first: {failures[0]}"
+        )
+
+
+def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork]:
+    """Name and network of what the user gave; says so when it was generated."""
     from initzoo.generator.given import parse_given
     from initzoo.generator.request import Request
+    from initzoo.training.start import open_init
     from initzoo.zoo.zoo import Zoo
 
-    check_free(out, force=force, endings=WRITABLE_SUFFIXES)
-    picture = read_picture(image, max_pixels=None)
     open_zoo = cache(lambda: Zoo.from_pretrained(zoo_name))
     given = parse_given(init, is_wording=lambda text: open_zoo().holds(text))
-
-    from initzoo.training.start import open_init
-
     ready = open_init(given, open_zoo, warn=False)
-    edited = replace(picture, colours=ready.to_network().edit(picture.colours))
-    write_picture(out, edited, force=force)
-    height, width = edited.colours.shape[:2]
-    if lost := losses(out, edited):
-        click.echo(f"{out} does not keep: {', '.join(lost)}", err=True)
     generation = ready.metadata.generation
     if generation is not None and isinstance(given, Request):
         click.echo(f"no concept of the zoo: generated, {generation.prospect}", err=True)
-    click.echo(f"{ready.metadata.concept}  {image}  {width}x{height}  -> {out}")
+    return ready.metadata.concept, ready.to_network()
+
+
+def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple[Path, Path]], bool]:
+    """Which image becomes which file, and whether these lie in a folder; checked before any work."""
+    from initzoo.errors import InvalidImage, OutputError
+    from initzoo.files.atomic import check_free
+    from initzoo.files.images import WRITABLE_SUFFIXES
+
+    if _STREAM in images and len(images) > 1:
+        raise click.UsageError("'-' reads one image from standard input; give no other images with it.")
+    has_folder = any(image.is_dir() for image in images)
+    is_folder = len(images) > 1 or has_folder or (out.is_dir() and _STREAM not in images)
+    if out == _STREAM:
+        if is_folder:
+            raise click.UsageError("'-o -' writes one image to standard output; name a folder for several.")
+        if sys.stdout.isatty():
+            raise OutputError("cannot write an image into a terminal. Send it on: -o - > OUT.png")
+        return [(images[0], out)], False
+    if not is_folder:
+        check_free(out, force=force, endings=WRITABLE_SUFFIXES)
+        return [(images[0], out)], False
+    sources = [file for image in images for file in (_images_of(image) if image.is_dir() else [image])]
+    if not sources:
+        raise InvalidImage(f"{images[0]} holds no images. Name a folder with images in it, or image files")
+    outputs = [(source, out / _output_name(source)) for source in sources]
+    name, count = Counter(target.name for _, target in outputs).most_common(1)[0]
+    if count > 1:
+        raise OutputError(
+            f"{count} of the images would be written as {out / name}. Edit them with several commands"
+        )
+    check_free(out, *(target.name for _, target in outputs), force=force)
+    return outputs, True
+
+
+def _images_of(folder: Path) -> list[Path]:
+    """Image files of a folder, by name; says which other files lie there."""
+    from initzoo.files.images import describe_left_out, list_images
+
+    listed = list_images(folder)
+    if listed.left_out:
+        click.echo(describe_left_out(folder, listed.left_out), err=True)
+    return list(listed.images)
+
+
+def _output_name(source: Path) -> str:
+    """The image's own name, or one with .png where its format is only read."""
+    from initzoo.files.images import WRITABLE_SUFFIXES
+
+    return source.name if source.suffix.lower() in WRITABLE_SUFFIXES else f"{source.stem}.png"
+
+
+def _read(source: Path) -> Picture:
+    """An image of any number of pixels."""
+    from initzoo.errors import InvalidImage
+    from initzoo.files.images import read_picture
+
+    if source != _STREAM:
+        return read_picture(source, max_pixels=None)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image"
+        file.write_bytes(sys.stdin.buffer.read())
+        try:
+            return read_picture(file, max_pixels=None)
+        except InvalidImage as error:
+            raise InvalidImage(str(error).replace(str(file), _name(source))) from error
+
+
+def _write_stream(picture: Picture) -> None:
+    from initzoo.errors import OutputError
+    from initzoo.files.images import encode_picture
+
+    try:
+        sys.stdout.buffer.write(encode_picture(_STREAM_FORMAT, picture))
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _name(source: Path) -> str:
+    return "standard input" if source == _STREAM else str(source)

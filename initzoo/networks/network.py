@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -18,12 +18,20 @@ from torch import Tensor, nn
 
 from initzoo.errors import LayoutMismatch
 from initzoo.files.atomic import write_files
+from initzoo.files.images import MIN_SIDE, read_image, to_rgb
 from initzoo.files.settings import write_json
-from initzoo.networks.tiles import edit_in_tiles
+from initzoo.networks.tiles import check_photo, edit_in_tiles
+from initzoo.networks.upsampling import mix, shrink_to_side, upsample_edit
 
-__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "ImageNetwork", "layers_of", "round_up"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["CONFIG_FILE", "MAX_STRENGTH", "WEIGHTS_FILE", "ImageNetwork", "layers_of", "round_up"]
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+MAX_STRENGTH = 1.5
+"""How far `edit` goes beyond the look at most."""
 
 
 class ImageNetwork(nn.Module):
@@ -95,19 +103,47 @@ class ImageNetwork(nn.Module):
                 f"found {tuple(images.shape)}"
             )
 
-    def edit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def edit(
+        self,
+        photo: NDArray[np.uint8] | Image | str | os.PathLike[str],
+        *,
+        side: int | None = None,
+        strength: float = 1.0,
+    ) -> NDArray[np.uint8]:
         """Edit one photo of any size.
 
         Args:
-            pixels: uint8 RGB, shape `(height, width, 3)`.
+            photo: uint8 RGB pixels, shape `(height, width, 3)`, a Pillow image, or the path of an image file.
+            side: the size that the look is made for. A photo whose shorter side is longer is edited with a
+                shorter side of `side` pixels, and the edit is carried up to the photo's own size: see
+                `upsample_edit`. None to edit every photo at its own size.
+            strength: 0 for the photo as it is, 1 for the look, up to 1.5 for more of it.
 
         Returns:
-            The edited photo, uint8 RGB of the same shape.
+            The edited photo, uint8 RGB, shape `(height, width, 3)`.
 
         Raises:
-            ValueError: `pixels` is not a uint8 RGB image.
+            ValueError: `photo` is an array but not a uint8 RGB image, `side` is less than 8, or `strength`
+                is not from 0 to 1.5.
+            InvalidImage: the file or Pillow image cannot be read.
+
+        Example:
+            >>> from initzoo.networks.starter import StarterNet
+            >>> photo = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+            >>> StarterNet().half().edit(photo, side=64, strength=0.5).shape
+            (120, 160, 3)
         """
-        return edit_in_tiles(self, pixels, multiple=self.multiple, reach=self.reach)
+        if not 0 <= strength <= MAX_STRENGTH:
+            raise ValueError(f"expected a strength from 0 to {MAX_STRENGTH}, found {strength}")
+        if side is not None and side < MIN_SIDE:
+            raise ValueError(f"expected a side of at least {MIN_SIDE} pixels, found {side}")
+        pixels = _to_pixels(photo)
+        check_photo(pixels)
+        small = pixels if side is None else shrink_to_side(pixels, side)
+        edited = edit_in_tiles(self, small, multiple=self.multiple, reach=self.reach)
+        if small is not pixels:
+            edited = upsample_edit(pixels, small, edited)
+        return mix(pixels, edited, strength)
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Load weights with exactly this network's names and shapes.
@@ -171,3 +207,13 @@ def round_up(pixels: int, multiple: int) -> int:
         28
     """
     return multiple * math.ceil(pixels / multiple)
+
+
+def _to_pixels(photo: NDArray[np.uint8] | Image | str | os.PathLike[str]) -> NDArray[np.uint8]:
+    if isinstance(photo, np.ndarray):
+        return photo
+    if isinstance(photo, str | os.PathLike):
+        return read_image(Path(photo))
+    from PIL import ImageOps
+
+    return to_rgb("the image", ImageOps.exif_transpose(photo))

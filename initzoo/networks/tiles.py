@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["edit_in_tiles", "to_images", "to_pixels"]
+__all__ = ["check_photo", "edit_in_tiles", "to_images", "to_pixels"]
 
 _TILE = 1024
 """Larger photos are edited in squares of this side, so that memory does not grow with the photo."""
@@ -46,6 +46,16 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
 
 
+def check_photo(pixels: NDArray[np.uint8]) -> None:
+    """Check that pixels are one photo.
+
+    Raises:
+        ValueError: they are not uint8 RGB.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"expected uint8 (height, width, 3), found {pixels.dtype} {pixels.shape}")
+
+
 @torch.inference_mode()
 def edit_in_tiles(
     network: nn.Module, pixels: NDArray[np.uint8], *, multiple: int, reach: int
@@ -69,8 +79,7 @@ def edit_in_tiles(
         >>> edit_in_tiles(nn.Identity(), photo, multiple=4, reach=8).shape
         (5, 7, 3)
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"expected uint8 (height, width, 3), found {pixels.dtype} {pixels.shape}")
+    check_photo(pixels)
     height, width = pixels.shape[:2]
     result = np.empty_like(pixels)
     for top in range(0, height, _TILE):
@@ -79,16 +88,25 @@ def edit_in_tiles(
             # A tile starts on a multiple, with a halo as wide as the network sees: no seams.
             start_y, start_x = max(top - reach, 0), max(left - reach, 0)
             window = pixels[start_y : bottom + reach, start_x : right + reach]
-            edited = _edit_window(network, window, multiple)
+            # Beyond the photo lies its mirror image, as far as the network sees: networks pad their layers
+            # with zeros, and the frame that these draw falls into the part that is cut off.
+            sides = (
+                _mirrored(top - reach, bottom + reach, height, multiple),
+                _mirrored(left - reach, right + reach, width, multiple),
+            )
+            edited = _edit_window(network, np.pad(window, (*sides, (0, 0)), mode="reflect"))
             result[top:bottom, left:right] = edited[
-                top - start_y : bottom - start_y, left - start_x : right - start_x
+                reach : reach + bottom - top, reach : reach + right - left
             ]
     return result
 
 
-def _edit_window(network: nn.Module, pixels: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
+def _mirrored(start: int, stop: int, length: int, multiple: int) -> tuple[int, int]:
+    """Pixels that a tile from `start` to `stop` lacks on either side of a photo, up to the next multiple."""
+    return max(-start, 0), max(stop - length, 0) + (start - stop) % multiple
+
+
+def _edit_window(network: nn.Module, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     parameter = next(network.parameters(), torch.zeros(0))
-    images = to_images(padded[None]).to(device=parameter.device, dtype=parameter.dtype)
-    return to_pixels(network(images))[0, :height, :width]
+    images = to_images(pixels[None]).to(device=parameter.device, dtype=parameter.dtype)
+    return to_pixels(network(images))[0]
