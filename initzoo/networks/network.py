@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from initzoo.errors import LayoutMismatch
 from initzoo.files.atomic import write_files
-from initzoo.files.images import MIN_SIDE, read_image, to_rgb
+from initzoo.files.images import MIN_SIDE, decode_image, read_image
 from initzoo.files.settings import write_json
 from initzoo.networks.tiles import check_photo, edit_in_tiles
 from initzoo.networks.upsampling import mix, shrink_to_side, upsample_edit
@@ -216,4 +217,7 @@ def _to_pixels(photo: NDArray[np.uint8] | Image | str | os.PathLike[str]) -> NDA
         return read_image(Path(photo))
     from PIL import ImageOps
 
-    return to_rgb("the image", ImageOps.exif_transpose(photo))
+    # As a file, so that colours, depths and transparency are read as those of any file.
+    buffer = io.BytesIO()
+    ImageOps.exif_transpose(photo).save(buffer, "TIFF", icc_profile=photo.info.get("icc_profile"))
+    return decode_image("the image", buffer.getvalue())
