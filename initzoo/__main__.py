@@ -1,5 +1,5 @@
 """`python -m initzoo` is `initzoo`."""
 
-from initzoo.cli.main import main
+from initzoo.cli import main
 
 main(prog_name="initzoo")

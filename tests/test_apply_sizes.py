@@ -199,7 +199,7 @@ def test_apply_edits_folders_and_files_into_a_folder(album: Path) -> None:
     assert [line.split("-> ")[1] for line in result.stdout.splitlines()] == [
         f"edited/{name}" for name in names
     ]
-    assert result.stderr == "left out of album, no images: 1 .txt\n"
+    assert result.stderr == "1 file of album is left out: notes.txt (not an image of a known kind)\n"
     succeed("apply", "night", album / "b.png", "-o", "one.png")
     assert Path("one.png").read_bytes() == Path("edited/b.png").read_bytes()
 

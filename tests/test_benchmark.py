@@ -15,7 +15,7 @@ import initzoo.evaluation.benchmark.jobs as jobs_module
 from initzoo.cli.main import main
 from initzoo.errors import BenchmarkError, InvalidGenerator, InvalidZoo, OutputError
 from initzoo.evaluation.benchmark import QUICK, BenchmarkSettings, choose_concepts, run_benchmark
-from initzoo.evaluation.benchmark.figures import draw_curves, draw_ratios, tables
+from initzoo.evaluation.benchmark.figures import benchmark_tables, draw_curves, draw_ratios
 from initzoo.evaluation.benchmark.jobs import Job, Outcome, edit_in_tiles
 from initzoo.evaluation.benchmark.time_to_quality import Rung, TimeToTarget, compare, median_seconds, time_to
 from initzoo.evaluation.benchmark.tuning import tune
@@ -278,7 +278,7 @@ def test_the_report_has_what_is_promised(report):
     assert [row["name"] for row in report["classical"] if row["name"] == "zeros"]
     assert report["methods"]["scratch_best"]["start"] == report["classical"][0]["name"]
     assert {"machine", "versions", "seeds", "settings", "rules", "paper", "final"} <= set(report)
-    lines = tables(report)
+    lines = benchmark_tables(report)
     assert any(line.startswith("pix2pix_book      659.8   15.2") for line in lines)
     assert any(line.startswith("lost within 3 dB") for line in lines)
     assert draw_curves(report)[1:4] == draw_ratios(report)[1:4] == b"PNG"
@@ -355,7 +355,7 @@ def test_own_concepts_are_measured_on(zoo, settings, tmp_path):
     report = run_benchmark(zoo, few, tmp_path / "run", concepts=own).report
     assert [row["concept"] for row in report["concepts"]] == [own[0].concept_id]
     assert report["ratio"] == {}
-    assert tables(report)
+    assert benchmark_tables(report)
     with pytest.raises(ValueError, match="no ratios"):
         draw_ratios(report)
 

@@ -193,3 +193,26 @@ def test_generating_does_not_load_the_compiler_of_torch() -> None:
         [sys.executable, "-c", f"import sys\n{code}\n{report}"], capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == ["False", "True"]
+
+
+ROOMS = sorted(path.parent.name for path in (ROOT / "initzoo").glob("*/__init__.py"))
+
+
+def test_there_are_twelve_rooms() -> None:
+    assert len(ROOMS) == 12
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_entered_by_its_door(room: str) -> None:
+    """Modules of other rooms import from the room, or from a folder of it, and not from its modules."""
+    package = ROOT / "initzoo"
+    deep = []
+    for path in package.rglob("*.py"):
+        if path.relative_to(package).parts[0] == room:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"initzoo.{room}."):
+                target = ROOT / node.module.replace(".", "/")
+                if not target.is_dir():
+                    deep.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.module}")
+    assert deep == []

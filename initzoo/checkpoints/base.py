@@ -19,10 +19,16 @@ import numpy as np
 
 from initzoo.checkpoints.recipe import Layout, NetworkSpec, Recipe
 from initzoo.errors import ChecksumMismatch, InvalidInit, InvalidZoo, LayoutMismatch
-from initzoo.files.atomic import write_files
-from initzoo.files.digests import DamagedFile, read_file, reported_as
-from initzoo.files.settings import read_json, write_json
-from initzoo.files.tensors import decode_tensors, encode_tensors
+from initzoo.files import (
+    DamagedFile,
+    decode_tensors,
+    encode_tensors,
+    read_file,
+    read_json,
+    reported_as,
+    write_files,
+    write_json,
+)
 
 __all__ = [
     "Base",

@@ -20,14 +20,22 @@ from initzoo.checkpoints.base import MAX_MODEL_BYTES, Base, check_weights
 from initzoo.checkpoints.merge import merge_adapter
 from initzoo.checkpoints.recipe import Layout, NetworkSpec, Recipe
 from initzoo.errors import ChecksumMismatch, InvalidInit, LayoutMismatch
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile, read_file, reported_as
-from initzoo.files.settings import FORMAT_VERSION, check_version, read_settings, to_plain
-from initzoo.files.tensors import decode_tensors, encode_tensors
-from initzoo.pairs.concepts import normalise_words
+from initzoo.files import (
+    FORMAT_VERSION,
+    DamagedFile,
+    check_version,
+    decode_tensors,
+    encode_tensors,
+    read_file,
+    read_settings,
+    reported_as,
+    to_plain,
+    write_bytes,
+)
+from initzoo.pairs import normalise_words
 
 if TYPE_CHECKING:
-    from initzoo.networks.network import ImageNetwork
+    from initzoo.networks import ImageNetwork
 
 __all__ = [
     "MAX_SEED",

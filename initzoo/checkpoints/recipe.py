@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from initzoo.networks.adapters import Adapted
-    from initzoo.networks.network import ImageNetwork
+    from initzoo.networks import Adapted, ImageNetwork
 
 __all__ = ["Layout", "NetworkSpec", "Recipe"]
 
@@ -116,7 +115,7 @@ class NetworkSpec:
         Raises:
             LayoutMismatch: this version of initzoo does not know the network or one of its sizes.
         """
-        from initzoo.networks.known import build_network
+        from initzoo.networks import build_network
 
         return build_network(self.kind, self.sizes)
 
@@ -179,7 +178,7 @@ class Recipe:
             LayoutMismatch: the network is unknown, or lacks a layer that a rank names.
             ValueError: the name is not valid, or the block size is below 1.
         """
-        from initzoo.networks.adapters import adapter_shapes
+        from initzoo.networks import adapter_shapes
 
         model = network.build()
         layout = Layout(tuple(adapter_shapes(model, ranks).items()), block_size)
@@ -209,7 +208,7 @@ class Recipe:
         Raises:
             LayoutMismatch: this version of initzoo does not know the network.
         """
-        from initzoo.networks.adapters import Adapted
+        from initzoo.networks import Adapted
 
         base = Adapted(self.network.build(), self.ranks)
         return base if arrays is None else base.load_arrays(arrays)

@@ -17,8 +17,8 @@ import click
 from initzoo.cli.options import device_option, example, force_option, zoo_option
 
 if TYPE_CHECKING:
-    from initzoo.files.images import Picture
-    from initzoo.networks.network import ImageNetwork
+    from initzoo.files import Picture
+    from initzoo.networks import ImageNetwork
 
 __all__ = ["command"]
 
@@ -81,10 +81,9 @@ def command(
     kept, orientation and colour profile are applied; a line on standard error names what OUT does not keep.
     """
     from initzoo.errors import InvalidImage
-    from initzoo.files.atomic import make_folder
-    from initzoo.files.images import losses, write_picture
-    from initzoo.networks.upsampling import look_side
-    from initzoo.work.devices import choose_device
+    from initzoo.files import losses, make_folder, write_picture
+    from initzoo.networks import look_side
+    from initzoo.work import choose_device
 
     outputs, is_folder = _plan(images, out, force=force)
     device = choose_device(device_name)
@@ -129,10 +128,9 @@ def command(
 
 def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork]:
     """Name and network of what the user gave; says so when it was generated."""
-    from initzoo.generator.given import parse_given
-    from initzoo.generator.request import Request
-    from initzoo.training.start import open_init
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.generator import Request, parse_given
+    from initzoo.training import open_init
+    from initzoo.zoo import Zoo
 
     open_zoo = cache(lambda: Zoo.from_pretrained(zoo_name))
     given = parse_given(init, is_wording=lambda text: open_zoo().holds(text))
@@ -146,8 +144,7 @@ def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork]:
 def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple[Path, Path]], bool]:
     """Which image becomes which file, and whether these lie in a folder; checked before any work."""
     from initzoo.errors import InvalidImage, OutputError
-    from initzoo.files.atomic import check_free
-    from initzoo.files.images import WRITABLE_SUFFIXES
+    from initzoo.files import WRITABLE_SUFFIXES, check_free
 
     if _STREAM in images and len(images) > 1:
         raise click.UsageError("'-' reads one image from standard input; give no other images with it.")
@@ -177,7 +174,7 @@ def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple
 
 def _images_of(folder: Path) -> list[Path]:
     """Image files of a folder, by name; says which other files lie there."""
-    from initzoo.files.images import describe_left_out, list_images
+    from initzoo.files import describe_left_out, list_images
 
     listed = list_images(folder)
     if listed.left_out:
@@ -187,7 +184,7 @@ def _images_of(folder: Path) -> list[Path]:
 
 def _output_name(source: Path) -> str:
     """The image's own name, or one with .png where its format is only read."""
-    from initzoo.files.images import WRITABLE_SUFFIXES
+    from initzoo.files import WRITABLE_SUFFIXES
 
     return source.name if source.suffix.lower() in WRITABLE_SUFFIXES else f"{source.stem}.png"
 
@@ -195,7 +192,7 @@ def _output_name(source: Path) -> str:
 def _read(source: Path) -> Picture:
     """An image of any number of pixels."""
     from initzoo.errors import InvalidImage
-    from initzoo.files.images import read_picture
+    from initzoo.files import read_picture
 
     if source != _STREAM:
         return read_picture(source, max_pixels=None)
@@ -210,7 +207,7 @@ def _read(source: Path) -> Picture:
 
 def _write_stream(picture: Picture) -> None:
     from initzoo.errors import OutputError
-    from initzoo.files.images import encode_picture
+    from initzoo.files import encode_picture
 
     try:
         sys.stdout.buffer.write(encode_picture(_STREAM_FORMAT, picture))

@@ -8,8 +8,8 @@ import click
 
 from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
 from initzoo.cli.settings_options import settings_options
-from initzoo.evaluation.benchmark.settings import QUICK, BenchmarkSettings
-from initzoo.work.progress import StageBars
+from initzoo.evaluation import QUICK_BENCHMARK, BenchmarkSettings
+from initzoo.work import StageBars
 
 __all__ = ["command"]
 
@@ -35,7 +35,7 @@ _NAMES = {
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the report and its plots.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--concepts", type=_PATH, help="Concepts of your own (TOML) to measure on.")
-@settings_options(BenchmarkSettings, names=_NAMES, skip=["photos.split"], quick=QUICK)
+@settings_options(BenchmarkSettings, names=_NAMES, skip=["photos.split"], quick=QUICK_BENCHMARK)
 @force_option
 @json_option
 def command(
@@ -53,16 +53,20 @@ def command(
     best learning rate, on held-out concepts. You may stop or kill the command at any moment; the same
     command goes on.
     """
-    from initzoo.evaluation.benchmark import run_benchmark
-    from initzoo.evaluation.benchmark.figures import OUTPUTS, tables, write_benchmark
-    from initzoo.evaluation.cases import ask_about_concepts
-    from initzoo.evaluation.report.plots import check_plotting
-    from initzoo.files.atomic import check_free
-    from initzoo.pairs.concepts import load_concepts
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.evaluation import (
+        BENCHMARK_FILES,
+        ask_about_concepts,
+        benchmark_tables,
+        check_plotting,
+        run_benchmark,
+        write_benchmark,
+    )
+    from initzoo.files import check_free
+    from initzoo.pairs import load_concepts
+    from initzoo.zoo import Zoo
 
     check_plotting()
-    check_free(out, *OUTPUTS, force=force)
+    check_free(out, *BENCHMARK_FILES, force=force)
     questions = None
     if concepts is not None:
         questions = ask_about_concepts(load_concepts(concepts), limit=settings.n_concepts)
@@ -79,6 +83,6 @@ def command(
     if as_json:
         echo_json(found.report)
         return
-    for line in tables(found.report):
+    for line in benchmark_tables(found.report):
         click.echo(line)
     click.echo(f"-> {out}")

@@ -17,7 +17,7 @@ from initzoo.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from initzoo.networks.diagnosis import Diagnosis
+    from initzoo.networks import Diagnosis
 
 __all__ = ["command"]
 
@@ -54,16 +54,13 @@ def command(
     safetensors file with weights of the same network, words for an edit, or the name of an initialization,
     such as zeros, he_normal, base or generated.
     """
-    from initzoo.evaluation.report.diagnosis import draw_diagnosis, tables
-    from initzoo.evaluation.report.plots import check_plotting
-    from initzoo.files.atomic import check_free, write_bytes
-    from initzoo.generator.given import NEED_WORDS, parse_given
-    from initzoo.networks.diagnosis import diagnose_network
-    from initzoo.networks.scheme_names import CLASSICAL
-    from initzoo.networks.tiles import to_images
-    from initzoo.pairs.photos import load_photos, middle_squares
-    from initzoo.training.start import AdapterOnly, open_start
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.evaluation import check_plotting, diagnosis_tables, draw_diagnosis
+    from initzoo.files import check_free, write_bytes
+    from initzoo.generator import NEED_WORDS, parse_given
+    from initzoo.networks import CLASSICAL, diagnose_network, to_images
+    from initzoo.pairs import load_photos, middle_squares
+    from initzoo.training import AdapterOnly, open_start
+    from initzoo.zoo import Zoo
 
     names = (*inits, *((*CLASSICAL, "base", "mean") if all_of_them else ()))
     if not names:
@@ -90,7 +87,7 @@ def command(
     if as_json:
         echo_json({name: diagnosis.to_dict() for name, diagnosis in found.items()})
         return
-    for line in tables(found):
+    for line in diagnosis_tables(found):
         click.echo(line)
     if plot is not None:
         click.echo(f"-> {plot}")

@@ -17,9 +17,8 @@ from initzoo.cli.options import (
     workers_option,
     zoo_option,
 )
-from initzoo.work.pool import Backend
-from initzoo.work.progress import StageBars
-from initzoo.zoo.labels import SCORED, SPLITS
+from initzoo.work import Backend, StageBars
+from initzoo.zoo import SCORED, SPLITS
 
 __all__ = ["command"]
 
@@ -59,9 +58,9 @@ def command(
 
     The untouched photo and the mean adapter are measured beside them.
     """
-    from initzoo.evaluation.checkpoints import evaluate_zoo, family_table, stored_scores
-    from initzoo.pairs.concepts import load_concepts
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.evaluation import evaluate_zoo, family_table, stored_scores
+    from initzoo.pairs import load_concepts
+    from initzoo.zoo import Zoo
 
     if stored and (photos or concepts or limit):
         raise click.UsageError("--stored measures nothing, so it takes no --photos, --concepts or --limit")

@@ -32,10 +32,10 @@ def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) 
     INIT is a pulled file, words, or the name of an initialization.
     """
     from initzoo.export import export
-    from initzoo.files.atomic import check_free
-    from initzoo.generator.given import parse_given
-    from initzoo.training.start import open_init
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.files import check_free
+    from initzoo.generator import parse_given
+    from initzoo.training import open_init
+    from initzoo.zoo import Zoo
 
     check_free(out, force=force)
     zoo = Zoo.from_pretrained(zoo_name)

@@ -19,8 +19,8 @@ from initzoo.cli.options import (
     zoo_option,
 )
 from initzoo.cli.settings_options import settings_options
-from initzoo.training.finetune.settings import FinetuneSettings
-from initzoo.work.progress import StageBars
+from initzoo.training import FinetuneSettings
+from initzoo.work import StageBars
 
 __all__ = ["command"]
 
@@ -104,15 +104,12 @@ def command(
     """
     from tqdm import tqdm
 
-    from initzoo.evaluation.report.grids import draw_examples
-    from initzoo.files.atomic import check_free, write_bytes
-    from initzoo.files.images import WRITABLE_SUFFIXES, encode_image
-    from initzoo.pairs.concepts import find_concept, load_concepts
-    from initzoo.pairs.sources import check_crop_size, open_pairs, teach_pairs
-    from initzoo.training.finetune import run_finetune
-    from initzoo.training.start import open_start
-    from initzoo.work.devices import choose_device
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.evaluation import draw_examples
+    from initzoo.files import WRITABLE_SUFFIXES, check_free, encode_image, write_bytes
+    from initzoo.pairs import check_crop_size, find_concept, load_concepts, open_pairs, teach_pairs
+    from initzoo.training import open_start, run_finetune
+    from initzoo.work import choose_device
+    from initzoo.zoo import Zoo
 
     _refuse_idle_options(init, source, teacher)
     sheet = sheet or out.with_suffix(".png")

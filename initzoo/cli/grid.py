@@ -47,10 +47,9 @@ def command(
 
     Each of CONCEPTS gets a row: a photo, the edit of the teacher, and the edit of the checkpoint.
     """
-    from initzoo.evaluation.checkpoints import concept_grid
-    from initzoo.files.atomic import check_free
-    from initzoo.files.images import WRITABLE_SUFFIXES, write_image
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.evaluation import concept_grid
+    from initzoo.files import WRITABLE_SUFFIXES, check_free, write_image
+    from initzoo.zoo import Zoo
 
     check_free(out, force=force, endings=WRITABLE_SUFFIXES)
     zoo = Zoo.from_pretrained(zoo_name)

@@ -9,9 +9,8 @@ import click
 
 from initzoo.cli.options import backend_option, echo_json, example, force_option, json_option, workers_option
 from initzoo.cli.settings_options import settings_options
-from initzoo.training.harvest.recipe import QUICK, HarvestRecipe, load_recipe
-from initzoo.work.pool import Backend
-from initzoo.work.progress import StageBars
+from initzoo.training import QUICK_HARVEST, HarvestRecipe, load_recipe
+from initzoo.work import Backend, StageBars
 
 __all__ = ["command"]
 
@@ -42,7 +41,7 @@ _PATH = click.Path(path_type=Path)
     argument="recipe",
     # A zoo of another network, or with other ranks, wants a recipe file with a name of its own.
     skip=["name", "network", "ranks", "photo_size"],
-    quick=QUICK,
+    quick=QUICK_HARVEST,
 )
 @force_option
 @json_option
@@ -62,7 +61,7 @@ def command(
 
     You may stop or kill the command at any moment; the same command goes on, and ends with the same bytes.
     """
-    from initzoo.training.harvest import HarvestPlan, run_harvest
+    from initzoo.training import HarvestPlan, run_harvest
 
     out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
     plan = HarvestPlan.make(recipe, concepts_path=concepts, photos=photos, limit=limit)

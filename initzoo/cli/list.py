@@ -13,13 +13,13 @@ from initzoo.cli.options import (
     json_option,
     zoo_option,
 )
-from initzoo.zoo.labels import SPLITS
+from initzoo.zoo import SPLITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from initzoo.pairs.concepts import Concept
-    from initzoo.zoo.index import IndexRow
+    from initzoo.pairs import Concept
+    from initzoo.zoo import IndexRow
 
 __all__ = ["command"]
 
@@ -58,10 +58,10 @@ def command(family: str | None, split: str | None, zoo_name: str, as_json: bool)
 def _concepts_of(zoo_name: str) -> Sequence[Concept | IndexRow]:
     """The catalog, of which the bundled zoo is made, or the rows of another zoo's index."""
     if zoo_name == DEFAULT_ZOO:
-        from initzoo.pairs.concepts import load_concepts
+        from initzoo.pairs import load_concepts
 
         return load_concepts()
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.zoo import Zoo
 
     return Zoo.from_pretrained(zoo_name).index.rows()
 

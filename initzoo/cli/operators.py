@@ -9,7 +9,7 @@ import click
 from initzoo.cli.options import echo_json, example, json_option
 
 if TYPE_CHECKING:
-    from initzoo.pairs.teachers import Operator, Parameter
+    from initzoo.pairs import Operator, Parameter
 
 __all__ = ["command"]
 
@@ -26,7 +26,7 @@ def command(words: tuple[str, ...], family: str | None, as_json: bool) -> None:
     An operator has a line with its family and what it does, and a line for each parameter with its default
     and the values that it takes. With WORDS, only operators whose name or description holds all of them.
     """
-    from initzoo.pairs.teachers import FAMILIES, OPERATORS
+    from initzoo.pairs import FAMILIES, OPERATORS
 
     if family is not None and family not in FAMILIES:
         raise click.BadParameter(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from initzoo.checkpoints.init import InitMetadata
-    from initzoo.zoo.index import Match
+    from initzoo.checkpoints import InitMetadata
+    from initzoo.zoo import Match
 
 __all__ = [
     "DEFAULT_ZOO",

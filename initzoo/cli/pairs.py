@@ -57,9 +57,7 @@ def command(
     """
     from tqdm import tqdm
 
-    from initzoo.pairs.concepts import find_concept, load_concepts
-    from initzoo.pairs.photos import load_photos
-    from initzoo.pairs.written import write_pairs
+    from initzoo.pairs import find_concept, load_concepts, load_photos, write_pairs
 
     if (words is None) == (file is None):
         raise click.UsageError("give the words of one concept, or --concepts FILE.toml")

@@ -23,11 +23,9 @@ from initzoo.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from initzoo.checkpoints.init import Generation, Init
-    from initzoo.generator.given import Scheme
-    from initzoo.generator.request import Request
-    from initzoo.zoo.folder import PlannedFile
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.checkpoints import Generation, Init
+    from initzoo.generator import Request, Scheme
+    from initzoo.zoo import PlannedFile, Zoo
 
 __all__ = ["command"]
 
@@ -87,7 +85,7 @@ def command(
     expect. The name of an initialization scheme, such as base or he_normal, gives its weights; with --exact
     or --generate, all names are words.
     """
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.zoo import Zoo
 
     text = " ".join(words)
     requests = _requests(
@@ -129,7 +127,7 @@ def _requests(
     words: str, *, generate: bool, exact: bool, seed: int, candidates: int | None, timesteps: int
 ) -> list[Request]:
     """A request for each init; what is out of range or does not go together is one line."""
-    from initzoo.generator.request import Request
+    from initzoo.generator import Request
 
     if exact and (generate or candidates is not None):
         other = "--generate" if generate else "--candidates"
@@ -151,7 +149,7 @@ def _requests(
 def _scheme(words: str, request: Request, zoo: Zoo) -> Scheme | None:
     """The initialization scheme that is asked for, if it is not words; files are refused."""
     from initzoo.errors import InvalidWords
-    from initzoo.generator.given import File, Scheme, parse_given
+    from initzoo.generator import File, Scheme, parse_given
 
     if request.origin is not None:  # --exact and --generate say that these are words
         return None
@@ -187,7 +185,7 @@ def _refuse_for_scheme(scheme: Scheme, request: Request, candidates: int | None,
 
 
 def _draw(scheme: Scheme, zoo: Zoo, request: Request, *, adapter_only: bool) -> Init:
-    from initzoo.training.start import open_init
+    from initzoo.training import open_init
 
     init = open_init(scheme, lambda: zoo, draw=replace(request, words=""), adapter_only=adapter_only)
     if adapter_only and init.kind != "adapter":
@@ -228,8 +226,7 @@ def _write_all(files: dict[Path, bytes], *, force: bool, dry_run: bool) -> list[
 
 def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
     """Write a file unless it holds these bytes already; what was done, in words."""
-    from initzoo.files.atomic import check_free, write_bytes
-    from initzoo.files.digests import DamagedFile, is_file, read_file
+    from initzoo.files import DamagedFile, check_free, is_file, read_file, write_bytes
 
     try:
         if is_file(path) and read_file(path, max_bytes=len(data)) == data:
@@ -290,7 +287,7 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
 def _generation_to_dict(generation: Generation | None) -> dict[str, Any]:
     if generation is not None:
         return generation.to_dict()
-    from initzoo.checkpoints.init import Generation
+    from initzoo.checkpoints import Generation
 
     return dict.fromkeys(Generation.__dataclass_fields__)
 

@@ -33,7 +33,7 @@ def command(
     missing. Only files that changed are uploaded. Readers see the new zoo once all of it is there, and
     another push completes one that was interrupted. Log in first: hf auth login.
     """
-    from initzoo.zoo.publish import push_zoo
+    from initzoo.zoo import push_zoo
 
     report = push_zoo(folder, repo, private=private, tag=tag, message=message)
     if as_json:

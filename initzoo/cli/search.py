@@ -32,7 +32,7 @@ SECTION = "Use"
 @json_option
 def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
     """List the concepts with the wordings nearest to some words."""
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
     text = " ".join(words)

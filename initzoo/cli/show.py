@@ -14,7 +14,7 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
-from initzoo.zoo.labels import SCORED
+from initzoo.zoo import SCORED
 
 __all__ = ["command"]
 
@@ -30,8 +30,8 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
 
     CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size.
     """
-    from initzoo.pairs.teachers import parse_teacher
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.pairs import parse_teacher
+    from initzoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
     row = zoo.find(" ".join(concept))

@@ -15,7 +15,7 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
-from initzoo.work.progress import StageBars
+from initzoo.work import StageBars
 
 __all__ = ["command"]
 
@@ -34,8 +34,8 @@ SECTION = "Make your own zoo"
 @json_option
 def command(zoo_name: str, out: Path | None, force: bool, as_json: bool) -> None:
     """Draw the small pictures of checkpoints that the page shows."""
-    from initzoo.demo.thumbnails import make_thumbnails, thumbnail_folder
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.demo import make_thumbnails, thumbnail_folder
+    from initzoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
     folder = out or thumbnail_folder(zoo)

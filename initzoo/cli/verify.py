@@ -34,10 +34,8 @@ def command(target: str | None, zoo_name: str, accept: bool, as_json: bool) -> N
     TARGET is a zoo, or the file of a shard, index, base or init; by default, the zoo that --zoo names. Damage
     gives a line for each problem and exit code 1.
     """
-    from initzoo.files.digests import is_file
-    from initzoo.zoo.manifest import refresh_manifest
-    from initzoo.zoo.verify import verify_file
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.files import is_file
+    from initzoo.zoo import Zoo, refresh_manifest, verify_file
 
     target = target or zoo_name
     if accept:

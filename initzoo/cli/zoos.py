@@ -22,7 +22,7 @@ def command(as_json: bool) -> None:
 
     These are the bundled one and those in the cache of the Hub.
     """
-    from initzoo.zoo.local import local_zoos
+    from initzoo.zoo import local_zoos
 
     zoos = local_zoos()
     if as_json:

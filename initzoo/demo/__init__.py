@@ -3,6 +3,6 @@
 Only `page` and `server` need gradio; the other modules take and return plain values.
 """
 
-from initzoo.demo.server import check_gradio, serve
+import lazy_loader
 
-__all__ = ["check_gradio", "serve"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

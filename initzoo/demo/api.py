@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.checkpoints.init import Init
+from initzoo.checkpoints import Init
 from initzoo.demo.file_store import KeptFiles
 from initzoo.demo.requests import (
     read_choice,
@@ -25,7 +25,7 @@ from initzoo.demo.service import FORMS, Studio
 from initzoo.demo.texts import blend_commands, file_name, finetune_commands, tell_init, tell_prospect
 from initzoo.demo.uploads import VisitorPhoto, read_photo
 from initzoo.errors import InitzooError, InvalidRequest
-from initzoo.generator.request import Request
+from initzoo.generator import Request
 
 __all__ = ["MAX_FOUND", "Answers", "error_text"]
 
@@ -283,6 +283,6 @@ def _picture_name(init: Init) -> str:
 
 
 def _small(pixels: Pixels) -> Pixels:
-    from initzoo.pairs.photos import fit_short_side
+    from initzoo.pairs import fit_short_side
 
     return fit_short_side(pixels, _VARIATION_SIDE) if min(pixels.shape[:2]) > _VARIATION_SIDE else pixels

@@ -7,9 +7,8 @@ from html import escape
 from typing import Any
 
 from initzoo.errors import InitzooError
-from initzoo.files.digests import DamagedFile, is_file, read_file
-from initzoo.zoo.labels import METHODS, QUESTIONS, STARTS, TARGETS
-from initzoo.zoo.zoo import Zoo
+from initzoo.files import DamagedFile, is_file, read_file
+from initzoo.zoo import METHODS, QUESTIONS, STARTS, TARGETS, Zoo
 
 __all__ = ["bench_html", "evidence_html", "read_figures"]
 

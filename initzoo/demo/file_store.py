@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.files.atomic import write_bytes
+from initzoo.files import write_bytes
 
 __all__ = ["KeptFiles", "Sweeper"]
 

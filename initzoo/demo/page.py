@@ -17,7 +17,7 @@ from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.requests import MAX_WORDS
 from initzoo.demo.service import FORMS, Listing
 from initzoo.errors import InitzooError
-from initzoo.files.images import IMAGE_SUFFIXES
+from initzoo.files import IMAGE_SUFFIXES
 
 __all__ = ["N_AT_ONCE", "build_page"]
 

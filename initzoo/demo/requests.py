@@ -6,10 +6,9 @@ import os
 import unicodedata
 from pathlib import Path
 
-from initzoo.checkpoints.init import MAX_SEED
+from initzoo.checkpoints import MAX_SEED
 from initzoo.errors import InvalidRequest
-from initzoo.generator.request import ORIGINS, Request
-from initzoo.generator.tokens import check_words
+from initzoo.generator import ORIGINS, Request, check_words
 
 __all__ = [
     "MAX_WORDS",

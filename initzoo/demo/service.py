@@ -11,16 +11,14 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.checkpoints.blend import blend_inits
-from initzoo.checkpoints.init import Init
+from initzoo.checkpoints import Init, blend_inits
 from initzoo.demo.requests import MAX_WORDS, read_choice, read_text
 from initzoo.demo.texts import file_name
 from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, thumbnail_folder
 from initzoo.errors import InvalidWords, InvalidZoo, UnknownConcept
-from initzoo.generator.request import Request
-from initzoo.pairs.photos import Photo, load_photos
-from initzoo.zoo.index import IndexRow, Match
-from initzoo.zoo.zoo import Zoo
+from initzoo.generator import Request
+from initzoo.pairs import Photo, load_photos
+from initzoo.zoo import IndexRow, Match, Zoo
 
 __all__ = ["FORMS", "Listed", "Listing", "Studio"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 
 from initzoo import __version__
-from initzoo.checkpoints.blend import blend_inits
-from initzoo.checkpoints.init import Init
-from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+from initzoo.checkpoints import Init, blend_inits
+from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = ["blend_commands", "file_name", "finetune_commands", "tell_init", "tell_prospect"]
 

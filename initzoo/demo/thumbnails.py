@@ -18,15 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.checkpoints.init import name_words
+from initzoo.checkpoints import name_words
 from initzoo.errors import InvalidConcepts, InvalidZoo, TeacherError
-from initzoo.files.atomic import replace_folder, write_bytes
-from initzoo.files.digests import DamagedFile, read_file, reported_as
-from initzoo.pairs.photos import TEACHING_SIDE, fit_short_side, load_photos
-from initzoo.pairs.taught import example_pair
-from initzoo.pairs.teachers import parse_teacher
-from initzoo.zoo.index import IndexRow
-from initzoo.zoo.zoo import Zoo
+from initzoo.files import DamagedFile, read_file, replace_folder, reported_as, write_bytes
+from initzoo.pairs import TEACHING_SIDE, example_pair, fit_short_side, load_photos, parse_teacher
+from initzoo.zoo import IndexRow, Zoo
 
 __all__ = ["THUMBNAIL_SIDE", "Thumbnails", "draw_thumbnail", "make_thumbnails", "thumbnail_folder"]
 
@@ -100,7 +96,7 @@ def thumbnail_folder(zoo: Zoo) -> Path:
     """The folder of a zoo's thumbnails: beside its other files, or in the Hub's cache for derived assets."""
     if not zoo.is_on_hub:
         return zoo.folder / "thumbnails"
-    from initzoo.zoo.hub import lookup_folder
+    from initzoo.zoo import lookup_folder
 
     return lookup_folder().with_name("thumbnails") / zoo.revision
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
-from initzoo.files.images import read_image
-from initzoo.pairs.opencv import opencv
+from initzoo.files import read_image
+from initzoo.pairs import opencv
 
 __all__ = ["MAX_PREVIEW_PIXELS", "MAX_UPLOAD_BYTES", "MAX_UPLOAD_PIXELS", "VisitorPhoto", "read_photo"]
 

@@ -6,13 +6,10 @@ import os
 from pathlib import Path
 
 from initzoo.evaluation.checkpoints import ConceptScores, evaluate_zoo
-from initzoo.networks.diagnosis import Diagnosis, diagnose_network
-from initzoo.networks.network import ImageNetwork
-from initzoo.networks.tiles import to_images
-from initzoo.pairs.concepts import load_concepts
-from initzoo.pairs.photos import load_photos, middle_squares
-from initzoo.training.auto import AutoNetwork
-from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+from initzoo.networks import Diagnosis, ImageNetwork, diagnose_network, to_images
+from initzoo.pairs import load_concepts, load_photos, middle_squares
+from initzoo.training import AutoNetwork
+from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = ["diagnose", "evaluate"]
 

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidZoo
-from initzoo.generator.request import Request
-from initzoo.pairs.concepts import HELD_OUT, Concept
-from initzoo.pairs.teachers import Teacher, parse_teacher
-from initzoo.zoo.zoo import Zoo
+from initzoo.generator import Request
+from initzoo.pairs import HELD_OUT, Concept, Teacher, parse_teacher
+from initzoo.zoo import Zoo
 
 __all__ = [
     "ASKED_SPLITS",

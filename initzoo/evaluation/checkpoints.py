@@ -12,14 +12,23 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidZoo
 from initzoo.evaluation.report.grids import GridRow, draw_grid
-from initzoo.files.images import read_image
-from initzoo.networks.network import ImageNetwork
-from initzoo.pairs.photos import TEACHING_SIDE, Photo, fit_short_side, load_photos
-from initzoo.pairs.scores import Score, mean_score, score_images
-from initzoo.pairs.taught import example_pair, scoring_pairs
-from initzoo.pairs.teachers import Teacher, parse_teacher
-from initzoo.work.pool import Backend, Pool
-from initzoo.zoo.zoo import Zoo
+from initzoo.files import read_image
+from initzoo.networks import ImageNetwork
+from initzoo.pairs import (
+    TEACHING_SIDE,
+    Photo,
+    Score,
+    Teacher,
+    example_pair,
+    fit_short_side,
+    load_photos,
+    mean_score,
+    parse_teacher,
+    score_images,
+    scoring_pairs,
+)
+from initzoo.work import Backend, Pool
+from initzoo.zoo import Zoo
 
 __all__ = [
     "ConceptScores",

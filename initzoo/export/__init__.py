@@ -1,5 +1,5 @@
 """Export: inits as files that other tools read."""
 
-from initzoo.export.formats import FORMATS, export
+import lazy_loader
 
-__all__ = ["FORMATS", "export"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

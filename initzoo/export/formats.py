@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from initzoo.checkpoints.init import Init
+from initzoo.checkpoints import Init
 from initzoo.errors import InvalidInit, OutputError
 from initzoo.export.state_dicts import export_pth, export_safetensors
-from initzoo.files.digests import is_file
+from initzoo.files import is_file
 
 __all__ = ["FORMATS", "export"]
 

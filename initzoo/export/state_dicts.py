@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from initzoo.checkpoints.init import Init
-from initzoo.files.atomic import write_bytes
-from initzoo.files.settings import to_plain
+from initzoo.checkpoints import Init
+from initzoo.files import to_plain, write_bytes
 
 __all__ = ["export_pth", "export_safetensors"]
 

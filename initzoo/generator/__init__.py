@@ -1,1 +1,5 @@
 """The weight generator: from words to the weight blocks of an adapter."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile, read_file, reported_as
-from initzoo.files.settings import read_json, write_json
+from initzoo.files import DamagedFile, read_file, read_json, reported_as, write_bytes, write_json
 from initzoo.generator.encoders import Encoder
 from initzoo.generator.novelty import Novelty
 from initzoo.generator.request import Request

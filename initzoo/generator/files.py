@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from initzoo.checkpoints.recipe import Layout
+from initzoo.checkpoints import Layout
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
-from initzoo.files.digests import DamagedFile, read_file, reported_as
-from initzoo.files.settings import read_json, read_settings
-from initzoo.files.tensors import decode_tensors
+from initzoo.files import DamagedFile, decode_tensors, read_file, read_json, read_settings, reported_as
 from initzoo.generator.encoders import Encoder, encoder_class
 from initzoo.generator.tokens import TokenVectors
 

@@ -9,10 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from initzoo.errors import UnknownInitialization
-from initzoo.files.digests import is_file
-from initzoo.files.images import IMAGE_SUFFIXES
+from initzoo.files import IMAGE_SUFFIXES, is_file
 from initzoo.generator.request import Request
-from initzoo.networks.scheme_names import CLASSICAL
+from initzoo.networks import CLASSICAL
 
 __all__ = ["FROM_ZOO", "NEED_WORDS", "SCHEMES", "File", "Given", "Scheme", "has_file_ending", "parse_given"]
 

@@ -20,13 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initzoo.checkpoints.blocks import join_blocks, split_blocks, value_mask
-from initzoo.checkpoints.recipe import Layout
+from initzoo.checkpoints import Layout, join_blocks, split_blocks, value_mask
 from initzoo.errors import InvalidGenerator, LayoutMismatch, OutputError
-from initzoo.files.atomic import replace_folder, write_bytes
-from initzoo.files.digests import DamagedFile, reported_as
-from initzoo.files.settings import read_settings, to_plain, write_json
-from initzoo.files.tensors import encode_tensors
+from initzoo.files import (
+    DamagedFile,
+    encode_tensors,
+    read_settings,
+    replace_folder,
+    reported_as,
+    to_plain,
+    write_bytes,
+    write_json,
+)
 from initzoo.generator.denoisers import DENOISERS, DenoiserShape
 from initzoo.generator.encoders import encoder_class
 from initzoo.generator.files import GeneratorFiles, check_same_base, read_generator_files

@@ -6,10 +6,10 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from initzoo.checkpoints.init import check_draw
+from initzoo.checkpoints import check_draw
 
 if TYPE_CHECKING:
-    from initzoo.pairs.sources import Pair
+    from initzoo.pairs import Pair
 
 __all__ = ["ORIGINS", "Request", "RequestOptions", "as_request"]
 

@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator, InvalidWords, MissingExtra, OutputError
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile, read_file, reported_as
+from initzoo.files import DamagedFile, read_file, reported_as, write_bytes
 
 __all__ = ["MAX_TOKENS", "TokenVectors", "check_words", "distil_words", "read_extra_words"]
 

@@ -1,1 +1,5 @@
 """Image networks and the low-rank adapters beside their layers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

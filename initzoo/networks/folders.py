@@ -11,9 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from initzoo.errors import InvalidInit, LayoutMismatch
-from initzoo.files.digests import DamagedFile, is_file, read_file, reported_as
-from initzoo.files.settings import read_json, read_settings
-from initzoo.files.tensors import read_header
+from initzoo.files import DamagedFile, is_file, read_file, read_header, read_json, read_settings, reported_as
 from initzoo.networks.known import build_network, recognise
 from initzoo.networks.network import CONFIG_FILE, WEIGHTS_FILE, ImageNetwork
 

@@ -18,9 +18,7 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from initzoo.errors import LayoutMismatch
-from initzoo.files.atomic import write_files
-from initzoo.files.images import MIN_SIDE, decode_image, read_image
-from initzoo.files.settings import write_json
+from initzoo.files import MIN_SIDE, decode_image, read_image, write_files, write_json
 from initzoo.networks.tiles import check_photo, edit_in_tiles
 from initzoo.networks.upsampling import mix, shrink_to_side, upsample_edit
 

@@ -13,14 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage, InvalidPairs
-from initzoo.files.images import (
-    MIN_SIDE,
-    ImageFolder,
-    describe_left_out,
-    list_images,
-    read_image,
-    warn_left_out,
-)
+from initzoo.files import MIN_SIDE, ImageFolder, describe_left_out, list_images, read_image, warn_left_out
 from initzoo.pairs.halves import ALIKE_FROM, N_COMPARED, mean_likeness
 from initzoo.pairs.metadata import find_metadata, read_metadata
 from initzoo.pairs.sides import HELD_OUT_SPLITS, find_sides

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidPairs
-from initzoo.files.images import IMAGE_SUFFIXES
+from initzoo.files import IMAGE_SUFFIXES
 from initzoo.pairs.sides import order_columns
 
 __all__ = ["Listing", "find_metadata", "read_metadata"]

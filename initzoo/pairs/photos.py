@@ -13,14 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
-from initzoo.files.images import (
-    ImageFolder,
-    describe_left_out,
-    list_images,
-    read_image,
-    short_reason,
-    warn_left_out,
-)
+from initzoo.files import ImageFolder, describe_left_out, list_images, read_image, short_reason, warn_left_out
 from initzoo.pairs.concepts import catalog_folder
 from initzoo.pairs.opencv import fit_short_side, opencv
 

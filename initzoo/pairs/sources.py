@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
-from initzoo.files.images import decode_image, short_reason, warn_left_out
+from initzoo.files import decode_image, short_reason, warn_left_out
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, PairFile, hold_out, list_pairs, what_is_at
 from initzoo.pairs.metadata import find_metadata

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import OutputError, TeacherError
-from initzoo.files.atomic import one_at_a_time, write_bytes
+from initzoo.files import one_at_a_time, write_bytes
 from initzoo.pairs.teachers import TEACHER_ID, Teacher, edit_checked
 
 __all__ = ["CACHE_BYTES", "PairStore", "default_store", "store_folder"]

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidConcepts, OutputError
-from initzoo.files.atomic import replace_folder
-from initzoo.files.images import write_image
+from initzoo.files import replace_folder, write_image
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.opencv import fit_short_side
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, varied_photos

@@ -1,1 +1,5 @@
 """Training: harvests of whole zoos, fine-tunes, and the weight generator."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,14 +9,10 @@ from pathlib import Path
 
 import torch
 
-from initzoo.generator.given import NEED_WORDS, File, Scheme, has_file_ending, parse_given
-from initzoo.generator.request import Request
-from initzoo.networks.folders import load_network
-from initzoo.networks.network import ImageNetwork
+from initzoo.generator import NEED_WORDS, File, Request, Scheme, has_file_ending, parse_given
+from initzoo.networks import ImageNetwork, load_network
 from initzoo.training.start import open_init
-from initzoo.zoo.hub import HubSettings, is_hub_address, split_address
-from initzoo.zoo.networks import fetch_network
-from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+from initzoo.zoo import BUNDLED_ZOO, HubSettings, Zoo, fetch_network, is_hub_address, split_address
 
 __all__ = ["AutoNetwork"]
 

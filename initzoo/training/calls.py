@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidPairs
-from initzoo.pairs.sources import Pair, PairSet, open_pairs, split_pairs
+from initzoo.pairs import Pair, PairSet, open_pairs, split_pairs
 from initzoo.training.finetune import Finetuned, FinetuneSettings, run_finetune
 from initzoo.training.harvest import HarvestPlan, HarvestReport, load_recipe, quick_recipe, run_harvest
 from initzoo.training.start import Start, open_start, start_from_init
-from initzoo.work.devices import choose_device
-from initzoo.work.pool import Backend
-from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+from initzoo.work import Backend, choose_device
+from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 if TYPE_CHECKING:
-    from initzoo.checkpoints.init import Init
+    from initzoo.checkpoints import Init
 
 __all__ = ["finetune", "harvest"]
 

@@ -30,8 +30,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from initzoo.errors import TrainingError
-from initzoo.files.atomic import make_folder, write_bytes
-from initzoo.work.pool import WORKER_CONTEXT, Pool
+from initzoo.files import make_folder, write_bytes
+from initzoo.work import WORKER_CONTEXT, Pool
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier

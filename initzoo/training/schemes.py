@@ -10,15 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidWords, UnknownInitialization
-from initzoo.generator.baselines import NearestPredictor, TaughtAdapters
-from initzoo.generator.encoders import WordsEncoder
-from initzoo.generator.given import FROM_ZOO, SCHEMES, Scheme
-from initzoo.generator.request import Request
-from initzoo.generator.tokens import TokenVectors
-from initzoo.networks.adapters import Adapted
-from initzoo.networks.network import ImageNetwork
-from initzoo.networks.schemes import initialise
-from initzoo.zoo.zoo import Zoo
+from initzoo.generator import (
+    FROM_ZOO,
+    SCHEMES,
+    NearestPredictor,
+    Request,
+    Scheme,
+    TaughtAdapters,
+    TokenVectors,
+    WordsEncoder,
+)
+from initzoo.networks import Adapted, ImageNetwork, initialise
+from initzoo.zoo import Zoo
 
 __all__ = ["Initializer", "check_initialization"]
 

@@ -12,22 +12,31 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from initzoo.checkpoints.base import check_weights
-from initzoo.checkpoints.blocks import join_blocks
-from initzoo.checkpoints.init import SCORES, Init, InitMetadata, name_words
-from initzoo.checkpoints.merge import merge_adapter
+from initzoo.checkpoints import (
+    SCORES,
+    Init,
+    InitMetadata,
+    check_weights,
+    join_blocks,
+    merge_adapter,
+    name_words,
+)
 from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch
-from initzoo.files.digests import reported_as
-from initzoo.files.images import IMAGE_SUFFIXES
-from initzoo.files.tensors import read_header
-from initzoo.generator.given import FROM_ZOO, SCHEMES, File, Given, Scheme, parse_given
-from initzoo.generator.request import Request
-from initzoo.networks.adapters import Adapted, adapter_from_arrays, adapter_to_arrays
-from initzoo.networks.folders import is_network_folder, load_network
-from initzoo.networks.network import CONFIG_FILE, WEIGHTS_FILE, ImageNetwork
-from initzoo.pairs.scores import Score
+from initzoo.files import IMAGE_SUFFIXES, read_header, reported_as
+from initzoo.generator import FROM_ZOO, SCHEMES, File, Given, Request, Scheme, parse_given
+from initzoo.networks import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Adapted,
+    ImageNetwork,
+    adapter_from_arrays,
+    adapter_to_arrays,
+    is_network_folder,
+    load_network,
+)
+from initzoo.pairs import Score
 from initzoo.training.schemes import Initializer
-from initzoo.zoo.zoo import Zoo
+from initzoo.zoo import Zoo
 
 __all__ = ["AdapterOnly", "Start", "open_init", "open_start", "start_from_init"]
 

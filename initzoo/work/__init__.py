@@ -1,1 +1,5 @@
 """Long work: processes, devices, run folders and progress."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

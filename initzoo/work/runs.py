@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import OutputError
-from initzoo.files.atomic import one_at_a_time, write_bytes
+from initzoo.files import one_at_a_time, write_bytes
 
 __all__ = ["StageClock", "open_run"]
 

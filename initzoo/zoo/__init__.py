@@ -1,1 +1,5 @@
 """Zoos: where checkpoints live, are found, published and verified."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

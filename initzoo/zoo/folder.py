@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from initzoo.errors import InvalidGenerator, InvalidZoo
-from initzoo.files.digests import read_file, reported_as
+from initzoo.files import read_file, reported_as
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest
 from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo

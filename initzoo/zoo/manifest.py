@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from initzoo.errors import InvalidZoo
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile, read_file
-from initzoo.files.settings import read_json, write_json
+from initzoo.files import DamagedFile, read_file, read_json, write_bytes, write_json
 
 __all__ = [
     "MANIFEST_FILE",

@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initzoo.checkpoints.init import Init
+from initzoo.checkpoints import Init
 from initzoo.errors import InvalidInit, PublishRefused
-from initzoo.networks.folders import check_weights_digest
+from initzoo.networks import check_weights_digest
 from initzoo.zoo.hub import HubSettings, Upload, commit, is_hub_address, look_at_repo
 
 if TYPE_CHECKING:
-    from initzoo.networks.network import ImageNetwork
+    from initzoo.networks import ImageNetwork
 
 __all__ = ["fetch_network", "push_to_hub"]
 

@@ -16,12 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from initzoo.checkpoints.blocks import check_blocks
-from initzoo.checkpoints.recipe import Layout
+from initzoo.checkpoints import Layout, check_blocks
 from initzoo.errors import InvalidInit, InvalidZoo, LayoutMismatch
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile, check_no_pointer, check_seal, read_file, reported_as
-from initzoo.files.tensors import encode_tensors, read_header
+from initzoo.files import (
+    DamagedFile,
+    check_no_pointer,
+    check_seal,
+    encode_tensors,
+    read_file,
+    read_header,
+    reported_as,
+    write_bytes,
+)
 
 __all__ = [
     "CONCEPT_ID",

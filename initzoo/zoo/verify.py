@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from initzoo.checkpoints.base import BaseConfig, read_base, read_base_config
-from initzoo.checkpoints.init import Init
+from initzoo.checkpoints import BaseConfig, Init, read_base, read_base_config
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, InvalidZoo, LayoutMismatch
-from initzoo.files.digests import check_seal, is_file, read_file, reported_as
-from initzoo.files.tensors import read_header
-from initzoo.generator.calibration import CALIBRATION_FILE, Calibration
-from initzoo.generator.files import is_generator_config, read_generator_files
+from initzoo.files import check_seal, is_file, read_file, read_header, reported_as
+from initzoo.generator import CALIBRATION_FILE, Calibration, is_generator_config, read_generator_files
 from initzoo.zoo.index import Index, IndexRow
 from initzoo.zoo.manifest import FileDigest, Manifest
 from initzoo.zoo.shards import MAX_SHARD_BYTES, ShardHeader, decode_blocks, read_range, read_shard_header

@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from initzoo.checkpoints.base import Base, BaseConfig, read_base, read_base_config
-from initzoo.checkpoints.blocks import join_blocks
-from initzoo.checkpoints.init import SCORES, Generation, Init, InitMetadata, name_words
-from initzoo.checkpoints.merge import merge_adapter
-from initzoo.checkpoints.recipe import Layout, Recipe
+from initzoo.checkpoints import (
+    SCORES,
+    Base,
+    BaseConfig,
+    Generation,
+    Init,
+    InitMetadata,
+    Layout,
+    Recipe,
+    join_blocks,
+    merge_adapter,
+    name_words,
+    read_base,
+    read_base_config,
+)
 from initzoo.errors import (
     InvalidGenerator,
     InvalidRequest,
@@ -27,9 +37,9 @@ from initzoo.errors import (
     UnknownConcept,
     UnknownZoo,
 )
-from initzoo.files.digests import is_file
-from initzoo.generator.request import Request, RequestOptions, as_request
-from initzoo.pairs.concepts import alphabets_of, catalog_folder
+from initzoo.files import is_file
+from initzoo.generator import Request, RequestOptions, as_request
+from initzoo.pairs import alphabets_of, catalog_folder
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
 from initzoo.zoo.index import Index, IndexRow
@@ -37,13 +47,16 @@ from initzoo.zoo.shards import decode_blocks
 from initzoo.zoo.verify import VerifyReport, check_row
 
 if TYPE_CHECKING:
-    from initzoo.generator.baselines import TaughtAdapters
-    from initzoo.generator.calibration import Calibration, Expectation
-    from initzoo.generator.encoders import Encoder
-    from initzoo.generator.files import GeneratorFiles
-    from initzoo.generator.model import WeightGenerator
-    from initzoo.networks.network import ImageNetwork
-    from initzoo.pairs.concepts import Concept
+    from initzoo.generator import (
+        Calibration,
+        Encoder,
+        Expectation,
+        GeneratorFiles,
+        TaughtAdapters,
+        WeightGenerator,
+    )
+    from initzoo.networks import ImageNetwork
+    from initzoo.pairs import Concept
 
 __all__ = ["BUNDLED_ZOO", "Zoo"]
 
@@ -320,7 +333,7 @@ class Zoo:
             ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
         """
         files = self._generator_files  # a damaged file is reported before the slow import of torch
-        from initzoo.generator.model import WeightGenerator
+        from initzoo.generator import WeightGenerator
 
         return WeightGenerator.from_files(files)
 
@@ -424,7 +437,7 @@ class Zoo:
             practice: concepts that the weight generator practised on. They add wordings to concepts of the
                 zoo; those without a checkpoint are ignored.
         """
-        from initzoo.generator.baselines import TaughtAdapters
+        from initzoo.generator import TaughtAdapters
 
         more = {concept.id: concept.prompts for concept in practice}
         rows = self.index.rows(split="train")
@@ -495,7 +508,7 @@ class Zoo:
 
     def _generate(self, request: Request, adapter_only: bool) -> Init:
         """Generate an init. The request is checked before torch is loaded."""
-        from initzoo.generator.tokens import check_words
+        from initzoo.generator import check_words
 
         if request.words or not request.pairs:
             request = replace(request, words=check_words(request.words))
@@ -561,7 +574,7 @@ class Zoo:
 
     @cached_property
     def _generator_files(self) -> GeneratorFiles:
-        from initzoo.generator.files import read_generator_files
+        from initzoo.generator import read_generator_files
 
         folder = self.generator_folder
         files = read_generator_files(folder, digest=self._model_digest(folder / "config.json"))
@@ -571,7 +584,7 @@ class Zoo:
     @cached_property
     def _calibration(self) -> Calibration | None:
         """The calibration, or None: a zoo with few held-out concepts cannot be calibrated."""
-        from initzoo.generator.calibration import CALIBRATION_FILE, Calibration
+        from initzoo.generator import CALIBRATION_FILE, Calibration
 
         if not is_file(self.generator_folder / CALIBRATION_FILE):
             return None

@@ -31,8 +31,8 @@ def command(encoder: Path, out: Path, extra_words: Path | None, n_values: int, a
 
     A weight generator reads words through these vectors, so that it needs no encoder.
     """
-    from initzoo.generator.tokens import distil_words as distil
-    from initzoo.generator.tokens import read_extra_words
+    from initzoo.generator import distil_words as distil
+    from initzoo.generator import read_extra_words
 
     extra = read_extra_words(extra_words) if extra_words else ()
     n_tokens = distil(encoder, out, extra_words=extra, n_values=n_values)

@@ -9,8 +9,8 @@ import click
 
 from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
 from initzoo.cli.settings_options import settings_options
-from initzoo.evaluation.generator.settings import EvaluationSettings
-from initzoo.work.progress import StageBars
+from initzoo.evaluation import EvaluationSettings
+from initzoo.work import StageBars
 
 __all__ = ["command"]
 
@@ -78,17 +78,20 @@ def command(
     model/, the card of the model is written anew, too.
     """
     from initzoo.errors import InvalidZoo
-    from initzoo.evaluation.cases import ask_about_concepts, ask_about_zoo
-    from initzoo.evaluation.generator import OUTPUTS, evaluate_generator
-    from initzoo.evaluation.generator.merge import check_further, keep_further, read_evaluation
-    from initzoo.evaluation.generator.tables import tables
-    from initzoo.evaluation.report.plots import check_plotting
-    from initzoo.files.atomic import check_free
-    from initzoo.pairs.concepts import load_concepts, load_practice
-    from initzoo.zoo.cards import write_model_card
-    from initzoo.zoo.folder import FolderFiles
-    from initzoo.zoo.manifest import refresh_around
-    from initzoo.zoo.zoo import Zoo
+    from initzoo.evaluation import (
+        OUTPUTS,
+        ask_about_concepts,
+        ask_about_zoo,
+        check_further,
+        check_plotting,
+        evaluate_generator,
+        evaluation_tables,
+        keep_further,
+        read_evaluation,
+    )
+    from initzoo.files import check_free
+    from initzoo.pairs import load_concepts, load_practice
+    from initzoo.zoo import FolderFiles, Zoo, refresh_around, write_model_card
 
     if out:
         check_plotting()
@@ -135,7 +138,7 @@ def command(
     if as_json:
         echo_json(evaluation.report)
         return
-    for line in tables(evaluation.report):
+    for line in evaluation_tables(evaluation.report):
         click.echo(line)
     if out:
         click.echo(f"-> {out}")

@@ -18,9 +18,8 @@ from initzoo.cli.options import (
     zoo_option,
 )
 from initzoo.cli.settings_options import settings_options
-from initzoo.training.generator.settings import QUICK, GeneratorSettings
-from initzoo.work.pool import Backend
-from initzoo.work.progress import StageBars
+from initzoo.training import QUICK_TRAINING, GeneratorSettings
+from initzoo.work import Backend, StageBars
 
 __all__ = ["command"]
 
@@ -57,7 +56,7 @@ _NAMES = {
 @workers_option
 @backend_option
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
-@settings_options(GeneratorSettings, names=_NAMES, quick=QUICK)
+@settings_options(GeneratorSettings, names=_NAMES, quick=QUICK_TRAINING)
 @force_option
 @json_option
 def command(
@@ -83,14 +82,11 @@ def command(
     The first stage learns weights, the second what they do to images. You may stop or kill the command at
     any moment; the same command goes on, and ends with the same bytes.
     """
-    from initzoo.files.atomic import check_free_folder
-    from initzoo.files.settings import to_plain
-    from initzoo.generator.model import WeightGenerator
-    from initzoo.generator.tokens import TokenVectors
-    from initzoo.pairs.concepts import load_concepts, load_practice
-    from initzoo.training.generator import CropPlan, TrainingData, quick_crops, train_generator
-    from initzoo.zoo.manifest import refresh_around
-    from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+    from initzoo.files import check_free_folder, to_plain
+    from initzoo.generator import TokenVectors, WeightGenerator
+    from initzoo.pairs import load_concepts, load_practice
+    from initzoo.training import CropPlan, TrainingData, quick_crops, train_generator
+    from initzoo.zoo import BUNDLED_ZOO, Zoo, refresh_around
 
     if no_behaviour:
         settings = replace(settings, behaviour=replace(settings.behaviour, n_steps=0))

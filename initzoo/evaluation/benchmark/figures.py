@@ -9,12 +9,12 @@ from typing import Any
 
 from initzoo.evaluation.benchmark.time_to_quality import bound_of
 from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figure
-from initzoo.files.atomic import check_free, write_files
-from initzoo.zoo.labels import INK, QUIET, STARTS, TARGETS
+from initzoo.files import check_free, write_files
+from initzoo.zoo import INK, QUIET, STARTS, TARGETS
 
-__all__ = ["OUTPUTS", "draw_curves", "draw_ratios", "tables", "write_benchmark"]
+__all__ = ["BENCHMARK_FILES", "benchmark_tables", "draw_curves", "draw_ratios", "write_benchmark"]
 
-OUTPUTS = ("bench.json", "curves.png", "ratios.png")
+BENCHMARK_FILES = ("bench.json", "curves.png", "ratios.png")
 """Files that `write_benchmark` writes."""
 
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -110,7 +110,7 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
 
     Args:
         report: the report of a `Benchmark`, or its JSON.
-        folder: folder for the files of `OUTPUTS`; created if it is missing. A report without ratios gives no
+        folder: folder for `BENCHMARK_FILES`; created if it is missing. A report without ratios gives no
             `ratios.png`.
         force: replace existing files.
 
@@ -118,7 +118,7 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
         OutputError: a file exists and `force` is False, or the folder cannot be written.
         MissingExtra: matplotlib is not installed.
     """
-    check_free(folder, *OUTPUTS, force=force)
+    check_free(folder, *BENCHMARK_FILES, force=force)
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     # Names of files that are not UTF-8 are escaped as JSON escapes them.
     data = text.encode(errors="backslashreplace") + b"\n"
@@ -130,7 +130,7 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
     write_files(folder, files, force=force)
 
 
-def tables(report: Mapping[str, Any]) -> list[str]:
+def benchmark_tables(report: Mapping[str, Any]) -> list[str]:
     """Format the report as tables, a list of lines; the first table compares with the paper."""
     lines = [*_head(report), "", *_times(report)]
     if report["classical"]:

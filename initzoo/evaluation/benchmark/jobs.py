@@ -19,20 +19,13 @@ from torch import Tensor, nn
 from initzoo.errors import BenchmarkError
 from initzoo.evaluation.benchmark.settings import BenchmarkSettings
 from initzoo.evaluation.cases import Question
-from initzoo.files.atomic import write_bytes
-from initzoo.generator.files import read_generator_files
-from initzoo.generator.given import NEED_WORDS
-from initzoo.networks.pix2pix import UNet, initialise_by_the_book
-from initzoo.pairs.photos import TEACHING_SIDE, load_photos, varied_photos
-from initzoo.pairs.scores import score_images
-from initzoo.pairs.taught import scoring_pairs, teach
-from initzoo.training.finetune import Trainer, draw_batch
-from initzoo.training.harvest.updates import TrainingDiverged
-from initzoo.training.schemes import Initializer
-from initzoo.work.devices import choose_device, repeatable
-from initzoo.work.pool import Pool
-from initzoo.zoo.folder import ZooFiles
-from initzoo.zoo.zoo import Zoo
+from initzoo.files import write_bytes
+from initzoo.generator import NEED_WORDS, read_generator_files
+from initzoo.networks import UNet, initialise_by_the_book
+from initzoo.pairs import TEACHING_SIDE, load_photos, score_images, scoring_pairs, teach, varied_photos
+from initzoo.training import Initializer, Trainer, TrainingDiverged, draw_batch
+from initzoo.work import Pool, choose_device, repeatable
+from initzoo.zoo import Zoo, ZooFiles
 
 __all__ = ["Job", "Outcome", "edit_in_tiles", "run_jobs"]
 

@@ -16,15 +16,12 @@ from initzoo.evaluation.benchmark.time_to_quality import Curve, Rung, compare, m
 from initzoo.evaluation.benchmark.tuning import TuningResult
 from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
 from initzoo.evaluation.cases import Question
-from initzoo.generator.files import read_generator_files
-from initzoo.generator.request import Request
-from initzoo.networks.diagnosis import diagnose_network
-from initzoo.networks.pix2pix import PatchDiscriminator, UNet
-from initzoo.networks.tiles import to_images
-from initzoo.pairs.photos import load_photos, middle_squares
-from initzoo.training.schemes import Initializer
-from initzoo.work.devices import choose_device, describe_machine
-from initzoo.zoo.zoo import Zoo
+from initzoo.generator import Request, read_generator_files
+from initzoo.networks import PatchDiscriminator, UNet, diagnose_network, to_images
+from initzoo.pairs import load_photos, middle_squares
+from initzoo.training import Initializer
+from initzoo.work import choose_device, describe_machine
+from initzoo.zoo import Zoo
 
 __all__ = ["ITS_BEST", "PAPER", "TARGETS", "WITH_LOADING", "Benchmark", "report_of"]
 

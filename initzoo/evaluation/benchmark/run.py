@@ -18,12 +18,11 @@ from initzoo.evaluation.benchmark.report import Benchmark, report_of
 from initzoo.evaluation.benchmark.settings import BenchmarkSettings
 from initzoo.evaluation.benchmark.tuning import TuningResult, choose_concepts, tune
 from initzoo.evaluation.cases import Question
-from initzoo.generator.given import FROM_ZOO
-from initzoo.pairs.photos import load_photos
-from initzoo.training.schemes import Initializer
-from initzoo.work.devices import choose_device
-from initzoo.work.runs import StageClock, open_run
-from initzoo.zoo.zoo import Zoo
+from initzoo.generator import FROM_ZOO
+from initzoo.pairs import load_photos
+from initzoo.training import Initializer
+from initzoo.work import StageClock, choose_device, open_run
+from initzoo.zoo import Zoo
 
 __all__ = ["run_benchmark"]
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from initzoo.errors import BenchmarkError
 from initzoo.evaluation.bootstrap import Resampling
-from initzoo.networks.scheme_names import CLASSICAL
-from initzoo.pairs.photos import PhotoSource
-from initzoo.training.finetune.settings import FinetuneSettings
-from initzoo.work.pool import Backend
-from initzoo.zoo.labels import STARTS
+from initzoo.networks import CLASSICAL
+from initzoo.pairs import PhotoSource
+from initzoo.training import FinetuneSettings
+from initzoo.work import Backend
+from initzoo.zoo import STARTS
 
-__all__ = ["BOOK", "METHODS", "OURS", "QUICK", "SCRATCH", "BenchmarkSettings"]
+__all__ = ["BOOK", "METHODS", "OURS", "QUICK_BENCHMARK", "SCRATCH", "BenchmarkSettings"]
 
 BOOK, SCRATCH, OURS = "pix2pix_book", "scratch_best", "generated"
 
@@ -176,7 +176,7 @@ class BenchmarkSettings:
         return {name: values[name] for name in _DECIDE_A_RUN}
 
 
-QUICK: dict[str, Any] = {
+QUICK_BENCHMARK: dict[str, Any] = {
     "lengths": (0, 5, 10),
     "rates": (1e-3, 4e-3),
     "unet_rates": (2e-4,),

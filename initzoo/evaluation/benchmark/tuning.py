@@ -12,9 +12,9 @@ from initzoo.errors import BenchmarkError, InvalidZoo
 from initzoo.evaluation.benchmark.jobs import Job, Outcome
 from initzoo.evaluation.benchmark.settings import SCRATCH, BenchmarkSettings
 from initzoo.evaluation.cases import Question, ask_about_zoo
-from initzoo.generator.given import FROM_ZOO
-from initzoo.pairs.concepts import HELD_OUT
-from initzoo.zoo.zoo import Zoo
+from initzoo.generator import FROM_ZOO
+from initzoo.pairs import HELD_OUT
+from initzoo.zoo import Zoo
 
 __all__ = ["TuningResult", "choose_concepts", "tune"]
 

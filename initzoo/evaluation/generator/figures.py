@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 from initzoo.evaluation.cases import UNSEEN_WORDINGS, Question
 from initzoo.evaluation.report.grids import GridRow, draw_grid
 from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figure
-from initzoo.generator.calibration import PsnrRanges
-from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side
-from initzoo.pairs.scores import score_images
-from initzoo.pairs.taught import example_pair
-from initzoo.zoo.labels import BAND, INK, QUESTIONS, QUIET
-from initzoo.zoo.zoo import Zoo
+from initzoo.generator import PsnrRanges
+from initzoo.pairs import TEACHING_SIDE, PhotoSource, example_pair, fit_short_side, score_images
+from initzoo.zoo import BAND, INK, QUESTIONS, QUIET, Zoo
 
 __all__ = ["Point", "draw_questions", "draw_scatter"]
 

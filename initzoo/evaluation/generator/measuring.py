@@ -10,17 +10,25 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.checkpoints.blocks import split_blocks
+from initzoo.checkpoints import split_blocks
 from initzoo.errors import TrainingError
 from initzoo.evaluation.cases import Question
-from initzoo.networks.adapters import adapter_to_arrays
-from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, fit_short_side, load_photos, varied_photos
-from initzoo.pairs.scores import Score, mean_score, score_images
-from initzoo.pairs.taught import make_pairs, scoring_pairs
-from initzoo.training.harvest.recipe import recipe_of_base
-from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
-from initzoo.work.pool import Pool
-from initzoo.zoo.zoo import Zoo
+from initzoo.networks import adapter_to_arrays
+from initzoo.pairs import (
+    TEACHING_SIDE,
+    PhotoSource,
+    Score,
+    fit_short_side,
+    load_photos,
+    make_pairs,
+    mean_score,
+    score_images,
+    scoring_pairs,
+    varied_photos,
+)
+from initzoo.training import TrainingDiverged, fit_adapter, recipe_of_base
+from initzoo.work import Pool
+from initzoo.zoo import Zoo
 
 __all__ = ["Job", "Measured", "measure", "wrong_overlap"]
 

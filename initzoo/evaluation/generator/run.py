@@ -38,29 +38,29 @@ from initzoo.evaluation.generator.memorisation import (
 )
 from initzoo.evaluation.generator.settings import EvaluationSettings
 from initzoo.evaluation.generator.statistics import summarise
-from initzoo.files.atomic import check_free, make_folder, write_bytes
-from initzoo.files.images import write_image
-from initzoo.generator.baselines import (
+from initzoo.files import check_free, make_folder, write_bytes, write_image
+from initzoo.generator import (
+    Calibration,
     GeneratorPredictor,
     KernelRidgePredictor,
     MeanPredictor,
     NearestPredictor,
     NeighboursPredictor,
+    Novelty,
     Predictor,
+    PsnrRanges,
+    Request,
     ShuffledPredictor,
     TaughtAdapters,
+    WeightGenerator,
+    calibrate,
     fit_kernel_ridge,
     tune_kernel_ridge,
     tune_neighbours,
 )
-from initzoo.generator.calibration import Calibration, PsnrRanges, calibrate
-from initzoo.generator.model import WeightGenerator
-from initzoo.generator.novelty import Novelty
-from initzoo.generator.request import Request
-from initzoo.pairs.concepts import HELD_OUT, Concept, load_practice
-from initzoo.work.devices import describe_machine
-from initzoo.work.pool import Pool
-from initzoo.zoo.zoo import BUNDLED_ZOO, Zoo
+from initzoo.pairs import HELD_OUT, Concept, load_practice
+from initzoo.work import Pool, describe_machine
+from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = ["BASELINES", "OUTPUTS", "GeneratorEvaluation", "evaluate_generator"]
 

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 
 from initzoo.evaluation.bootstrap import Resampling
-from initzoo.pairs.photos import PhotoSource
-from initzoo.work.pool import Backend
+from initzoo.pairs import PhotoSource
+from initzoo.work import Backend
 
 __all__ = ["EvaluationSettings"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["tables"]
+__all__ = ["evaluation_tables"]
 
 
-def tables(report: Mapping[str, Any]) -> list[str]:
+def evaluation_tables(report: Mapping[str, Any]) -> list[str]:
     """The lines of a report's tables.
 
     Args:

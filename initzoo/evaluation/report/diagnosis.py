@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figure
-from initzoo.networks.diagnosis import LARGEST, Diagnosis
-from initzoo.zoo.labels import BAND, DIAGNOSIS, INK, QUIET
+from initzoo.networks import LARGEST, Diagnosis
+from initzoo.zoo import BAND, DIAGNOSIS, INK, QUIET
 
-__all__ = ["draw_diagnosis", "tables"]
+__all__ = ["diagnosis_tables", "draw_diagnosis"]
 
 
-def tables(diagnoses: Mapping[str, Diagnosis]) -> list[str]:
+def diagnosis_tables(diagnoses: Mapping[str, Diagnosis]) -> list[str]:
     """Format one diagnosis with a line per layer, or several with a line per diagnosis.
 
     Args:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.pairs.scores import score_images
-from initzoo.training.finetune import Example
+from initzoo.pairs import score_images
+from initzoo.training import Example
 
 __all__ = ["GridRow", "draw_examples", "draw_grid"]
 

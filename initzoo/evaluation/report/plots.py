@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from initzoo.errors import MissingExtra
-from initzoo.zoo.labels import GRID, QUIET
+from initzoo.zoo import GRID, QUIET
 
 __all__ = ["check_plotting", "dress_axes", "encode_figure", "new_figure"]
 

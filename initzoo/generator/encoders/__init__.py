@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from initzoo.files.digests import DamagedFile
+from initzoo.files import DamagedFile
 from initzoo.generator.encoders.encoder import Context, Encoder, Lessons, Taught
 from initzoo.generator.encoders.words import WordsEncoder
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from initzoo.generator.layers import DenoiserShape
-    from initzoo.pairs.teachers import Teacher
+    from initzoo.pairs import Teacher
 
 __all__ = ["Context", "Encoder", "Lessons", "Taught"]
 

@@ -15,20 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initzoo import __version__
-from initzoo.checkpoints.init import Init
+from initzoo.checkpoints import Init
 from initzoo.errors import FinetuneError
-from initzoo.files.atomic import write_bytes
-from initzoo.networks.network import ImageNetwork
-from initzoo.pairs.scores import Score, mean_score, score_images
-from initzoo.pairs.sources import Pair, PairSet
-from initzoo.pairs.spilled import images_of
+from initzoo.files import write_bytes
+from initzoo.networks import ImageNetwork
+from initzoo.pairs import Pair, PairSet, Score, images_of, mean_score, score_images
 from initzoo.training.finetune.settings import FinetuneSettings
 from initzoo.training.finetune.snapshots import Progress, RunFolder, digest_of
 from initzoo.training.finetune.trainer import Trainer
 from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
 from initzoo.training.start import Start
-from initzoo.work.devices import repeatable
-from initzoo.work.runs import open_run
+from initzoo.work import open_run, repeatable
 
 __all__ = ["Example", "Finetuned", "draw_batch", "run_finetune"]
 

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from initzoo.errors import FinetuneError
-from initzoo.files.atomic import write_bytes
+from initzoo.files import write_bytes
 
 __all__ = ["Progress", "RunFolder", "digest_of"]
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from initzoo.networks.pix2pix import PatchDiscriminator, initialise_by_the_book
+from initzoo.networks import PatchDiscriminator, initialise_by_the_book
 from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import FinetuneSettings, rate_at
 from initzoo.training.harvest.updates import TrainingDiverged

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import OutputError, TeacherError, TrainingError
-from initzoo.files.atomic import write_bytes
-from initzoo.pairs.photos import load_photos, varied_photos
-from initzoo.pairs.taught import teach
-from initzoo.pairs.teachers import Teacher
-from initzoo.work.pool import Pool
+from initzoo.files import write_bytes
+from initzoo.pairs import Teacher, load_photos, teach, varied_photos
+from initzoo.work import Pool
 
 __all__ = ["CropPlan", "make_crops", "open_crops", "quick_crops"]
 

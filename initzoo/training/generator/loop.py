@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from initzoo.errors import TrainingError
-from initzoo.files.atomic import make_folder, write_bytes
+from initzoo.files import make_folder, write_bytes
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.harvest.updates import AdamState, adam_update
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes

@@ -14,9 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initzoo.generator.encoders import Context, Lessons
-from initzoo.generator.losses import behaviour_error, weight_error
-from initzoo.generator.schedule import add_noise, draw_timesteps
+from initzoo.generator import Context, Lessons, add_noise, behaviour_error, draw_timesteps, weight_error
 from initzoo.training.generator.crops import CropPlan, open_crops
 from initzoo.training.generator.settings import GeneratorSettings, Stage, TrainingData, mask_of, normalisation
 

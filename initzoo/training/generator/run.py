@@ -22,11 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initzoo.errors import TrainingError
-from initzoo.generator.denoisers import DenoiserShape
-from initzoo.generator.encoders import ENCODERS, Lessons
-from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
-from initzoo.generator.tokens import TokenVectors
-from initzoo.pairs.photos import load_photos
+from initzoo.generator import (
+    ENCODERS,
+    DenoiserShape,
+    GeneratorConfig,
+    Lessons,
+    TokenVectors,
+    WeightGenerator,
+    build_denoiser,
+)
+from initzoo.pairs import load_photos
 from initzoo.training.generator.crops import CropPlan, make_crops
 from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, run_stage
 from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective
@@ -38,8 +43,7 @@ from initzoo.training.generator.settings import (
     normalisation,
     stage_folder,
 )
-from initzoo.work.pool import Backend, Pool
-from initzoo.work.runs import open_run
+from initzoo.work import Backend, Pool, open_run
 
 __all__ = ["train_generator"]
 

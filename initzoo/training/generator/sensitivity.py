@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from initzoo.networks.adapters import Adapted
-from initzoo.pairs.photos import Photo, varied_photos
+from initzoo.networks import Adapted
+from initzoo.pairs import Photo, varied_photos
 
 __all__ = ["measure_sensitivity"]
 

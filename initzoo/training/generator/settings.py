@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.checkpoints.blocks import join_blocks, split_blocks, value_mask
-from initzoo.checkpoints.recipe import Recipe
+from initzoo.checkpoints import Recipe, join_blocks, split_blocks, value_mask
 from initzoo.errors import TrainingError
-from initzoo.files.settings import to_plain
-from initzoo.generator.encoders import ENCODERS
-from initzoo.pairs.concepts import Concept
-from initzoo.pairs.teachers import Teacher, parse_teacher
+from initzoo.files import to_plain
+from initzoo.generator import ENCODERS
+from initzoo.pairs import Concept, Teacher, parse_teacher
 from initzoo.training.harvest.recipe import recipe_of_base
-from initzoo.zoo.zoo import Zoo
+from initzoo.zoo import Zoo
 
 if TYPE_CHECKING:
-    from initzoo.generator.denoisers import DenoiserShape
+    from initzoo.generator import DenoiserShape
 
-__all__ = ["QUICK", "GeneratorSettings", "Stage", "TrainingData"]
+__all__ = ["QUICK_TRAINING", "GeneratorSettings", "Stage", "TrainingData"]
 
 Kind = Literal["joint", "unet"]
 """Names in `initzoo.generator.denoisers.DENOISERS`, which needs torch: options should not load it."""
@@ -171,7 +169,7 @@ class GeneratorSettings:
             n_blocks: blocks of an adapter.
             sizes: `Lessons.sizes`.
         """
-        from initzoo.generator.denoisers import DenoiserShape
+        from initzoo.generator import DenoiserShape
 
         return DenoiserShape(
             n_blocks=n_blocks,
@@ -183,7 +181,7 @@ class GeneratorSettings:
         )
 
 
-QUICK: dict[str, Any] = {
+QUICK_TRAINING: dict[str, Any] = {
     "width": 48,
     "train_share": 0.1,
     "weights": {"n_steps": 20},

@@ -13,17 +13,14 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from initzoo.checkpoints.blocks import join_blocks, split_blocks
-from initzoo.checkpoints.merge import merge_adapter
+from initzoo.checkpoints import join_blocks, merge_adapter, split_blocks
 from initzoo.errors import HarvestError, InitzooError
-from initzoo.files.atomic import write_bytes
-from initzoo.networks.adapters import adapter_to_arrays
-from initzoo.pairs.photos import varied_photos
-from initzoo.pairs.scores import score_images
-from initzoo.pairs.taught import make_pairs, scoring_pairs
+from initzoo.files import write_bytes
+from initzoo.networks import adapter_to_arrays
+from initzoo.pairs import make_pairs, score_images, scoring_pairs, varied_photos
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
-from initzoo.work.pool import Pool
+from initzoo.work import Pool
 
 __all__ = ["run_fits", "run_mean_scores"]
 

@@ -21,11 +21,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from initzoo.errors import HarvestError, InitzooError
-from initzoo.files.atomic import write_bytes
-from initzoo.networks.adapters import Adapted
-from initzoo.pairs.concepts import Concept
-from initzoo.pairs.photos import varied_photos
-from initzoo.pairs.taught import teach
+from initzoo.files import write_bytes
+from initzoo.networks import Adapted
+from initzoo.pairs import Concept, teach, varied_photos
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import (
     AdamState,

@@ -9,15 +9,13 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from initzoo.checkpoints.base import write_base
+from initzoo.checkpoints import write_base
 from initzoo.errors import HarvestError, OutputError
-from initzoo.files.atomic import replace_folder
-from initzoo.pairs.concepts import Concept
+from initzoo.files import replace_folder
+from initzoo.pairs import Concept
 from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
-from initzoo.zoo.index import IndexRow, write_index
-from initzoo.zoo.manifest import refresh_manifest
-from initzoo.zoo.shards import Payload, write_shard
+from initzoo.zoo import IndexRow, Payload, refresh_manifest, write_index, write_shard
 
 __all__ = ["check_free", "pack_zoo"]
 

@@ -13,13 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from initzoo.checkpoints.base import BaseConfig
-from initzoo.checkpoints.recipe import Layout, NetworkSpec, Recipe
+from initzoo.checkpoints import BaseConfig, Layout, NetworkSpec, Recipe
 from initzoo.errors import InvalidZoo, LayoutMismatch
-from initzoo.files.digests import DamagedFile, is_file, read_file, reported_as
-from initzoo.files.settings import read_settings, to_plain
+from initzoo.files import DamagedFile, is_file, read_file, read_settings, reported_as, to_plain
 
-__all__ = ["QUICK", "FitStage", "HarvestRecipe", "JointStage", "load_recipe", "recipe_of_base"]
+__all__ = ["QUICK_HARVEST", "FitStage", "HarvestRecipe", "JointStage", "load_recipe", "recipe_of_base"]
 
 _MAX_BYTES = 2**20
 
@@ -91,7 +89,10 @@ class FitStage:
         _check_betas(self, "betas")
 
 
-QUICK: dict[str, Any] = {"joint": {"n_rounds": 2, "n_photos": 16}, "fit": {"n_steps": 8, "n_photos": 4}}
+QUICK_HARVEST: dict[str, Any] = {
+    "joint": {"n_rounds": 2, "n_photos": 16},
+    "fit": {"n_steps": 8, "n_photos": 4},
+}
 """Settings of the stages with hardly any training: to see that a harvest works, in a minute."""
 
 

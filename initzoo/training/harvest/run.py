@@ -16,18 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from initzoo.files.atomic import write_bytes
+from initzoo.files import write_bytes
 from initzoo.training.harvest.fits import run_fits, run_mean_scores
 from initzoo.training.harvest.joint import run_joint_stage
 from initzoo.training.harvest.pack import check_free, pack_zoo
-from initzoo.training.harvest.recipe import QUICK, HarvestRecipe
+from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
-from initzoo.work.devices import describe_machine
-from initzoo.work.pool import Backend, Pool
-from initzoo.work.runs import StageClock, open_run
-from initzoo.zoo.cards import write_cards
-from initzoo.zoo.index import IndexRow
-from initzoo.zoo.zoo import Zoo
+from initzoo.work import Backend, Pool, StageClock, describe_machine, open_run
+from initzoo.zoo import IndexRow, Zoo, write_cards
 
 __all__ = ["HarvestReport", "quick_recipe", "run_harvest"]
 
@@ -74,7 +70,9 @@ Progress = Callable[[str, int, int], None]
 def quick_recipe(recipe: HarvestRecipe) -> HarvestRecipe:
     """The same recipe with hardly any training: to see that a harvest works, in a minute."""
     return replace(
-        recipe, joint=replace(recipe.joint, **QUICK["joint"]), fit=replace(recipe.fit, **QUICK["fit"])
+        recipe,
+        joint=replace(recipe.joint, **QUICK_HARVEST["joint"]),
+        fit=replace(recipe.fit, **QUICK_HARVEST["fit"]),
     )
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initzoo.errors import HarvestError
-from initzoo.files.atomic import make_folder
-from initzoo.pairs.concepts import Concept, load_concepts
-from initzoo.pairs.photos import TEACHING_SIDE, Photo, load_photos
+from initzoo.files import make_folder
+from initzoo.pairs import TEACHING_SIDE, Concept, Photo, load_concepts, load_photos
 from initzoo.training.harvest.recipe import HarvestRecipe
 
 __all__ = ["HarvestPlan", "RunFolder"]

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from initzoo.networks.adapters import Adapted
-from initzoo.pairs.taught import Pairs
+from initzoo.networks import Adapted
+from initzoo.pairs import Pairs
 from initzoo.training.harvest.recipe import FitStage, JointStage
 
 __all__ = [

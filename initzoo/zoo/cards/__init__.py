@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from initzoo.checkpoints.recipe import Recipe
+from initzoo.checkpoints import Recipe
 from initzoo.errors import InvalidZoo
-from initzoo.files.atomic import write_bytes
-from initzoo.pairs.photos import TEACHING_SIDE
+from initzoo.files import write_bytes
+from initzoo.pairs import TEACHING_SIDE
 from initzoo.zoo.cards.generator import generator_section
 from initzoo.zoo.cards.tables import markdown_table
 from initzoo.zoo.index import IndexRow

@@ -22,8 +22,7 @@ from initzoo.errors import (
     OutputError,
     UnknownZoo,
 )
-from initzoo.files.atomic import write_bytes
-from initzoo.files.digests import DamagedFile
+from initzoo.files import DamagedFile, write_bytes
 from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
 from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, repo_folder
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest

@@ -9,8 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
-from initzoo.files.atomic import one_at_a_time
-from initzoo.files.digests import read_file
+from initzoo.files import one_at_a_time, read_file
 from initzoo.zoo.folder import PlannedFile, folder_of, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path

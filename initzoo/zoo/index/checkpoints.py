@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidZoo
-from initzoo.files.digests import DamagedFile, reported_as
-from initzoo.pairs.concepts import alphabets_of, normalise_words
+from initzoo.files import DamagedFile, reported_as
+from initzoo.pairs import alphabets_of, normalise_words
 from initzoo.zoo.index.files import ADVICE, IndexTable
 from initzoo.zoo.index.lookup import Lookup, open_lookup
 from initzoo.zoo.index.rows import COLUMN_TYPES, SCORES, IndexRow, Match, problem_of

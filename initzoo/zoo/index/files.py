@@ -19,9 +19,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from initzoo.errors import InvalidZoo
-from initzoo.files.atomic import new_file
-from initzoo.files.chunked import PieceFile
-from initzoo.files.digests import BLANK_SEAL, SEAL_MARK, DamagedFile, check_seal, read_file, reported_as
+from initzoo.files import (
+    BLANK_SEAL,
+    SEAL_MARK,
+    DamagedFile,
+    PieceFile,
+    check_seal,
+    new_file,
+    read_file,
+    reported_as,
+)
 from initzoo.zoo.index.rows import COLUMN_TYPES, SCORES, IndexRow, problem_of
 from initzoo.zoo.shards import CONCEPT_ID
 

@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import OutputError
-from initzoo.files.atomic import new_file
-from initzoo.files.digests import DamagedFile
-from initzoo.pairs.concepts import normalise_words
+from initzoo.files import DamagedFile, new_file
+from initzoo.pairs import normalise_words
 from initzoo.zoo.index.files import IndexTable, values_of
 from initzoo.zoo.index.sections import (
     FileSections,

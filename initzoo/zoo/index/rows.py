@@ -6,8 +6,8 @@ import math
 import re
 from dataclasses import dataclass, fields
 
-from initzoo.checkpoints.init import SCORES
-from initzoo.pairs.concepts import SPLITS
+from initzoo.checkpoints import SCORES
+from initzoo.pairs import SPLITS
 from initzoo.zoo.shards import CONCEPT_ID
 
 __all__ = ["COLUMN_TYPES", "MAX_WORDING", "SCORES", "IndexRow", "Match", "problem_of"]

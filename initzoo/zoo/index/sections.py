@@ -17,8 +17,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.files.chunked import PieceFile
-from initzoo.files.digests import DamagedFile
+from initzoo.files import DamagedFile, PieceFile
 
 __all__ = ["FileSections", "KeySorter", "MemorySections", "Sections", "distinct", "read_sections"]
 

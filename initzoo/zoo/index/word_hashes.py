@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.pairs.concepts import normalise_words
+from initzoo.pairs import normalise_words
 
 __all__ = ["HASH_BITS", "HashedTexts", "hash_text", "hash_texts", "letter_groups"]
 
