@@ -14,7 +14,7 @@ from zoo_fixtures import make_zoo
 import initzoo.evaluation.benchmark.jobs as jobs_module
 from initzoo.cli.main import main
 from initzoo.errors import BenchmarkError, InvalidGenerator, InvalidZoo, OutputError
-from initzoo.evaluation.benchmark import QUICK, BenchmarkSettings, choose_concepts, run_benchmark
+from initzoo.evaluation.benchmark import QUICK_BENCHMARK, BenchmarkSettings, choose_concepts, run_benchmark
 from initzoo.evaluation.benchmark.figures import benchmark_tables, draw_curves, draw_ratios
 from initzoo.evaluation.benchmark.jobs import Job, Outcome, edit_in_tiles
 from initzoo.evaluation.benchmark.time_to_quality import Rung, TimeToTarget, compare, median_seconds, time_to
@@ -54,7 +54,7 @@ def settings(kept_photo_folder):
         "batch_size": 1,
         "n_workers": 1,
     }
-    return BenchmarkSettings(**QUICK | changes)
+    return BenchmarkSettings(**QUICK_BENCHMARK | changes)
 
 
 needs_benchmark = pytest.mark.xdist_group("benchmark")

@@ -34,6 +34,7 @@ from initzoo.training.generator import CropPlan, TrainingData, make_crops
 from initzoo.training.generator.crops import open_crops
 from initzoo.training.harvest import HarvestPlan, quick_recipe, run_harvest
 from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
+from initzoo.work.pool import Pool
 from initzoo.zoo.zoo import Zoo
 
 LOOKS = '''
@@ -476,7 +477,7 @@ def test_own_teachers_go_through_harvest_evaluation_and_generator_training(proje
     assert data.teachers == tuple(concept.teacher for concept in plan.concepts)
     assert data.digest == absent.digest
     crop_plan = CropPlan(photos=photo_folder, n_varied=2, n_photos=2, crops_per_photo=2)
-    make_crops(data.all_teachers, project / "crops", crop_plan, n_workers=1)
+    make_crops(data.all_teachers, project / "crops", crop_plan, pool=Pool(1))
     crops = open_crops(absent.all_teachers, project / "crops", crop_plan)
     assert [one.shape for one in crops] == [(4, 2, 3, 64, 64)] * 4
     by_id = dict(zip(data.concept_ids, crops, strict=True))
@@ -485,7 +486,9 @@ def test_own_teachers_go_through_harvest_evaluation_and_generator_training(proje
     questions = ask_about_concepts(plan.concepts)
     blocks = {concept.id: zoo.blocks(concept.id)[None] for concept in plan.concepts}
     jobs = [Job(question, {"zoo": blocks[question.concept_id]}) for question in questions]
-    for measured, question in zip(measure(zoo, jobs, PhotoSource(photo_folder)), questions, strict=True):
+    for measured, question in zip(
+        measure(zoo, jobs, PhotoSource(photo_folder), pool=Pool(1)), questions, strict=True
+    ):
         assert measured.mean("zoo").psnr == pytest.approx(rows[question.concept_id].psnr, abs=1e-3)
 
 

@@ -35,6 +35,7 @@ from initzoo.generator.denoisers import DenoiserShape
 from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs.photos import PhotoSource, load_photos
+from initzoo.work.pool import Pool
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
@@ -269,7 +270,7 @@ def test_questions_ask_for_unseen_concepts_and_for_taught_ones_in_unseen_words(z
 def test_measuring_gives_what_evaluating_the_zoo_gives(zoo, photo_folder):
     question = next(one for one in ask_about_zoo(zoo) if one.concept_id == "red-night")
     jobs = [Job(question, {"trained": question.trained[None], "mean": zoo.mean_adapter_blocks()[None]})]
-    measured = measure(zoo, jobs, PhotoSource(photo_folder))[0]
+    measured = measure(zoo, jobs, PhotoSource(photo_folder), pool=Pool(1))[0]
     mean = zoo.network(zoo.mean_adapter_blocks())
     wanted = score_concept(zoo, "red-night", mean, load_photos(photo_folder, split="score"))
     assert measured.mean("trained") == wanted.trained
@@ -373,7 +374,9 @@ def test_adapters_are_fitted_for_concepts_that_have_none(tmp_path, photo_folder)
     zoo = Zoo.from_pretrained(folder)
     question = replace(ask_about_zoo(zoo)[0], trained=None)
     zero = np.zeros((1, zoo.layout.n_blocks, zoo.layout.block_size), np.float32)
-    measured = measure(zoo, [Job(question, {"generated": zero}, fit=True)], PhotoSource(photo_folder))[0]
+    measured = measure(
+        zoo, [Job(question, {"generated": zero}, fit=True)], PhotoSource(photo_folder), pool=Pool(1)
+    )[0]
     assert measured.fitted.shape == zero.shape[1:]
     assert measured.mean("trained").psnr > measured.mean("generated").psnr
 

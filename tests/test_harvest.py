@@ -199,9 +199,9 @@ def test_a_harvest_killed_while_packing_goes_on(harvested, tmp_path, monkeypatch
 
 
 def test_a_harvest_says_at_once_that_photos_are_missing(concepts_path, tmp_path, photo_folder):
-    (tmp_path / "train").mkdir()
-    shutil.copy(photo_folder / "cat.png", tmp_path / "train")
-    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path, photos=tmp_path)
+    (tmp_path / "few" / "train").mkdir(parents=True)
+    shutil.copy(photo_folder / "cat.png", tmp_path / "few" / "train")
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path, photos=tmp_path / "few")
     with pytest.raises(InvalidImage, match="'score'"):
         run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -148,8 +149,8 @@ def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple
 
     if _STREAM in images and len(images) > 1:
         raise click.UsageError("'-' reads one image from standard input; give no other images with it.")
-    has_folder = any(image.is_dir() for image in images)
-    is_folder = len(images) > 1 or has_folder or (out.is_dir() and _STREAM not in images)
+    has_folder = any(os.path.isdir(image) for image in images)
+    is_folder = len(images) > 1 or has_folder or (os.path.isdir(out) and _STREAM not in images)
     if out == _STREAM:
         if is_folder:
             raise click.UsageError("'-o -' writes one image to standard output; name a folder for several.")
@@ -159,7 +160,7 @@ def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple
     if not is_folder:
         check_free(out, force=force, endings=WRITABLE_SUFFIXES)
         return [(images[0], out)], False
-    sources = [file for image in images for file in (_images_of(image) if image.is_dir() else [image])]
+    sources = [file for image in images for file in (_images_of(image) if os.path.isdir(image) else [image])]
     if not sources:
         raise InvalidImage(f"{images[0]} holds no images. Name a folder with images in it, or image files")
     outputs = [(source, out / _output_name(source)) for source in sources]

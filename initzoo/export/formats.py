@@ -54,7 +54,7 @@ def export(
             "Merge it first: zoo.merge(init)"
         )
     target = Path(path)
-    if (is_file(target) or target.is_dir()) and not force:
+    if (is_file(target) or os.path.isdir(target)) and not force:
         raise OutputError(f"{target} exists already. Choose another name, or add --force to replace it")
     FORMATS[format](init, target)
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_network(path: Path) -> ImageNetwork:
         LayoutMismatch: the network is unknown, or tensors are missing.
     """
     weights, spec = path, None
-    if path.is_dir():
+    if os.path.isdir(path):
         weights = path / WEIGHTS_FILE
         with reported_as(InvalidInit, f"'{path / CONFIG_FILE}'", _ADVICE):
             spec = _read_config(path).network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def list_pairs(
         InvalidPairs: files of A and B do not match, or two have one name; a line of the metadata file is
             wrong; the halves of images do not look alike; or there are no splits, and one was asked for.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return None
     listed = _listed(folder, columns, split)
     if listed is not None or columns is not None:
@@ -244,12 +245,12 @@ def what_is_at(folder: Path) -> str:
         >>> what_is_at(Path("no-such-folder"))
         'there is no such folder'
     """
-    if folder.is_dir():
+    if os.path.isdir(folder):
         left_out = list_images(folder).left_out
         return "the folder holds no images" + (
             f" ({describe_left_out(folder, left_out)})" if left_out else ""
         )
-    return "it is a file" if folder.exists() else "there is no such folder"
+    return "it is a file" if os.path.exists(folder) else "there is no such folder"
 
 
 def _held_out_names(split: str) -> list[str]:

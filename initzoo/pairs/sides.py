@@ -91,7 +91,7 @@ def _existing(listed: dict[Path, dict[str, list[str]]], folder: Path, path: str)
 def _subfolders(folder: Path) -> dict[str, list[str]]:
     """Names of the folders in a folder, by their names in lower case."""
     names: dict[str, list[str]] = {}
-    if folder.is_dir():
+    if os.path.isdir(folder):
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():

@@ -286,7 +286,7 @@ def _read(
         if (
             len(images) == 2
             or columns is not None
-            or not folder.is_dir()
+            or not os.path.isdir(folder)
             or list_pairs(folder, split=split) is None
         ):
             chosen = _choose_columns(source, rows, images, columns)
@@ -360,14 +360,14 @@ def _finish(
 
 def _is_dataset(folder: Path, source: str) -> bool:
     """Whether `datasets` could load it: a folder of its files, or what looks like an id of the Hub."""
-    if folder.is_dir():
+    if os.path.isdir(folder):
         for _, folders, files in os.walk(folder):
             folders[:] = [name for name in folders if not name.startswith(".")]  # caches of other programs
             if any(name in _DATASET_FILES or name.lower().endswith(_DATASET_ENDINGS) for name in files):
                 return True
         return False
     is_path = source.startswith((".", "/", "~")) or source.count("/") != 1
-    return not is_path and not folder.exists() and all(source.split("/"))
+    return not is_path and not os.path.exists(folder) and all(source.split("/"))
 
 
 def _open_rows(source: str, split: str) -> tuple[Any, list[str]]:

@@ -224,7 +224,7 @@ def open_init(
     match given:
         case File(path):
             _check_file(path)
-            if path.is_dir() or _is_plain_file(path):
+            if os.path.isdir(path) or _is_plain_file(path):
                 network = load_network(path)
                 return Init.from_model(network, name=path.stem, licence="the owner's", source=path.name)
             init = Init.load(path)
@@ -303,9 +303,9 @@ def _is_plain_file(path: Path) -> bool:
 def _read_init(path: Path, zoo: Zoo) -> Init:
     """An init from a file, or from plain weights of the zoo's own network."""
     _check_file(path)
-    if not path.is_dir() and not _is_plain_file(path):
+    if not os.path.isdir(path) and not _is_plain_file(path):
         return Init.load(path)
-    weights = _read_network(path / WEIGHTS_FILE if path.is_dir() else path, zoo)
+    weights = _read_network(path / WEIGHTS_FILE if os.path.isdir(path) else path, zoo)
     return _init_of(
         zoo, path.stem, path.stem, weights, origin="fine-tuned", licence="the owner's", source=path.name
     )
