@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidPairs
-from initzoo.files import IMAGE_SUFFIXES
+from initzoo.files import IMAGE_SUFFIXES, is_file
 from initzoo.pairs.sides import order_columns
 
 __all__ = ["Listing", "find_metadata", "read_metadata"]
@@ -43,7 +43,7 @@ def find_metadata(folder: Path) -> Path | None:
         >>> find_metadata(Path("no-such-folder")) is None
         True
     """
-    return next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+    return next((folder / name for name in _NAMES if is_file(folder / name)), None)
 
 
 def read_metadata(path: Path, columns: tuple[str, str] | None = None) -> Listing | None:
@@ -112,7 +112,7 @@ def _path_of(path: Path, number: int, row: Mapping[str, Any], key: str) -> Path:
     # A Mac composes letters in another way than the program that wrote the line.
     for written in (value, unicodedata.normalize("NFC", value), unicodedata.normalize("NFD", value)):
         try:
-            if (path.parent / written).is_file():
+            if is_file(path.parent / written):
                 return path.parent / written
         except (OSError, ValueError):  # a name that no file can have
             break

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
-from initzoo.files import ImageFolder, describe_left_out, list_images, read_image, short_reason, warn_left_out
+from initzoo.files import (
+    ImageFolder,
+    describe_left_out,
+    is_file,
+    list_images,
+    read_image,
+    short_reason,
+    warn_left_out,
+)
 from initzoo.pairs.concepts import catalog_folder
 from initzoo.pairs.opencv import fit_short_side, opencv
 
@@ -88,7 +96,7 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
     if not folder.is_dir():
         raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
     left_out: dict[str, str] = {}
-    has_table = (folder / "photos.toml").is_file()
+    has_table = is_file(folder / "photos.toml")
     if has_table:
         entries = _entries_of_table(folder)
     elif any((folder / name).is_dir() for name in _SPLITS):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
-from initzoo.files import decode_image, short_reason, warn_left_out
+from initzoo.files import decode_image, is_file, short_reason, warn_left_out
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, PairFile, hold_out, list_pairs, what_is_at
 from initzoo.pairs.metadata import find_metadata
@@ -438,14 +438,14 @@ def _load_dataset(datasets: Any, source: str, split: str) -> Any:
     """The rows of one split: of what `save_to_disk` wrote, or of anything that `load_dataset` takes."""
     folder = Path(source)
     try:
-        if (folder / "dataset_dict.json").is_file():
+        if is_file(folder / "dataset_dict.json"):
             parts = datasets.load_from_disk(source)
             if split not in parts:
                 raise InvalidPairs(
                     f"dataset {source} has no split {split!r}. Take one of: {', '.join(parts)}, with --split"
                 )
             return parts[split]
-        if (folder / "state.json").is_file():
+        if is_file(folder / "state.json"):
             return datasets.load_from_disk(source)
         return datasets.load_dataset(source, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
