@@ -196,21 +196,40 @@ def test_a_pool_that_cannot_be_is_refused(options):
         Pool(**options)
 
 
+def test_a_pool_has_a_worker_a_core_unless_it_is_told_otherwise():
+    assert Pool.make() == Pool.make(0) == Pool(os.cpu_count())
+    assert Pool.make(3, "ray") == Pool(3, "ray")
+
+
+def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    has_torch, n_threads = "'torch' in __import__('sys').modules", "__import__('torch').get_num_threads()"
+    found = dict(Pool(2).run(partial(partial, eval), [has_torch, n_threads]))
+    assert found == {has_torch: False, n_threads: 1}
+
+
 ON_RAY = """
-import json
+import json, sys
 from functools import partial
+sys.path.append({tests!r})  # as for the module of a teacher, which workers must find too
 import test_pool as t
 from initzoo.errors import InitzooError
 from initzoo.work.pool import Pool
 
 if __name__ == "__main__":
     pool = Pool(2, "ray")
-    found = {"bytes": dict(pool.run(t.summer, range(4)))}
+    found = {{"bytes": dict(pool.run(t.summer, range(4)))}}
     for kind in ("exit", "known"):
         try:
             list(pool.run(partial(t.failer, kind), [1, 2, 3]))
         except InitzooError as error:
             found[kind] = [type(error).__name__, str(error)]
+    import ray
+
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    found["cores"] = Pool.make(None, "ray").n_workers
+    found["is_left_alone"] = ray.is_initialized()
     print("found", json.dumps(found))
 """
 
@@ -219,9 +238,9 @@ if __name__ == "__main__":
 @pytest.mark.xdist_group("ray")
 def test_ray_gives_the_bytes_and_the_errors_of_processes():
     pytest.importorskip("ray", reason='NOT TESTED: work on Ray. pip install "initzoo[ray]" to test it')
-    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "RAY_ADDRESS": "local"}
     result = subprocess.run(
-        [sys.executable, "-c", ON_RAY],
+        [sys.executable, "-c", ON_RAY.format(tests=str(TESTS))],
         env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     lines = [line for line in result.stdout.splitlines() if line.startswith("found ")]
@@ -229,6 +248,8 @@ def test_ray_gives_the_bytes_and_the_errors_of_processes():
     found = json.loads(lines[0].removeprefix("found "))
     here = {str(item): result for item, result in Pool(1).run(summer, range(4))}
     assert found["bytes"] == here
+    assert found["cores"] == 3
+    assert found["is_left_alone"]
     assert found["known"] == ["InvalidZoo", "zoo 'x' is damaged. Pull it again"]
     assert found["exit"][0] == "WorkerDied"
     assert "a worker on Ray ended at 2. Run the same command again" in found["exit"][1]

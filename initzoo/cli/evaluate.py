@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -75,7 +74,7 @@ def command(
                 photos_folder=photos,
                 teachers=[concept.teacher for concept in load_concepts(concepts)] if concepts else (),
                 limit=limit,
-                n_workers=workers or os.cpu_count() or 1,
+                n_workers=workers,
                 backend=backend,
                 callback=partial(bars.show, "evaluate"),
             )

@@ -9,6 +9,7 @@ from initzoo.evaluation.checkpoints import ConceptScores, evaluate_zoo
 from initzoo.networks import Diagnosis, ImageNetwork, diagnose_network, to_images
 from initzoo.pairs import load_concepts, load_photos, middle_squares
 from initzoo.training import AutoNetwork
+from initzoo.work import Backend
 from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = ["diagnose", "evaluate"]
@@ -55,6 +56,7 @@ def evaluate(
     photos: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     n_workers: int = 1,
+    backend: Backend = "processes",
 ) -> list[ConceptScores]:
     """Measure a zoo's checkpoints on photos that training never saw.
 
@@ -65,6 +67,7 @@ def evaluate(
         photos: folder of photos, of which those of split `score` are used; the bundled ones otherwise.
         limit: measure only so many, spread evenly over the zoo.
         n_workers: processes, one core each.
+        backend: where workers run: in processes of this machine, or on a ray cluster.
 
     Returns:
         Scores per concept, beside the untouched photo and the mean adapter.
@@ -87,4 +90,5 @@ def evaluate(
         teachers=[concept.teacher for concept in known],
         limit=limit,
         n_workers=n_workers,
+        backend=backend,
     )

@@ -114,7 +114,7 @@ def evaluate_zoo(
     photos_folder: Path | None = None,
     teachers: Sequence[Teacher] = (),
     limit: int | None = None,
-    n_workers: int = 1,
+    n_workers: int | None = 1,
     backend: Backend = "processes",
     callback: Callable[[int, int], None] | None = None,
 ) -> list[ConceptScores]:
@@ -126,7 +126,7 @@ def evaluate_zoo(
         photos_folder: photos, of which those of split `score` are used; None for the bundled ones.
         teachers: of the concepts file, for those that a zoo does not hold: folders of pairs and functions.
         limit: measure only so many, spread evenly over the zoo.
-        n_workers: processes, one core each.
+        n_workers: processes, one core each; None for as many as there are cores.
         backend: where these are: processes of this machine, or ray.
         callback: called with concepts done and concepts in all.
 
@@ -145,7 +145,9 @@ def evaluate_zoo(
     load_photos(photos_folder, split="score")  # what is missing or damaged is to show here, in words
     zoo.mean_adapter_blocks()
     scores: dict[str, ConceptScores] = {}
-    for concept_id, one in Pool(n_workers, backend).run(partial(_Worker, zoo, photos_folder, teachers), ids):
+    for concept_id, one in Pool.make(n_workers, backend).run(
+        partial(_Worker, zoo, photos_folder, teachers), ids
+    ):
         scores[concept_id] = one
         if callback is not None:
             callback(len(scores), len(ids))

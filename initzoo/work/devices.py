@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,20 @@ from initzoo.errors import DeviceUnavailable
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DEVICES", "choose_device", "describe_machine", "repeatable"]
+__all__ = ["DEVICES", "choose_device", "describe_machine", "one_thread", "repeatable"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-"""Devices by name; `auto` is the first of cuda, mps and cpu that is there."""
+"""Names of devices; `auto` is the first available one of cuda, mps and cpu."""
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name.
+    """The device of that name.
 
     Args:
         name: one of `DEVICES`.
 
     Raises:
-        DeviceUnavailable: there is no such device, or torch was built without it.
+        DeviceUnavailable: the machine has no such device, or torch was built without it.
 
     Example:
         >>> choose_device("cpu")
@@ -35,16 +35,42 @@ def choose_device(name: str) -> torch.device:
     """
     import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
     if name == "auto":
-        name = next(kind for kind, is_there in there.items() if is_there)
-    if not there.get(name):
-        found = ", ".join(kind for kind, is_there in there.items() if is_there)
+        name = available[0]
+    if name not in available:
         raise DeviceUnavailable(
-            f"no device {name[:40]!r}: this machine, with torch {torch.__version__}, has {found}. "
-            "Take another one, or --device auto"
+            f"no device {name[:40]!r}: this machine, with torch {torch.__version__}, has "
+            f"{', '.join(available)}. Take another one, or --device auto"
         )
     return torch.device(name)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, and afterwards with as many as before.
+
+    Several threads add numbers in another order, which changes the last bits of sums. On the small
+    convolutions of our networks they are slower than one, too.
+
+    Example:
+        >>> import torch
+        >>> with one_thread():
+        ...     torch.get_num_threads()
+        1
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @contextmanager
@@ -55,37 +81,42 @@ def repeatable(device: torch.device) -> Iterator[None]:
     """
     import torch
 
-    n_threads = torch.get_num_threads()
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
-    with torch.random.fork_rng(devices=[0] if device.type == "cuda" else []):
+    with (
+        torch.random.fork_rng(devices=[0] if device.type == "cuda" else []),
+        one_thread() if device.type == "cpu" else nullcontext(),
+    ):
+        cudnn.deterministic, cudnn.benchmark = True, False
         try:
-            if device.type == "cpu":  # and on small convolutions one thread is the fastest
-                torch.set_num_threads(1)
-            cudnn.deterministic, cudnn.benchmark = True, False
             yield
         finally:
-            torch.set_num_threads(n_threads)
             cudnn.deterministic, cudnn.benchmark = before
 
 
 def describe_machine(device: torch.device | None = None) -> dict[str, str]:
-    """Processor and versions, as far as they are known; the GPU too if `device` is one."""
+    """Processor and versions, as far as they are known.
+
+    Args:
+        device: its name is included if it is a GPU.
+    """
     import torch
 
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    described = {
-        "processor": processor,
+    machine = {
+        "processor": _processor_name(),
         "cores": str(os.cpu_count()),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
     if device is not None and device.type == "cuda":
-        described["gpu"] = torch.cuda.get_device_name(device)
-    return described
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine
+
+
+def _processor_name() -> str:
+    """The processor's name on Linux; its kind elsewhere, or where Linux gives no name."""
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

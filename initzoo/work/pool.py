@@ -12,13 +12,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from initzoo.errors import InitzooError, MissingExtra, WorkerDied
+from initzoo.work.devices import one_thread
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -71,6 +72,21 @@ class Pool:
         if self.backend not in ("processes", "ray"):
             raise ValueError(f"backend must be processes or ray, found {self.backend!r}")
 
+    @classmethod
+    def make(cls, n_workers: int | None = None, backend: Backend = "processes") -> Pool:
+        """A pool of so many workers; None or 0 for one on each core of this machine, or of the cluster.
+
+        Raises:
+            MissingExtra: the backend is `ray`, which is not installed.
+
+        Example:
+            >>> Pool.make(3)
+            Pool(n_workers=3, backend='processes')
+        """
+        if not n_workers:
+            n_workers = _count_ray_cores() if backend == "ray" else os.cpu_count() or 1
+        return cls(n_workers, backend)
+
     def run(
         self,
         make_worker: Callable[[], Callable[[Item], Result]],
@@ -115,13 +131,18 @@ def use_one_core() -> None:
 
     Even when the parent is killed: otherwise workers would go on, beside those of the next run.
     """
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # torch reads them when it is imported
+    _limit_torch()
     _keep_freed_memory()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _limit_torch() -> None:
+    """Let torch use one thread if it is loaded: that takes seconds, and not every worker needs it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _end_with(sentinel: int) -> None:
@@ -141,19 +162,12 @@ def _keep_freed_memory() -> None:
 def _run_here(
     make_worker: Callable[[], Callable[[Item], Result]], items: Sequence[Item]
 ) -> Iterator[tuple[Item, Result]]:
-    import torch
-
-    n_threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)  # several threads add in another order, which changes the last bits
+    with one_thread():
         work = make_worker()
-        for item in items:
-            torch.set_num_threads(1)
+    for item in items:
+        with one_thread():
             result = work(item)
-            torch.set_num_threads(n_threads)  # between two results the caller's own code runs
-            yield item, result
-    finally:
-        torch.set_num_threads(n_threads)
+        yield item, result  # outside: between two results the caller's own code runs
 
 
 @dataclass(frozen=True)
@@ -244,6 +258,7 @@ def _serve(connection: Connection, make_worker: Callable[[], Callable[[Any], Any
     use_one_core()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is done
         made = _attempt(make_worker)
+        _limit_torch()  # which may be loaded now; another library's OpenMP may have hidden the variables
         connection.send(_Outcome(error=made.error, trace=made.trace))
         while made.error is None:
             item = connection.recv()
@@ -268,14 +283,21 @@ def _died(event: str, item: tuple[Item] | None, name_of: Callable[[Item], str]) 
 
 
 class _RayWorker:
-    """A worker on Ray: an actor."""
+    """A worker on Ray: an actor.
 
-    def __init__(self) -> None:
+    Args:
+        search_path: where the driver finds modules. Ray does not pass it on, and a teacher may be a function
+            in a module beside the concepts file.
+    """
+
+    def __init__(self, search_path: Sequence[str]) -> None:
         use_one_core()
+        sys.path += [path for path in search_path if path not in sys.path]
         self._work: Callable[[Any], Any] | None = None
 
-    def make(self, make_worker: Callable[[], Callable[[Any], Any]]) -> _Outcome[None]:
-        made = _attempt(make_worker)
+    def make(self, pickled: bytes) -> _Outcome[None]:
+        made = _attempt(lambda: pickle.loads(pickled)())  # noqa: S301 (the driver's own bytes)
+        _limit_torch()
         self._work = made.result
         return _Outcome(error=made.error, trace=made.trace)
 
@@ -291,6 +313,45 @@ def _run_on_ray(
     name_of: Callable[[Item], str],
     on_tick: Callable[[], None] | None,
 ) -> Iterator[tuple[Item, Result]]:
+    actors: list[Any] = []
+    with _connected_ray() as ray:
+        try:
+            actors = [ray.remote(num_cpus=1)(_RayWorker).remote(sys.path) for _ in range(n_workers)]
+            pickled = ray.put(ray.cloudpickle.dumps(make_worker))  # sent to each machine once
+            # An actor that waits for a free core is not ready, and so holds no item back.
+            awaited: dict[Any, tuple[Any, tuple[Item] | None]] = {
+                actor.make.remote(pickled): (actor, None) for actor in actors
+            }
+            n_begun = n_done = 0
+            while n_done < len(items):
+                ready, _ = ray.wait(list(awaited), timeout=TICK_SECONDS if on_tick else None)
+                if on_tick and not ready:
+                    on_tick()
+                for reference in ready:
+                    actor, finished = awaited.pop(reference)
+                    try:
+                        outcome = ray.get(reference)
+                    except ray.exceptions.RayActorError as error:
+                        raise _died("a worker on Ray ended", finished, name_of) from error
+                    if outcome.error is None and n_begun < len(items):
+                        awaited[actor.work.remote(items[n_begun])] = actor, (items[n_begun],)
+                        n_begun += 1
+                    result = outcome.get()
+                    if finished is not None:
+                        n_done += 1
+                        yield finished[0], result
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+
+
+@contextmanager
+def _connected_ray() -> Iterator[Any]:
+    """Ray, connected to its cluster; disconnected afterwards, unless it was connected before.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -301,33 +362,13 @@ def _run_on_ray(
     is_ours = not ray.is_initialized()
     if is_ours:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    actors: list[Any] = []
     try:
-        actors = [ray.remote(num_cpus=1)(_RayWorker).remote() for _ in range(n_workers)]
-        # An actor that waits for a free core is not ready, and so holds no item back.
-        awaited: dict[Any, tuple[Any, tuple[Item] | None]] = {
-            actor.make.remote(make_worker): (actor, None) for actor in actors
-        }
-        n_begun = n_done = 0
-        while n_done < len(items):
-            ready, _ = ray.wait(list(awaited), timeout=TICK_SECONDS if on_tick else None)
-            if on_tick and not ready:
-                on_tick()
-            for reference in ready:
-                actor, finished = awaited.pop(reference)
-                try:
-                    outcome = ray.get(reference)
-                except ray.exceptions.RayActorError as error:
-                    raise _died("a worker on Ray ended", finished, name_of) from error
-                if outcome.error is None and n_begun < len(items):
-                    awaited[actor.work.remote(items[n_begun])] = actor, (items[n_begun],)
-                    n_begun += 1
-                result = outcome.get()
-                if finished is not None:
-                    n_done += 1
-                    yield finished[0], result
+        yield ray
     finally:
-        for actor in actors:
-            ray.kill(actor)
         if is_ours:
             ray.shutdown()
+
+
+def _count_ray_cores() -> int:
+    with _connected_ray() as ray:
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -59,7 +59,7 @@ from initzoo.generator import (
     tune_neighbours,
 )
 from initzoo.pairs import HELD_OUT, Concept, load_practice
-from initzoo.work import Pool, describe_machine
+from initzoo.work import Pool, describe_machine, one_thread
 from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 __all__ = ["BASELINES", "OUTPUTS", "GeneratorEvaluation", "evaluate_generator"]
@@ -287,7 +287,7 @@ def _measure(
         zoo,
         jobs,
         settings.photos,
-        pool=Pool(settings.n_workers, settings.backend),
+        pool=Pool.make(settings.n_workers, settings.backend),
         callback=lambda n_done, n_all: report("measure", n_done, n_all),
     )
     for one in measured:
@@ -365,7 +365,7 @@ def _memorisation(
         zoo,
         jobs,
         settings.photos,
-        pool=Pool(settings.n_workers, settings.backend),
+        pool=Pool.make(settings.n_workers, settings.backend),
         callback=lambda n_done, n_all: report("memorisation", n_done, n_all),
     )
     return found | {"wrong_pixels": overlap_report(measured)}
@@ -425,19 +425,13 @@ def _calibration_report(calibration: Calibration | None) -> dict[str, Any] | Non
 
 def _speed(generator: WeightGenerator, request: Request, *, n_runs: int = 30) -> dict[str, Any]:
     """Milliseconds that one whole init takes on one core, once warm: the median of some runs."""
-    import torch
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         generator.generate(request)
         seconds = []
         for _ in range(n_runs):
             begin = time.perf_counter()
             generator.generate(request)
             seconds.append(time.perf_counter() - begin)
-    finally:
-        torch.set_num_threads(n_threads)
     return {"init_ms": round(1000 * plain_statistics.median(seconds), 2), "n_runs": n_runs, "n_threads": 1}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from initzoo.evaluation.bootstrap import Resampling
@@ -19,7 +18,7 @@ class EvaluationSettings:
     Args:
         photos: photos to measure on.
         fit: train an adapter on each concept that has none, as the upper limit.
-        n_workers: processes, one core each; 0 for as many as there are cores.
+        n_workers: processes, one core each; 0 for as many as there are cores, here or in the cluster.
         backend: where workers run: in processes of this machine, or on a ray cluster.
         n_overlap: number of concepts whose wrong pixels are compared.
         n_pictures: number of concepts in the grid.
@@ -48,5 +47,3 @@ class EvaluationSettings:
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        if self.n_workers == 0:
-            object.__setattr__(self, "n_workers", os.cpu_count() or 1)

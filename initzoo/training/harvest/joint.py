@@ -34,6 +34,7 @@ from initzoo.training.harvest.updates import (
     rate_at,
 )
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes
+from initzoo.work import one_thread
 
 __all__ = ["run_joint_stage"]
 
@@ -75,12 +76,8 @@ def run_joint_stage(
             n_workers=n_workers,
             callback=lambda board: callback(int(board.done), n_updates),
         )
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums are added in another order by several threads
-        try:
+        with one_thread():
             _finish(plan, run)
-        finally:
-            torch.set_num_threads(n_threads)
         shutil.rmtree(run.joint, ignore_errors=True)
     failures = json.loads((run.path / _FAILURES).read_bytes())
     return [(concept_id, reason) for concept_id, reason in failures]

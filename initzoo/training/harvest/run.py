@@ -8,7 +8,6 @@ the same bytes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +91,8 @@ def run_harvest(
         plan: recipe, concepts and photos.
         run_folder: where unfinished work is kept; the same one is given to go on.
         out: the zoo's folder: gets `dataset/` and `model/`.
-        n_workers: processes, one a core; None for as many as there are cores. It changes no byte.
+        n_workers: processes, one a core; None for as many as there are cores, here or in the cluster. It
+            changes no byte.
         backend: where the workers of fits and scores run: in processes of this machine, or on a ray cluster.
             Those of the joint stage share memory, and so a machine.
         force: replace a zoo that is in `out` already.
@@ -107,14 +107,14 @@ def run_harvest(
         OutputError: `out` holds a zoo already, or cannot be written; or another process is at work in the run
             folder, or it holds another harvest.
     """
-    workers = n_workers or os.cpu_count() or 1
+    pool = Pool.make(n_workers, backend)
     run, out = RunFolder(Path(run_folder)), Path(out)
     check_free(out, force=force or run.has_begun_packing(out))
     for split in ("train", "score"):  # missing photos are to show now, not after the joint stage
         plan.load_photos(split)
     with open_run(run.path, plan.digests, kind="harvest"):
         run.make_folders()
-        return _harvest(plan, run, out, Pool(workers, backend), callback)
+        return _harvest(plan, run, out, pool, callback)
 
 
 def _harvest(
