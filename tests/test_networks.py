@@ -13,6 +13,8 @@ from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import LayoutMismatch, OutputError
 from initzoo.networks.adapters import Adapted, adapter_from_arrays, adapter_to_arrays
 from initzoo.networks.network import ImageNetwork
+from initzoo.networks.scheme_names import CLASSICAL
+from initzoo.networks.schemes import initialise
 from initzoo.networks.starter import StarterNet
 from initzoo.training.auto import AutoNetwork
 
@@ -201,6 +203,13 @@ def test_flat_values_of_a_base_and_its_parameters_are_the_same_memory():
     before = base.to_arrays()
     base.values.add_(1)
     assert all(np.array_equal(after, before[name] + 1) for name, after in base.to_arrays().items())
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSICAL if name != "he_residual"])
+def test_every_classical_scheme_fills_linear_layers_too(name):
+    network = Attentive()
+    initialise(network, name, seed=0)
+    assert all(value.isfinite().all() for value in network.state_dict().values())
 
 
 def test_a_layer_that_is_not_there_has_no_adapter():

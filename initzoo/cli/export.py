@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from initzoo.cli.options import example, force_option, zoo_option
+from initzoo.export import FORMATS
 
 __all__ = ["command"]
 
@@ -18,10 +19,10 @@ SECTION = "Use"
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["safetensors", "pth"]),
+    type=click.Choice(list(FORMATS)),
     default="safetensors",
     show_default=True,
-    help="Plain state dict as a safetensors file, or as torch saves it.",
+    help="Format to write: safetensors and pth are plain state dicts.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
 @zoo_option

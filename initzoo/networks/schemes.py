@@ -25,7 +25,8 @@ _FILLS: dict[str, Callable[[Tensor], object]] = {
     "he_uniform": lambda weight: nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
     "he_normal": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
     "orthogonal": nn.init.orthogonal_,
-    "dirac": nn.init.dirac_,
+    # A linear layer has no kernel to put the one in.
+    "dirac": lambda weight: nn.init.dirac_(weight) if weight.ndim > 2 else nn.init.eye_(weight),
     # torch's sparse_ treats columns as units.
     "sparse": lambda weight: nn.init.sparse_(weight.flatten(1).T, sparsity=0.9, std=0.1),
 }

@@ -133,6 +133,12 @@ def run_finetune(
             written.
     """
     pairs.check_crops(settings.crop_size)
+    multiple = getattr(start.network, "multiple", 1)
+    if settings.crop_size % multiple:
+        raise FinetuneError(
+            f"crop_size must be a multiple of {multiple} for this network, found {settings.crop_size}. "
+            f"Take {max(settings.crop_size // multiple, 1) * multiple}"
+        )
     decisive = {
         "initzoo": __version__,
         "device": device.type,

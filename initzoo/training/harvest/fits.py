@@ -157,7 +157,7 @@ def _fit_concept(worker: _Worker, concept_id: str) -> None:
             concept.teacher,
             worker.photos,
             n_pairs=recipe.fit.n_photos,
-            patch_size=_PATCH_SIZE,
+            patch_size=max(_PATCH_SIZE, recipe.crop_size),
             seed=recipe.seed,
         )
         adapter = fit_adapter(

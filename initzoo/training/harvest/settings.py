@@ -47,7 +47,11 @@ class HarvestPlan:
         concepts = sorted(load_concepts(concepts_path), key=lambda concept: concept.id)
         if limit is not None and limit < len(concepts):
             concepts = [concepts[len(concepts) * place // limit] for place in range(limit)]
-        assert recipe.photo_size == TEACHING_SIDE
+        if recipe.photo_size != TEACHING_SIDE or not 8 <= recipe.crop_size <= TEACHING_SIDE:
+            raise HarvestError(
+                f"recipe '{recipe.name}': photo_size must be {TEACHING_SIDE} and crop_size from 8 to "
+                f"{TEACHING_SIDE}, found {recipe.photo_size} and {recipe.crop_size}. Change the recipe"
+            )
         if not any(concept.split == "train" for concept in concepts):
             raise HarvestError("a harvest needs at least one concept of split 'train', found none.")
         return cls(recipe=recipe, concepts=tuple(concepts), photos=photos)
