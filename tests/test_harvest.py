@@ -207,9 +207,7 @@ def test_a_harvest_says_at_once_that_photos_are_missing(concepts_path, tmp_path,
 
 
 def test_a_recipe_with_crops_larger_than_photos_is_refused_before_any_training(concepts_path):
-    with pytest.raises(
-        HarvestError, match="recipe 'tiny': photo_size must be 256 and crop_size"
-    ):
+    with pytest.raises(HarvestError, match="recipe 'tiny': photo_size must be 256 and crop_size"):
         HarvestPlan.make(replace(tiny_recipe(), crop_size=320), concepts_path=concepts_path)
 
 
