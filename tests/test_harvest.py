@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from safetensors.numpy import load_file
 from waiting import wait_until
 from zoo_fixtures import tiny_recipe as fixtures_recipe
 
-from initzoo.errors import HarvestError, InvalidImage, OutputError
+from initzoo.errors import HarvestError, InvalidImage, OutputError, WorkerDied
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.atomic import new_file
 from initzoo.training.harvest import HarvestPlan, quick_recipe, run_harvest
@@ -344,6 +345,34 @@ def test_workers_end_when_the_harvest_is_killed(concepts_path, tmp_path):
     assert wait_until(lambda: any(joint.glob("*")) or process.poll() is not None)  # a worker is at work
     assert any(is_alive(pid) for pid in children_of(process.pid))
     kill(process)
+
+
+def test_a_second_harvest_in_the_same_run_folder_is_told_which_process_is_at_work(concepts_path, tmp_path):
+    process, run = start_harvest(tmp_path, concepts_path), tmp_path / "killed.run"
+    assert wait_until(lambda: (run / "run.json").exists() or process.poll() is not None)
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path)
+    with pytest.raises(
+        OutputError, match=rf"^process {process.pid} on .* is at work in the run folder {run}\. "
+    ):
+        run_harvest(plan, run, tmp_path / "zoo", n_workers=1)
+    kill(process)
+
+
+@pytest.mark.slow
+@needs_harvested
+def test_a_harvest_whose_workers_are_killed_says_where_and_goes_on_to_the_same_bytes(harvested, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "zoo"
+    for stage, n_least, what in (("joint", 100, "lanes [01]"), ("fits", 1, "[a-z]+")):
+
+        def kill_one(at, n_done, n_all, stage=stage, n_least=n_least):
+            if at == stage and n_done >= n_least:
+                active_children()[0].kill()
+
+        with pytest.raises(WorkerDied, match=rf"^worker process \d+ was killed \(SIGKILL\) at {what}\. Run"):
+            run_harvest(harvested.plan, run, out, n_workers=2, callback=kill_one)
+        assert not active_children()
+    run_harvest(harvested.plan, run, out, n_workers=2)
+    assert digests(out) == digests(harvested.folder / "zoo")
 
 
 def children_of(pid: int) -> list[int]:
