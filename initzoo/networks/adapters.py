@@ -212,7 +212,7 @@ class Adapted(nn.Module):
                 value.copy_(merged[name])
 
     @torch.no_grad()
-    def whiten(self, images: Tensor) -> None:
+    def whiten(self, images: Tensor, adapters: Tensor | None = None) -> None:
         """Whiten every A: its outputs on these images become uncorrelated with unit variance.
 
         The output with a zero adapter and the set of functions that adapters can express stay the same.
@@ -221,6 +221,8 @@ class Adapted(nn.Module):
 
         Args:
             images: typical inputs of the network, shape `(n, 3, height, width)`.
+            adapters: adapters for the A before, shape `(n_adapters, n_values)`; changed in place to have the
+                same effect with the new A.
         """
 
         def turn(place: int, layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
@@ -235,7 +237,11 @@ class Adapted(nn.Module):
             # The symmetric root (ZCA) is the whitening that changes the outputs least.
             whitening = directions @ torch.diag(sizes.rsqrt()) @ directions.T
             shared.copy_((whitening @ shared.flatten(1).double()).view_as(shared))
+            if adapters is not None:  # B A = (B whitening^-1) (whitening A)
+                b = self.adapter_tensor(f"{names[place]}.B", adapters)
+                b.copy_((b.double() @ torch.linalg.inv(whitening)).float())
 
+        names = list(self._places)
         hooks = [
             self._layer(name).register_forward_hook(partial(turn, place))
             for name, place in self._places.items()

@@ -14,6 +14,7 @@ from .photos import PhotoSource as PhotoSource
 from .photos import fit_short_side as fit_short_side
 from .photos import load_photos as load_photos
 from .photos import middle_squares as middle_squares
+from .photos import training_photos as training_photos
 from .photos import varied_photos as varied_photos
 from .scores import Score as Score
 from .scores import mean_score as mean_score

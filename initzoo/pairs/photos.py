@@ -33,6 +33,7 @@ __all__ = [
     "fit_short_side",
     "load_photos",
     "middle_squares",
+    "training_photos",
     "varied_photos",
     "vary_photo",
 ]
@@ -193,6 +194,32 @@ def varied_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[Pix
     ]
 
 
+def training_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[Pixels]:
+    """Photos to train on: every photo as it is, in an order drawn by the seed, then varied ones.
+
+    Photos are taken in turn until there are enough. What number `i` shows depends on `photos`, `seed` and `i`
+    only, not on how many are asked for.
+
+    Returns:
+        `n_photos` uint8 arrays, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`, longer side at most
+        one and a half times as long.
+
+    Example:
+        >>> few = training_photos(load_photos(split="train"), 2, seed=0)
+        >>> min(few[0].shape[:2])
+        256
+    """
+    order = np.random.default_rng(seed).permutation(len(photos))
+    chosen = []
+    for number in range(n_photos):
+        turn, place = divmod(number, len(photos))
+        pixels, rng = photos[order[place]].pixels, np.random.default_rng([seed, number])
+        chosen.append(
+            vary_photo(pixels, rng) if turn else _cut_long_side(fit_short_side(pixels, TEACHING_SIDE), rng)
+        )
+    return chosen
+
+
 # Where photos come from.
 
 
@@ -289,17 +316,22 @@ def _move(pixels: Pixels, rng: np.random.Generator) -> Pixels:
             ),
             np.uint8,
         )
+    pixels = _cut_long_side(pixels, rng)
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    quarter_turns = int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1)))
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+
+
+def _cut_long_side(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Cut a window of `TEACHING_SIDE` by at most one and a half times that."""
     height, width = pixels.shape[:2]
     side = TEACHING_SIDE
     long_side = min(max(height, width), side * 3 // 2)
     cut_height, cut_width = (side, long_side) if height <= width else (long_side, side)
     top = int(rng.integers(0, height - cut_height + 1))
     left = int(rng.integers(0, width - cut_width + 1))
-    pixels = pixels[top : top + cut_height, left : left + cut_width]
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    quarter_turns = int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1)))
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+    return np.ascontiguousarray(pixels[top : top + cut_height, left : left + cut_width])
 
 
 def _recolour(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save
+from safetensors.torch import load_file as load_tensors
 
 from initzoo.checkpoints import join_blocks, merge_adapter, split_blocks
 from initzoo.errors import HarvestError, InitzooError
 from initzoo.files import write_bytes
 from initzoo.networks import adapter_to_arrays
-from initzoo.pairs import make_pairs, score_images, scoring_pairs, varied_photos
+from initzoo.pairs import make_pairs, score_images, scoring_pairs, training_photos
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
 from initzoo.work import Pool
@@ -115,9 +116,10 @@ class _Worker:
         self.concepts = {concept.id: concept for concept in plan.concepts}
         self.weights = load_file(run.base)
         self.base = plan.recipe.checkpoint.build_base(self.weights).requires_grad_(False)
-        self.photos = varied_photos(
+        self.photos = training_photos(
             plan.load_photos("train"), plan.recipe.fit.n_photos, seed=plan.recipe.seed
         )
+        self.starts = load_tensors(run.joint_adapters)
         self.scoring = plan.load_photos("score")
         self.places = {concept.id: place for place, concept in enumerate(plan.concepts)}
         self._mean_edits: dict[bytes, np.ndarray] = {}
@@ -167,6 +169,8 @@ def _fit_concept(worker: _Worker, concept_id: str) -> None:
             crop_size=recipe.crop_size,
             max_gradient=recipe.max_gradient,
             seed=recipe.seed,
+            crop_grid=recipe.crop_grid,
+            start=worker.starts.get(concept_id),
         )
         blocks = split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
         stored = blocks.astype(np.float16).astype(np.float32)

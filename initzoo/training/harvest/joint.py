@@ -23,7 +23,8 @@ from torch import Tensor
 from initzoo.errors import HarvestError, InitzooError
 from initzoo.files import write_bytes
 from initzoo.networks import Adapted
-from initzoo.pairs import Concept, teach, varied_photos
+from initzoo.pairs import Concept, teach, training_photos
+from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import (
     AdamState,
@@ -178,9 +179,12 @@ class _JointShare:
         self.base = Adapted(
             recipe.network.build(), recipe.ranks, generator=torch.Generator().manual_seed(recipe.seed)
         )
+        self.photos = training_photos(plan.load_photos("train"), recipe.joint.n_photos, seed=recipe.seed + 1)
+        self.base.whiten(
+            _typical_inputs(recipe, self.photos)
+        )  # so that one rate suits the adapters of all layers
         self.state = AdamState.zeros_like(self.base.values)
         self.lanes = [_Lane.make(plan, number, self.base.n_adapter_values) for number in lanes]
-        self.photos = varied_photos(plan.load_photos("train"), recipe.joint.n_photos, seed=recipe.seed + 1)
         self.phases = (self.compute, self.apply)
 
     def compute(self, update: int) -> None:
@@ -245,7 +249,9 @@ def _lane_update(
         draws = [(int(rng.integers(len(photos))), int(rng.integers(2**31))) for _ in range(_PHOTOS_A_BATCH)]
         shown, seeds = [photos[number] for number, _ in draws], [seed for _, seed in draws]
         pairs = list(teach(concept.teacher, shown, seeds))
-        inputs, targets = draw_crops(pairs, n_crops=stage.batch_size, crop_size=recipe.crop_size, rng=rng)
+        inputs, targets = draw_crops(
+            pairs, n_crops=stage.batch_size, crop_size=recipe.crop_size, rng=rng, grid=recipe.crop_grid
+        )
         gradient, adapter_gradient, _ = lane_gradient(
             base, lane.adapters[due], inputs, targets, max_gradient=recipe.max_gradient
         )
@@ -265,6 +271,14 @@ def _lane_update(
     )
 
 
+def _typical_inputs(recipe: HarvestRecipe, photos: list[np.ndarray]) -> Tensor:
+    """Crops of photos, shape `(96, 3, size, size)`, on which A is whitened."""
+    rng = np.random.default_rng([recipe.seed, 3])
+    return draw_crops([(photo, photo) for photo in photos], n_crops=96, crop_size=recipe.crop_size, rng=rng)[
+        0
+    ]
+
+
 def _finish(plan: HarvestPlan, run: RunFolder) -> None:
     """Fold the mean adapter into the base, whiten A, and write the failures and the base."""
     recipe = plan.recipe
@@ -274,21 +288,22 @@ def _finish(plan: HarvestPlan, run: RunFolder) -> None:
     snapshots = Snapshots(run.joint)
     with snapshots.reported():
         _restore(snapshots.at(snapshots.latest), base, AdamState.zeros_like(base.values), lanes)
-    good = [
-        lane.adapters[place]
+    good = {
+        concept.id: lane.adapters[place]
         for lane in lanes
         for place, concept in enumerate(lane.concepts)
         if concept.id not in lane.failures
-    ]
+    }
     if not good:
         raise HarvestError(f"every concept failed, e.g. {next(iter(lanes[0].failures.values()))}")
-    base.fold(torch.stack(good).mean(0))
-    photos = varied_photos(plan.load_photos("train"), recipe.fit.n_photos, seed=recipe.seed)
-    rng = np.random.default_rng([recipe.seed, 3])
-    images, _ = draw_crops(
-        [(photo, photo) for photo in photos], n_crops=96, crop_size=recipe.crop_size, rng=rng
-    )
-    base.whiten(images)
+    adapters = torch.stack(list(good.values()))
+    mean = adapters.mean(0)
+    base.fold(mean)
+    adapters -= mean
+    photos = training_photos(plan.load_photos("train"), recipe.fit.n_photos, seed=recipe.seed)
+    base.whiten(_typical_inputs(recipe, photos), adapters)
+    # The fits start from these.
+    write_bytes(run.joint_adapters, save(dict(zip(good, adapters.unbind(), strict=True))), force=True)
     arrays = {name: torch.from_numpy(array) for name, array in base.to_arrays().items()}
     failures = sorted(failure for lane in lanes for failure in lane.failures.items())
     write_bytes(run.path / _FAILURES, json.dumps(failures).encode(), force=True)

@@ -108,6 +108,8 @@ class HarvestRecipe:
         fit: the stage that makes each concept's adapter.
         photo_size: shorter side of photos when a teacher sees them, pixels: `photos.TEACHING_SIDE`.
         crop_size: side of the square crops to train on, pixels.
+        crop_grid: crops begin at multiples of this many pixels, so that edits on a grid, such as blocks of
+            JPEG, are at the same place in every crop.
         block_size: values in a block.
         max_gradient: norm that gradients are clipped to.
         seed: seed of everything random in training.
@@ -123,12 +125,13 @@ class HarvestRecipe:
     fit: FitStage = field(default_factory=FitStage)
     photo_size: int = 256
     crop_size: int = 64
+    crop_grid: int = 1
     block_size: int = 256
     max_gradient: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_counts(self, "crop_size", "block_size")
+        _check_counts(self, "crop_size", "crop_grid", "block_size")
         _check_rates(self, "max_gradient")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, found {self.seed}")

@@ -116,6 +116,11 @@ class RunFolder:
         return self.path / "base.safetensors"
 
     @property
+    def joint_adapters(self) -> Path:
+        """The adapters of the joint stage by concept, from which the fits start."""
+        return self.path / "joint-adapters.safetensors"
+
+    @property
     def fits(self) -> Path:
         """A file a concept: its adapter and scores, or the reason why it has none."""
         return self.path / "fits"

@@ -94,6 +94,7 @@ def draw_crops(
     n_crops: int,
     crop_size: int,
     rng: np.random.Generator,
+    grid: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Cut crops from random places of random pairs.
 
@@ -102,6 +103,7 @@ def draw_crops(
         n_crops: crops to cut.
         crop_size: side of a crop, pixels.
         rng: draws pairs and places.
+        grid: crops begin at multiples of this many pixels.
 
     Returns:
         Inputs and targets, float32, shape `(n_crops, 3, crop_size, crop_size)`, values -1 to 1.
@@ -110,7 +112,7 @@ def draw_crops(
     for number in range(n_crops):
         pair = pairs[int(rng.integers(len(pairs)))]
         height, width = pair[0].shape[:2]
-        top, left = int(rng.integers(height - crop_size + 1)), int(rng.integers(width - crop_size + 1))
+        top, left = (grid * int(rng.integers((length - crop_size) // grid + 1)) for length in (height, width))
         for side, image in enumerate(pair):
             crops[side, number] = image[top : top + crop_size, left : left + crop_size]
     images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
@@ -165,9 +167,11 @@ def fit_adapter(
     crop_size: int,
     max_gradient: float,
     seed: int,
+    crop_grid: int = 1,
+    start: Tensor | None = None,
     callback: Callable[[int, float], None] | None = None,
 ) -> Tensor:
-    """Train one concept's adapter on the frozen base, starting from zero.
+    """Train one concept's adapter on the frozen base.
 
     Args:
         base: the recipe's base; not changed.
@@ -176,6 +180,8 @@ def fit_adapter(
         crop_size: side of the crops, pixels.
         max_gradient: a gradient of greater norm is scaled down to it.
         seed: draws the crops: the same for all concepts, so that all see the same data in the same order.
+        crop_grid: crops begin at multiples of this many pixels.
+        start: the adapter to start from, shape `(n_values,)`; zero by default.
         callback: called with step (from 0) and loss after each step.
 
     Returns:
@@ -186,10 +192,12 @@ def fit_adapter(
     """
     rng = np.random.default_rng(seed)
     material = list(zip(pairs.inputs, pairs.targets, strict=True))
-    adapter = torch.zeros(base.n_adapter_values)
+    adapter = torch.zeros(base.n_adapter_values) if start is None else start.clone()
     state = AdamState.zeros_like(adapter)
     for step in range(stage.n_steps):
-        inputs, targets = draw_crops(material, n_crops=stage.batch_size, crop_size=crop_size, rng=rng)
+        inputs, targets = draw_crops(
+            material, n_crops=stage.batch_size, crop_size=crop_size, rng=rng, grid=crop_grid
+        )
         trained = adapter.clone().requires_grad_()
         loss = (base(inputs, trained) - targets).abs().mean()
         (gradient,) = torch.autograd.grad(loss, [trained])
