@@ -16,6 +16,8 @@ import pytest
 
 from initzoo.checkpoints.base import write_base
 from initzoo.checkpoints.blocks import split_blocks, value_mask
+from initzoo.checkpoints.detail import encode_detail
+from initzoo.checkpoints.merge import merge_adapter
 from initzoo.checkpoints.recipe import NetworkSpec, Recipe
 from initzoo.errors import InitzooError
 from initzoo.networks.network import layers_of
@@ -82,17 +84,31 @@ def random_base(recipe: Recipe, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in recipe.base_shapes.items()}
 
 
+def random_weights(recipe: Recipe, seed: int) -> dict[str, np.ndarray]:
+    """Weights of a fully trained network."""
+    rng = np.random.default_rng([seed, 1])
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in recipe.weights}
+
+
+def random_detail(recipe: Recipe, seed: int) -> bytes:
+    """What `random_weights` have beyond `random_adapter` on `random_base`."""
+    merged = merge_adapter(random_base(recipe), random_adapter(recipe, seed), recipe.layout)
+    return encode_detail(random_weights(recipe, seed), merged, recipe)
+
+
 def make_zoo(
     folder: Path,
     *,
     recipe: Recipe = TINY_RECIPE,
     concepts: Sequence[TinyConcept] = TINY_CONCEPTS,
     n_per_shard: int = 4,
+    detailed: Sequence[str] = (),
     change: Callable[[list[IndexRow]], list[IndexRow]] = lambda rows: rows,
 ) -> Path:
     """Write a whole zoo; the adapter of concept number i is `random_adapter(recipe, i)`.
 
-    `change` may alter the rows before they go into the index.
+    The concepts in `detailed` get `random_weights(recipe, i)` as their weights, by a detail. `change` may
+    alter the rows before they go into the index.
     """
     (folder / "dataset" / "blocks").mkdir(parents=True)
     config = write_base(
@@ -108,8 +124,14 @@ def make_zoo(
             concept.id: split_blocks(random_adapter(recipe, first + place), recipe.layout)
             for place, concept in enumerate(chosen)
         }
+        details = {
+            concept.id: random_detail(recipe, first + place)
+            for place, concept in enumerate(chosen)
+            if concept.id in detailed
+        }
         shard = f"blocks/blocks-{first // n_per_shard:05}.safetensors"
-        payloads = write_shard(folder / "dataset" / shard, blocks, recipe.layout, recipe.name)
+        path = folder / "dataset" / shard
+        payloads = write_shard(path, blocks, recipe.layout, recipe.name, details=details)
         for concept in chosen:
             payload = payloads[concept.id]
             rows.append(
@@ -139,6 +161,10 @@ def make_zoo(
                     ssim_mean=None,
                     licence="CC0-1.0",
                     source="made by a test",
+                    detail_bytes=payload.detail_bytes,
+                    detail_sha256=payload.detail_sha256,
+                    psnr_adapter=22.25 if payload.detail_bytes else None,
+                    ssim_adapter=0.75 if payload.detail_bytes else None,
                 )
             )
     write_index(folder / "dataset" / "index.parquet", change(rows))

@@ -9,6 +9,10 @@ from .blocks import check_blocks as check_blocks
 from .blocks import join_blocks as join_blocks
 from .blocks import split_blocks as split_blocks
 from .blocks import value_mask as value_mask
+from .detail import add_detail as add_detail
+from .detail import decode_detail as decode_detail
+from .detail import detail_size as detail_size
+from .detail import encode_detail as encode_detail
 from .init import MAX_SEED as MAX_SEED
 from .init import SCORES as SCORES
 from .init import Generation as Generation

@@ -179,6 +179,7 @@ class InitMetadata:
         licence: licence of the weights.
         source: origin of the concept or weights, in a sentence.
         generation: how the weights were generated, also for an init fine-tuned from them; else None.
+        has_detail: whether the weights of a checkpoint include its detail.
     """
 
     concept: str
@@ -192,6 +193,7 @@ class InitMetadata:
     licence: str
     source: str
     generation: Generation | None = None
+    has_detail: bool = False
 
     @cached_property
     def layout(self) -> Layout:
@@ -300,6 +302,8 @@ class Init:
         recipe = to_plain(self.metadata.recipe)
         metadata |= {"layout": _to_json(recipe.pop("layout")), "recipe": _to_json(recipe)}
         metadata |= {"scores": _to_json(self.metadata.scores)}
+        if self.metadata.has_detail:
+            metadata |= {"has_detail": "true"}
         if self.metadata.generation is not None:
             metadata |= {"generation": _to_json(self.metadata.generation)}
         return encode_tensors(self.weights, metadata)
@@ -378,6 +382,8 @@ def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
     """Parse the header of an init; unknown keys are ignored."""
     try:
         values = {name: json.loads(metadata[name]) for name in ("recipe", "layout", "scores")}
+        if "has_detail" in metadata:
+            values["has_detail"] = json.loads(metadata["has_detail"])
         if metadata.get("generation"):
             values["generation"] = json.loads(metadata["generation"])
     except KeyError as error:

@@ -37,11 +37,12 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
     row = zoo.find(" ".join(concept))
     teacher = parse_teacher(row.teacher).to_json()
     if as_json:
-        values = asdict(row) | {"teacher": teacher, "bytes": row.byte_end - row.byte_start}
+        values = asdict(row) | {"teacher": teacher, "bytes": row.byte_end - row.byte_start + row.detail_bytes}
         values = {"concept": values.pop("concept_id"), "zoo": zoo.name, "revision": zoo.revision} | values
         echo_json(values)
         return
     size = readable_size(row.byte_end - row.byte_start)
+    detail = f"; detail of all weights, {readable_size(row.detail_bytes)}" if row.has_detail else ""
     lines = {
         "concept": row.concept_id,
         "family": row.family,
@@ -50,9 +51,10 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
         "kept for tests": "; ".join(row.test_prompts),
         "teacher": json.dumps(teacher, ensure_ascii=False),
         "PSNR": _readable_score(row.psnr, row.psnr_untouched, row.psnr_mean, "{:.2f} dB"),
+        **({"adapter alone": f"{row.psnr_adapter:.2f} dB"} if row.psnr_adapter is not None else {}),
         "SSIM": _readable_score(row.ssim, row.ssim_untouched, row.ssim_mean, "{:.3f}"),
         "recipe": f"{row.recipe}, layout {row.layout_id}, base {row.base_sha256[:12]}",
-        "weights": f"{row.n_blocks} blocks of {row.block_size}, {size}",
+        "weights": f"{row.n_blocks} blocks of {row.block_size}, {size}{detail}",
         "place": f"{row.shard}, bytes {row.byte_start} to {row.byte_end}",
         "sha256": row.sha256,
         "licence": row.licence,

@@ -164,7 +164,7 @@ def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
         # A teacher of another version cannot degrade a photo; the clean one is used then.
         with suppress(InvalidZoo, InvalidConcepts, TeacherError):
             photo = example_pair(parse_teacher(row.teacher), photo, seed=0)[0]
-    edited = zoo.network(zoo.blocks(row.concept_id)).edit(photo)
+    edited = zoo.checkpoint(row.concept_id).edit(photo)
     return fit_short_side(edited, THUMBNAIL_SIDE)
 
 

@@ -79,7 +79,7 @@ def score_concept(
     """
     row = zoo.index.row(concept_id)
     inputs, targets = scoring_pairs(parse_teacher(row.teacher, teachers), photos)
-    trained = zoo.network(zoo.blocks(concept_id))
+    trained = zoo.checkpoint(concept_id)
     return ConceptScores(
         concept_id=concept_id,
         family=row.family,
@@ -232,7 +232,7 @@ def concept_grid(
         row = zoo.find(words)
         photo = fit_short_side(chosen[number % len(chosen)], TEACHING_SIDE)
         given, wanted = example_pair(parse_teacher(row.teacher), photo, seed=number)
-        edited = zoo.network(zoo.blocks(row.concept_id)).edit(given)
+        edited = zoo.checkpoint(row.concept_id).edit(given)
         note = f"{score_images([edited], [wanted]).psnr:.1f} dB"
         rows.append(GridRow(title=row.prompts[0], note=note, images=(given, wanted, edited)))
     return draw_grid(rows, ("given", "teacher", "checkpoint"), n_columns=n_columns, side=side)

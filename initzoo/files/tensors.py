@@ -2,7 +2,7 @@
 
 The safetensors package accepts names such as `../../etc/x`, repeated keys and empty files, and
 writes metadata in random order. initzoo reads and writes a subset of the format that any
-safetensors reader opens: float16 or float32 tensors with plain names, sorted and without gaps,
+safetensors reader opens: float16, float32 or uint8 tensors with plain names, without gaps,
 and a seal (see `digests`) in the metadata.
 """
 
@@ -27,7 +27,11 @@ __all__ = ["Header", "TensorEntry", "decode_tensors", "encode_tensors", "read_he
 _MAX_HEADER_BYTES = 8 * 2**20
 _MAX_DIMENSIONS = 8
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(\.[A-Za-z0-9_-]{1,128}){0,16}")
-_DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "U8": np.dtype("u1"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,15 @@ class Header:
     tensors: dict[str, TensorEntry]
 
 
-def encode_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+def encode_tensors(
+    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str], *, keep_order: bool = False
+) -> bytes:
     """Encode a sealed safetensors file. Equal tensors and metadata give the same bytes.
 
     Args:
-        tensors: float16 or float32 arrays, by name.
+        tensors: float16, float32 or uint8 arrays, by name.
         metadata: metadata of the file; the key `seal` is added.
+        keep_order: write the tensors in the order of `tensors` instead of that of their names.
 
     Raises:
         ValueError: there are no tensors, a name is not plain, or a dtype is not supported.
@@ -69,7 +76,7 @@ def encode_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str
     header: dict[str, Any] = {"__metadata__": dict(sorted({**metadata, "seal": BLANK_SEAL}.items()))}
     payloads = []
     position = 0
-    for name in sorted(tensors):
+    for name in tensors if keep_order else sorted(tensors):
         array = tensors[name]
         if not _NAME.fullmatch(name) or array.dtype not in codes or not array.size:
             raise ValueError(f"cannot write tensor {name!r} of {array.dtype} and shape {array.shape}")
@@ -177,7 +184,7 @@ def _parse_entry(name: str, entry: Any, first: int) -> TensorEntry:
         raise DamagedFile(f"tensor '{name}' has a malformed header entry")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise DamagedFile(f"tensor '{name}' has dtype {str(dtype)[:20]!r}, expected F16 or F32")
+        raise DamagedFile(f"tensor '{name}' has dtype {str(dtype)[:20]!r}, expected F16, F32 or U8")
     if not _are_counts(shape) or not 1 <= len(shape) <= _MAX_DIMENSIONS or min(shape) < 1:
         raise DamagedFile(f"tensor '{name}' has a malformed shape")
     if not _are_counts(offsets) or len(offsets) != 2:

@@ -111,7 +111,7 @@ class StarterNet(ImageNetwork):
         if self.n_full:
             passing = self.end.weight[:, -3:]  # the photo's channels come last
             nn.init.dirac_(passing)
-            nn.init.zeros_(self.end.bias)
+            nn.init.zeros_(self.end.get_parameter("bias"))
 
     @property
     def reach(self) -> int:

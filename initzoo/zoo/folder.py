@@ -64,11 +64,11 @@ class ZooFiles(Protocol):
     def generator_folder(self, recipe: str) -> Path:
         """The folder of a recipe's weight generator."""
 
-    def payload(self, row: IndexRow) -> bytes:
-        """The bytes of a checkpoint, checked against the digest of its row."""
+    def payload(self, row: IndexRow, *, with_detail: bool = False) -> bytes:
+        """The bytes of a checkpoint's blocks, and of its detail after them, checked against its row."""
 
     def payloads(self, rows: Iterable[IndexRow]) -> Iterator[bytes]:
-        """The bytes of several checkpoints, in the order of `rows`, checked."""
+        """The bytes of the blocks of several checkpoints, in the order of `rows`, checked."""
 
     def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:
         """The files and byte ranges that a pull reads; `row` is None for generated weights."""
@@ -133,17 +133,17 @@ class FolderFiles:
             )
         return self.folder / "model" / folder
 
-    def payload(self, row: IndexRow) -> bytes:
-        """The bytes of a checkpoint.
+    def payload(self, row: IndexRow, *, with_detail: bool = False) -> bytes:
+        """The bytes of a checkpoint's blocks, and of its detail after them.
 
         Raises:
             InvalidZoo: the shard cannot be read, or the row points outside it.
-            ChecksumMismatch: the bytes do not match the digest of the row.
+            ChecksumMismatch: the bytes do not match the digests of the row.
         """
-        return read_payload(self.folder / "dataset", row)
+        return read_payload(self.folder / "dataset", row, with_detail=with_detail)
 
     def payloads(self, rows: Iterable[IndexRow]) -> Iterator[bytes]:
-        """The bytes of several checkpoints, in the order of `rows`."""
+        """The bytes of the blocks of several checkpoints, in the order of `rows`."""
         return map(self.payload, rows)
 
     def verify(self) -> VerifyReport:
@@ -162,7 +162,8 @@ class FolderFiles:
             (f"model/{path}", file.n_bytes) for path, file in model_files(manifest, row, recipe, with_base)
         ]
         if row is not None:
-            files.append((f"dataset/{row.shard}", row.byte_end - row.byte_start))
+            parts = row.parts(with_detail=with_base)
+            files.append((f"dataset/{row.shard}", parts[-1].end - parts[0].start))
         return [PlannedFile(self.name, path, n_bytes, True) for path, n_bytes in files]
 
 

@@ -2,7 +2,9 @@
 
 A shard has one tensor per checkpoint, named by its concept id, of shape
 `(n_blocks, block_size)`. Its header names the recipe and layout of the blocks.
-The bytes of a checkpoint are contiguous, so it can be read by a byte range.
+A checkpoint with a detail has a second tensor right after the first, named
+`<concept id>.detail`: the bytes of `checkpoints.encode_detail`. All bytes of a
+checkpoint are contiguous, so it can be read by one byte range.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,27 +48,43 @@ MAX_CHECKPOINTS = 4096  # keeps the header, which every reader parses, below a m
 MAX_SHARD_BYTES = 2**31
 _MAX_CHECKPOINT_BYTES = 2**28
 _FORMAT_VERSION = "1"
+_DETAIL = ".detail"
 _ADVICE = "Get the zoo again, or check all of it: initzoo verify"
 
 
 @dataclass(frozen=True)
 class Payload:
-    """Byte range of a checkpoint's blocks in their shard, and their SHA-256."""
+    """Byte range of a checkpoint's blocks in their shard, and their SHA-256.
+
+    The detail, if there is one, takes the `detail_bytes` after `end`.
+    """
 
     start: int
     end: int
     sha256: str
+    detail_bytes: int = 0
+    detail_sha256: str = ""
 
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """The header of a shard; `ranges` maps each concept id to its (start, end) in bytes."""
+    """The header of a shard.
+
+    Args:
+        recipe: name of the recipe.
+        layout_id: id of the layout of the blocks.
+        n_blocks: blocks of a checkpoint.
+        block_size: values of a block.
+        ranges: start and end of the blocks of each concept, in bytes.
+        detail_ranges: the same of the details, for the concepts that have one.
+    """
 
     recipe: str
     layout_id: str
     n_blocks: int
     block_size: int
     ranges: dict[str, tuple[int, int]]
+    detail_ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def write_shard(
@@ -75,6 +93,7 @@ def write_shard(
     layout: Layout,
     recipe_name: str,
     *,
+    details: Mapping[str, bytes] | None = None,
     force: bool = False,
 ) -> dict[str, Payload]:
     """Write the blocks of checkpoints as float16. The same blocks give the same bytes.
@@ -84,6 +103,7 @@ def write_shard(
         blocks_by_id: concept id -> blocks, shape `(n_blocks, block_size)`; at most 4,096.
         layout: the layout that the blocks were cut by.
         recipe_name: the recipe that they were trained with.
+        details: concept id -> bytes of its detail, for the checkpoints that have one.
         force: replace an existing file.
 
     Returns:
@@ -97,24 +117,35 @@ def write_shard(
     """
     if not 1 <= len(blocks_by_id) <= MAX_CHECKPOINTS:
         raise ValueError(f"a shard holds 1 to {MAX_CHECKPOINTS} checkpoints, found {len(blocks_by_id)}")
+    details = details or {}
+    if orphans := sorted(set(details) - set(blocks_by_id)):
+        raise ValueError(f"a detail of '{orphans[0]}', which has no blocks")
     tensors = {}
-    for concept_id, blocks in blocks_by_id.items():
+    for concept_id, blocks in sorted(blocks_by_id.items()):
         if not CONCEPT_ID.fullmatch(concept_id):
             raise ValueError(
                 f"a concept id has lower-case letters, digits and hyphens, found {concept_id[:80]!r}"
             )
         tensors[concept_id] = _to_float16(blocks, layout, concept_id)
+        if concept_id in details:
+            tensors[concept_id + _DETAIL] = np.frombuffer(details[concept_id], np.uint8)
     metadata = {"format_version": _FORMAT_VERSION, "kind": "shard"}
     metadata |= {"layout_id": layout.id, "recipe": recipe_name}
-    data = encode_tensors(tensors, metadata)
+    data = encode_tensors(tensors, metadata, keep_order=True)
     write_bytes(Path(path), data, force=force)
     payloads = {}
-    position = len(data) - sum(array.nbytes for array in tensors.values())
-    for concept_id in sorted(tensors):
-        payload = tensors[concept_id].tobytes()
-        digest = hashlib.sha256(payload).hexdigest()
-        payloads[concept_id] = Payload(position, position + len(payload), digest)
-        position += len(payload)
+    start = len(data) - sum(array.nbytes for array in tensors.values())
+    for concept_id in sorted(blocks_by_id):
+        end = start + tensors[concept_id].nbytes
+        detail = details.get(concept_id, b"")
+        payloads[concept_id] = Payload(
+            start,
+            end,
+            sha256=hashlib.sha256(data[start:end]).hexdigest(),
+            detail_bytes=len(detail),
+            detail_sha256=hashlib.sha256(detail).hexdigest() if detail else "",
+        )
+        start = end + len(detail)
     return payloads
 
 
@@ -135,19 +166,31 @@ def read_shard_header(path: str | os.PathLike[str]) -> ShardHeader:
                 f"has format version {version!r}, this initzoo reads {_FORMAT_VERSION!r}; "
                 "upgrade: pip install -U initzoo"
             )
-        shapes = {tensor.shape for tensor in header.tensors.values()}
-        dtypes = {tensor.dtype for tensor in header.tensors.values()}
-        bad_names = [name for name in header.tensors if not CONCEPT_ID.fullmatch(name)]
+        blocks = {name: tensor for name, tensor in header.tensors.items() if not name.endswith(_DETAIL)}
+        details = {
+            name.removesuffix(_DETAIL): tensor
+            for name, tensor in header.tensors.items()
+            if name not in blocks
+        }
+        bad_names = [name for name in blocks if not CONCEPT_ID.fullmatch(name)]
         if bad_names:
             raise DamagedFile(f"holds {bad_names[0]!r}, which is not a concept id")
+        shapes = {tensor.shape for tensor in blocks.values()}
+        dtypes = {tensor.dtype for tensor in blocks.values()}
         if len(shapes) != 1 or len(shape := shapes.pop()) != 2 or dtypes != {"F16"}:
             raise DamagedFile("expected F16 tensors of one shape (n_blocks, block_size), found others")
+        for name, tensor in details.items():
+            if name not in blocks or tensor.start != blocks[name].end or tensor.dtype != "U8":
+                raise DamagedFile(
+                    f"'{name[:80]}{_DETAIL}' is not a U8 tensor right after the blocks of '{name[:80]}'"
+                )
     return ShardHeader(
         recipe=metadata.get("recipe", ""),
         layout_id=metadata.get("layout_id", ""),
         n_blocks=shape[0],
         block_size=shape[1],
-        ranges={name: (tensor.start, tensor.end) for name, tensor in header.tensors.items()},
+        ranges={name: (tensor.start, tensor.end) for name, tensor in blocks.items()},
+        detail_ranges={name: (tensor.start, tensor.end) for name, tensor in details.items()},
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from initzoo.checkpoints import BaseConfig, Init, read_base, read_base_config
+from initzoo.checkpoints import BaseConfig, Init, decode_detail, read_base, read_base_config
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, InvalidZoo, LayoutMismatch
 from initzoo.files import check_seal, is_file, read_file, read_header, reported_as
 from initzoo.generator import CALIBRATION_FILE, Calibration, is_generator_config, read_generator_files
@@ -63,24 +63,27 @@ def check_row(row: IndexRow, config: BaseConfig) -> None:
             )
 
 
-def read_payload(folder: Path, row: IndexRow) -> bytes:
-    """Read exactly the bytes of a checkpoint and check their digest.
+def read_payload(folder: Path, row: IndexRow, *, with_detail: bool = False) -> bytes:
+    """Read exactly the bytes of a checkpoint and check their digests.
 
     Args:
         folder: the zoo's dataset folder.
         row: the checkpoint's row.
+        with_detail: append the bytes of its detail, if it has one.
 
     Raises:
         InvalidZoo: the shard cannot be read, or the row points outside it.
         ChecksumMismatch: the bytes do not match the digest of the row.
     """
-    data = read_range(folder / row.shard, row.byte_start, row.byte_end)
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != row.sha256:
-        raise ChecksumMismatch(
-            f"shard '{folder / row.shard}', concept '{row.concept_id}': expected sha256 {row.sha256}, "
-            f"found {digest}. Get the zoo again, or check all of it: initzoo verify"
-        )
+    parts = row.parts(with_detail=with_detail)
+    data = read_range(folder / row.shard, parts[0].start, parts[-1].end)
+    for part in parts:
+        digest = hashlib.sha256(data[part.start - parts[0].start : part.end - parts[0].start]).hexdigest()
+        if digest != part.sha256:
+            raise ChecksumMismatch(
+                f"shard '{folder / row.shard}', concept '{row.concept_id}': expected sha256 {part.sha256}, "
+                f"found {digest}. Get the zoo again, or check all of it: initzoo verify"
+            )
     return data
 
 
@@ -247,14 +250,25 @@ def _find_shard_problems(
 
 
 def _check_checkpoint(folder: Path, row: IndexRow, header: ShardHeader, config: BaseConfig | None) -> None:
-    expected, found = (row.byte_start, row.byte_end), header.ranges.get(row.concept_id)
+    blocks, *details = row.parts(with_detail=True)
+    expected = [(blocks.start, blocks.end), *((detail.start, detail.end) for detail in details)]
+    found = [
+        ranges[row.concept_id] for ranges in (header.ranges, header.detail_ranges) if row.concept_id in ranges
+    ]
     if found != expected:
         raise InvalidZoo(
-            f"shard '{folder / row.shard}', concept '{row.concept_id}': the index has bytes {expected}, "
-            f"the header of the shard {found or 'no such concept'}."
+            f"shard '{folder / row.shard}', concept '{row.concept_id}': the index has bytes "
+            f"{_to_text(expected)}, the header of the shard {_to_text(found) or 'no such concept'}."
         )
     if config is not None:
         check_row(row, config)
-    data = read_payload(folder, row)
+    data = read_payload(folder, row, with_detail=True)
     if config is not None:
-        decode_blocks(data, config.layout, row.concept_id)
+        n_bytes = row.byte_end - row.byte_start
+        decode_blocks(data[:n_bytes], config.layout, row.concept_id)
+        if details:
+            decode_detail(data[n_bytes:], config.recipe, row.concept_id)
+
+
+def _to_text(ranges: list[tuple[int, int]]) -> str:
+    return ", ".join(f"{start} to {end}" for start, end in ranges)

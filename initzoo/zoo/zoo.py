@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from initzoo.checkpoints import (
     InitMetadata,
     Layout,
     Recipe,
+    add_detail,
+    decode_detail,
     join_blocks,
     merge_adapter,
     name_words,
@@ -266,7 +268,8 @@ class Zoo:
         Args:
             request: a request, or its words: a concept id, a wording of a concept, or other words for an
                 edit.
-            adapter_only: return the adapter without merging it into the base.
+            adapter_only: return the adapter without merging it into the base, and without the detail that a
+                checkpoint may have.
             warn: emit a `UserWarning` if generated weights are far from all that the zoo was taught.
             options: fields of the `Request` if `request` is a string: `origin`, `seed`, `n_timesteps`.
 
@@ -295,6 +298,7 @@ class Zoo:
             if warn:
                 self._warn_if_far(init)
             return init
+        with_detail = row.has_detail and not adapter_only
         metadata = InitMetadata(
             concept=row.concept_id,
             wording=_plain(request.words)[:_MAX_WORDING],
@@ -303,11 +307,13 @@ class Zoo:
             revision=self.revision,
             recipe=self.config_of(row.recipe).recipe,
             base_sha256=row.base_sha256,
-            scores=row.scores,
+            scores=row.scores if with_detail else row.adapter_scores,
             licence=row.licence,
             source=row.source,
+            has_detail=with_detail,
         )
-        return self._init(self._blocks_of(row), metadata, adapter_only)
+        blocks, detail = self._weights_of(row, with_detail=with_detail)
+        return self._init(blocks, metadata, adapter_only, detail)
 
     @property
     def has_generator(self) -> bool:
@@ -379,7 +385,7 @@ class Zoo:
         return self.files.plan(row, recipe=recipe, with_base=not adapter_only)
 
     def blocks(self, concept_id: str) -> np.ndarray:
-        """The weight blocks of a checkpoint, float32, shape `(n_blocks, block_size)`.
+        """The weight blocks of a checkpoint's adapter, float32, shape `(n_blocks, block_size)`.
 
         Raises:
             KeyError: the zoo has no concept of that id.
@@ -467,6 +473,30 @@ class Zoo:
         """
         network = self.recipe.network.build()
         network.load_arrays(merge_adapter(self.base(), join_blocks(blocks, self.layout), self.layout))
+        return network
+
+    def checkpoint(self, concept_id: str, *, with_detail: bool = True) -> ImageNetwork:
+        """The network of a checkpoint: base and adapter, and its detail if it has one. Loads torch.
+
+        Args:
+            concept_id: id of the concept.
+            with_detail: False for base and adapter alone.
+
+        Raises:
+            KeyError: the zoo has no concept of that id.
+            ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
+
+        Example:
+            >>> Zoo.from_pretrained("starter").checkpoint("sepia").kind
+            'starter'
+        """
+        row = self.index.row(concept_id)
+        recipe = self.config_of(row.recipe).recipe
+        blocks, detail = self._weights_of(row, with_detail=with_detail)
+        adapter = join_blocks(blocks, recipe.layout)
+        weights = merge_adapter(self._base_of(recipe.name).weights, adapter, recipe.layout)
+        network = recipe.network.build()
+        network.load_arrays(weights if detail is None else add_detail(weights, detail))
         return network
 
     def merge(self, init: Init) -> Init:
@@ -565,11 +595,19 @@ class Zoo:
                 "Write plain words in the language of the zoo."
             )
 
-    def _init(self, blocks: np.ndarray, metadata: InitMetadata, adapter_only: bool) -> Init:
+    def _init(
+        self,
+        blocks: np.ndarray,
+        metadata: InitMetadata,
+        adapter_only: bool,
+        detail: Mapping[str, np.ndarray] | None = None,
+    ) -> Init:
         recipe = metadata.recipe
         weights = join_blocks(blocks, recipe.layout)
         if not adapter_only:
             weights = merge_adapter(self._base_of(recipe.name).weights, weights, recipe.layout)
+        if detail is not None:
+            weights = add_detail(weights, detail)
         return Init(weights=weights, kind="adapter" if adapter_only else "merged", metadata=metadata)
 
     @cached_property
@@ -593,10 +631,19 @@ class Zoo:
         return Calibration.load(files.folder, files.encoder, generator_sha256=files.digest, digest=digest)
 
     def _blocks_of(self, row: IndexRow) -> np.ndarray:
+        return self._weights_of(row, with_detail=False)[0]
+
+    def _weights_of(
+        self, row: IndexRow, *, with_detail: bool
+    ) -> tuple[np.ndarray, dict[str, np.ndarray] | None]:
+        """The blocks of a checkpoint, and its detail if wanted and there is one."""
         config = self.config_of(row.recipe)
         check_row(row, config)
-        data = self.files.payload(row)
-        return decode_blocks(data, config.layout, row.concept_id)
+        data, n_bytes = self.files.payload(row, with_detail=with_detail), row.byte_end - row.byte_start
+        blocks = decode_blocks(data[:n_bytes], config.layout, row.concept_id)
+        if len(data) == n_bytes:
+            return blocks, None
+        return blocks, decode_detail(data[n_bytes:], config.recipe, row.concept_id)
 
     def _base_of(self, recipe: str) -> Base:
         if recipe not in self._bases:

@@ -72,7 +72,8 @@ def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
         n_values=f"{layout.n_values:,}",
         n_blocks=layout.n_blocks,
         block_size=layout.block_size,
-        payload_size=f"{sum(row.byte_end - row.byte_start for row in rows) / 1e6:.1f} MB",
+        payload_size=f"{sum(row.byte_end - row.byte_start + row.detail_bytes for row in rows) / 1e6:.1f} MB",
+        details=_details(rows),
         splits=markdown_table(("split", "concepts", "what it is"), _split_lines(rows)),
         novelties=_counted(row.novelty for row in rows if row.split == "heldout-new"),
         photo_size=zoo.config.made_with.get("photo_size", TEACHING_SIDE),
@@ -161,6 +162,19 @@ def _template(name: str) -> str:
 def _split_lines(rows: Sequence[IndexRow]) -> list[tuple[str, str, str]]:
     counts = Counter(row.split for row in rows)
     return [(split, f"{counts[split]:,}", label.meaning) for split, label in SPLITS.items() if counts[split]]
+
+
+def _details(rows: Sequence[IndexRow]) -> str:
+    """A paragraph on the checkpoints with a detail; empty if there are none."""
+    sizes = [row.detail_bytes for row in rows if row.has_detail]
+    if not sizes:
+        return ""
+    return (
+        f"{len(sizes)} checkpoints also have a detail (`detail_bytes` in the index): all weights were "
+        "trained, and their difference to base and adapter follows the blocks, int8 per output channel, "
+        f"{sizes[0] / 1e3:.0f} kB each. A pull adds it; `--adapter-only` leaves it out, and `psnr_adapter` "
+        "is the score without it.\n\n"
+    )
 
 
 def _score_table(rows: Sequence[IndexRow], split: str) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
-from initzoo.files import one_at_a_time, read_file
+from initzoo.files import one_at_a_time, read_file, write_bytes
 from initzoo.zoo.folder import PlannedFile, folder_of, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
 from initzoo.zoo.hub.client import MissingFile, check_digest, download, fetch_range, resolve_revision
-from initzoo.zoo.index import IndexRow
+from initzoo.zoo.index import IndexRow, Part
 from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest
 from initzoo.zoo.shards import read_range
 from initzoo.zoo.verify import VerifyReport, verify_zoo
@@ -122,22 +122,30 @@ class HubFiles:
                 self._model_file(path)
         return self._model_file(f"{folder}/config.json").parent
 
-    def payload(self, row: IndexRow) -> bytes:
+    def payload(self, row: IndexRow, *, with_detail: bool = False) -> bytes:
         """The bytes of a checkpoint: from the cache, alone or in a whole shard, else fetched by range.
 
+        Blocks and detail are adjacent, so one request fetches both. Each has a file of its own in the cache.
+
         Raises:
-            ChecksumMismatch: the bytes do not match the digest in the index, twice.
+            ChecksumMismatch: the bytes do not match the digests in the index, twice.
             HubUnavailable, InvalidZoo: the bytes cannot be fetched.
         """
-        data = self._cached_payload(row)
-        if data is not None:
-            return data
-        path = payload_path(self.settings, self.repo, row.sha256)
-        digest = ""
-        with one_at_a_time(lock_path(self.settings, self.repo, row.sha256)):
-            data = self._cached_payload(row)  # another process may have fetched it meanwhile
-            if data is not None:
-                return data
+        parts = row.parts(with_detail=with_detail)
+        data = [self._cached_part(row, part) for part in parts]
+        if None in data:
+            with one_at_a_time(lock_path(self.settings, self.repo, row.sha256)):
+                # Another process may have fetched them meanwhile.
+                data = [self._cached_part(row, part) for part in parts]
+                missing = [part for part, known in zip(parts, data, strict=True) if known is None]
+                fetched = dict(zip(missing, self._fetch(row, missing), strict=True)) if missing else {}
+            data = [fetched.get(part, known) for part, known in zip(parts, data, strict=True)]
+        return b"".join(part for part in data if part is not None)
+
+    def _fetch(self, row: IndexRow, parts: Sequence[Part]) -> list[bytes]:
+        """Fetch adjacent parts of a shard, twice if they are damaged, and put them into the cache."""
+        paths = [self._path_of(part) for part in parts]
+        for path in paths:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -145,30 +153,37 @@ class HubFiles:
                     f"cannot write to the cache at {path.parent} ({error.strerror}). "
                     "Name another with HF_HUB_CACHE"
                 ) from error
-            part = path.with_suffix(".part")
-            for _ in range(2):
-                fetch_range(
-                    self.settings,
-                    self.repo,
-                    self.revision,
-                    row.shard,
-                    start=row.byte_start,
-                    end=row.byte_end,
-                    part=part,
-                )
-                data = part.read_bytes()
-                digest = hashlib.sha256(data).hexdigest()
-                if digest == row.sha256:
-                    part.replace(path)
-                    return data
-                part.unlink()
+        unfinished, start = paths[0].with_suffix(".part"), parts[0].start
+        wrong: tuple[str, str] = ("", "")
+        for _ in range(2):
+            fetch_range(
+                self.settings,
+                self.repo,
+                self.revision,
+                row.shard,
+                start=start,
+                end=parts[-1].end,
+                part=unfinished,
+            )
+            whole = unfinished.read_bytes()
+            data = [whole[part.start - start : part.end - start] for part in parts]
+            digests = [
+                (part.sha256, hashlib.sha256(one).hexdigest()) for part, one in zip(parts, data, strict=True)
+            ]
+            if all(expected == found for expected, found in digests):
+                for path, one in zip(paths, data, strict=True):
+                    write_bytes(path, one, force=True)
+                unfinished.unlink()
+                return data
+            wrong = next(pair for pair in digests if pair[0] != pair[1])
+            unfinished.unlink()
         raise ChecksumMismatch(
             f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': expected sha256 "
-            f"{row.sha256}, found {digest}, twice. Try again later, or tell its publisher"
+            f"{wrong[0]}, found {wrong[1]}, twice. Try again later, or tell its publisher"
         )
 
     def payloads(self, rows: Iterable[IndexRow]) -> Iterator[bytes]:
-        """The bytes of several checkpoints, in the order of `rows`.
+        """The bytes of the blocks of several checkpoints, in the order of `rows`.
 
         A shard is fetched whole if more than half of it is needed.
 
@@ -215,34 +230,41 @@ class HubFiles:
             is_cached = cached_file(self.settings, kind, repo, revision, path) is not None
             planned.append(PlannedFile(repo, path, file.n_bytes, is_cached))
         if row is not None:
-            is_cached = self._cached_payload(row) is not None
-            planned.append(PlannedFile(self.repo, row.shard, row.byte_end - row.byte_start, is_cached))
+            parts = row.parts(with_detail=with_base)
+            is_cached = all(self._cached_part(row, part) is not None for part in parts)
+            n_bytes = parts[-1].end - parts[0].start
+            planned.append(PlannedFile(self.repo, row.shard, n_bytes, is_cached))
         return planned
 
-    def _cached_payload(self, row: IndexRow) -> bytes | None:
-        """The bytes of a checkpoint if they are cached. Removes a damaged copy."""
-        path = payload_path(self.settings, self.repo, row.sha256)
+    def _cached_part(self, row: IndexRow, part: Part) -> bytes | None:
+        """The bytes of a part of a checkpoint if they are cached. Removes a damaged copy."""
+        path = self._path_of(part)
         try:
             data = path.read_bytes()
         except OSError:
             data = b""
-        if hashlib.sha256(data).hexdigest() == row.sha256:
+        if hashlib.sha256(data).hexdigest() == part.sha256:
             return data
         if data:
             path.unlink(missing_ok=True)
         shard = self._shard(row)
-        if not 0 <= row.byte_start < row.byte_end <= shard.n_bytes:
+        if not 0 <= part.start < part.end <= shard.n_bytes:
             raise InvalidZoo(
                 f"zoo '{self.repo}' at {self.revision[:7]}, concept '{row.concept_id}': the index points "
-                f"to bytes {row.byte_start} to {row.byte_end} of {row.shard}, which has {shard.n_bytes}. "
+                f"to bytes {part.start} to {part.end} of {row.shard}, which has {shard.n_bytes}. "
                 "Tell its publisher"
             )
         whole = cached_file(self.settings, "dataset", self.repo, self.revision, row.shard)
         if whole is not None:
-            data = read_range(whole, row.byte_start, row.byte_end)
-            if hashlib.sha256(data).hexdigest() == row.sha256:
+            data = read_range(whole, part.start, part.end)
+            if hashlib.sha256(data).hexdigest() == part.sha256:
                 return data
         return None
+
+    def _path_of(self, part: Part) -> Path:
+        """Where the cache keeps a part that was fetched alone."""
+        path = payload_path(self.settings, self.repo, part.sha256)
+        return path.with_suffix(".detail") if part.is_detail else path
 
     @property
     def _model_repo(self) -> tuple[str, str]:

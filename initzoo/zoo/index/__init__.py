@@ -2,13 +2,14 @@
 
 from initzoo.zoo.index.checkpoints import Index
 from initzoo.zoo.index.files import write_index, write_index_tables, write_sorted_index
-from initzoo.zoo.index.rows import SCORES, IndexRow, Match
+from initzoo.zoo.index.rows import SCORES, IndexRow, Match, Part
 
 __all__ = [
     "SCORES",
     "Index",
     "IndexRow",
     "Match",
+    "Part",
     "write_index",
     "write_index_tables",
     "write_sorted_index",

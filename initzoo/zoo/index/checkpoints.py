@@ -15,7 +15,7 @@ from initzoo.files import DamagedFile, reported_as
 from initzoo.pairs import alphabets_of, normalise_words
 from initzoo.zoo.index.files import ADVICE, IndexTable
 from initzoo.zoo.index.lookup import Lookup, open_lookup
-from initzoo.zoo.index.rows import COLUMN_TYPES, SCORES, IndexRow, Match, problem_of
+from initzoo.zoo.index.rows import ADAPTER_SCORES, SCORES, IndexRow, Match, problem_of
 
 __all__ = ["Index"]
 
@@ -140,7 +140,7 @@ class Index:
         """
         for group in range(self._table.n_groups):
             self._table.ids(group)
-            columns = {name: self._table.column(group, name).to_pylist() for name in COLUMN_TYPES}
+            columns = {name: self._table.column(group, name).to_pylist() for name in self._table.columns}
             for i in range(self._table.n_rows_of(group)):
                 if split in (None, columns["split"][i]) and family in (None, columns["family"][i]):
                     yield self._checked({name: values[i] for name, values in columns.items()})
@@ -203,13 +203,14 @@ class Index:
         return [*self._value(position, "prompts"), *self._value(position, "test_prompts")]
 
     def _row(self, position: int) -> IndexRow:
-        return self._checked({name: self._value(position, name) for name in COLUMN_TYPES})
+        return self._checked({name: self._value(position, name) for name in self._table.columns})
 
     def _checked(self, values: dict[str, Any]) -> IndexRow:
         for name in ("prompts", "test_prompts"):
             values[name] = tuple(values[name])
-        for name in SCORES:
-            values[name] = None if values[name] is None else round(values[name], 4)
+        for name in (*SCORES, *ADAPTER_SCORES):
+            if values.get(name) is not None:
+                values[name] = round(values[name], 4)
         row = IndexRow(**values)
         if problem := problem_of(row):
             raise InvalidZoo(f"index '{self.path}', concept '{row.concept_id[:80]}': {problem}. {ADVICE}")

@@ -29,7 +29,14 @@ from initzoo.files import (
     read_file,
     reported_as,
 )
-from initzoo.zoo.index.rows import COLUMN_TYPES, SCORES, IndexRow, problem_of
+from initzoo.zoo.index.rows import (
+    ADAPTER_SCORES,
+    COLUMN_TYPES,
+    OPTIONAL_COLUMNS,
+    SCORES,
+    IndexRow,
+    problem_of,
+)
 from initzoo.zoo.shards import CONCEPT_ID
 
 __all__ = [
@@ -222,6 +229,7 @@ class IndexTable:
     def __init__(self, path: Path, parquet: Any, digest: str) -> None:
         self.path = path
         self.digest = digest
+        self.columns = [name for name in COLUMN_TYPES if name in parquet.schema_arrow.names]
         self.n_groups: int = parquet.metadata.num_row_groups
         self.n_rows: int = parquet.metadata.num_rows
         self._parquet = parquet
@@ -322,7 +330,7 @@ class IndexTable:
         n_rows = self.n_rows_of(group)
         if len(array) != n_rows:
             raise DamagedFile(f"has {len(array)} values for {n_rows} rows")
-        if name not in SCORES and array.null_count:
+        if name not in (*SCORES, *ADAPTER_SCORES) and array.null_count:
             raise DamagedFile("has a row without a value")
         if COLUMN_TYPES[name] == "list<string>" and values_of(array).null_count:
             raise DamagedFile("has an empty prompt")
@@ -452,6 +460,8 @@ def _check_table(version: bytes | None, columns: dict[str, str], n_rows: int) ->
             "upgrade: pip install -U initzoo"
         )
     for name, kind in COLUMN_TYPES.items():
+        if name not in columns and name in OPTIONAL_COLUMNS:
+            continue
         if name not in columns:
             raise DamagedFile(f"lacks the column '{name}'")
         if re.sub(r"<\w+: ", "<", columns[name]) != kind:

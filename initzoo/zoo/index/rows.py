@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 from initzoo.checkpoints import SCORES
 from initzoo.pairs import SPLITS
 from initzoo.zoo.shards import CONCEPT_ID
 
-__all__ = ["COLUMN_TYPES", "MAX_WORDING", "SCORES", "IndexRow", "Match", "problem_of"]
+__all__ = [
+    "ADAPTER_SCORES",
+    "COLUMN_TYPES",
+    "MAX_WORDING",
+    "OPTIONAL_COLUMNS",
+    "SCORES",
+    "IndexRow",
+    "Match",
+    "Part",
+    "problem_of",
+]
 
 MAX_WORDING = 1000
 """Maximum length of a wording, in characters."""
@@ -20,6 +30,8 @@ _SHARD_PATH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}/){0,8}[A-Za-z0-9_]
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LAYOUT_ID = re.compile(r"[0-9a-f]{16}")
 _ITEM_BYTES = {"F16": 2}
+_MAX_DETAIL_BYTES = 2**28
+ADAPTER_SCORES = ("psnr_adapter", "ssim_adapter")
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,11 @@ class IndexRow:
         ssim_mean: mean SSIM of the zoo's mean adapter.
         licence: licence of the weights.
         source: where they come from.
+        detail_bytes: number of bytes of the detail, which follow the blocks in the shard; 0 for a checkpoint
+            without a detail.
+        detail_sha256: SHA-256 of these bytes; empty without a detail.
+        psnr_adapter: mean PSNR of the checkpoint without its detail; None if it has none.
+        ssim_adapter: the same for SSIM.
     """
 
     concept_id: str
@@ -79,11 +96,45 @@ class IndexRow:
     ssim_mean: float | None
     licence: str
     source: str
+    detail_bytes: int = 0
+    detail_sha256: str = ""
+    psnr_adapter: float | None = None
+    ssim_adapter: float | None = None
 
     @property
     def scores(self) -> dict[str, float | None]:
         """The scores by name; None for a score that was not measured."""
         return {name: getattr(self, name) for name in SCORES}
+
+    @property
+    def adapter_scores(self) -> dict[str, float | None]:
+        """The scores of the checkpoint without its detail, by the same names."""
+        if not self.has_detail:
+            return self.scores
+        return self.scores | {"psnr": self.psnr_adapter, "ssim": self.ssim_adapter}
+
+    @property
+    def has_detail(self) -> bool:
+        """Whether all weights were trained, beyond the adapter."""
+        return self.detail_bytes > 0
+
+    def parts(self, *, with_detail: bool) -> tuple[Part, ...]:
+        """The byte ranges of the blocks and, if wanted and there is one, of the detail after them."""
+        blocks = Part(self.byte_start, self.byte_end, self.sha256)
+        if not (with_detail and self.has_detail):
+            return (blocks,)
+        end = self.byte_end + self.detail_bytes
+        return blocks, Part(self.byte_end, end, self.detail_sha256, is_detail=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A byte range of a shard, and the SHA-256 of its bytes: the blocks or the detail of a checkpoint."""
+
+    start: int
+    end: int
+    sha256: str
+    is_detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,8 +151,11 @@ COLUMN_TYPES = {
     **dict.fromkeys(("prompts", "test_prompts"), "list<string>"),
     **dict.fromkeys(("byte_start", "byte_end"), "int64"),
     **dict.fromkeys(("n_blocks", "block_size"), "int32"),
-    **dict.fromkeys(SCORES, "float"),
+    **dict.fromkeys((*SCORES, *ADAPTER_SCORES), "float"),
+    "detail_bytes": "int32",
 }
+OPTIONAL_COLUMNS = {field.name: field.default for field in fields(IndexRow) if field.default is not MISSING}
+"""Columns that an older index lacks, with their values for its rows."""
 
 
 def problem_of(row: IndexRow) -> str | None:
@@ -122,6 +176,8 @@ def problem_of(row: IndexRow) -> str | None:
         "dtype": row.dtype in _ITEM_BYTES,
         "n_blocks": row.n_blocks > 0,
         "block_size": row.block_size > 0,
+        "detail_bytes": 0 <= row.detail_bytes <= _MAX_DETAIL_BYTES,
+        "detail_sha256": _DIGEST.fullmatch(row.detail_sha256) if row.detail_bytes else not row.detail_sha256,
     }
     for name, is_sound in checks.items():
         if not is_sound:
@@ -137,7 +193,8 @@ def problem_of(row: IndexRow) -> str | None:
     expected = row.n_blocks * row.block_size * _ITEM_BYTES[row.dtype]
     if row.byte_start < 0 or row.byte_end - row.byte_start != expected:
         return f"bytes {row.byte_start} to {row.byte_end} do not hold {expected} bytes of blocks"
-    for name, score in row.scores.items():
+    for name in (*SCORES, *ADAPTER_SCORES):
+        score = getattr(row, name)
         if score is not None and not math.isfinite(score):
             return f"{name} is {score}"
     return None
