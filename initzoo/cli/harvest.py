@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from initzoo.cli.options import backend_option, echo_json, example, force_option, json_option, workers_option
 from initzoo.cli.settings_options import settings_options
-from initzoo.training import QUICK_HARVEST, HarvestRecipe, load_recipe
+from initzoo.training import QUICK_HARVEST, HarvestRecipe, load_recipe, recipe_of_base
 from initzoo.work import Backend, StageBars
+from initzoo.zoo import Zoo
 
 __all__ = ["command"]
 
@@ -28,6 +30,12 @@ _PATH = click.Path(path_type=Path)
     metavar="NAME|FILE",
     help="Bundled recipe, or TOML file with one; its settings hold where no option sets them.",
 )
+@click.option(
+    "--zoo",
+    "zoo_name",
+    metavar="ZOO",
+    help="Add to this zoo: keep its base and its checkpoints, and train only concepts that it lacks.",
+)
 @click.option("--concepts", type=_PATH, help="Concepts file; the bundled one by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new zoo.")
@@ -37,7 +45,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--limit", type=click.IntRange(1), help="Number of concepts to take, spread over the file.")
 @settings_options(
     HarvestRecipe,
-    default=lambda values: load_recipe(values.pop("recipe_name")),
+    default=lambda values: _start_recipe(values.pop("recipe_name"), values["zoo_name"]),
     argument="recipe",
     # A zoo of another network, or with other ranks, wants a recipe file with a name of its own.
     skip=["name", "network", "ranks", "photo_size"],
@@ -47,6 +55,7 @@ _PATH = click.Path(path_type=Path)
 @json_option
 def command(
     recipe: HarvestRecipe,
+    zoo_name: str | None,
     concepts: Path | None,
     photos: Path | None,
     out: Path,
@@ -64,7 +73,11 @@ def command(
     from initzoo.training import HarvestPlan, run_harvest
 
     out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
-    plan = HarvestPlan.make(recipe, concepts_path=concepts, photos=photos, limit=limit)
+    if zoo_name is None:
+        plan = HarvestPlan.make(recipe, concepts_path=concepts, photos=photos, limit=limit)
+    else:
+        zoo = Zoo.from_pretrained(zoo_name)
+        plan = HarvestPlan.add_to(zoo, recipe, concepts_path=concepts, photos=photos, limit=limit)
     # Concepts a minute, since that is what a harvest is measured by.
     style = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
     with StageBars(smoothing=0.05, bar_format=style) as bars:
@@ -94,3 +107,13 @@ def command(
         f"float16 costs {'an unknown number of' if cost is None else f'{cost:.5f}'} dB  -> {out}"
     )
     click.echo(f"next: initzoo verify {out}", err=True)
+
+
+def _start_recipe(name: str, zoo_name: str | None) -> HarvestRecipe:
+    """The recipe that options change: a bundled one or a file, or the one of the zoo that is added to."""
+    if zoo_name is None:
+        return load_recipe(name)
+    context = click.get_current_context()
+    if context.get_parameter_source("recipe_name") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--recipe and --zoo exclude each other: the zoo has its own recipe.")
+    return recipe_of_base(Zoo.from_pretrained(zoo_name).config)

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from initzoo.errors import InvalidPairs
 from initzoo.pairs import Pair, PairSet, open_pairs, split_pairs
 from initzoo.training.finetune import Finetuned, FinetuneSettings, run_finetune
-from initzoo.training.harvest import HarvestPlan, HarvestReport, load_recipe, quick_recipe, run_harvest
+from initzoo.training.harvest import (
+    HarvestPlan,
+    HarvestReport,
+    load_recipe,
+    quick_recipe,
+    run_harvest,
+)
+from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.training.start import Start, open_start, start_from_init
 from initzoo.work import Backend, choose_device
 from initzoo.zoo import BUNDLED_ZOO, Zoo
@@ -107,6 +114,7 @@ def harvest(
     *,
     photos: str | os.PathLike[str] | None = None,
     recipe: str | os.PathLike[str] = "starter",
+    zoo: Zoo | str | None = None,
     limit: int | None = None,
     quick: bool = False,
     n_workers: int | None = None,
@@ -124,6 +132,8 @@ def harvest(
         out: the zoo's folder.
         photos: folder of photos to make pairs of; the bundled ones otherwise.
         recipe: a bundled recipe, or a TOML file with one.
+        zoo: a zoo to add to: its base, recipe and checkpoints are kept, and only concepts that it lacks are
+            trained.
         limit: take only so many concepts, spread over the file.
         quick: train hardly at all, to see that everything works.
         n_workers: processes, one a core; as many as there are cores otherwise.
@@ -142,13 +152,16 @@ def harvest(
         >>> harvest("looks.toml", "my-zoo", quick=True).n_checkpoints  # doctest: +SKIP
         12
     """
-    chosen = load_recipe(recipe)
-    plan = HarvestPlan.make(
-        quick_recipe(chosen) if quick else chosen,
-        concepts_path=None if concepts is None else Path(concepts),
-        photos=None if photos is None else Path(photos),
-        limit=limit,
-    )
+    opened = Zoo.from_pretrained(zoo) if isinstance(zoo, str) else zoo
+    chosen = load_recipe(recipe) if opened is None else recipe_of_base(opened.config)
+    if quick:
+        chosen = quick_recipe(chosen)
+    concepts = None if concepts is None else Path(concepts)
+    photos = None if photos is None else Path(photos)
+    if opened is None:
+        plan = HarvestPlan.make(chosen, concepts_path=concepts, photos=photos, limit=limit)
+    else:
+        plan = HarvestPlan.add_to(opened, chosen, concepts_path=concepts, photos=photos, limit=limit)
     folder = Path(out).absolute()
     work = folder.with_name(folder.name + ".run") if run_folder is None else Path(run_folder)
     return run_harvest(

@@ -27,6 +27,7 @@ from .manifest import refresh_manifest as refresh_manifest
 from .networks import fetch_network as fetch_network
 from .publish import push_zoo as push_zoo
 from .shards import Payload as Payload
+from .shards import decode_blocks as decode_blocks
 from .shards import write_shard as write_shard
 from .verify import verify_file as verify_file
 from .zoo import BUNDLED_ZOO as BUNDLED_ZOO

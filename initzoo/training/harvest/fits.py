@@ -74,7 +74,7 @@ def run_mean_scores(
         HarvestError: every train concept failed.
         WorkerDied: a worker died.
     """
-    path = run.path / "mean.safetensors"
+    path = run.mean_adapter
     if not path.exists():
         files = [run.fits / f"{concept.id}.safetensors" for concept in plan.train_concepts]
         blocks = [load_file(file)["blocks"] for file in files if file.exists()]
@@ -136,7 +136,7 @@ class _Worker:
         keys = [hashlib.sha256(photo.tobytes()).digest() for photo in photos]
         missing = [place for place, key in enumerate(keys) if key not in self._mean_edits]
         if missing:
-            mean = load_file(self.run.path / "mean.safetensors")["blocks"]
+            mean = load_file(self.run.mean_adapter)["blocks"]
             edited = self.edit(mean, [photos[place] for place in missing])
             if len(self._mean_edits) > 64:  # restorations show other pixels each time
                 self._mean_edits.clear()

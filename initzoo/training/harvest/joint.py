@@ -36,8 +36,9 @@ from initzoo.training.harvest.updates import (
 )
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes
 from initzoo.work import one_thread
+from initzoo.zoo import Zoo
 
-__all__ = ["run_joint_stage"]
+__all__ = ["run_joint_stage", "take_base"]
 
 _SNAPSHOT_EVERY = 100
 """Updates between two snapshots: about ten seconds."""
@@ -46,6 +47,16 @@ _FAILURES = "joint-failures.json"
 
 _PHOTOS_A_BATCH = 2
 """Photos that the crops of a batch come from: each must be taught whole, which takes time."""
+
+
+def take_base(zoo: Zoo, run: RunFolder) -> None:
+    """Put the base of a zoo where the joint stage leaves its own, and no adapters to start from."""
+    write_bytes(run.path / _FAILURES, b"[]", force=True)
+    write_bytes(run.joint_adapters, save({}), force=True)
+    mean = torch.from_numpy(zoo.mean_adapter_blocks())
+    write_bytes(run.mean_adapter, save({"blocks": mean}), force=True)
+    arrays = {name: torch.from_numpy(array) for name, array in zoo.base().items()}
+    write_bytes(run.base, save(arrays), force=True)
 
 
 def run_joint_stage(

@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from initzoo.checkpoints import write_base
 from initzoo.errors import HarvestError, OutputError
-from initzoo.files import replace_folder
+from initzoo.files import make_folder, replace_folder, write_bytes
 from initzoo.pairs import Concept
 from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
-from initzoo.zoo import IndexRow, Payload, refresh_manifest, write_index, write_shard
+from initzoo.zoo import (
+    IndexRow,
+    Payload,
+    decode_blocks,
+    refresh_manifest,
+    write_index,
+    write_shard,
+)
 
 __all__ = ["check_free", "pack_zoo"]
 
 WEIGHTS_LICENCE = "Apache-2.0"
 _CHECKPOINTS_A_SHARD = 512
+_EVALUATION = "evaluation.json"
 
 
 def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
@@ -46,34 +58,94 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
     by_id = {concept.id: concept for concept in concepts}
     if not concepts:
         raise HarvestError("no concept has a checkpoint, so there is nothing to pack.")
+    kept = _kept_rows(plan)
     index_path = out / "dataset" / "index.parquet"
     index_path.unlink(missing_ok=True)
     for leftover in [*out.glob("dataset/.*.part"), *out.glob("dataset/.*.old")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    config = write_base(
-        out / "model" / "base" / recipe.name,
-        recipe=recipe.checkpoint,
-        weights=load_file(run.base),
-        licence=WEIGHTS_LICENCE,
-        made_with=recipe.made_with,
-        force=True,
-    )
-    rows = []
+    base_sha256 = _write_model(plan, run, out / "model")
+    rows, names = [], sorted([*by_id, *kept])
     with replace_folder(out / "dataset" / "blocks", force=True) as folder:
-        for number, first in enumerate(range(0, len(concepts), _CHECKPOINTS_A_SHARD)):
-            blocks = {
-                concept.id: load_file(run.fits / f"{concept.id}.safetensors")["blocks"]
-                for concept in concepts[first : first + _CHECKPOINTS_A_SHARD]
-            }
-            name = f"blocks-{number:05d}.safetensors"
-            payloads = write_shard(folder / name, blocks, layout, recipe.name)
-            rows += [
-                _make_row(by_id[concept_id], run, recipe, config.base_sha256, f"blocks/{name}", payload)
-                for concept_id, payload in sorted(payloads.items())
-            ]
+        for number, first in enumerate(range(0, len(names), _CHECKPOINTS_A_SHARD)):
+            blocks, details = {}, {}
+            for name in names[first : first + _CHECKPOINTS_A_SHARD]:
+                blocks[name], detail = _weights_of(name, plan, run, kept)
+                if detail:
+                    details[name] = detail
+            shard = f"blocks/blocks-{number:05d}.safetensors"
+            path = folder / Path(shard).name
+            payloads = write_shard(path, blocks, layout, recipe.name, details=details)
+            for name, payload in sorted(payloads.items()):
+                if name in kept:
+                    rows.append(_moved(kept[name], shard, payload))
+                else:
+                    rows.append(_make_row(by_id[name], run, recipe, base_sha256, shard, payload))
     write_index(index_path, rows)
     refresh_manifest(out, recipe=recipe.name)
     return rows
+
+
+def _write_model(plan: HarvestPlan, run: RunFolder, model: Path) -> str:
+    """Write the base, or copy those of the zoo that is added to. Returns the digest of the base."""
+    recipe = plan.recipe
+    folder = model / "base" / recipe.name
+    if plan.zoo is None:
+        config = write_base(
+            folder,
+            recipe=recipe.checkpoint,
+            weights=load_file(run.base),
+            licence=WEIGHTS_LICENCE,
+            made_with=recipe.made_with,
+            force=True,
+        )
+        return config.base_sha256
+    copies = {folder: plan.zoo.files.base_folder(recipe.name)}
+    # The card describes a weight generator by its evaluation, which a zoo on the Hub leaves there.
+    evaluation = None if plan.zoo.is_on_hub else plan.zoo.folder / "model" / _EVALUATION
+    if evaluation is not None and evaluation.exists() and plan.zoo.has_generator:
+        copies[model / "weight_generator" / recipe.name] = plan.zoo.generator_folder
+        write_bytes(model / _EVALUATION, evaluation.read_bytes(), force=True)
+    for target, source in copies.items():
+        make_folder(target.parent)
+        with replace_folder(target, force=True) as part:
+            shutil.copytree(source, part, dirs_exist_ok=True)
+    return plan.zoo.config.base_sha256
+
+
+def _kept_rows(plan: HarvestPlan) -> dict[str, IndexRow]:
+    """The rows of the zoo that is added to, by concept id.
+
+    Raises:
+        HarvestError: it holds checkpoints of another recipe.
+    """
+    if plan.zoo is None:
+        return {}
+    rows = plan.zoo.index.rows()
+    foreign = next((row for row in rows if row.recipe != plan.recipe.name), None)
+    if foreign is not None:
+        raise HarvestError(
+            f"zoo '{plan.zoo.name}' also holds checkpoints of recipe '{foreign.recipe}', e.g. "
+            f"'{foreign.concept_id}'. Add to a zoo of one recipe"
+        )
+    return {row.concept_id: row for row in rows}
+
+
+def _weights_of(
+    concept_id: str, plan: HarvestPlan, run: RunFolder, kept: Mapping[str, IndexRow]
+) -> tuple[NDArray[np.float32], bytes]:
+    """The blocks of a checkpoint and the bytes of its detail, which may be none."""
+    if plan.zoo is not None and concept_id in kept:
+        row = kept[concept_id]
+        data, n_bytes = plan.zoo.files.payload(row, with_detail=True), row.byte_end - row.byte_start
+        return decode_blocks(data[:n_bytes], plan.recipe.layout, concept_id), data[n_bytes:]
+    blocks = load_file(run.fits / f"{concept_id}.safetensors")["blocks"]
+    path = run.details / f"{concept_id}.detail"
+    return blocks, path.read_bytes() if path.exists() else b""
+
+
+def _moved(row: IndexRow, shard: str, payload: Payload) -> IndexRow:
+    """The row of a checkpoint that went unchanged into another shard."""
+    return replace(row, shard=shard, byte_start=payload.start, byte_end=payload.end)
 
 
 def check_free(out: Path, *, force: bool) -> None:
@@ -100,6 +172,9 @@ def _make_row(
     """What the index says of a checkpoint that has been written to a shard."""
     notes = json.loads((run.fits / f"{concept.id}.json").read_bytes())
     mean = json.loads((run.mean_scores / f"{concept.id}.json").read_bytes())
+    adapter = trained = notes["trained"]
+    if payload.detail_bytes:
+        trained = json.loads((run.details / f"{concept.id}.json").read_bytes())["trained"]
     return IndexRow(
         concept_id=concept.id,
         prompts=concept.prompts,
@@ -118,12 +193,16 @@ def _make_row(
         n_blocks=recipe.layout.n_blocks,
         block_size=recipe.layout.block_size,
         dtype="F16",
-        psnr=notes["trained"]["psnr"],
-        ssim=notes["trained"]["ssim"],
+        psnr=trained["psnr"],
+        ssim=trained["ssim"],
         psnr_untouched=notes["untouched"]["psnr"],
         ssim_untouched=notes["untouched"]["ssim"],
         psnr_mean=mean["psnr"],
         ssim_mean=mean["ssim"],
         licence=concept.licence,
         source=concept.source,
+        detail_bytes=payload.detail_bytes,
+        detail_sha256=payload.detail_sha256,
+        psnr_adapter=adapter["psnr"] if payload.detail_bytes else None,
+        ssim_adapter=adapter["ssim"] if payload.detail_bytes else None,
     )

@@ -17,7 +17,15 @@ from initzoo.checkpoints import BaseConfig, Layout, NetworkSpec, Recipe
 from initzoo.errors import InvalidZoo, LayoutMismatch
 from initzoo.files import DamagedFile, is_file, read_file, read_settings, reported_as, to_plain
 
-__all__ = ["QUICK_HARVEST", "FitStage", "HarvestRecipe", "JointStage", "load_recipe", "recipe_of_base"]
+__all__ = [
+    "QUICK_HARVEST",
+    "DetailStage",
+    "FitStage",
+    "HarvestRecipe",
+    "JointStage",
+    "load_recipe",
+    "recipe_of_base",
+]
 
 _MAX_BYTES = 2**20
 
@@ -64,20 +72,31 @@ class JointStage:
 
 @dataclass(frozen=True)
 class FitStage:
-    """How the adapter of one concept is trained on the frozen base, from zero.
+    """How the adapter of one concept is trained on the frozen base, from the adapter of the joint stage.
+
+    A concept that the joint stage did not see starts from the mean adapter, which is zero.
 
     Args:
-        n_steps: steps of Adam, over which the learning rate falls to zero.
+        n_steps: steps of Adam before the learning rate falls.
+        max_steps: with more than `n_steps`, a concept is trained for as long as it needs: the steps are
+            doubled until a doubling gains less than `least_gain`, at most up to `max_steps`.
+        least_gain: PSNR on training photos kept aside that a doubling must gain to be followed by another,
+            dB.
+        decay_share: steps in which the learning rate falls to zero afterwards, as a share of those before;
+            with `max_steps` of 0 it falls over all `n_steps`, and there are no further ones.
         batch_size: crops in a step.
         learning_rate: learning rate of the first step.
         betas: betas of Adam.
-        n_photos: number of varied photos that crops are taken from.
+        n_photos: number of photos that crops are taken from.
 
     Raises:
         ValueError: a number is out of range.
     """
 
     n_steps: int = 72
+    max_steps: int = 0
+    least_gain: float = 0.3
+    decay_share: float = 0.5
     batch_size: int = 8
     learning_rate: float = 1e-2
     betas: tuple[float, float] = (0.8, 0.95)
@@ -85,13 +104,62 @@ class FitStage:
 
     def __post_init__(self) -> None:
         _check_counts(self, "n_steps", "batch_size", "n_photos")
-        _check_rates(self, "learning_rate")
+        _check_rates(self, "learning_rate", "decay_share")
         _check_betas(self, "betas")
+        _check_length(self)
+
+
+@dataclass(frozen=True)
+class DetailStage:
+    """How all weights of a concept are trained, from base and adapter, where an adapter is too little.
+
+    Args:
+        n_concepts: number of concepts that get a detail, 0 for none: single looks, those with the lowest PSNR
+            first.
+        max_psnr: a concept whose adapter alone reaches this PSNR gets none, dB.
+        n_steps: steps of Adam before the learning rates fall, at least.
+        max_steps: the steps are doubled until a doubling gains less than `least_gain`, at most up to
+            `max_steps`; 0 for `n_steps` over which the rates fall.
+        least_gain: PSNR on training photos kept aside that a doubling must gain to be followed by another,
+            dB.
+        decay_share: steps in which the rates fall to zero afterwards, as a share of those before.
+        batch_size: crops in a step.
+        learning_rate: learning rate of the weights.
+        betas: betas of Adam for the weights.
+        adapter_learning_rate: learning rate of the adapter, which is trained too, as part of the detail.
+        adapter_betas: betas of Adam for the adapter.
+        n_photos: number of photos that crops are taken from.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    n_concepts: int = 0
+    max_psnr: float = 36.0
+    n_steps: int = 200
+    max_steps: int = 800
+    least_gain: float = 0.3
+    decay_share: float = 0.5
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    adapter_learning_rate: float = 8e-3
+    adapter_betas: tuple[float, float] = (0.8, 0.95)
+    n_photos: int = 206
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "n_steps", "batch_size", "n_photos")
+        _check_rates(self, "learning_rate", "adapter_learning_rate", "decay_share")
+        _check_betas(self, "betas", "adapter_betas")
+        _check_length(self)
+        if self.n_concepts < 0:
+            raise ValueError(f"n_concepts must be at least 0, found {self.n_concepts}")
 
 
 QUICK_HARVEST: dict[str, Any] = {
     "joint": {"n_rounds": 2, "n_photos": 16},
-    "fit": {"n_steps": 8, "n_photos": 4},
+    "fit": {"n_steps": 8, "max_steps": 0, "n_photos": 4},
+    "detail": {"n_concepts": 0},
 }
 """Settings of the stages with hardly any training: to see that a harvest works, in a minute."""
 
@@ -106,6 +174,7 @@ class HarvestRecipe:
         ranks: rank of the adapter of each layer that has one, in the order of the adapter's values.
         joint: the stage that makes base and shared A.
         fit: the stage that makes each concept's adapter.
+        detail: the stage that trains all weights of some concepts.
         photo_size: shorter side of photos when a teacher sees them, pixels: `photos.TEACHING_SIDE`.
         crop_size: side of the square crops to train on, pixels.
         crop_grid: crops begin at multiples of this many pixels, so that edits on a grid, such as blocks of
@@ -123,6 +192,7 @@ class HarvestRecipe:
     ranks: dict[str, int]
     joint: JointStage = field(default_factory=JointStage)
     fit: FitStage = field(default_factory=FitStage)
+    detail: DetailStage = field(default_factory=DetailStage)
     photo_size: int = 256
     crop_size: int = 64
     crop_grid: int = 1
@@ -214,6 +284,13 @@ def _check_rates(settings: object, *names: str) -> None:
     for name in names:
         if not 0 < getattr(settings, name) < math.inf:
             raise ValueError(f"{name} must be a number above 0, found {getattr(settings, name)}")
+
+
+def _check_length(stage: FitStage | DetailStage) -> None:
+    if stage.max_steps and stage.max_steps < stage.n_steps:
+        raise ValueError(f"max_steps must be 0 or at least n_steps, found {stage.max_steps}")
+    if not stage.least_gain >= 0:
+        raise ValueError(f"least_gain must be at least 0, found {stage.least_gain}")
 
 
 def _check_betas(settings: object, *names: str) -> None:

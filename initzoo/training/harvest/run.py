@@ -1,6 +1,6 @@
 """Harvest a zoo: train base and adapters of many concepts, and pack them.
 
-The stages follow each other: joint stage, fits, scores of the mean adapter, packing. Each leaves its
+The stages follow each other: joint stage, fits, details, scores of the mean adapter, packing. Each leaves its
 work in the run folder, so that a harvest may be killed at any moment and go on later; it then ends with
 the same bytes.
 """
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from initzoo.files import write_bytes
+from initzoo.training.harvest.details import run_details
 from initzoo.training.harvest.fits import run_fits, run_mean_scores
-from initzoo.training.harvest.joint import run_joint_stage
+from initzoo.training.harvest.joint import run_joint_stage, take_base
 from initzoo.training.harvest.pack import check_free, pack_zoo
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
@@ -72,6 +73,7 @@ def quick_recipe(recipe: HarvestRecipe) -> HarvestRecipe:
         recipe,
         joint=replace(recipe.joint, **QUICK_HARVEST["joint"]),
         fit=replace(recipe.fit, **QUICK_HARVEST["fit"]),
+        detail=replace(recipe.detail, **QUICK_HARVEST["detail"]),
     )
 
 
@@ -131,8 +133,12 @@ def _harvest(
 
         return on_progress
 
+    if plan.zoo is not None and not run.base.exists():
+        take_base(plan.zoo, run)
     joint_failures = run_joint_stage(plan, run, n_workers=pool.n_workers, callback=counting("joint"))
     failures = run_fits(plan, run, pool=pool, callback=counting("fits"))
+    if plan.recipe.detail.n_concepts:
+        run_details(plan, run, pool=pool, callback=counting("details"))
     run_mean_scores(plan, run, pool=pool, callback=counting("mean scores"))
     write_bytes(run.packing, json.dumps(str(out.resolve())).encode(), force=True)
     rows = pack_zoo(plan, run, out)
@@ -154,7 +160,8 @@ def _report(
 ) -> HarvestReport:
     costs = []
     for row in rows:
-        notes = json.loads((run.fits / f"{row.concept_id}.json").read_bytes())
+        path = run.fits / f"{row.concept_id}.json"
+        notes = json.loads(path.read_bytes()) if path.exists() else {}  # kept from another zoo
         if "trained_float32" in notes:
             costs.append(notes["trained_float32"]["psnr"] - notes["trained"]["psnr"])
     made = {row.concept_id for row in rows}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initzoo.errors import HarvestError
 from initzoo.files import make_folder
 from initzoo.pairs import TEACHING_SIDE, Concept, Photo, load_concepts, load_photos
-from initzoo.training.harvest.recipe import HarvestRecipe
+from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe, recipe_of_base
+from initzoo.zoo import Zoo
 
 __all__ = ["HarvestPlan", "RunFolder"]
 
@@ -23,11 +24,13 @@ class HarvestPlan:
         recipe: how networks are trained.
         concepts: the concepts to make checkpoints for, sorted by id, ids unique.
         photos: folder of photos, or None for the bundled ones.
+        zoo: a zoo to add to: its base takes the place of the joint stage, and its checkpoints are kept.
     """
 
     recipe: HarvestRecipe
     concepts: tuple[Concept, ...]
     photos: Path | None = None
+    zoo: Zoo | None = None
 
     @classmethod
     def make(
@@ -56,6 +59,47 @@ class HarvestPlan:
             raise HarvestError("a harvest needs at least one concept of split 'train', found none.")
         return cls(recipe=recipe, concepts=tuple(concepts), photos=photos)
 
+    @classmethod
+    def add_to(
+        cls,
+        zoo: Zoo,
+        recipe: HarvestRecipe,
+        *,
+        concepts_path: Path | None = None,
+        photos: Path | None = None,
+        limit: int | None = None,
+    ) -> HarvestPlan:
+        """Plan to add the concepts of a file that a zoo lacks.
+
+        Args:
+            zoo: the zoo; its base stays as it is.
+            recipe: the zoo's recipe, in which the settings of fits and details may differ.
+            concepts_path, photos, limit: as for `make`.
+
+        Raises:
+            InvalidConcepts: the file is wrong.
+            InvalidZoo: the zoo is damaged, or does not note how it was trained.
+            HarvestError: the zoo has all concepts of the file.
+        """
+        own = recipe_of_base(zoo.config)
+        is_quick = recipe.joint == replace(own.joint, **QUICK_HARVEST["joint"])
+        if (recipe.joint != own.joint and not is_quick) or recipe.checkpoint != own.checkpoint:
+            raise HarvestError(
+                f"zoo '{zoo.name}' has its base already: block size and settings of the joint stage cannot "
+                "change. Leave these options out"
+            )
+        known = set(zoo.index.ids)
+        listed = sorted(load_concepts(concepts_path), key=lambda concept: concept.id)
+        new = [concept for concept in listed if concept.id not in known]
+        if not new:
+            raise HarvestError(
+                f"zoo '{zoo.name}' has all {len(listed)} concepts of the file. Add concepts with other ids"
+            )
+        if limit is not None and limit < len(new):
+            new = [new[len(new) * place // limit] for place in range(limit)]
+        recipe = replace(recipe, joint=own.joint)
+        return cls(recipe=recipe, concepts=tuple(new), photos=photos, zoo=zoo)
+
     @property
     def train_concepts(self) -> tuple[Concept, ...]:
         """The concepts that base and shared A may learn from."""
@@ -79,11 +123,12 @@ class HarvestPlan:
             photos.update(
                 f"{photo.name} {photo.split} {photo.pixels.shape}".encode() + photo.pixels.tobytes()
             )
-        return {
+        digests = {
             "recipe": self.recipe.digest[:16],
             "concepts": concepts.hexdigest()[:16],
             "photos": photos.hexdigest()[:16],
         }
+        return digests | ({} if self.zoo is None else {"zoo": self.zoo.revision})
 
 
 class RunFolder:
@@ -102,7 +147,7 @@ class RunFolder:
         Raises:
             OutputError: one cannot be made.
         """
-        for folder in (self.joint, self.fits, self.mean_scores):
+        for folder in (self.joint, self.fits, self.mean_scores, self.details):
             make_folder(folder)
 
     @property
@@ -126,9 +171,19 @@ class RunFolder:
         return self.path / "fits"
 
     @property
+    def details(self) -> Path:
+        """A file per concept with the bytes of its detail, and one with its scores."""
+        return self.path / "details"
+
+    @property
     def mean_scores(self) -> Path:
         """A file a concept: the scores of the mean adapter."""
         return self.path / "mean-scores"
+
+    @property
+    def mean_adapter(self) -> Path:
+        """The mean adapter of the zoo."""
+        return self.path / "mean.safetensors"
 
     @property
     def packing(self) -> Path:

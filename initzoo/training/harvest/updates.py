@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.func import functional_call
 
 from initzoo.networks import Adapted
 from initzoo.pairs import Pairs
-from initzoo.training.harvest.recipe import FitStage, JointStage
+from initzoo.training.harvest.length import pair_list, psnr_of, split_pairs, train_by_need
+from initzoo.training.harvest.recipe import DetailStage, FitStage, JointStage
 
 __all__ = [
     "AdamState",
@@ -21,6 +24,7 @@ __all__ = [
     "adam_update",
     "draw_crops",
     "fit_adapter",
+    "fit_detail",
     "lane_gradient",
     "rate_at",
 ]
@@ -191,10 +195,11 @@ def fit_adapter(
         TrainingDiverged: the loss or a gradient is not finite.
     """
     rng = np.random.default_rng(seed)
-    material = list(zip(pairs.inputs, pairs.targets, strict=True))
     adapter = torch.zeros(base.n_adapter_values) if start is None else start.clone()
     state = AdamState.zeros_like(adapter)
-    for step in range(stage.n_steps):
+    material, kept = split_pairs(pairs) if stage.max_steps else (pair_list(pairs), [])
+
+    def take_step(step: int, rate: float) -> None:
         inputs, targets = draw_crops(
             material, n_crops=stage.batch_size, crop_size=crop_size, rng=rng, grid=crop_grid
         )
@@ -210,9 +215,88 @@ def fit_adapter(
             gradient,
             state,
             n_updates=step + 1,
-            learning_rate=stage.learning_rate * (1 - step / stage.n_steps),
+            learning_rate=stage.learning_rate * rate,
             betas=stage.betas,
         )
         if callback is not None:
             callback(step, loss.item())
+
+    train_by_need(
+        take_step,
+        stage,
+        values=lambda: [adapter],
+        judge=lambda values: psnr_of(lambda images: base(images, values[0]), kept),
+    )
     return adapter
+
+
+def fit_detail(
+    base: Adapted,
+    adapter: Tensor,
+    pairs: Pairs,
+    stage: DetailStage,
+    *,
+    crop_size: int,
+    max_gradient: float,
+    seed: int,
+    crop_grid: int = 1,
+) -> tuple[dict[str, Tensor], int]:
+    """Train all weights of one concept's network, from base and adapter.
+
+    Weights and adapter are trained together, each at its own rate: the few directions of the adapter move
+    fast, and all others slowly.
+
+    Args:
+        base: the recipe's base; not changed.
+        adapter: of the concept, shape `(n_values,)`.
+        pairs: of the concept; each side at least `crop_size`.
+        stage: steps, batch size and rates.
+        crop_size, max_gradient, seed, crop_grid: as for `fit_adapter`.
+
+    Returns:
+        Weights and biases of the trained network by name, and the number of steps.
+
+    Raises:
+        TrainingDiverged: the loss or a gradient is not finite.
+    """
+    rng = np.random.default_rng(seed)
+    network = copy.deepcopy(base).requires_grad_(False)
+    weights = [parameter.requires_grad_() for parameter in network.network.parameters()]
+    adapter = adapter.clone().requires_grad_()
+    optimizer = torch.optim.Adam(
+        [
+            {"params": weights, "lr": stage.learning_rate, "betas": stage.betas},
+            {"params": [adapter], "lr": stage.adapter_learning_rate, "betas": stage.adapter_betas},
+        ]
+    )
+    rates = [group["lr"] for group in optimizer.param_groups]
+    material, kept = split_pairs(pairs)
+
+    def take_step(step: int, rate: float) -> None:
+        inputs, targets = draw_crops(
+            material, n_crops=stage.batch_size, crop_size=crop_size, rng=rng, grid=crop_grid
+        )
+        loss = (network(inputs, adapter) - targets).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_([*weights, adapter], max_gradient))
+        if not math.isfinite(norm + loss.item()):
+            raise TrainingDiverged(f"the loss is {loss.item()} at step {step}, the gradient's norm {norm}")
+        for group, full in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = full * rate
+        optimizer.step()
+
+    def merged() -> dict[str, Tensor]:
+        return dict(network.network.named_parameters()) | network.merged(adapter)
+
+    names = list(merged())
+    n_steps = train_by_need(
+        take_step,
+        stage,
+        values=lambda: list(merged().values()),
+        judge=lambda values: psnr_of(
+            lambda images: functional_call(network.network, dict(zip(names, values, strict=True)), (images,)),
+            kept,
+        ),
+    )
+    return {name: value.detach().clone() for name, value in merged().items()}, n_steps
