@@ -9,6 +9,7 @@ from skimage.data import chelsea
 
 from initzoo.errors import InitzooError, InvalidConcepts, TeacherError
 from initzoo.pairs.teachers import FAMILIES, OPERATORS, FilterTeacher, Operator, Step, check_step
+from initzoo.pairs.teachers.filters.imaging import cells, cycle_map
 
 EDITS = sorted(name for name, operator in OPERATORS.items() if not operator.restoration)
 RESTORATIONS = sorted(name for name, operator in OPERATORS.items() if operator.restoration)
@@ -70,16 +71,38 @@ def test_edit_is_local(name: str, photo: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", EDITS)
 def test_edit_is_the_same_everywhere(name: str, photo: np.ndarray) -> None:
-    """A moved photo gives the moved target: no vignette, no fixed screen, no random texture."""
-    moved = np.roll(photo, (7, 13), axis=(0, 1))
+    """A moved photo gives the moved target: no vignette, no random texture, no large pattern."""
+    period = OPERATORS[name].period
+    down, right = (7, 13) if period == 1 else (2 * period, 3 * period)
+    moved = np.roll(photo, (down, right), axis=(0, 1))
     _, first = teach((Step(name),), photo, seed=0)
     _, second = teach((Step(name),), moved, seed=1)
     inside = slice(48, 200)
     np.testing.assert_allclose(
-        np.roll(second, (-7, -13), axis=(0, 1))[inside, inside].astype(int),
+        np.roll(second, (-down, -right), axis=(0, 1))[inside, inside].astype(int),
         first[inside, inside].astype(int),
         atol=1,
     )
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_flat_photo_shows_the_pattern_of_an_operator_and_no_other(name: str) -> None:
+    """A pattern longer than four pixels would be out of the image network's grasp."""
+    period = OPERATORS[name].period
+    assert period in (1, 4)
+    flat = np.full((64, 64, 3), (150, 110, 90), dtype=np.uint8)
+    _, target = teach((Step(name),), flat, seed=0)
+    inside = target[24:40, 24:40].astype(int)
+    for axis in (0, 1):
+        np.testing.assert_allclose(inside, np.roll(inside, period, axis=axis), atol=1)
+
+
+@pytest.mark.parametrize("name", [name for name in EDITS if OPERATORS[name].period > 1])
+def test_a_pattern_stays_where_it_is_when_the_photo_moves(name: str, photo: np.ndarray) -> None:
+    _, first = teach((Step(name),), photo, seed=0)
+    _, second = teach((Step(name),), np.roll(photo, 1, axis=(0, 1)), seed=0)
+    apart = np.roll(second, -1, axis=(0, 1))[48:200, 48:200].astype(int) - first[48:200, 48:200]
+    assert np.abs(apart).mean() > 3
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -128,6 +151,39 @@ def test_restoration_and_edit_together_change_input_and_target(photo: np.ndarray
     given, wanted = teach((Step("colourise"), Step("temperature")), photo, seed=0)
     np.testing.assert_array_equal(given[..., 0], given[..., 2])
     np.testing.assert_array_equal(wanted, teach((Step("temperature"),), photo, seed=0)[1])
+
+
+def test_cells_are_the_means_of_squares_even_at_the_border() -> None:
+    image = np.arange(10 * 7 * 3, dtype=np.float32).reshape(10, 7, 3)
+    means = cells(image, 4)
+    assert means.shape == image.shape
+    np.testing.assert_allclose(means[4:8, :4], np.broadcast_to(image[4:8, :4].mean(axis=(0, 1)), (4, 4, 3)))
+    edge = np.concatenate([image[8:, :4], image[9:, :4], image[9:, :4]])
+    np.testing.assert_allclose(means[9, 3], edge.mean(axis=(0, 1)))
+
+
+def test_cycled_colours_come_round() -> None:
+    colours = cycle_map(np.array([[0.0, 0.5, 1.0, 2.0]], dtype=np.float32), ("#ff0000", "#0000ff"))
+    np.testing.assert_allclose(colours[0], [[1, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 0]], atol=2e-3)
+
+
+def test_skin_is_smoothed_and_grass_is_not() -> None:
+    grain = np.random.default_rng(0).integers(-14, 15, (64, 64, 1))
+    for colour, is_skin in (((200, 150, 125), True), ((90, 140, 70), False)):
+        photo = (np.array(colour) + grain).astype(np.uint8)
+        _, target = teach((Step("skin_smoothing"),), photo, seed=0)
+        assert (target.std(axis=(0, 1)) < 0.5 * photo.std(axis=(0, 1))).all() == is_skin
+        assert np.array_equal(target, photo) != is_skin
+
+
+def test_autumn_turns_leaves_and_leaves_the_sky_blue() -> None:
+    photo = np.zeros((8, 16, 3), dtype=np.uint8)
+    photo[:, :8], photo[:, 8:] = (70, 130, 50), (90, 140, 210)
+    _, target = teach((Step("autumn"),), photo, seed=0)
+    red, green, blue = target[4, 2].astype(int)
+    assert red > green > blue
+    red, green, blue = target[4, 13].astype(int)
+    assert blue > green > red
 
 
 def test_negative_is_exact() -> None:

@@ -92,6 +92,11 @@ def gradient_map(values: ndarray, colours: tuple[str, ...]) -> ndarray:
     return look_up(values, _gradient_table(colours))
 
 
+def cycle_map(values: ndarray, colours: tuple[str, ...]) -> ndarray:
+    """One channel as colours that come round again: the first for every whole number."""
+    return gradient_map(values - np.floor(values), (*colours, colours[0]))
+
+
 @cache
 def _gradient_table(colours: tuple[str, ...]) -> ndarray:
     anchors = np.linspace(0, 1, len(colours))
@@ -209,3 +214,19 @@ def shift(image: ndarray, right: float, down: float) -> ndarray:
     cv2 = opencv()
     size = (image.shape[1], image.shape[0])
     return cv2.warpAffine(image, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def cells(image: ndarray, period: int) -> ndarray:
+    """The mean of every square cell of a grid, over the whole cell."""
+    height, width = image.shape[:2]
+    down, right = -height % period, -width % period
+    padded = np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge")
+    rows, columns = padded.shape[0] // period, padded.shape[1] // period
+    means = padded.reshape(rows, period, columns, period, 3).mean(axis=(1, 3))
+    return means.repeat(period, axis=0).repeat(period, axis=1)[:height, :width]
+
+
+def tiled(pattern: ndarray, image: ndarray) -> ndarray:
+    """A small pattern, one channel, repeated over the size of an image from its upper left corner."""
+    rows, columns = np.indices(image.shape[:2])
+    return pattern[rows % pattern.shape[0], columns % pattern.shape[1]]

@@ -61,7 +61,8 @@ class Operator:
 
     An edit's `apply(image, **parameters)` and a restoration's `apply(image, noise, **parameters)`
     take and give float32 images of shape `(height, width, 3)` with values about 0 to 1. A restoration
-    operator spoils the input instead of changing the target, and may draw from `noise`.
+    operator spoils the input instead of changing the target, and may draw from `noise`. An edit that draws a
+    pattern repeats it every `period` pixels, from the upper left corner on.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Operator:
     apply: Callable[..., Any] = field(compare=False)
     parameters: Mapping[str, Parameter] = field(compare=False)
     summary: str
+    period: int = 1
 
     @property
     def restoration(self) -> bool:

@@ -139,6 +139,7 @@ def pop_art(image: ndarray, *, palette: str) -> ndarray:
         "blue": ("#10183f", "#0074d9", "#39cccc", "#fff35c"),
         "orange": ("#3a0d2e", "#ff4e00", "#ffb000", "#b8f2e6"),
         "green": ("#1b1b4b", "#009f6b", "#b6e63e", "#ffd1f0"),
+        "campaign": ("#00304a", "#d71a21", "#7096a0", "#fce4a8"),
     }[palette]
     values = soft_levels(blur(grey(image), 0.006), 4, 0.22)
     return gradient_map(values, colours)
@@ -259,7 +260,7 @@ OPERATORS = (
              {"dark": Parameter("#1d1e4b"), "middle": Parameter("#e4572e"), "light": Parameter("#ffe8c2")},
              "Three flat inks."),
     Operator("pop_art", "style", pop_art,
-             {"palette": Parameter("pink", choices=("pink", "blue", "orange", "green"))},
+             {"palette": Parameter("pink", choices=("pink", "blue", "orange", "green", "campaign"))},
              "Four loud flat colours."),
     Operator("glow", "style", glow, {"strength": _STRENGTH}, "A dreamy bloom over everything."),
     Operator("emboss", "style", emboss, {"depth": Parameter(1.0, 0.3, 2.5)}, "Pressed into coloured paper."),

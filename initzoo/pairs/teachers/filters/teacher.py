@@ -14,7 +14,17 @@ from numpy import ndarray
 
 from initzoo.errors import TeacherError
 from initzoo.pairs.opencv import opencv
-from initzoo.pairs.teachers.filters import colour, light, restoration, structure, style, tone
+from initzoo.pairs.teachers.filters import (
+    colour,
+    crafts,
+    film,
+    light,
+    restoration,
+    screens,
+    structure,
+    style,
+    tone,
+)
 from initzoo.pairs.teachers.filters.operators import Operator, Step, check_step
 from initzoo.pairs.teachers.teacher import Pixels, Teacher
 
@@ -22,7 +32,7 @@ __all__ = ["OPERATORS", "FilterTeacher"]
 
 OPERATORS: dict[str, Operator] = {
     operator.name: operator
-    for family in (colour, tone, style, light, structure, restoration)
+    for family in (colour, film, tone, style, crafts, screens, light, structure, restoration)
     for operator in family.OPERATORS
 }
 """Every operator by its name."""
