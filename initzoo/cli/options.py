@@ -19,6 +19,7 @@ __all__ = [
     "device_option",
     "echo_if_generated",
     "echo_json",
+    "echo_limits",
     "example",
     "force_option",
     "json_option",
@@ -91,6 +92,15 @@ def echo_if_generated(metadata: InitMetadata) -> None:
     if metadata.origin == "generated" and metadata.generation is not None:
         line = f"{metadata.concept}: generated from words, {metadata.generation.prospect}"
         click.echo(line, err=True)
+        echo_limits(metadata.wording)
+
+
+def echo_limits(words: str) -> None:
+    """Say on standard error, in one line, which of what the words ask for no checkpoint does."""
+    from initzoo.pairs import limits_of
+
+    if limits := limits_of(words):
+        click.echo(f"warning: the zoo {'; '.join(limit.line for limit in limits)}", err=True)
 
 
 def backend_option(function: Callable[..., Any]) -> Callable[..., Any]:

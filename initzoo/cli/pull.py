@@ -14,6 +14,7 @@ import click
 from initzoo.cli.options import (
     DEFAULT_ZOO,
     echo_json,
+    echo_limits,
     example,
     force_option,
     json_option,
@@ -82,8 +83,9 @@ def command(
 
     An id or any wording of a concept gives the zoo's checkpoint. For other words the zoo's weight generator
     makes an init; the command then says how far the words are from those of the zoo, and which PSNR to
-    expect. The name of an initialization scheme, such as base or he_normal, gives its weights; with --exact
-    or --generate, all names are words.
+    expect. Words that ask for what no checkpoint does, such as adding objects, get a warning. The name of an
+    initialization scheme, such as base or he_normal, gives its weights; with --exact or --generate, all
+    names are words.
     """
     from initzoo.zoo import Zoo
 
@@ -116,6 +118,7 @@ def command(
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(_line(zoo, init, path, len(data), state))
     if inits[0].metadata.origin == "generated":
+        echo_limits(text)
         nearest = [match.concept_id for match in zoo.index.search(text, 3)]
         click.echo(f"nearest in the zoo: {', '.join(nearest) or 'nothing like it'}", err=True)
     zoo_part = f" --zoo {shlex.quote(zoo_name)}" if adapter_only and zoo_name != DEFAULT_ZOO else ""
@@ -281,7 +284,14 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "nearest": [match_to_json(match) for match in zoo.index.nearest(text)],
+        "cannot": _limits(text) if metadata.origin == "generated" else [],
     }
+
+
+def _limits(words: str) -> list[str]:
+    from initzoo.pairs import limits_of
+
+    return [limit.line for limit in limits_of(words)]
 
 
 def _generation_to_dict(generation: Generation | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import click
 
 from initzoo.cli.options import (
     echo_json,
+    echo_limits,
     example,
     json_option,
     match_to_json,
@@ -31,7 +32,11 @@ SECTION = "Use"
 )
 @json_option
 def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
-    """List the concepts with the wordings nearest to some words."""
+    """List the concepts with the wordings nearest to some words.
+
+    Says so if the words ask for what no checkpoint does, such as adding objects.
+    """
+    from initzoo.pairs import limits_of
     from initzoo.zoo import Zoo
 
     zoo = Zoo.from_pretrained(zoo_name)
@@ -43,7 +48,9 @@ def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> Non
             match_to_json(match) | {"family": row.family, "split": row.split}
             for match, row in zip(matches, rows.values(), strict=True)
         ]
-        echo_json({"words": text, "zoo": zoo.name, "revision": zoo.revision, "results": results})
+        cannot = [] if zoo.holds(text) else [limit.line for limit in limits_of(text)]
+        where = {"words": text, "zoo": zoo.name, "revision": zoo.revision}
+        echo_json(where | {"results": results, "cannot": cannot})
         return
     width = max((len(concept_id) for concept_id in rows), default=0)
     for match, row in zip(matches, rows.values(), strict=True):
@@ -51,3 +58,5 @@ def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> Non
         click.echo(f"{match.concept_id:{width}}  {place}  {match.prompt}")
     if not matches:
         click.echo("nothing in this zoo has words like these. The bundled concepts: initzoo list", err=True)
+    if not zoo.holds(text):
+        echo_limits(text)

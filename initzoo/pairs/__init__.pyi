@@ -4,6 +4,7 @@ from .concepts import Concept as Concept
 from .concepts import alphabets_of as alphabets_of
 from .concepts import catalog_folder as catalog_folder
 from .concepts import find_concept as find_concept
+from .concepts import limits_of as limits_of
 from .concepts import load_concepts as load_concepts
 from .concepts import load_practice as load_practice
 from .concepts import normalise_words as normalise_words

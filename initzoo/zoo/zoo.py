@@ -41,7 +41,7 @@ from initzoo.errors import (
 )
 from initzoo.files import is_file
 from initzoo.generator import Request, RequestOptions, as_request
-from initzoo.pairs import alphabets_of, catalog_folder
+from initzoo.pairs import alphabets_of, catalog_folder, limits_of
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
 from initzoo.zoo.index import Index, IndexRow
@@ -270,7 +270,9 @@ class Zoo:
                 edit.
             adapter_only: return the adapter without merging it into the base, and without the detail that a
                 checkpoint may have.
-            warn: emit a `UserWarning` if generated weights are far from all that the zoo was taught.
+            warn: emit a `UserWarning` if generated weights are far from all that the zoo was taught, and
+                another if the words ask for what no checkpoint does, such as adding objects. Weights are
+                generated all the same, since the words may also name a look.
             options: fields of the `Request` if `request` is a string: `origin`, `seed`, `n_timesteps`.
 
         Raises:
@@ -297,6 +299,7 @@ class Zoo:
             init = self._generate(request, adapter_only)
             if warn:
                 self._warn_if_far(init)
+                _warn_of_limits(request.words)
             return init
         with_detail = row.has_detail and not adapter_only
         metadata = InitMetadata(
@@ -676,6 +679,13 @@ def _lookup_folder() -> Path:
     from initzoo.zoo.hub import lookup_folder
 
     return lookup_folder()
+
+
+def _warn_of_limits(words: str) -> None:
+    """Warn if words ask for what networks of the zoo's kind cannot do."""
+    if limits := limits_of(words):
+        lines = "; ".join(limit.line for limit in limits)
+        warnings.warn(f"{words[:_MAX_WORDING]!r}: the zoo {lines}", stacklevel=_user_level())
 
 
 def _user_level() -> int:

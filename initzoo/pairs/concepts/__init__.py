@@ -1,5 +1,6 @@
 """Concepts: image edits with their words, and the catalog that lists them."""
 
+from initzoo.pairs.concepts.cannot import Limit, limits_of, load_limits
 from initzoo.pairs.concepts.concept import (
     HELD_OUT,
     NOVELTIES,
@@ -20,13 +21,16 @@ __all__ = [
     "NOVELTIES",
     "SPLITS",
     "Concept",
+    "Limit",
     "alphabets_of",
     "catalog_folder",
     "check_concepts",
     "closest_concepts",
     "family_of",
     "find_concept",
+    "limits_of",
     "load_concepts",
+    "load_limits",
     "load_practice",
     "normalise_words",
 ]

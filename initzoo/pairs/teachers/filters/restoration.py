@@ -53,10 +53,15 @@ def deblur_motion(image: ndarray, noise: Noise, *, length: float) -> ndarray:
     return opencv().blur(image, (size, 1))
 
 
-def remove_jpeg(image: ndarray, noise: Noise, *, quality: float) -> ndarray:
+_CHROMA = {"quarter": 0x221111, "full": 0x111111}
+"""Sampling factors of JPEG's colour planes: at half the resolution in both directions, or all of it."""
+
+
+def remove_jpeg(image: ndarray, noise: Noise, *, quality: float, chroma: str) -> ndarray:
     cv2 = opencv()
     pixel_bytes = cv2.cvtColor((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), cv2.COLOR_RGB2BGR)
-    _, coded = cv2.imencode(".jpg", pixel_bytes, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    options = [cv2.IMWRITE_JPEG_QUALITY, round(quality), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _CHROMA[chroma]]
+    _, coded = cv2.imencode(".jpg", pixel_bytes, options)
     return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
 
 
@@ -118,13 +123,12 @@ def restore_fade(image: ndarray, noise: Noise, *, strength: float) -> ndarray:
     return mix(image, aged, strength)
 
 
-def upscale(image: ndarray, noise: Noise, *, factor: float) -> ndarray:
+def upscale(image: ndarray, noise: Noise, *, factor: float, method: str) -> ndarray:
     cv2 = opencv()
     size = (image.shape[1], image.shape[0])
     small = (max(1, round(size[0] / factor)), max(1, round(size[1] / factor)))
-    return cv2.resize(
-        cv2.resize(image, small, interpolation=cv2.INTER_AREA), size, interpolation=cv2.INTER_CUBIC
-    )
+    enlarging = cv2.INTER_CUBIC if method == "cubic" else cv2.INTER_LINEAR
+    return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), size, interpolation=enlarging)
 
 
 def unpixelate(image: ndarray, noise: Noise, *, factor: float) -> ndarray:
@@ -223,7 +227,9 @@ _OPERATOR_TABLE = (
      "Takes out coloured noise."),
     ("deblur", deblur, {"radius": Parameter(0.006, 0.002, 0.014)}, "Makes an out-of-focus photo sharp."),
     ("deblur_motion", deblur_motion, {"length": Parameter(0.025, 0.01, 0.06)}, "Takes out camera shake."),
-    ("remove_jpeg", remove_jpeg, {"quality": Parameter(12.0, 3, 60)}, "Takes out JPEG blocks."),
+    ("remove_jpeg", remove_jpeg,
+     {"quality": Parameter(12.0, 3, 60), "chroma": Parameter("quarter", choices=tuple(_CHROMA))},
+     "Takes out JPEG blocks."),
     ("colourise", colourise, {"contrast": Parameter(1.0, 0.4, 1.2)}, "Gives colours to black and white."),
     ("colourise_sepia", colourise_sepia, {"strength": Parameter(1.0, 0.5, 1)},
      "Gives colours to a sepia print."),
@@ -244,7 +250,9 @@ _OPERATOR_TABLE = (
     ("undither", undither, {"levels": Parameter(2.0, 2, 6)}, "Smooths dithered colours."),
     ("remove_banding", remove_banding, {"levels": Parameter(5.0, 3, 12)}, "Smooths colour steps."),
     ("restore_fade", restore_fade, {"strength": Parameter(1.0, 0.3, 1)}, "Restores faded prints."),
-    ("upscale", upscale, {"factor": Parameter(2.0, 1.5, 5)}, "Sharpens an enlarged small photo."),
+    ("upscale", upscale,
+     {"factor": Parameter(2.0, 1.5, 5), "method": Parameter("cubic", choices=("cubic", "linear"))},
+     "Sharpens an enlarged small photo."),
     ("unpixelate", unpixelate, {"factor": Parameter(3.0, 2, 6)}, "Smooths and sharpens coarse pixels."),
     ("despeckle", despeckle, {"density": Parameter(0.08, 0.01, 0.4)}, "Takes out black and white specks."),
     ("remove_dust", remove_dust, {"density": Parameter(0.1, 0.02, 0.4)}, "Takes out dust spots."),
