@@ -242,7 +242,7 @@ def test_photos_are_not_cut_in_halves(tmp_path, cut, below):
 
 @pytest.mark.parametrize(
     "words",
-    ["contour map", "engraving", "chrome", "negative", "pencil sketch", "colourise", "denoise", "ink"],
+    ["contour map", "engraving", "chrome", "negative", "pencil sketch", "deblur", "denoise", "ink"],
 )
 def test_pairs_of_any_look_are_recognised_by_their_halves(words):
     concept = find_concept(load_concepts(), words)
