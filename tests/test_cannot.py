@@ -49,14 +49,16 @@ ASKED = {
 
 INNOCENT = (
     "pencil sketch", "hat", "warm photo of a hat", "remove the blue cast", "remove noise", "add warmth",
-    "add a soft glow", "add more contrast", "add fog", "remove film grain", "add a hint of gold", "rainy look",
-    "a rainy grey day", "snow light", "light of fresh snow", "make it snowy", "remove dust and scratches",
-    "change the colours to blue", "change the season to autumn", "change the light to sunset", "blur it",
-    "blur everything a little", "a blurry look", "flip all the colours", "put it under water",
-    "turn it into a watercolour", "portrait in oils", "smooth skin", "make the skin flawless", "book engraving",
-    "frame from a film", "cinematic film frame", "upscale", "zoom blur look", "make it pop", "comic page",
-    "turn the photo into a poster", "starry-eyed dreamy look", "add colour", "colour it blue", "painterly",
-    "in the style of a fresco", "swap red and blue", "video game look", "gif-like dithering",
+    "add a soft glow", "add more contrast", "add fog", "remove film grain", "add a hint of gold",
+    "rainy look", "a rainy grey day", "snow light", "light of fresh snow", "make it snowy",
+    "remove dust and scratches", "change the colours to blue", "change the season to autumn",
+    "change the light to sunset", "blur it", "blur everything a little", "a blurry look",
+    "flip all the colours", "put it under water", "turn it into a watercolour", "portrait in oils",
+    "smooth skin", "make the skin flawless", "book engraving", "frame from a film",
+    "cinematic film frame", "upscale", "zoom blur look", "make it pop", "comic page",
+    "turn the photo into a poster", "starry-eyed dreamy look", "add colour", "colour it blue",
+    "painterly", "in the style of a fresco", "swap red and blue", "video game look",
+    "gif-like dithering",
 )  # fmt: skip
 
 
