@@ -11,7 +11,7 @@ import pytest
 import torch
 from waiting import wait_until
 
-from initzoo.errors import InvalidZoo, WorkerDied
+from initzoo.errors import InvalidZoo, MissingExtra, WorkerDied
 from initzoo.work.pool import Pool
 
 TESTS = Path(__file__).parent
@@ -196,9 +196,16 @@ def test_a_pool_that_cannot_be_is_refused(options):
         Pool(**options)
 
 
-def test_a_pool_has_a_worker_a_core_unless_it_is_told_otherwise():
+def test_a_pool_has_a_worker_a_core_unless_it_is_told_otherwise(monkeypatch):
     assert Pool.make() == Pool.make(0) == Pool(os.cpu_count())
+    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: name)
     assert Pool.make(3, "ray") == Pool(3, "ray")
+
+
+def test_a_pool_on_ray_says_early_that_it_needs_ray(monkeypatch):
+    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r'needs ray. Install it with: pip install "initzoo\[ray\]"'):
+        Pool.make(3, "ray")
 
 
 def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same(monkeypatch):
