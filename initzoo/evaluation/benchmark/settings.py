@@ -99,7 +99,7 @@ class BenchmarkSettings:
         is_gpu = self.device == "cuda"
         if is_gpu and self.backend == "ray":  # Ray hides GPUs from actors that ask for none
             raise BenchmarkError(
-                "backend ray works on CPUs only. Take device cpu, or backend processes for a GPU of this machine."
+                "backend ray works on CPUs only. Take device cpu, or backend processes for a GPU here."
             )
         by_device = {
             "crop_size": 256 if is_gpu else 64,
