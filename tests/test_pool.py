@@ -90,12 +90,46 @@ def test_workers_end_when_the_results_are_given_up(tmp_path):
     assert not any(is_alive(int(file.name)) for file in tmp_path.iterdir())
 
 
+ENDLESS = """
+import sys
+from functools import partial
+from pathlib import Path
+import pool_work
+from initzoo.work.pool import Pool
+
+if __name__ == "__main__":
+    list(Pool(2).run(partial(pool_work.Pids, Path(sys.argv[1])), [2, 3, 4]))
+"""
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    (tmp_path / "pids").mkdir()
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    command = [sys.executable, tmp_path / "endless.py", tmp_path / "pids"]
+    with subprocess.Popen(command, env=environment) as process:
+        wait_until(lambda: len(list((tmp_path / "pids").iterdir())) == 2 or process.poll() is not None)
+        workers = [int(file.name) for file in (tmp_path / "pids").iterdir()]
+        assert len(workers) == 2
+        assert all(is_alive(pid) for pid in workers)
+        process.kill()
+    assert wait_until(lambda: not any(is_alive(pid) for pid in workers))
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return True
+    return not has_ended(pid)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether only its exit code is left, which nobody has asked for yet."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # not on Linux, or gone
+        return False
 
 
 def test_while_workers_are_waited_for_there_are_ticks(tmp_path, monkeypatch):
