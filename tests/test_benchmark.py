@@ -135,6 +135,8 @@ def test_the_book_is_kept():
         ({"n_tuning": 0}, "at least 1"),
         ({"rates": ()}, "rates must be positive numbers, found none"),
         ({"unet_rates": (1e-3, float("nan"))}, "unet_rates must be positive numbers, found 0.001, nan"),
+        ({"n_workers": -1}, "n_workers must be at least 0"),
+        ({"backend": "ray", "device": "cuda"}, "backend ray works on CPUs only. Take device cpu, or backend"),
         ({"classical_lengths": (0,)}, "classical_lengths: 0 given. Choose from: 5, 10"),
     ],
 )
@@ -367,7 +369,7 @@ def test_a_missing_generator_is_told_before_any_run(settings, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_command_writes_report_and_plots(zoo, photo_folder, tmp_path):
+def test_command_writes_report_and_plots(zoo, photo_folder, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     words = ["bench", "--quick", "--zoo", str(zoo.folder), "--photos", str(photo_folder), "--crop", "32"]
     words += ["--methods", "base,generated", "--workers", "1", "--out", str(tmp_path / "bench")]
@@ -390,3 +392,8 @@ def test_command_writes_report_and_plots(zoo, photo_folder, tmp_path):
     wrong = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "b"), "--methods", "best"])
     assert wrong.exit_code == 1
     assert "methods: best given" in wrong.stderr
+    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: None)
+    absent = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "b"), "--backend", "ray"])
+    assert (absent.exit_code, absent.stderr.count("\n")) == (1, 1)
+    assert "the backend ray needs ray. Install it with" in absent.stderr
+    assert not (tmp_path / "b.run").exists()

@@ -10,11 +10,14 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from zoo_fixtures import kept_zoo
 
 import initzoo.cli
 from initzoo import __version__
 from initzoo.cli.frame import LazyGroup
 from initzoo.cli.main import main
+
+__all__ = ["kept_zoo"]
 
 FAIL = '''
 import click
@@ -131,12 +134,13 @@ def test_ctrl_c_says_that_the_same_command_goes_on(name: str, monkeypatch: pytes
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-@pytest.mark.parametrize("is_buffered", [True, False])
 @pytest.mark.parametrize(
-    "words", [["list"], ["list", "--json"], ["--help"], ["operators", "--json"], ["search", "pencil"]]
+    ("words", "is_buffered"), [(["list"], True), (["list", "--json"], False), (["--help"], True)]
 )
-def test_results_for_a_full_disk_are_one_line(words: list[str], is_buffered: bool) -> None:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "" if is_buffered else "1"}
+def test_results_for_a_full_disk_are_one_line(words: list[str], is_buffered: bool, kept_zoo: Path) -> None:
+    environment = {
+        **os.environ, "PYTHONUNBUFFERED": "" if is_buffered else "1", "INITZOO_ZOO": str(kept_zoo)
+    }  # fmt: skip
     with open("/dev/full", "wb") as full:
         result = subprocess.run(
             [sys.executable, "-m", "initzoo", *words],
@@ -150,19 +154,33 @@ def test_results_for_a_full_disk_are_one_line(words: list[str], is_buffered: boo
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("encoding", ["ascii:strict", "cp1252:strict", "latin-1:strict", "utf-8:strict"])
-def test_names_that_no_terminal_shows_are_escaped_and_json_stays_json(encoding: str, tmp_path: Path) -> None:
-    name = os.fsdecode("素描 é".encode() + b" \xe9.safetensors")
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    for words in (["pull", "pencil sketch", "-o", name], ["pull", "sepia", "-o", name, "--force", "--json"]):
-        result = subprocess.run(
-            [sys.executable, "-m", "initzoo", *words], capture_output=True, env=environment, cwd=tmp_path
-        )
-        assert result.returncode == 0, result.stderr
-        assert b"Traceback" not in result.stderr
-        assert (tmp_path / name).is_file()
-    printed = json.loads(result.stdout.decode(encoding.partition(":")[0]))
-    assert printed["path"] == name
+NAME_OF_NO_TERMINAL = os.fsdecode("素描 é".encode() + b" \xe9.safetensors")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_names_that_no_terminal_shows_are_escaped_and_json_stays_json(
+    encoding: str, kept_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner(charset=encoding)
+    for words in (["night"], ["remove haze", "--force", "--json"]):
+        command = ["pull", *words, "-o", NAME_OF_NO_TERMINAL, "--zoo", str(kept_zoo)]
+        result = runner.invoke(main, command)
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / NAME_OF_NO_TERMINAL).is_file()
+    assert json.loads(result.stdout_bytes.decode(encoding))["path"] == NAME_OF_NO_TERMINAL
+
+
+def test_a_strict_terminal_of_a_whole_process_is_no_traceback(kept_zoo: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "initzoo", "pull", "night", "-o", NAME_OF_NO_TERMINAL, "--zoo", kept_zoo],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252:strict"},
+        cwd=tmp_path,
+    )
+    assert (result.returncode, b"Traceback" in result.stderr) == (0, False), result.stderr
+    assert "-> \\u7d20\\u63cf é " in result.stdout.decode("cp1252")
+    assert (tmp_path / NAME_OF_NO_TERMINAL).is_file()
 
 
 def test_bugs_keep_their_traceback(with_fail: click.Command) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -13,9 +12,11 @@ import foreign_photos
 import numpy as np
 import pytest
 from cli_running import fail, files, run, succeed
+from click.testing import CliRunner
 from PIL import Image
 from zoo_fixtures import kept_zoo
 
+from initzoo.cli.main import main
 from initzoo.files.images import read_image, read_picture, write_image
 from initzoo.files.images.colour import srgb_profile
 from initzoo.pairs.photos import fit_short_side, load_photos
@@ -135,27 +136,23 @@ def test_a_full_disk_is_one_line_that_says_so(photo: np.ndarray, monkeypatch: py
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes no such names")
-@pytest.mark.parametrize("encoding", ["utf-8:strict", "cp1252:strict"])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
 def test_names_that_cannot_be_shown_end_in_no_traceback(encoding: str, photo: np.ndarray) -> None:
     write_image(Path("p.png"), photo, force=False)
     names = [os.fsdecode(b"caf\xe9.png"), unicodedata.normalize("NFD", "é") + "画.png"]
     for name in names:
         os.link("p.png", name)
-    for words in (
-        ["apply", "night", names[0], "-o", "1.png"],
-        ["apply", names[0], names[1], "-o", "2.png"],
-        ["pull", "night", "-o", os.fsdecode(b"k\xe9.safetensors"), "--json"],
-        ["pull", "night", "-o", "画é.safetensors", "--json"],
-        [names[0]],
+    for words, code in (
+        (["apply", "night", names[0], "-o", "1.png"], 0),
+        (["apply", names[0], names[1], "-o", "2.png"], 1),  # the first is no init
+        (["pull", "night", "-o", os.fsdecode(b"k\xe9.safetensors"), "--json"], 0),
+        (["pull", "night", "-o", "画é.safetensors", "--json"], 0),
+        ([names[0]], 2),
     ):
-        result = subprocess.run(
-            [sys.executable, "-m", "initzoo", *words],
-            capture_output=True,
-            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"},
-            check=False,
-        )
-        assert b"Traceback" not in result.stderr, words
-        if "--json" in words and result.returncode == 0:
-            assert json.loads(result.stdout.decode(encoding.partition(":")[0]))
+        result = CliRunner(charset=encoding).invoke(main, words)
+        assert result.exception is None or isinstance(result.exception, SystemExit), words
+        assert result.exit_code == code, words
+        if "--json" in words:
+            assert json.loads(result.stdout_bytes.decode(encoding))
     assert Path("1.png").exists()
     assert len([name for name in files() if name.endswith(".safetensors")]) == 2

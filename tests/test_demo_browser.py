@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from cli_running import succeed
 from demo_fixtures import CHROMIUM_FLAGS, DemoServer
 
 from initzoo.files.images import read_image, write_image
@@ -122,8 +121,7 @@ def applied(file: Path, pixels: np.ndarray[Any, Any], folder: Path) -> np.ndarra
     """What `initzoo apply` makes of a photo."""
     photo, out = folder / "photo.png", folder / "out.png"
     write_image(photo, pixels, force=False)
-    command = [sys.executable, "-m", "initzoo", "apply", str(file), str(photo), "-o", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
+    succeed("apply", file, photo, "-o", out)
     return read_image(out)
 
 

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -24,12 +25,16 @@ from zoo_fixtures import tiny_recipe as fixtures_recipe
 from initzoo.errors import HarvestError, InvalidImage, OutputError, WorkerDied
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.atomic import new_file
-from initzoo.training.harvest import HarvestPlan, quick_recipe, run_harvest
+from initzoo.training.harvest import HarvestPlan, joint, quick_recipe, run_harvest
 from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
+from initzoo.work.runs import open_run
 from initzoo.zoo.zoo import Zoo
 
 needs_harvested = pytest.mark.xdist_group("harvest")
 """One process of the tests makes the harvest that these look at, not each of them."""
+
+SNAPSHOT_EVERY = 20
+"""Updates of the joint stage, which has 60 here."""
 
 CONCEPTS = """
 [[concept]]
@@ -57,10 +62,8 @@ def tiny_recipe() -> HarvestRecipe:
         {"n_detail": 8, "n_middle": 8, "n_stages": 1, "n_upsampled": 4, "n_decoder": 8}, rank=2, head_rank=3
     )
     recipe = quick_recipe(HarvestRecipe("tiny", shared.network, shared.ranks))
-    joint = JointStage(
-        n_rounds=110, n_lanes=2, batch_size=2, n_photos=4
-    )  # 220 updates: two snapshots and more
-    return replace(recipe, joint=joint, fit=replace(recipe.fit, n_steps=4))
+    stage = JointStage(n_rounds=30, n_lanes=2, batch_size=2, n_photos=4)
+    return replace(recipe, joint=stage, fit=replace(recipe.fit, n_steps=4))
 
 
 @pytest.fixture
@@ -80,15 +83,17 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def harvested(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """One undisturbed harvest by two processes, which several tests look at."""
+def harvested(tmp_path_factory: pytest.TempPathFactory, kept_photo_folder: Path) -> SimpleNamespace:
+    """One undisturbed harvest by this process, which several tests look at."""
     folder = tmp_path_factory.mktemp("harvest")
     (folder / "concepts.toml").write_text(CONCEPTS)
-    plan = HarvestPlan.make(tiny_recipe(), concepts_path=folder / "concepts.toml")
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=folder / "concepts.toml", photos=kept_photo_folder)
     stages: list[str] = []
-    report = run_harvest(
-        plan, folder / "run", folder / "zoo", n_workers=2, callback=lambda stage, *_: stages.append(stage)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joint._JointTraining, "snapshot_every", SNAPSHOT_EVERY)
+        report = run_harvest(
+            plan, folder / "run", folder / "zoo", n_workers=1, callback=lambda stage, *_: stages.append(stage)
+        )
     return SimpleNamespace(folder=folder, plan=plan, report=report, stages=stages)
 
 
@@ -128,9 +133,9 @@ def test_the_mean_of_the_fits_is_what_the_zoo_calls_its_mean(harvested):
 
 
 @needs_harvested
-def test_evaluate_measures_again_what_the_index_says(harvested):
+def test_evaluate_measures_again_what_the_index_says(harvested, kept_photo_folder):
     zoo = Zoo.from_pretrained(harvested.folder / "zoo")
-    scores = evaluate_zoo(zoo, split="train", n_workers=1)
+    scores = evaluate_zoo(zoo, split="train", photos_folder=kept_photo_folder, n_workers=1)
     assert [one.concept_id for one in scores] == ["brown", "inverted", "soft"]
     for one in scores:
         row = zoo.index.row(one.concept_id)
@@ -151,8 +156,9 @@ def test_a_harvest_replaces_no_zoo_and_takes_no_run_of_another_recipe(harvested,
 
 def test_a_harvest_whose_fits_all_diverge_records_why_and_packs_nothing(concepts_path, tmp_path):
     recipe = tiny_recipe()
-    joint = replace(recipe.joint, n_rounds=2)
-    recipe = replace(recipe, joint=joint, fit=replace(recipe.fit, learning_rate=1e30))
+    recipe = replace(
+        recipe, joint=replace(recipe.joint, n_rounds=2), fit=replace(recipe.fit, learning_rate=1e30)
+    )
     plan = HarvestPlan.make(recipe, concepts_path=concepts_path)
     with pytest.raises(HarvestError, match="every train concept failed"):
         run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
@@ -225,35 +231,71 @@ def test_a_plan_takes_its_concepts_from_all_over_the_file():
 
 
 RUN = """
-import sys
+import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_harvest as t
-from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.training.harvest import HarvestPlan, run_harvest
 
-if __name__ == "__main__":
-    plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}))
-    run_harvest(plan, Path({run!r}), Path({out!r}), n_workers={n_workers})
+plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}), photos=Path({photos!r}))
+t.joint._JointTraining.snapshot_every = t.SNAPSHOT_EVERY
+for _ in sys.stdin:
+    harvest = os.fork()  # what takes long to import is there already
+    if not harvest:
+        try:
+            run_harvest(plan, Path({run!r}), Path({out!r}), n_workers=1)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    print(harvest, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(harvest, 0)[1]), flush=True)
 """
 
 
-def start_harvest(tmp_path: Path, concepts_path: Path, *, n_workers: int = 1) -> subprocess.Popen[bytes]:
-    """A harvest by a process of its own, into `killed`, with its run folder beside it."""
-    script, tests = tmp_path / "killed.py", Path(__file__).parent
-    places = {"run": str(tmp_path / "killed.run"), "out": str(tmp_path / "killed")}
-    script.write_text(
-        RUN.format(tests=str(tests), concepts=str(concepts_path), n_workers=n_workers, **places)
-    )
-    return subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(tests.parent)})
+class Harvests:
+    """Harvests by processes of their own, one after the other, into `killed`, with a run folder beside it."""
+
+    def __init__(self, tmp_path: Path, concepts_path: Path, photos: Path) -> None:
+        script, tests = tmp_path / "killed.py", Path(__file__).parent
+        places = {"run": tmp_path / "killed.run", "out": tmp_path / "killed", "concepts": concepts_path}
+        places |= {"photos": photos, "tests": tests}
+        script.write_text(RUN.format(**{name: str(path) for name, path in places.items()}))
+        environment = os.environ | {"PYTHONPATH": str(tests.parent)}
+        self._starter = subprocess.Popen(
+            [sys.executable, script],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Harvests":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._starter.communicate()
+
+    def kill_at(self, sign: Callable[[], bool]) -> bool:
+        """Start one and kill it at a sign; false if it ended before."""
+        assert self._starter.stdin is not None
+        assert self._starter.stdout is not None
+        self._starter.stdin.write("next\n")
+        self._starter.stdin.flush()
+        pid = int(self._starter.stdout.readline())
+        assert wait_until(lambda: not is_there(pid) or sign(), seconds=300)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        code = int(self._starter.stdout.readline())
+        assert code in (0, -signal.SIGKILL)
+        return code != 0
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a harvest, and wait until its workers have noticed."""
-    workers = children_of(process.pid)
-    process.kill()
-    process.wait()
-    assert wait_until(lambda: not any(is_alive(pid) for pid in workers))
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Changes:
@@ -279,7 +321,10 @@ class Changes:
 
 
 def harvest_killed(
-    tmp_path: Path, concepts_path: Path, make_signs: Sequence[Callable[[], Callable[[], bool]]]
+    tmp_path: Path,
+    concepts_path: Path,
+    photos: Path,
+    make_signs: Sequence[Callable[[], Callable[[], bool]]],
 ) -> tuple[list[dict[str, str]], list[str]]:
     """Digests of zoos whose harvests were killed at each sign in turn, and the stages they were killed in.
 
@@ -288,38 +333,34 @@ def harvest_killed(
     run, out = tmp_path / "killed.run", tmp_path / "killed"
     stages: list[str] = []
     zoos: list[dict[str, str]] = []
-    while True:
-        sign = make_signs[len(stages)]() if len(stages) < len(make_signs) else lambda: False
-        process = start_harvest(tmp_path, concepts_path)
-        assert wait_until(
-            lambda sign=sign, process=process: process.poll() is not None or sign(), seconds=300
-        )
-        if process.poll() is None:
-            kill(process)
-            stages.append(
-                "fits"
-                if (run / "base.safetensors").exists()
-                else "joint"
-                if (run / "joint" / "latest.json").exists()
-                else "start"
-            )
-        else:
-            assert process.returncode == 0
-        if (out / "dataset" / "harvest.json").exists() and not (run / "packing.json").exists():
-            zoos.append(digests(out))
-            if len(stages) >= len(make_signs):
-                return zoos, stages
-            shutil.rmtree(run)
-            shutil.rmtree(out)
+    with Harvests(tmp_path, concepts_path, photos) as harvests:
+        while True:
+            sign = make_signs[len(stages)]() if len(stages) < len(make_signs) else lambda: False
+            if harvests.kill_at(sign):
+                stages.append(
+                    "fits"
+                    if (run / "base.safetensors").exists()
+                    else "joint"
+                    if (run / "joint" / "latest.json").exists()
+                    else "start"
+                )
+            if (out / "dataset" / "harvest.json").exists() and not (run / "packing.json").exists():
+                zoos.append(digests(out))
+                if len(stages) >= len(make_signs):
+                    return zoos, stages
+                shutil.rmtree(run)
+                shutil.rmtree(out)
 
 
 @needs_harvested
-def test_a_killed_harvest_of_one_process_ends_with_the_bytes_of_an_undisturbed_one_of_two(
-    harvested, concepts_path, tmp_path
+def test_a_killed_harvest_ends_with_the_bytes_of_an_undisturbed_one(
+    harvested, concepts_path, kept_photo_folder, tmp_path
 ):
     run = tmp_path / "killed.run"
     signs = [(run / "joint" / "latest.json").exists, (run / "fits" / "brown.json").exists]
-    zoos, stages = harvest_killed(tmp_path, concepts_path, [lambda sign=sign: sign for sign in signs])
+    zoos, stages = harvest_killed(
+        tmp_path, concepts_path, kept_photo_folder, [lambda sign=sign: sign for sign in signs]
+    )
     assert all(zoo == digests(harvested.folder / "zoo") for zoo in zoos)
     assert stages == ["joint", "fits"]
 
@@ -327,42 +368,35 @@ def test_a_killed_harvest_of_one_process_ends_with_the_bytes_of_an_undisturbed_o
 @pytest.mark.slow
 @needs_harvested
 def test_a_harvest_killed_twenty_times_ends_with_the_bytes_of_an_undisturbed_one(
-    harvested, concepts_path, tmp_path
+    harvested, concepts_path, kept_photo_folder, tmp_path
 ):
     dice, folders = random.Random(0), (tmp_path / "killed.run", tmp_path / "killed")
     counts = [dice.randint(1, 30) for _ in range(20)]
-    zoos, stages = harvest_killed(
-        tmp_path, concepts_path, [lambda count=count: Changes(count, *folders) for count in counts]
-    )
+    signs = [lambda count=count: Changes(count, *folders) for count in counts]
+    zoos, stages = harvest_killed(tmp_path, concepts_path, kept_photo_folder, signs)
     assert all(zoo == digests(harvested.folder / "zoo") for zoo in zoos)
     assert len(stages) == 20
     assert set(stages) != {"start"}
 
 
-def test_workers_end_when_the_harvest_is_killed(concepts_path, tmp_path):
-    process = start_harvest(tmp_path, concepts_path, n_workers=2)
-    joint = tmp_path / "killed.run" / "joint"
-    assert wait_until(lambda: any(joint.glob("*")) or process.poll() is not None)  # a worker is at work
-    assert any(is_alive(pid) for pid in children_of(process.pid))
-    kill(process)
-
-
 def test_a_second_harvest_in_the_same_run_folder_is_told_which_process_is_at_work(concepts_path, tmp_path):
-    process, run = start_harvest(tmp_path, concepts_path), tmp_path / "killed.run"
-    assert wait_until(lambda: (run / "run.json").exists() or process.poll() is not None)
-    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path)
-    with pytest.raises(
-        OutputError, match=rf"^process {process.pid} on .* is at work in the run folder {run}\. "
+    plan, run = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path), tmp_path / "run"
+    with (
+        open_run(run, plan.digests, kind="harvest"),
+        pytest.raises(
+            OutputError, match=rf"^process {os.getpid()} on .* is at work in the run folder {run}\. "
+        ),
     ):
         run_harvest(plan, run, tmp_path / "zoo", n_workers=1)
-    kill(process)
 
 
 @pytest.mark.slow
 @needs_harvested
-def test_a_harvest_whose_workers_are_killed_says_where_and_goes_on_to_the_same_bytes(harvested, tmp_path):
+def test_a_harvest_whose_workers_are_killed_says_where_and_goes_on_to_the_bytes_of_one_process(
+    harvested, tmp_path
+):
     run, out = tmp_path / "run", tmp_path / "zoo"
-    for stage, n_least, what in (("joint", 100, "lanes [01]"), ("fits", 1, "[a-z]+")):
+    for stage, n_least, what in (("joint", 1, "lanes [01]"), ("fits", 1, "[a-z]+")):
 
         def kill_one(at, n_done, n_all, stage=stage, n_least=n_least):
             if at == stage and n_done >= n_least:
@@ -373,20 +407,6 @@ def test_a_harvest_whose_workers_are_killed_says_where_and_goes_on_to_the_same_b
         assert not active_children()
     run_harvest(harvested.plan, run, out, n_workers=2)
     assert digests(out) == digests(harvested.folder / "zoo")
-
-
-def children_of(pid: int) -> list[int]:
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    if not path.exists():
-        pytest.skip("needs Linux's list of child processes")
-    return [int(word) for word in path.read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def test_a_harvest_says_when_its_run_folder_cannot_be_made(concepts_path, tmp_path):

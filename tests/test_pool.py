@@ -9,80 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pool_work import Pids, WaitsForOther, dead_at_start, doubler, failer, never_made, summer
 from waiting import wait_until
 
-from initzoo.errors import InvalidZoo, WorkerDied
+from initzoo.errors import InvalidZoo, MissingExtra, WorkerDied
 from initzoo.work.pool import Pool
 
 TESTS = Path(__file__).parent
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
-def doubler():
-    return double
-
-
-def fail(kind: str, item: int) -> int:
-    """Work that goes well but for item 2."""
-    if item != 2:
-        return item
-    if kind == "exit":
-        os._exit(7)
-    if kind == "kill":
-        os.kill(os.getpid(), 9)
-    if kind == "known":
-        raise InvalidZoo("zoo 'x' is damaged. Pull it again")
-    if kind == "bug":
-        raise ZeroDivisionError("two is one too many")
-    if kind == "unpicklable error":
-        raise Awkward(1, 2)
-    return lambda: item  # a result that cannot be pickled
-
-
-class Awkward(Exception):
-    """Cannot be made again from its message, as unpickling would."""
-
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
-
-
-def failer(kind: str):
-    return partial(fail, kind)
-
-
-def never_made():
-    raise InvalidZoo("zoo 'x' has no photos. Add some")
-
-
-def dead_at_start():
-    os._exit(3)
-
-
-class WaitsForOther:
-    """Item `first` is done only once `second` was begun, so that the order of results is known."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, item: str) -> str:
-        (self.folder / item).touch()
-        assert wait_until((self.folder / "second").exists)
-        if item == "first":
-            assert wait_until((self.folder / "seen").exists)
-        return item.upper()
-
-
-def summed(seed: int) -> list[float]:
-    """A sum whose last bits depend on the number of threads."""
-    values = torch.randn(200_000, generator=torch.Generator().manual_seed(seed))
-    return [float(values.sum()), float(values.square().mean()), float(torch.get_num_threads())]
-
-
-def summer():
-    return summed
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 7])
@@ -157,16 +90,30 @@ def test_workers_end_when_the_results_are_given_up(tmp_path):
     assert not any(is_alive(int(file.name)) for file in tmp_path.iterdir())
 
 
-class Pids:
-    """Leaves its process id, and does not end with an item above 1."""
+ENDLESS = """
+import sys
+from functools import partial
+from pathlib import Path
+import pool_work
+from initzoo.work.pool import Pool
 
-    def __init__(self, folder: Path) -> None:
-        (folder / str(os.getpid())).touch()
+if __name__ == "__main__":
+    list(Pool(2).run(partial(pool_work.Pids, Path(sys.argv[1])), [2, 3, 4]))
+"""
 
-    def __call__(self, item: int) -> int:
-        if item > 1:
-            wait_until(lambda: False)
-        return item
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    (tmp_path / "pids").mkdir()
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    command = [sys.executable, tmp_path / "endless.py", tmp_path / "pids"]
+    with subprocess.Popen(command, env=environment) as process:
+        wait_until(lambda: len(list((tmp_path / "pids").iterdir())) == 2 or process.poll() is not None)
+        workers = [int(file.name) for file in (tmp_path / "pids").iterdir()]
+        assert len(workers) == 2
+        assert all(is_alive(pid) for pid in workers)
+        process.kill()
+    assert wait_until(lambda: not any(is_alive(pid) for pid in workers))
 
 
 def is_alive(pid: int) -> bool:
@@ -174,7 +121,15 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return True
+    return not has_ended(pid)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether only its exit code is left, which nobody has asked for yet."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # not on Linux, or gone
+        return False
 
 
 def test_while_workers_are_waited_for_there_are_ticks(tmp_path, monkeypatch):
@@ -196,9 +151,16 @@ def test_a_pool_that_cannot_be_is_refused(options):
         Pool(**options)
 
 
-def test_a_pool_has_a_worker_a_core_unless_it_is_told_otherwise():
+def test_a_pool_has_a_worker_a_core_unless_it_is_told_otherwise(monkeypatch):
     assert Pool.make() == Pool.make(0) == Pool(os.cpu_count())
+    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: name)
     assert Pool.make(3, "ray") == Pool(3, "ray")
+
+
+def test_a_pool_on_ray_says_early_that_it_needs_ray(monkeypatch):
+    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r'needs ray. Install it with: pip install "initzoo\[ray\]"'):
+        Pool.make(3, "ray")
 
 
 def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same(monkeypatch):
@@ -213,7 +175,7 @@ ON_RAY = """
 import json, sys
 from functools import partial
 sys.path.append({tests!r})  # as for the module of a teacher, which workers must find too
-import test_pool as t
+import pool_work as t
 from initzoo.errors import InitzooError
 from initzoo.work.pool import Pool
 

@@ -22,6 +22,7 @@ def test_without_a_terminal_there_is_a_line_per_tenth_of_a_stage(capsys, clock):
             clock[0] += 0.5
         for n_done in range(4):
             bars.show("fits", n_done, 3, note="loss 0.1")
+            clock[0] += 60
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10 + 3
     assert lines[0] == "joint: 20 of 200 (10%), 120.0 updates/min, 1:30 left"
@@ -32,6 +33,36 @@ def test_without_a_terminal_there_is_a_line_per_tenth_of_a_stage(capsys, clock):
         "fits: 3 of 3 (100%)",
     ]
     assert "loss 0.1" in lines[10]
+
+
+def test_a_stage_of_a_few_seconds_is_one_line(capsys, clock):
+    with StageBars() as bars:
+        for n_done in range(101):
+            bars.show("joint", n_done, 100)
+            clock[0] += 0.04
+        bars.show("cut short", 0, 4)
+        bars.show("cut short", 1, 4)
+        bars.show("cut short", 2, 4)
+        for n_done in range(3):
+            bars.show("slow to begin", n_done, 20)
+            clock[0] += 3
+        bars.show("left early", 0, 2)
+        bars.show("left early", 1, 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "joint: 100 of 100 (100%)",
+        "cut short: 2 of 4 (50%)",
+        "slow to begin: 2 of 20 (10%)",
+        "left early: 1 of 2 (50%)",
+    ]
+
+
+def test_an_error_within_seconds_stands_alone(capsys, clock):
+    with pytest.raises(ZeroDivisionError), StageBars() as bars:
+        bars.show("joint", 0, 2)
+        bars.show("joint", 1, 2)
+        raise ZeroDivisionError
+    assert capsys.readouterr().err == ""
 
 
 def test_work_of_an_earlier_run_counts_for_no_speed(capsys, clock):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
@@ -33,6 +34,8 @@ Backend = Literal["processes", "ray"]
 
 WORKER_CONTEXT = multiprocessing.get_context("spawn")
 """Processes start afresh, since torch's threads do not survive a fork."""
+
+_NO_RAY = 'the backend ray needs ray. Install it with: pip install "initzoo[ray]"'
 
 TICK_SECONDS = 0.5
 """Seconds between two calls of `on_tick`."""
@@ -76,6 +79,8 @@ class Pool:
     def make(cls, n_workers: int | None = None, backend: Backend = "processes") -> Pool:
         """A pool of so many workers; None or 0 for one on each core of this machine, or of the cluster.
 
+        Use it before long work begins: a backend that is not installed shows at once.
+
         Raises:
             MissingExtra: the backend is `ray`, which is not installed.
 
@@ -83,6 +88,8 @@ class Pool:
             >>> Pool.make(3)
             Pool(n_workers=3, backend='processes')
         """
+        if backend == "ray" and find_spec("ray") is None:
+            raise MissingExtra(_NO_RAY)
         if not n_workers:
             n_workers = _count_ray_cores() if backend == "ray" else os.cpu_count() or 1
         return cls(n_workers, backend)
@@ -356,9 +363,7 @@ def _connected_ray() -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtra(
-            'the backend ray needs ray. Install it with: pip install "initzoo[ray]"'
-        ) from error
+        raise MissingExtra(_NO_RAY) from error
     is_ours = not ray.is_initialized()
     if is_ours:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

@@ -1,4 +1,7 @@
-"""Progress on standard error: a bar for each stage of long work; without a terminal, a line per tenth."""
+"""Progress on standard error: a bar for each stage of long work; without a terminal, a line per tenth.
+
+A stage that takes a few seconds is one line.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from typing import Any
 
 __all__ = ["StageBars"]
 
+_QUICK_SECONDS = 5.0
+"""A stage that ends sooner is one line."""
+
 
 class StageBars:
     """The bar of the stage that work is in; a new one begins when the stage changes.
 
     Where standard error is no terminal, as in a job on a cluster, a line is printed whenever another tenth of
-    a stage is done.
+    a stage is done, and a single one for a stage of a few seconds.
 
     Args:
         options: of tqdm, for every bar.
@@ -33,9 +39,11 @@ class StageBars:
     def __enter__(self) -> StageBars:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+        if kind is None:  # the message of an error stands alone
+            self._end_lines()
 
     def show(self, stage: str, n_done: int, n_all: int, *, note: str = "", rate_unit: str = "") -> None:
         """Move the stage's bar to where the stage is.
@@ -67,31 +75,53 @@ class StageBars:
 
     def _show_line(self, stage: str, n_done: int, n_all: int, note: str, rate_unit: str) -> None:
         if self._lines is None or stage != self._stage:
+            self._end_lines()
             self._stage, self._lines = stage, _Lines(stage, n_done, n_all)
-        line = self._lines.line_at(n_done, note, rate_unit)
-        if line:
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+        _print_line(self._lines.line_at(n_done, note, rate_unit))
+
+    def _end_lines(self) -> None:
+        if self._lines is not None:
+            _print_line(self._lines.held_back)
+            self._lines = None
+
+
+def _print_line(line: str) -> None:
+    if line:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 class _Lines:
-    """The lines of a stage: one per tenth that is done from now on, or one if all is done already."""
+    """The lines of a stage: one per tenth that is done from now on, or one if all is done already.
+
+    Attributes:
+        held_back: the latest line that was not printed because the stage may end within seconds, or empty.
+    """
 
     def __init__(self, stage: str, n_done: int, n_all: int) -> None:
         self._stage, self._n_first, self._n_all = stage, n_done, n_all
         self._began = time.monotonic()
         self._tenth = self._tenth_of(n_done) if n_done < n_all else -1
+        self.held_back = ""
 
     def _tenth_of(self, n_done: int) -> int:
         return 10 * n_done // max(self._n_all, 1)
 
     def line_at(self, n_done: int, note: str, rate_unit: str) -> str:
-        """The line for so many things done; empty if no other tenth is done."""
+        """The line to print when so many things are done; empty if it is not time for one."""
         tenth = self._tenth_of(n_done)
         if tenth <= self._tenth or self._n_all == 0:
             return ""
-        self._tenth = tenth
-        seconds, n_new = time.monotonic() - self._began, n_done - self._n_first
+        seconds = time.monotonic() - self._began
+        line = self._line(n_done, seconds, note, rate_unit)
+        if seconds < _QUICK_SECONDS and n_done < self._n_all:
+            self.held_back = line
+            return ""
+        self._tenth, self.held_back = tenth, ""
+        return line
+
+    def _line(self, n_done: int, seconds: float, note: str, rate_unit: str) -> str:
+        n_new = n_done - self._n_first
         parts = [f"{self._stage}: {n_done} of {self._n_all} ({100 * n_done // self._n_all}%)"]
         if note:
             parts.append(note)

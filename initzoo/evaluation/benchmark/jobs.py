@@ -160,7 +160,7 @@ def run_jobs(
     n_all = sum(job.n_steps + 1 for job in jobs)
     n_done = n_all - sum(job.n_steps + 1 for job in todo)
     make_worker = partial(_start_worker, zoo.files, tuple(questions), settings, run_folder)
-    for job, _ in Pool(settings.n_workers, settings.backend).run(make_worker, todo, name_of=_name_of):
+    for job, _ in Pool.make(settings.n_workers, settings.backend).run(make_worker, todo, name_of=_name_of):
         n_done += job.n_steps + 1
         if callback is not None:
             callback(n_done, n_all)

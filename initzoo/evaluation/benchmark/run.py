@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from initzoo import __version__
@@ -21,7 +22,7 @@ from initzoo.evaluation.cases import Question
 from initzoo.generator import FROM_ZOO
 from initzoo.pairs import load_photos
 from initzoo.training import Initializer
-from initzoo.work import StageClock, choose_device, open_run
+from initzoo.work import Pool, StageClock, choose_device, open_run
 from initzoo.zoo import Zoo
 
 __all__ = ["run_benchmark"]
@@ -57,7 +58,10 @@ def run_benchmark(
             written.
         TeacherError, InvalidImage: a teacher failed, or photos are missing.
         WorkerDied: a process died.
+        MissingExtra: the backend is `ray`, which is not installed.
     """
+    n_workers = Pool.make(settings.n_workers, settings.backend).n_workers
+    settings = replace(settings, n_workers=n_workers)
     tuning, measured = choose_concepts(
         zoo, n_tuning=settings.n_tuning, n_measured=1 if concepts else settings.n_concepts
     )

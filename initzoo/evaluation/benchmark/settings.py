@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -58,8 +57,9 @@ class BenchmarkSettings:
         batch_size: crops per step of the zoo's network; the U-Net takes 1.
         unet_width: filters of the first layers of the U-Net and its discriminator; 0 for 32 on a CPU and,
             as in the paper, 64 on a GPU.
-        n_workers: number of processes, one core each; 0 for one per core, or 1 on a GPU.
-        backend: where workers run: processes of this machine, or a ray cluster.
+        n_workers: number of processes, one core each; 0 for one per core, here or in the cluster, or 1 on a
+            GPU.
+        backend: where workers run: processes of this machine, or a ray cluster, on CPUs.
         device: device to compute on; cuda runs at 256 pixels, like the pix2pix paper.
         seed: seed of weights, photos and crops.
         resampling: settings of the bootstrap intervals.
@@ -97,10 +97,14 @@ class BenchmarkSettings:
         if self.device not in ("cpu", "cuda"):
             raise BenchmarkError(f"device must be cpu or cuda, found {self.device!r}.")
         is_gpu = self.device == "cuda"
+        if is_gpu and self.backend == "ray":  # Ray hides GPUs from actors that ask for none
+            raise BenchmarkError(
+                "backend ray works on CPUs only. Take device cpu, or backend processes for a GPU here."
+            )
         by_device = {
             "crop_size": 256 if is_gpu else 64,
             "unet_width": 64 if is_gpu else 32,
-            "n_workers": 1 if is_gpu else os.cpu_count() or 1,
+            "n_workers": 1 if is_gpu else 0,
         }
         for name, value in by_device.items():
             if getattr(self, name) == 0:
@@ -127,11 +131,12 @@ class BenchmarkSettings:
             if not grid or not all(0 < rate < math.inf for rate in grid):
                 shown = ", ".join(f"{rate:g}" for rate in grid) or "none"
                 raise BenchmarkError(f"{name} must be positive numbers, found {shown}.")
-        for name in ("n_concepts", "n_tuning", "n_photos", "batch_size", "unet_width", "n_workers"):
+        for name in ("n_concepts", "n_tuning", "n_photos", "batch_size", "unet_width"):
             if getattr(self, name) < 1:
                 raise BenchmarkError(f"{name} must be at least 1, found {getattr(self, name)}.")
-        if self.seed < 0:
-            raise BenchmarkError(f"seed must be at least 0, found {self.seed}.")
+        for name in ("n_workers", "seed"):
+            if getattr(self, name) < 0:
+                raise BenchmarkError(f"{name} must be at least 0, found {getattr(self, name)}.")
 
     @property
     def n_halvings(self) -> int:

@@ -120,7 +120,9 @@ def train_generator(
             written.
         InvalidImage: there are no photos.
         InvalidWords: a wording of a concept holds no known token.
+        MissingExtra: the backend is `ray`, which is not installed.
     """
+    Pool.make(1, backend)  # a backend that is not installed is to show now, not after the first stage
     run_folder = Path(run_folder)
     crop_plan = crop_plan or CropPlan(crop_size=data.crop_size)
     if settings.n_crops > crop_plan.n_crops:
