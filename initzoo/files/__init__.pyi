@@ -1,5 +1,6 @@
 from .atomic import check_free as check_free
 from .atomic import check_free_folder as check_free_folder
+from .atomic import is_reserved_name as is_reserved_name
 from .atomic import make_folder as make_folder
 from .atomic import new_file as new_file
 from .atomic import one_at_a_time as one_at_a_time
