@@ -56,8 +56,8 @@ def command(
             click.echo(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}")
         name = f"  tag {tag}" if tag else ""
         click.echo(
-            f"{repo}{name}  {len(files)} files  {readable_size(n_bytes)}  not uploaded (dry run); a push leaves "
-            "out those that the repos have already"
+            f"{repo}{name}  {len(files)} files  {readable_size(n_bytes)}  not uploaded (dry run); a push "
+            "leaves out those that the repos have already"
         )
         return
     report = push_zoo(folder, repo, private=private, tag=tag, message=message)

@@ -29,8 +29,8 @@ SECTION = "Use"
 def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
     """Show all that the zoo knows of a concept, or what a file or folder is.
 
-    CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size. FILE is an
-    init, any other safetensors file, a folder with a network, or a zoo.
+    CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size. FILE is
+    an init, any other safetensors file, a folder with a network, or a zoo.
     """
     from initzoo.errors import UnknownInitialization
     from initzoo.generator import File, parse_given

@@ -5,9 +5,9 @@ from .devices import choose_device as choose_device
 from .devices import describe_machine as describe_machine
 from .devices import one_thread as one_thread
 from .devices import repeatable as repeatable
+from .pool import WORKER_CONTEXT as WORKER_CONTEXT
 from .pool import Backend as Backend
 from .pool import Pool as Pool
-from .pool import WORKER_CONTEXT as WORKER_CONTEXT
 from .progress import StageBars as StageBars
 from .runs import StageClock as StageClock
 from .runs import open_run as open_run

@@ -114,7 +114,7 @@ def _describe_file(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _describe_init(init: Init) -> dict[str, Any]:
     metadata, generation = init.metadata, init.metadata.generation
-    values = {
+    values: dict[str, Any] = {
         "concept": metadata.concept,
         "wording": metadata.wording,
         "origin": metadata.origin,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initzoo.errors import TrainingError
+from initzoo.files import write_bytes
 from initzoo.generator import (
     ENCODERS,
     DenoiserShape,
@@ -31,7 +32,6 @@ from initzoo.generator import (
     WeightGenerator,
     build_denoiser,
 )
-from initzoo.files import write_bytes
 from initzoo.pairs import load_photos
 from initzoo.training.generator.crops import CropPlan, make_crops
 from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, rate_at, run_stage
@@ -85,7 +85,7 @@ class _Plan:
 
         return on_progress
 
-    def run(self, job: StageJob, name: str) -> Tensor:
+    def train_stage(self, job: StageJob, name: str) -> Tensor:
         """Run a stage to its end, and keep its curve."""
         n_all, path = job.stage.n_steps, job.folder / CURVE_FILE
         report = self.report(name, n_all)
@@ -233,7 +233,7 @@ def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[],
         start=None,
         n_workers=plan.n_workers,
     )
-    return plan.run(job, "weights")
+    return plan.train_stage(job, "weights")
 
 
 def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
@@ -285,7 +285,7 @@ def _train_on_behaviour(
         start=start,
         n_workers=plan.n_workers,
     )
-    return plan.run(job, "behaviour")
+    return plan.train_stage(job, "behaviour")
 
 
 def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
