@@ -114,7 +114,7 @@ def command(
     from initzoo.files import WRITABLE_SUFFIXES, check_free, encode_image, write_bytes
     from initzoo.pairs import check_crop_size, find_concept, load_concepts, open_pairs, teach_pairs
     from initzoo.training import open_start, run_finetune
-    from initzoo.work import choose_device, encode_curve
+    from initzoo.work import choose_device, default_run_folder, encode_curve
     from initzoo.zoo import Zoo
 
     _refuse_idle_options(init, source, teacher)
@@ -155,7 +155,7 @@ def command(
             )
     pairs.check_crops(settings.crop_size)
     click.echo(pairs.summary, err=True)
-    run_folder = run_folder or out.with_name(out.name + ".run")
+    run_folder = run_folder or default_run_folder(out)
     with StageBars(unit="step", smoothing=0.05) as bars:
 
         def show(n_done: int, loss: float, psnr: float) -> None:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from initzoo.cli.options import backend_option, echo_json, example, force_option, json_option, workers_option
 from initzoo.cli.settings_options import settings_options
+from initzoo.errors import LayoutMismatch
 from initzoo.training import QUICK_HARVEST, HarvestRecipe, load_recipe
-from initzoo.work import Backend, StageBars
+from initzoo.work import Backend, StageBars, default_run_folder
 
 __all__ = ["command"]
 
 SECTION = "Make your own zoo"
 
 _PATH = click.Path(path_type=Path)
+
+
+def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
+    name = values.pop("recipe_name")
+    try:
+        return load_recipe(name)
+    except OSError as error:  # no file can have such a name
+        raise LayoutMismatch(
+            f"cannot read the recipe {name[:80]!r}: {error.strerror or error}. Name a TOML file"
+        ) from error
 
 
 @click.command("harvest", epilog=example("initzoo harvest --limit 12 --quick --out my-zoo"))
@@ -37,7 +49,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--limit", type=click.IntRange(1), help="Number of concepts to take, spread over the file.")
 @settings_options(
     HarvestRecipe,
-    default=lambda values: load_recipe(values.pop("recipe_name")),
+    default=_open_recipe,
     argument="recipe",
     # A zoo of another network, or with other ranks, wants a recipe file with a name of its own.
     skip=["name", "network", "ranks", "photo_size"],
@@ -74,7 +86,7 @@ def command(
 
         report = run_harvest(
             plan,
-            run_folder or out.with_name(out.name + ".run"),
+            run_folder or default_run_folder(out),
             out,
             n_workers=workers,
             backend=backend,

@@ -22,6 +22,7 @@ __all__ = [
     "new_file",
     "one_at_a_time",
     "replace_folder",
+    "shorten_name",
     "write_bytes",
     "write_files",
 ]
@@ -30,8 +31,8 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """Errors of a file system without locks."""
 
 
-_MAX_NAME_BYTES = 255
-"""Bytes that the name of a file may have on the usual file systems."""
+_MAX_NAME = 255
+"""Length that the name of a file may have: bytes, on Windows units of UTF-16."""
 
 _IS_WINDOWS = os.name == "nt"
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\..*)?")
@@ -87,6 +88,16 @@ def is_reserved_name(name: str) -> bool:
         (True, True, False)
     """
     return _RESERVED.fullmatch(name) is not None
+
+
+def shorten_name(name: str, n_bytes: int) -> str:
+    """The beginning of a name, of at most so many bytes: a letter of some scripts has four of them.
+
+    Example:
+        >>> shorten_name("素描.png", 7), shorten_name("a.png", 7)
+        ('素描.', 'a.png')
+    """
+    return os.fsencode(name)[:n_bytes].decode("utf-8", "ignore")
 
 
 def check_free_folder(path: Path, *, force: bool) -> None:
@@ -267,9 +278,11 @@ def _swap(new: Path, path: Path) -> None:
 def _check_name(path: Path) -> None:
     """Raise if no file can have this name; on Windows also if it would end up elsewhere."""
     name = path.name
-    if (n_bytes := len(os.fsencode(name))) > _MAX_NAME_BYTES:
+    unit = "letters" if _IS_WINDOWS else "bytes"
+    length = len(name.encode("utf-16-le", "surrogatepass")) // 2 if _IS_WINDOWS else len(os.fsencode(name))
+    if length > _MAX_NAME:
         raise OutputError(
-            f"cannot write {path}: its name has {n_bytes} bytes, at most {_MAX_NAME_BYTES} are possible. "
+            f"cannot write {path}: its name has {length} {unit}, at most {_MAX_NAME} are possible. "
             "Choose a shorter one"
         )
     if _IS_WINDOWS:
@@ -301,7 +314,7 @@ def _first_missing(path: Path) -> Path:
 
 
 def _beside(path: Path, ending: str) -> Path:
-    name = os.fsdecode(os.fsencode(path.name)[:100])  # bytes, as a letter of some scripts has four
+    name = shorten_name(path.name, 100)
     return path.absolute().parent / f".{name}.{secrets.token_hex(4)}.{ending}"
 
 

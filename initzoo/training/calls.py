@@ -17,7 +17,7 @@ from initzoo.pairs import Pair, PairSet, open_pairs, split_pairs
 from initzoo.training.finetune import Finetuned, FinetuneSettings, run_finetune
 from initzoo.training.harvest import HarvestPlan, HarvestReport, load_recipe, quick_recipe, run_harvest
 from initzoo.training.start import Start, open_start, start_from_init
-from initzoo.work import Backend, choose_device
+from initzoo.work import Backend, choose_device, default_run_folder
 from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def harvest(
         limit=limit,
     )
     folder = Path(out).absolute()
-    work = folder.with_name(folder.name + ".run") if run_folder is None else Path(run_folder)
+    work = default_run_folder(folder) if run_folder is None else Path(run_folder)
     return run_harvest(
         plan, work, folder, n_workers=n_workers, backend=backend, force=force, callback=callback
     )

@@ -10,4 +10,5 @@ from .pool import Backend as Backend
 from .pool import Pool as Pool
 from .progress import StageBars as StageBars
 from .runs import StageClock as StageClock
+from .runs import default_run_folder as default_run_folder
 from .runs import open_run as open_run

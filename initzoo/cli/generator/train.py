@@ -20,7 +20,7 @@ from initzoo.cli.options import (
 )
 from initzoo.cli.settings_options import settings_options
 from initzoo.training import QUICK_TRAINING, GeneratorSettings
-from initzoo.work import Backend, StageBars
+from initzoo.work import Backend, StageBars, default_run_folder
 
 if TYPE_CHECKING:
     from initzoo.zoo import Zoo
@@ -105,7 +105,7 @@ def command(
     check_free_folder(out, force=force)
     curve = curve or out.with_name(out.name + ".curve.csv")
     check_free(curve, force=force, endings=[".csv"])
-    run_folder = run_folder or out.with_name(out.name + ".run")
+    run_folder = run_folder or default_run_folder(out)
     zoo = Zoo.from_pretrained(zoo_name)
     data = TrainingData.from_zoo(zoo, load_concepts(concepts) if concepts else ())
     if not (no_practice or quick) and (practice or zoo.name == BUNDLED_ZOO):
