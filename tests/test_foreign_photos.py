@@ -370,5 +370,5 @@ def test_pointers_of_git_lfs_among_photos_name_git_lfs(name: str, tmp_path: Path
 
 def test_a_folder_of_pointers_alone_names_git_lfs(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
-    with pytest.warns(UserWarning), pytest.raises(InvalidImage, match="git lfs pull"):
+    with pytest.warns(UserWarning, match="git lfs"), pytest.raises(InvalidImage, match="git lfs pull"):
         load_photos(tmp_path, split="train")

@@ -27,7 +27,7 @@ SECTION = "Use"
 @zoo_option
 @json_option
 def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
-    """Show all that the zoo knows of a concept, or what a file or folder is.
+    """Show what the zoo knows of a concept, or what a file is.
 
     CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size. FILE is
     an init, any other safetensors file, a folder with a network, or a zoo.
