@@ -8,7 +8,7 @@ import pytest
 from zoo_fixtures import cut_off, flipped, outcome
 
 from initzoo.errors import InitzooError, InvalidGenerator, OutputError
-from initzoo.generator.calibration import Calibration, calibrate
+from initzoo.generator.calibration import Calibration, PsnrRanges, calibrate
 from initzoo.generator.encoders import WordsEncoder
 from initzoo.generator.novelty import TaughtWords
 from initzoo.generator.request import Request
@@ -120,3 +120,23 @@ def test_damage_to_a_calibration_is_found(calibration, tmp_path):
     path.unlink()
     with pytest.raises(InitzooError, match="cannot be read"):
         load()
+
+
+def test_no_expected_psnr_is_below_zero():
+    ranges = PsnrRanges((0.0, 0.8, 1.0), (15.0, -3.3, -20.0), (38.0, 20.0, -1.0), 0.3, 0.9, 0.9, 9, 9)
+    assert ranges.at(0.0) == (15.0, 38.0)
+    assert ranges.at(0.8) == (0.0, 20.0)
+    assert ranges.at(1.0) == (0.0, 0.0)
+    for distance in np.linspace(0, 1, 50):
+        low, high = ranges.at(float(distance))
+        assert 0 <= low <= high
+
+
+def test_the_bundled_zoo_expects_no_negative_psnr():
+    from initzoo.zoo.zoo import Zoo
+
+    zoo = Zoo.from_pretrained("starter")
+    for words in ("asdf qwer", "faded teal charcoal", "zzz"):
+        expected = zoo.expect(words)
+        assert expected is not None
+        assert expected.low >= 0

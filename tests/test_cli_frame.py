@@ -194,6 +194,41 @@ def test_the_module_is_the_command() -> None:
     assert result.stdout == f"initzoo, version {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "--quick", "--out", "bench"],
+        ["diagnose", "base", "--plot", "plot.png"],
+        ["generator", "evaluate", "--out", "evaluation"],
+    ],
+)
+def test_without_matplotlib_plots_are_not_left_out_in_silence(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("initzoo.evaluation.report.plots.find_spec", lambda name: None)
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert result.stderr == 'Error: plots need matplotlib. Install it with: pip install "initzoo[bench]"\n'
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_in_a_group_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = main.get_command(click.Context(main), "generator")
+    assert isinstance(group, click.Group)
+    command = group.get_command(click.Context(group), "train")
+    assert command is not None
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "invoke", interrupt)
+    monkeypatch.setattr(command, "parse_args", lambda *_: [])
+    result = CliRunner().invoke(main, ["generator", "train"])
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted. The same command goes on where this one stopped.\n"
+
+
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     """As in `initzoo list --json | head -1`."""
     process = subprocess.Popen(

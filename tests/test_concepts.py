@@ -388,3 +388,34 @@ def test_combinations_stay_as_they_were_harvested(catalog: list[Concept]) -> Non
     )
     assert len(lines) == 888
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] == "c7a9acc078a88f09"
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ('"navy"', "#000080"),
+        ('"rebeccapurple"', "#663399"),
+        ('"gray"', "#808080"),
+        ('"grey"', "#808080"),
+        ('"#123abc"', "#123abc"),
+        ('"mine"', "#010203"),
+        ('"red"', "#ff0001"),  # the file's own red
+    ],
+)
+def test_steps_take_colours_by_the_names_of_css_or_of_the_file(tmp_path, written, value):
+    (tmp_path / "own.toml").write_text(
+        '[colours]\nmine = "#010203"\nred = "#ff0001"\n[[concept]]\nid = "my-look"\nprompts = ["my look"]\n'
+        f'teacher = [{{ operator = "tint", colour = {written} }}]\n'
+    )
+    (concept,) = load_concepts(tmp_path / "own.toml")
+    assert concept.teacher.steps[0].parameters == (("colour", value),)
+
+
+@pytest.mark.parametrize("written", ['"nvy"', '"Navy blue"', '"#12"', '"rgb(1, 2, 3)"', "7"])
+def test_colours_that_nobody_knows_are_one_line(tmp_path, written):
+    (tmp_path / "own.toml").write_text(
+        '[[concept]]\nid = "my-look"\nprompts = ["my look"]\n'
+        f'teacher = [{{ operator = "tint", colour = {written} }}]\n'
+    )
+    with pytest.raises(InvalidConcepts, match="expected a colour such as '#1b2a49', found"):
+        load_concepts(tmp_path / "own.toml")

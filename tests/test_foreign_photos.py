@@ -349,3 +349,26 @@ def test_damaged_files_of_any_format_never_give_another_error(kind: str, tmp_pat
             assert read_image(path).dtype == np.uint8
         except InvalidImage as error:
             assert "\n" not in str(error)
+
+
+# Pointers of Git LFS.
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a"])
+def test_pointers_of_git_lfs_among_photos_name_git_lfs(name: str, tmp_path: Path, photo: np.ndarray) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
+    for read in (read_image, read_picture):
+        with pytest.raises(
+            InvalidImage, match="it is a pointer of Git LFS and not the file itself; .*git lfs"
+        ):
+            read(tmp_path / name)
+    write_image(tmp_path / "sound.png", photo, force=False)
+    assert "git lfs pull" in list_images(tmp_path).left_out[name]
+    with pytest.warns(UserWarning, match=rf"{name} \(a pointer of Git LFS .*git lfs pull\)"):
+        assert len(load_photos(tmp_path, split=None)) == 1
+
+
+def test_a_folder_of_pointers_alone_names_git_lfs(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
+    with pytest.warns(UserWarning, match="git lfs"), pytest.raises(InvalidImage, match="git lfs pull"):
+        load_photos(tmp_path, split="train")

@@ -1,5 +1,6 @@
 """Training of the weight generator: what it may see, resuming, processes, and that it learns."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from zoo_fixtures import make_zoo, tiny_recipe
+from zoo_fixtures import add_generator, make_zoo, tiny_recipe
 
 import initzoo.training.generator.loop as loop
 from initzoo.cli.generator import command as generator_group
@@ -443,3 +444,79 @@ def test_practice_gives_half_of_the_second_stage_and_no_target_of_weights(
         assert not part.clean.numpy()[mask].any()
     first = WeightObjective(widened, settings, lessons)
     assert max(first._draws.draw(step, 0).concepts.max() for step in range(20)) < len(data.concept_ids)
+
+
+def test_the_curve_of_both_stages_lies_beside_the_generator(zoo_folder, words, photo_folder, tmp_path):
+    text = tmp_path / "text"
+    text.mkdir()
+    for name, content in words.to_files().items():
+        (text / name).write_bytes(content)
+    command = [
+        "train",
+        "--quick",
+        "--zoo",
+        zoo_folder,
+        "--text",
+        text,
+        "--photos",
+        photo_folder,
+        "--workers",
+        1,
+    ]
+    command += ["--weight-batch", 4, "--weight-steps", 3, "--behaviour-batch", 2, "--behaviour-steps", 2]
+    command += ["--block-size", 128, "--json"]
+
+    def run(*further):
+        return CliRunner().invoke(generator_group, [*map(str, [*command, *further])])
+
+    result = run("--out", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["curve"] == str(tmp_path / "new.curve.csv")
+    with open(told["curve"], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    last = {row["stage"]: int(row["step"]) for row in rows}
+    assert last == {"weights": 3, "behaviour": 2}
+    assert all(float(row["loss"]) > 0 and float(row["learning_rate"]) > 0 for row in rows)
+    assert {row["psnr"] for row in rows} == {""}
+    # Another training from the same run folder keeps the first stage, and its curve.
+    again = run("--out", tmp_path / "other", "--run", tmp_path / "new.run", "--behaviour-steps", 3)
+    assert again.exit_code == 0, again.output
+    with open(tmp_path / "other.curve.csv", newline="", encoding="utf-8") as file:
+        others = list(csv.DictReader(file))
+    assert [row for row in others if row["stage"] == "weights"] == [
+        row for row in rows if row["stage"] == "weights"
+    ]
+    taken = run("--out", tmp_path / "third", "--curve", tmp_path / "other.curve.csv")
+    assert taken.exit_code == 1
+    assert "other.curve.csv exists already" in taken.stderr
+
+
+def test_a_zoo_without_a_generator_takes_the_bundled_token_vectors(zoo_folder, monkeypatch, tmp_path):
+    """As the help of --text says; a zoo with a generator takes its own."""
+    from initzoo.cli.generator.train import _text_folder
+    from initzoo.pairs.concepts import catalog_folder
+
+    zoo = Zoo.from_pretrained(zoo_folder)
+    assert not zoo.has_generator
+    folder = _text_folder(zoo)
+    assert catalog_folder() in folder.parents
+    assert TokenVectors.from_folder(folder).n_values > 8
+    own = make_zoo(tmp_path / "own")
+    add_generator(own)
+    assert _text_folder(Zoo.from_pretrained(own)) == own / "model" / "weight_generator" / "tiny" / "text"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"n_lanes": 0}, "n_lanes must be at least 1, found 0"),
+        ({"n_lanes": -2}, "n_lanes must be at least 1"),
+        ({"words_dropout": 1.5}, "words_dropout must be from 0 to 1"),
+        ({"learned_dropout": float("nan")}, "learned_dropout must be from 0 to 1"),
+        ({"block_size": 10**30}, "block_size must be at most 1048576"),
+    ],
+)
+def test_settings_out_of_range_name_the_setting(change, said):
+    with pytest.raises(ValueError, match=said):
+        quick(**change)

@@ -26,6 +26,7 @@ from initzoo.files import (
     check_version,
     decode_tensors,
     encode_tensors,
+    is_reserved_name,
     read_file,
     read_settings,
     reported_as,
@@ -90,12 +91,12 @@ def name_words(words: str) -> str:
     """Make a short name from words that is safe as a file name: lower-case letters, digits and hyphens.
 
     Example:
-        >>> name_words("Déjà-vu, faded TEAL!"), name_words("../..")
-        ('deja-vu-faded-teal', 'words')
+        >>> name_words("Déjà-vu, faded TEAL!"), name_words("../.."), name_words("Con")
+        ('deja-vu-faded-teal', 'words', 'con-look')
     """
     plain = unicodedata.normalize("NFKD", normalise_words(words)).encode("ascii", "ignore").decode()
-    name = "-".join(re.findall("[a-z0-9]+", plain.lower()))
-    return name[:_MAX_NAME].rstrip("-") or "words"
+    name = "-".join(re.findall("[a-z0-9]+", plain.lower()))[:_MAX_NAME].rstrip("-") or "words"
+    return f"{name}-look" if is_reserved_name(name) else name  # Windows has no files named con or aux
 
 
 SCORES = ("psnr", "ssim", "psnr_untouched", "ssim_untouched", "psnr_mean", "ssim_mean")

@@ -9,7 +9,7 @@ import click
 from initzoo.cli.options import echo_json, example, force_option, json_option, zoo_option
 from initzoo.cli.settings_options import settings_options
 from initzoo.evaluation import QUICK_BENCHMARK, BenchmarkSettings
-from initzoo.work import StageBars
+from initzoo.work import StageBars, default_run_folder
 
 __all__ = ["command"]
 
@@ -74,7 +74,7 @@ def command(
         found = run_benchmark(
             Zoo.from_pretrained(zoo_name),
             settings,
-            run_folder or out.with_name(out.name + ".run"),
+            run_folder or default_run_folder(out),
             concepts=questions,
             force=force,
             callback=bars.show,

@@ -50,6 +50,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--concepts", type=_PATH, help="Concepts of your own (TOML), for --teacher.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Init to write, a .safetensors file.")
 @click.option("--sheet", type=_PATH, help="Contact sheet to write; OUT with .png by default.")
+@click.option(
+    "--curve",
+    type=_PATH,
+    help="CSV of loss, PSNR and learning rate to write; OUT with .curve.csv by default.",
+)
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @zoo_option
 @click.option("--words", default="", help="Words for an edit, if INIT is nearest or generated.")
@@ -81,6 +86,7 @@ def command(
     concepts: Path | None,
     out: Path,
     sheet: Path | None,
+    curve: Path | None,
     run_folder: Path | None,
     zoo_name: str,
     words: str,
@@ -108,13 +114,14 @@ def command(
     from initzoo.files import WRITABLE_SUFFIXES, check_free, encode_image, write_bytes
     from initzoo.pairs import check_crop_size, find_concept, load_concepts, open_pairs, teach_pairs
     from initzoo.training import open_start, run_finetune
-    from initzoo.work import choose_device
+    from initzoo.work import choose_device, default_run_folder, encode_curve
     from initzoo.zoo import Zoo
 
     _refuse_idle_options(init, source, teacher)
-    sheet = sheet or out.with_suffix(".png")
     check_free(out, force=force, endings=[".safetensors"])
+    sheet, curve = sheet or out.with_suffix(".png"), curve or out.with_suffix(".curve.csv")
     check_free(sheet, force=force, endings=WRITABLE_SUFFIXES)
+    check_free(curve, force=force, endings=[".csv"])
     if source is not None:
         check_crop_size(settings.crop_size, size)
     device = choose_device(device_name)
@@ -148,7 +155,7 @@ def command(
             )
     pairs.check_crops(settings.crop_size)
     click.echo(pairs.summary, err=True)
-    run_folder = run_folder or out.with_name(out.name + ".run")
+    run_folder = run_folder or default_run_folder(out)
     with StageBars(unit="step", smoothing=0.05) as bars:
 
         def show(n_done: int, loss: float, psnr: float) -> None:
@@ -168,16 +175,18 @@ def command(
     picture = encode_image(sheet, draw_examples(result.examples))
     result.init.save(out, force=force)
     write_bytes(sheet, picture, force=force)
+    write_bytes(curve, encode_curve(result.curve), force=force)
     shutil.rmtree(run_folder, ignore_errors=True)
     if as_json:
         sizes = {"n_train": len(pairs.train), "n_validation": len(pairs.validation)}
-        echo_json({"init": str(out), "sheet": str(sheet), **sizes, **result.to_dict(), "device": str(device)})
+        files = {"init": str(out), "sheet": str(sheet), "curve": str(curve)}
+        echo_json({**files, **sizes, **result.to_dict(), "device": str(device)})
         return
     click.echo(
         f"{start.name}  {len(pairs.train)} + {len(pairs.validation)} pairs of {pairs.source}  "
         f"{settings.n_steps} steps  "
         f"{result.start.psnr:.2f} -> {result.end.psnr:.2f} dB (step {result.best_step})  "
-        f"{result.seconds:.0f} s  -> {out} {sheet}"
+        f"{result.seconds:.0f} s  -> {out} {sheet} {curve}"
     )
     if settings.n_steps and result.best_step == 0:
         click.echo("no step was better than the start. Try a smaller --learning-rate", err=True)

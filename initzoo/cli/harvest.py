@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from initzoo.cli.options import backend_option, echo_json, example, force_option, json_option, workers_option
 from initzoo.cli.settings_options import settings_options
+from initzoo.errors import LayoutMismatch
 from initzoo.training import QUICK_HARVEST, HarvestRecipe, load_recipe, recipe_of_base
-from initzoo.work import Backend, StageBars
+from initzoo.work import Backend, StageBars, default_run_folder
 from initzoo.zoo import Zoo
 
 __all__ = ["command"]
@@ -19,6 +21,22 @@ __all__ = ["command"]
 SECTION = "Make your own zoo"
 
 _PATH = click.Path(path_type=Path)
+
+
+def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
+    """The recipe that options change: a bundled one or a file, or the one of the zoo that is added to."""
+    name, zoo_name = values.pop("recipe_name"), values["zoo_name"]
+    if zoo_name is not None:
+        context = click.get_current_context()
+        if context.get_parameter_source("recipe_name") is not ParameterSource.DEFAULT:
+            raise click.UsageError("--recipe and --zoo exclude each other: the zoo has its own recipe.")
+        return recipe_of_base(Zoo.from_pretrained(zoo_name).config)
+    try:
+        return load_recipe(name)
+    except OSError as error:  # no file can have such a name
+        raise LayoutMismatch(
+            f"cannot read the recipe {name[:80]!r}: {error.strerror or error}. Name a TOML file"
+        ) from error
 
 
 @click.command("harvest", epilog=example("initzoo harvest --limit 12 --quick --out my-zoo"))
@@ -45,7 +63,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--limit", type=click.IntRange(1), help="Number of concepts to take, spread over the file.")
 @settings_options(
     HarvestRecipe,
-    default=lambda values: _start_recipe(values.pop("recipe_name"), values["zoo_name"]),
+    default=_open_recipe,
     argument="recipe",
     # A zoo of another network, or with other ranks, wants a recipe file with a name of its own.
     skip=["name", "network", "ranks", "photo_size"],
@@ -87,7 +105,7 @@ def command(
 
         report = run_harvest(
             plan,
-            run_folder or out.with_name(out.name + ".run"),
+            run_folder or default_run_folder(out),
             out,
             n_workers=workers,
             backend=backend,
@@ -107,13 +125,3 @@ def command(
         f"float16 costs {'an unknown number of' if cost is None else f'{cost:.5f}'} dB  -> {out}"
     )
     click.echo(f"next: initzoo verify {out}", err=True)
-
-
-def _start_recipe(name: str, zoo_name: str | None) -> HarvestRecipe:
-    """The recipe that options change: a bundled one or a file, or the one of the zoo that is added to."""
-    if zoo_name is None:
-        return load_recipe(name)
-    context = click.get_current_context()
-    if context.get_parameter_source("recipe_name") is not ParameterSource.DEFAULT:
-        raise click.UsageError("--recipe and --zoo exclude each other: the zoo has its own recipe.")
-    return recipe_of_base(Zoo.from_pretrained(zoo_name).config)

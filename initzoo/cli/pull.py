@@ -159,9 +159,9 @@ def _scheme(words: str, request: Request, zoo: Zoo) -> Scheme | None:
     given = parse_given(words, is_wording=zoo.holds)
     if isinstance(given, File):
         if os.path.exists(given.path):
-            path = shlex.quote(str(given.path))
+            path, kind = shlex.quote(str(given.path)), "folder" if os.path.isdir(given.path) else "file"
             raise InvalidWords(
-                f"'{given.path}' is a file, and pull takes words. Use the file: "
+                f"'{given.path}' is a {kind}, and pull takes words. Use it: "
                 f"initzoo apply {path} PHOTO.jpg -o OUT.png"
             )
         raise InvalidWords(

@@ -10,6 +10,7 @@ from initzoo.cli.options import (
     echo_json,
     example,
     json_option,
+    readable_size,
 )
 
 __all__ = ["command"]
@@ -23,18 +24,42 @@ SECTION = "Make your own zoo"
 @click.option("--private", is_flag=True, help="Make new repos private.")
 @click.option("--tag", help="Tag for the new revision, e.g. v1.")
 @click.option("--message", help="Message of the commits.")
+@click.option("--dry-run", is_flag=True, help="Upload nothing; list the files and their sizes.")
 @json_option
 def command(
-    folder: str, repo: str, private: bool, tag: str | None, message: str | None, as_json: bool
+    folder: str,
+    repo: str,
+    private: bool,
+    tag: str | None,
+    message: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Publish a zoo on the Hugging Face Hub.
 
     The zoo in FOLDER becomes the dataset repo and the model repo ORG/NAME, which are made if they are
     missing. Only files that changed are uploaded. Readers see the new zoo once all of it is there, and
-    another push completes one that was interrupted. Log in first: hf auth login.
+    another push completes one that was interrupted. Log in first: hf auth login. With --dry-run the zoo is
+    checked all the same, and neither a login nor the network is needed.
     """
-    from initzoo.zoo import push_zoo
+    from initzoo.zoo import plan_push, push_zoo
 
+    if dry_run:
+        files = plan_push(folder, repo, tag=tag)
+        n_bytes = sum(file.n_bytes for file in files)
+        if as_json:
+            echo_json(
+                {"repo": repo, "tag": tag, "state": "dry run", "files": [asdict(file) for file in files]}
+            )
+            return
+        for file in files:
+            click.echo(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}")
+        name = f"  tag {tag}" if tag else ""
+        click.echo(
+            f"{repo}{name}  {len(files)} files  {readable_size(n_bytes)}  not uploaded (dry run); a push "
+            "leaves out those that the repos have already"
+        )
+        return
     report = push_zoo(folder, repo, private=private, tag=tag, message=message)
     if as_json:
         echo_json(asdict(report))

@@ -19,6 +19,11 @@ from initzoo.errors import InitzooError
 
 __all__ = ["CommaList", "argument_docs", "settings_options"]
 
+_MAX_SEED = 2**63 - 1
+"""The largest seed of torch's generators that files of inits hold, too."""
+
+_MAX_COUNT = 10**9
+
 S = TypeVar("S")
 Values = dict[str, Any]
 
@@ -164,6 +169,17 @@ class CommaList(click.ParamType):
         return values
 
 
+class _Count(click.types.IntParamType):
+    """A whole number that is no slip: what is counted fits into memory and life."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a text."""
+        number = super().convert(value, param, ctx)
+        if abs(number) > _MAX_COUNT:
+            self.fail(f"{number} is too large.", param, ctx)
+        return number
+
+
 @dataclass(frozen=True)
 class _Option:
     """The option of a field.
@@ -246,7 +262,9 @@ def _without_none(hint: Any) -> Any:
 
 def _click_type(hint: Any, path: str) -> click.ParamType:
     """How click reads values of an annotation."""
-    simple: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    simple: dict[Any, click.ParamType] = {int: _Count(), float: click.FLOAT, str: click.STRING}
+    if hint is int and path.rpartition(".")[2] == "seed":
+        return click.IntRange(0, _MAX_SEED)
     if hint in simple:
         return simple[hint]
     if hint is Path:

@@ -1,9 +1,10 @@
-"""`initzoo show`: all that the zoo knows of a concept."""
+"""`initzoo show`: all that the zoo knows of a concept, or what a file is."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -22,19 +23,35 @@ SECTION = "Use"
 
 
 @click.command("show", epilog=example('initzoo show "pencil sketch"'))
-@click.argument("concept", nargs=-1, required=True)
+@click.argument("concept", nargs=-1, required=True, metavar="CONCEPT|FILE")
 @zoo_option
 @json_option
 def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
-    """Show all that the zoo knows of a concept.
+    """Show what the zoo knows of a concept, or what a file is.
 
-    CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size.
+    CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size. FILE is
+    an init, any other safetensors file, a folder with a network, or a zoo.
     """
+    from initzoo.errors import UnknownInitialization
+    from initzoo.generator import File, parse_given
     from initzoo.pairs import parse_teacher
-    from initzoo.zoo import Zoo
+    from initzoo.zoo import Zoo, describe
 
+    text = " ".join(concept)
+    try:
+        given = parse_given(text, is_wording=lambda words: Zoo.from_pretrained(zoo_name).holds(words))
+    except UnknownInitialization:
+        given = None  # words that are nearly the name of a scheme, which has no row
+    if isinstance(given, File):
+        values = describe(given.path)
+        if as_json:
+            echo_json(values)
+            return
+        for name, value in values.items():
+            click.echo(f"{name + ':':17} {_readable(value)}")
+        return
     zoo = Zoo.from_pretrained(zoo_name)
-    row = zoo.find(" ".join(concept))
+    row = zoo.find(text)
     teacher = parse_teacher(row.teacher).to_json()
     if as_json:
         values = asdict(row) | {"teacher": teacher, "bytes": row.byte_end - row.byte_start + row.detail_bytes}
@@ -62,6 +79,17 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
     }
     for name, text in lines.items():
         click.echo(f"{name + ':':15} {text}")
+
+
+def _readable(value: Any) -> str:
+    """A value of a description, for people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_readable(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "none" if value in (None, "") else str(value)
 
 
 def _readable_score(score: float | None, untouched: float | None, mean: float | None, form: str) -> str:

@@ -39,7 +39,7 @@ def command(target: str | None, zoo_name: str, accept: bool, as_json: bool) -> N
 
     target = target or zoo_name
     if accept:
-        refresh_manifest(target)
+        refresh_manifest(Zoo.from_pretrained(target).folder)
     report = verify_file(target) if is_file(target) else Zoo.from_pretrained(target).verify()
     if as_json:
         echo_json(asdict(report) | {"ok": not report.problems})

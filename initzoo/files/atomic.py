@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -16,10 +17,12 @@ from initzoo.errors import OutputError
 __all__ = [
     "check_free",
     "check_free_folder",
+    "is_reserved_name",
     "make_folder",
     "new_file",
     "one_at_a_time",
     "replace_folder",
+    "shorten_name",
     "write_bytes",
     "write_files",
 ]
@@ -28,8 +31,11 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """Errors of a file system without locks."""
 
 
-_MAX_NAME_BYTES = 255
-"""Bytes that the name of a file may have on the usual file systems."""
+_MAX_NAME = 255
+"""Length that the name of a file may have: bytes, on Windows units of UTF-16."""
+
+_IS_WINDOWS = os.name == "nt"
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\..*)?")
 
 
 def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = ()) -> None:
@@ -61,19 +67,37 @@ def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = 
     if names and os.path.lexists(path) and not os.path.isdir(path):
         raise OutputError(f"cannot write into {path}: it is not a folder. Name another one")
     for file in [path / name for name in names] or [path]:
-        if (n_bytes := len(os.fsencode(file.name))) > _MAX_NAME_BYTES:
-            raise OutputError(
-                f"cannot write {file}: its name has {n_bytes} bytes, at most {_MAX_NAME_BYTES} are possible. "
-                "Choose a shorter one"
-            )
+        _check_name(file)
         if os.path.isdir(file):
             raise OutputError(f"cannot write {file}: it is a folder. Name a file")
         if os.path.exists(file) and not os.path.isfile(file):
             raise OutputError(f"cannot write {file}: it is a device or the like. Name a file")
         if os.path.lexists(file) and not force:
             raise OutputError(f"{file} exists already. Choose another name, or add --force to replace it")
-    if not names:
+    if names:
+        _check_parent(_first_missing(path / names[0]))
+    else:
         _check_parent(path)
+
+
+def is_reserved_name(name: str) -> bool:
+    """Whether Windows keeps a name for a device, whatever its ending and its case.
+
+    Example:
+        >>> is_reserved_name("CON"), is_reserved_name("nul.safetensors"), is_reserved_name("console.png")
+        (True, True, False)
+    """
+    return _RESERVED.fullmatch(name) is not None
+
+
+def shorten_name(name: str, n_bytes: int) -> str:
+    """The beginning of a name, of at most so many bytes: a letter of some scripts has four of them.
+
+    Example:
+        >>> shorten_name("素描.png", 7), shorten_name("a.png", 7)
+        ('素描.', 'a.png')
+    """
+    return os.fsencode(name)[:n_bytes].decode("utf-8", "ignore")
 
 
 def check_free_folder(path: Path, *, force: bool) -> None:
@@ -94,6 +118,7 @@ def check_free_folder(path: Path, *, force: bool) -> None:
         raise OutputError(f"cannot write the folder {path}: a file has that name. Choose another name")
     if Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(f"cannot replace {path}: it is the current folder or holds it. Name a new folder")
+    _check_name(path)
     _check_parent(path)
     if os.path.isdir(path) and not force:
         try:
@@ -250,13 +275,46 @@ def _swap(new: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _check_name(path: Path) -> None:
+    """Raise if no file can have this name; on Windows also if it would end up elsewhere."""
+    name = path.name
+    unit = "letters" if _IS_WINDOWS else "bytes"
+    length = len(name.encode("utf-16-le", "surrogatepass")) // 2 if _IS_WINDOWS else len(os.fsencode(name))
+    if length > _MAX_NAME:
+        raise OutputError(
+            f"cannot write {path}: its name has {length} {unit}, at most {_MAX_NAME} are possible. "
+            "Choose a shorter one"
+        )
+    if _IS_WINDOWS:
+        # Windows would write to a device, into a hidden stream of another file, or under a shorter name.
+        forbidden = sorted({letter for letter in name if letter in '<>:"|?*' or ord(letter) < 32})
+        problem = f"its name has {forbidden[0]!r} in it" if forbidden else ""
+        if is_reserved_name(name):
+            problem = "Windows keeps that name for a device"
+        elif name.endswith((" ", ".")):
+            problem = "its name ends with a blank or a dot"
+        if problem:
+            raise OutputError(f"cannot write {path}: {problem}. Choose another name")
+
+
 def _check_parent(path: Path) -> None:
-    if not path.absolute().parent.is_dir():
+    parent = path.absolute().parent
+    if not parent.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {path.parent}. Make it first")
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: {parent} is read-only. Choose a place that is writable")
+
+
+def _first_missing(path: Path) -> Path:
+    """The topmost part of a path that is not there yet."""
+    path = path.absolute()
+    while not os.path.lexists(path.parent) and path.parent != path:
+        path = path.parent
+    return path
 
 
 def _beside(path: Path, ending: str) -> Path:
-    name = os.fsdecode(os.fsencode(path.name)[:100])  # bytes, as a letter of some scripts has four
+    name = shorten_name(path.name, 100)
     return path.absolute().parent / f".{name}.{secrets.token_hex(4)}.{ending}"
 
 

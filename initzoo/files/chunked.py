@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -45,16 +46,17 @@ class PieceFile:
         self._bounds, self._digests = bounds, digests
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._n_kept_bytes = 0
+        self._lock = threading.Lock()
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise DamagedFile(f"cannot be read ({error.strerror or error})") from error
 
     def __del__(self) -> None:
         """Close the file."""
-        descriptor = getattr(self, "_descriptor", None)
-        if descriptor is not None:
-            os.close(descriptor)
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
 
     def read(self, start: int, end: int) -> bytes:
         """Read bytes `start` to `end`, all verified.
@@ -79,7 +81,9 @@ class PieceFile:
             return self._kept[number]
         start, end = self._bounds[number], self._bounds[number + 1]
         try:
-            data = os.pread(self._descriptor, end - start, start)
+            with self._lock:  # seek and read, since Windows has no pread
+                self._file.seek(start)
+                data = self._file.read(end - start)
         except OSError as error:
             raise DamagedFile(f"cannot be read ({error.strerror or error})") from error
         if hashlib.sha256(data).digest() != self._digests[number]:

@@ -70,15 +70,15 @@ class PsnrRanges:
     n_tested: int
 
     def at(self, distance: float) -> tuple[float, float]:
-        """The range at a distance, dB.
+        """The range at a distance, dB. No end is below 0, the PSNR of black against white.
 
         Example:
-            >>> ranges = PsnrRanges((0, 0.5, 1), (20, 18, 10), (30, 26, 14), 0.4, 0.9, 0.85, 9, 9)
-            >>> ranges.at(0.25), ranges.at(0.75)
-            ((19.0, 28.0), (14.0, 20.0))
+            >>> ranges = PsnrRanges((0, 0.5, 1), (20, 18, -10), (30, 26, 14), 0.4, 0.9, 0.85, 9, 9)
+            >>> ranges.at(0.25), ranges.at(0.75), ranges.at(1)
+            ((19.0, 28.0), (4.0, 20.0), (0.0, 14.0))
         """
-        low = float(np.interp(distance, self.distances, self.lows))
-        return low, float(np.interp(distance, self.distances, self.highs))
+        low, high = (float(np.interp(distance, self.distances, ends)) for ends in (self.lows, self.highs))
+        return max(low, 0.0), max(high, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

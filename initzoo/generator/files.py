@@ -134,12 +134,12 @@ def read_generator_files(folder: str | os.PathLike[str], *, digest: str | None =
 
 
 def is_generator_config(path: str | os.PathLike[str]) -> bool:
-    """Whether a `config.json` belongs to a weight generator, valid or not, and not to a base."""
+    """Whether a `config.json` belongs to a weight generator, valid or not, and not to a base or network."""
     try:
         values = json.loads(read_file(path, max_bytes=_MAX_CONFIG_BYTES))
     except (ValueError, RecursionError):
         return False
-    return isinstance(values, dict) and "weights_sha256" in values
+    return isinstance(values, dict) and "weights_sha256" in values and "network" not in values
 
 
 def _read_config(path: Path, digest: str | None) -> tuple[dict[str, Any], str]:

@@ -269,7 +269,8 @@ def read_extra_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
     try:
         words = Path(path).read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidWords(f"cannot read the words in {path}: {error}. Name a text file") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidWords(f"cannot read the words in {path}: {reason}. Name a text file") from error
     distinct = sorted({word.strip() for word in words} - {""})
     bad = next((word for word in distinct if not word.isalpha() or word != word.lower()), None)
     if bad is not None:

@@ -4,6 +4,7 @@ from .finetune import Trainer as Trainer
 from .finetune import draw_batch as draw_batch
 from .finetune import run_finetune as run_finetune
 from .finetune.settings import FinetuneSettings as FinetuneSettings
+from .generator import CURVE_FILE as CURVE_FILE
 from .generator import CropPlan as CropPlan
 from .generator import TrainingData as TrainingData
 from .generator import quick_crops as quick_crops

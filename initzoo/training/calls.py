@@ -24,7 +24,7 @@ from initzoo.training.harvest import (
 )
 from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.training.start import Start, open_start, start_from_init
-from initzoo.work import Backend, choose_device
+from initzoo.work import Backend, choose_device, default_run_folder
 from initzoo.zoo import BUNDLED_ZOO, Zoo
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def harvest(
     else:
         plan = HarvestPlan.add_to(opened, chosen, concepts_path=concepts, photos=photos, limit=limit)
     folder = Path(out).absolute()
-    work = folder.with_name(folder.name + ".run") if run_folder is None else Path(run_folder)
+    work = default_run_folder(folder) if run_folder is None else Path(run_folder)
     return run_harvest(
         plan, work, folder, n_workers=n_workers, backend=backend, force=force, callback=callback
     )

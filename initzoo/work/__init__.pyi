@@ -1,3 +1,6 @@
+from .curves import CurveLog as CurveLog
+from .curves import CurvePoint as CurvePoint
+from .curves import encode_curve as encode_curve
 from .devices import choose_device as choose_device
 from .devices import describe_machine as describe_machine
 from .devices import one_thread as one_thread
@@ -7,4 +10,5 @@ from .pool import Backend as Backend
 from .pool import Pool as Pool
 from .progress import StageBars as StageBars
 from .runs import StageClock as StageClock
+from .runs import default_run_folder as default_run_folder
 from .runs import open_run as open_run

@@ -116,7 +116,7 @@ def describe_machine(device: torch.device | None = None) -> dict[str, str]:
 def _processor_name() -> str:
     """The processor's name on Linux; its kind elsewhere, or where Linux gives no name."""
     info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else []:
+    for line in info.read_text("utf-8", errors="replace").splitlines() if info.exists() else []:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

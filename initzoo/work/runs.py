@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -13,11 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import OutputError
-from initzoo.files import one_at_a_time, write_bytes
+from initzoo.files import one_at_a_time, shorten_name, write_bytes
 
-__all__ = ["StageClock", "open_run"]
+__all__ = ["StageClock", "default_run_folder", "open_run"]
 
+_MAX_NAME_BYTES = 240
 _CLAIM, _LOCK, _HOLDER = "run.json", "run.lock", "run.holder.json"
+
+
+def default_run_folder(out: Path) -> Path:
+    """The folder for the unfinished work of a result: beside it, with `.run` behind its name.
+
+    Example:
+        >>> default_run_folder(Path("zoos/mine")).as_posix()
+        'zoos/mine.run'
+    """
+    if out.name in ("", ".."):  # "." and the like have no name to put something behind
+        out = Path(os.path.abspath(out))
+    if not out.name:
+        return out / "initzoo.run"
+    name = shorten_name(out.name, _MAX_NAME_BYTES)
+    if name != out.name:  # ".run" has room behind it, and two long names stay two
+        name += hashlib.sha256(os.fsencode(out.name)).hexdigest()[:8]
+    return out.with_name(f"{name}.run")
 
 
 @contextmanager
@@ -50,12 +69,16 @@ def open_run(
             ...
         initzoo.errors.OutputError: ... holds an unfinished fine-tune with other settings (seed 0). Add ...
     """
-    if not (path / _CLAIM).is_file() and _holds_other_files(path):  # and nothing is written into it
-        raise OutputError(f"{path} is there already and holds no {kind}. Name another folder with --run")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the run folder {path}: {error.strerror}.") from error
+        is_taken = not (path / _CLAIM).is_file() and _holds_other_files(path)
+        if not is_taken:  # else nothing is written into it
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # also of looking: names may be too long, and links go round in circles
+        raise OutputError(
+            f"cannot make the run folder {path}: {error.strerror or error}. Name another folder with --run"
+        ) from error
+    if is_taken:
+        raise OutputError(f"{path} is there already and holds no {kind}. Name another folder with --run")
     with one_at_a_time(path / _LOCK, wait=False) as is_free:
         if not is_free:
             raise OutputError(

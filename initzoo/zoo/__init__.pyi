@@ -1,5 +1,6 @@
 from .cards import write_cards as write_cards
 from .cards import write_model_card as write_model_card
+from .described import describe as describe
 from .folder import FolderFiles as FolderFiles
 from .folder import PlannedFile as PlannedFile
 from .folder import ZooFiles as ZooFiles
@@ -25,6 +26,7 @@ from .local import local_zoos as local_zoos
 from .manifest import refresh_around as refresh_around
 from .manifest import refresh_manifest as refresh_manifest
 from .networks import fetch_network as fetch_network
+from .publish import plan_push as plan_push
 from .publish import push_zoo as push_zoo
 from .shards import Payload as Payload
 from .shards import decode_blocks as decode_blocks

@@ -14,7 +14,7 @@ from initzoo.zoo.hub.addresses import is_hub_address
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest, Manifest, digest_files
 from initzoo.zoo.zoo import Zoo
 
-__all__ = ["PushReport", "push_zoo"]
+__all__ = ["PlannedUpload", "PushReport", "plan_push", "push_zoo"]
 
 _DATASET_OWNED = ("blocks/", "index.parquet", "harvest.json")
 _MODEL_EXTRAS = ("evaluation.json", "bench.json")
@@ -47,6 +47,58 @@ class PushReport:
     n_removed: int
 
 
+@dataclass(frozen=True)
+class PlannedUpload:
+    """A file that a push would publish.
+
+    Args:
+        kind: kind of the repo, `dataset` or `model`.
+        path: path in the repo.
+        n_bytes: size of the file.
+    """
+
+    kind: str
+    path: str
+    n_bytes: int
+
+
+def plan_push(folder: str | os.PathLike[str], repo: str, *, tag: str | None = None) -> list[PlannedUpload]:
+    """List the files that `push_zoo` would publish, without asking the Hub for anything.
+
+    The zoo is checked as for a push. Files that the repos have already are listed too.
+
+    Args:
+        folder: the zoo's folder.
+        repo: `owner/name` on the Hub.
+        tag: tag for the new revision.
+
+    Returns:
+        The files of the model repo, which a push changes first, then those of the dataset repo.
+
+    Raises:
+        UnknownZoo: the folder holds no zoo.
+        PublishRefused: the name of the repo or the tag is invalid, the zoo is damaged, or a row has no
+            licence or source.
+
+    Example:
+        >>> from initzoo.pairs import catalog_folder
+        >>> [file.path for file in plan_push(catalog_folder(), "me/zoo")][-2:]  # doctest: +SKIP
+        ['README.md', 'zoo.json']
+    """
+    _check_names(repo, tag)
+    zoo = Zoo.from_pretrained(folder)
+    _check_fit(zoo)
+    model_files, dataset_files = _model_files(zoo, repo), _dataset_files(zoo, repo)
+    # A revision has 40 digits whatever it is, so that the size is that of the published file.
+    manifest = _manifest(zoo, repo, "0" * 40, dataset_files, model_files)
+    dataset_files[MANIFEST_FILE] = manifest.to_bytes()
+    return [
+        PlannedUpload(kind, path, len(content) if isinstance(content, bytes) else content.stat().st_size)
+        for kind, files in (("model", model_files), ("dataset", dataset_files))
+        for path, content in files.items()
+    ]
+
+
 def push_zoo(
     folder: str | os.PathLike[str],
     repo: str,
@@ -74,8 +126,8 @@ def push_zoo(
 
     Raises:
         UnknownZoo: the folder holds no zoo, or the name of the repo is invalid.
-        PublishRefused: the zoo is damaged, a row has no licence or source, the tag exists already,
-            `private` is given and a repo is public, or somebody else published meanwhile.
+        PublishRefused: the zoo is damaged, a row has no licence or source, the tag is invalid or exists
+            already, `private` is given and a repo is public, or somebody else published meanwhile.
         AccessDenied: the token may not write to the repos.
         HubUnavailable: the Hub does not answer.
 
@@ -83,8 +135,7 @@ def push_zoo(
         >>> push_zoo("my-zoo", "me/my-zoo", tag="v1").revision  # doctest: +SKIP
         '0c5a1b...'
     """
-    if not is_hub_address(repo) or "@" in repo:
-        raise PublishRefused(f"{repo[:200]!r} is not the name of a repo. Write owner/name")
+    _check_names(repo, tag)
     zoo = Zoo.from_pretrained(folder)
     _check_fit(zoo)
     settings = HubSettings(token=token, endpoint=endpoint)
@@ -124,6 +175,13 @@ def push_zoo(
         n_unchanged=model_upload.n_unchanged + upload.n_unchanged,
         n_removed=len(model_upload.removed) + len(upload.removed),
     )
+
+
+def _check_names(repo: str, tag: str | None) -> None:
+    if not is_hub_address(repo) or "@" in repo:
+        raise PublishRefused(f"{repo[:200]!r} is not the name of a repo. Write owner/name")
+    if tag is not None and not is_hub_address(f"{repo}@{tag}"):
+        raise PublishRefused(f"{tag[:200]!r} is not the name of a tag. Write one such as v1")
 
 
 def _check_fit(zoo: Zoo) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,7 +20,10 @@ from initzoo.cli.options import (
 )
 from initzoo.cli.settings_options import settings_options
 from initzoo.training import QUICK_TRAINING, GeneratorSettings
-from initzoo.work import Backend, StageBars
+from initzoo.work import Backend, StageBars, default_run_folder
+
+if TYPE_CHECKING:
+    from initzoo.zoo import Zoo
 
 __all__ = ["command"]
 
@@ -38,9 +42,16 @@ _NAMES = {
 @click.command("train", epilog=example("initzoo generator train --quick --out my-generator"))
 @zoo_option
 @click.option(
-    "--text", type=_PATH, help="Folder of token vectors; those of the zoo's weight generator by default."
+    "--text",
+    type=_PATH,
+    help="Folder of token vectors; by default those of the zoo's weight generator, else the bundled ones.",
 )
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new weight generator.")
+@click.option(
+    "--curve",
+    type=_PATH,
+    help="CSV of loss and learning rate to write; OUT with .curve.csv by default.",
+)
 @click.option("--start", type=_PATH, help="Weight generator to train further, with the second stage alone.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
@@ -63,6 +74,7 @@ def command(
     zoo_name: str,
     text: Path | None,
     out: Path,
+    curve: Path | None,
     start: Path | None,
     run_folder: Path | None,
     photos: Path | None,
@@ -82,15 +94,18 @@ def command(
     The first stage learns weights, the second what they do to images. You may stop or kill the command at
     any moment; the same command goes on, and ends with the same bytes.
     """
-    from initzoo.files import check_free_folder, to_plain
+    from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
     from initzoo.generator import TokenVectors, WeightGenerator
     from initzoo.pairs import load_concepts, load_practice
-    from initzoo.training import CropPlan, TrainingData, quick_crops, train_generator
+    from initzoo.training import CURVE_FILE, CropPlan, TrainingData, quick_crops, train_generator
     from initzoo.zoo import BUNDLED_ZOO, Zoo, refresh_around
 
     if no_behaviour:
         settings = replace(settings, behaviour=replace(settings.behaviour, n_steps=0))
     check_free_folder(out, force=force)
+    curve = curve or out.with_name(out.name + ".curve.csv")
+    check_free(curve, force=force, endings=[".csv"])
+    run_folder = run_folder or default_run_folder(out)
     zoo = Zoo.from_pretrained(zoo_name)
     data = TrainingData.from_zoo(zoo, load_concepts(concepts) if concepts else ())
     if not (no_practice or quick) and (practice or zoo.name == BUNDLED_ZOO):
@@ -104,9 +119,9 @@ def command(
 
         result = train_generator(
             data,
-            TokenVectors.from_folder(text or zoo.generator_folder / "text"),
+            TokenVectors.from_folder(text or _text_folder(zoo)),
             settings,
-            run_folder or out.with_name(out.name + ".run"),
+            run_folder,
             n_workers=workers,
             backend=backend,
             crop_plan=crop_plan,
@@ -114,15 +129,25 @@ def command(
             callback=show,
         )
     result.save_pretrained(out, force=force)
-    refresh_around(out)
+    write_bytes(curve, read_file(run_folder / CURVE_FILE, max_bytes=2**24), force=force)
     refresh_around(out)
     seconds = time.perf_counter() - begin
     config = result.config
     if as_json:
-        echo_json({"out": str(out), "seconds": round(seconds, 1), "config": to_plain(config)})
+        echo_json(
+            {"out": str(out), "curve": str(curve), "seconds": round(seconds, 1), "config": to_plain(config)}
+        )
         return
     n_steps = [config.training[stage]["n_steps"] for stage in ("weights", "behaviour")]
     click.echo(
         f"{config.kind}  {config.n_train_concepts} concepts  {' + '.join(map(str, n_steps))} steps  "
-        f"{seconds / 60:.1f} min  -> {out}"
+        f"{seconds / 60:.1f} min  -> {out} {curve}"
     )
+
+
+def _text_folder(zoo: Zoo) -> Path:
+    """The token vectors of the zoo's weight generator, or of the bundled one if the zoo has none yet."""
+    from initzoo.zoo import BUNDLED_ZOO, Zoo
+
+    source = zoo if zoo.has_generator else Zoo.from_pretrained(BUNDLED_ZOO)
+    return source.generator_folder / "text"

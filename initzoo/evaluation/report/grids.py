@@ -92,7 +92,7 @@ def draw_examples(examples: Sequence[Example]) -> Pixels:
         name = example.pair.name
         title = name if len(name) < 40 else name[:37] + "..."
         images = (example.pair.given, example.pair.wanted, *edits)
-        rows.append(GridRow(title=title, note=f"{first:.1f} → {last:.1f} dB", images=images))
+        rows.append(GridRow(title=title, note=f"{first:.1f} to {last:.1f} dB", images=images))
     return draw_grid(rows, ("input", "target", "start", "end"), n_columns=2 if len(rows) > 3 else 1)
 
 

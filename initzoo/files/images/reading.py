@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
+from initzoo.files.digests import DamagedFile, check_no_pointer
 from initzoo.files.images import colour, levels, notes
 from initzoo.files.images.formats import FORMATS, is_heif, register_heif
 from initzoo.files.images.picture import Picture
@@ -147,8 +148,12 @@ def _opened(name: str, source: Path | bytes, max_pixels: int | None) -> Iterator
         with _file(source) as file, warnings.catch_warnings():
             # Pillow warns of sizes that are refused below, and of strange but harmless metadata.
             warnings.simplefilter("ignore")
-            head = file.read(16)
+            head = file.read(64)
             file.seek(0)
+            try:
+                check_no_pointer(head)
+            except DamagedFile as error:
+                raise InvalidImage(f"cannot read {name}: it {error}") from error
             if is_heif(head) and not register_heif():
                 raise InvalidImage(
                     f"cannot read {name}: it is a HEIC photo, which needs pillow-heif. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def read_teacher(
         value: a list of steps; a string, which is a folder or `module:function`; or a table with `function`,
             maybe `variants`, and further arguments of the function.
         folder: of the concepts file; other folders and modules are looked for from there.
-        colours: names that steps may use.
+        colours: names that steps may use, besides those of CSS such as `navy`.
         licence: of the pairs; None if the file does not say it.
 
     Raises:
@@ -39,7 +40,7 @@ def read_teacher(
     licence = None if licence is None else str(licence)
     try:
         if isinstance(value, list) and value and all(isinstance(step, dict) for step in value):
-            return FilterTeacher(tuple(read_step(step, colours) for step in value))
+            return FilterTeacher(tuple(read_step(step, {**_css_colours(), **colours}) for step in value))
         if isinstance(value, str) and _FUNCTION.fullmatch(value):
             return load_teacher(value, folder, settings={}, licence=licence, n_variants=None)
         if isinstance(value, str) and value:
@@ -49,6 +50,14 @@ def read_teacher(
     except (InvalidPairs, TeacherError) as error:
         raise InvalidConcepts(f"teacher: {error}") from error
     raise InvalidConcepts(f"teacher must be {_FORMS}")
+
+
+@cache
+def _css_colours() -> dict[str, str]:
+    """The colours of CSS by name, as `#rrggbb`."""
+    from PIL import ImageColor
+
+    return {name: "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(name)[:3]) for name in ImageColor.colormap}
 
 
 def _read_folder(value: str, folder: Path, licence: str | None) -> FolderTeacher:

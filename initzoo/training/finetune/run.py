@@ -20,12 +20,12 @@ from initzoo.errors import FinetuneError
 from initzoo.files import write_bytes
 from initzoo.networks import ImageNetwork
 from initzoo.pairs import Pair, PairSet, Score, images_of, mean_score, score_images
-from initzoo.training.finetune.settings import FinetuneSettings
+from initzoo.training.finetune.settings import FinetuneSettings, rate_at
 from initzoo.training.finetune.snapshots import Progress, RunFolder, digest_of
 from initzoo.training.finetune.trainer import Trainer
 from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
 from initzoo.training.start import Start
-from initzoo.work import open_run, repeatable
+from initzoo.work import CurveLog, CurvePoint, open_run, repeatable
 
 __all__ = ["Example", "Finetuned", "draw_batch", "run_finetune"]
 
@@ -67,6 +67,7 @@ class Finetuned:
         history: step, PSNR (dB) and SSIM of each validation.
         seconds: time spent, interruptions not counted.
         examples: some validation pairs with the edits of start and end.
+        curve: loss, PSNR and learning rate by step.
     """
 
     init: Init
@@ -76,6 +77,7 @@ class Finetuned:
     history: list[tuple[int, float, float]]
     seconds: float
     examples: tuple[Example, ...]
+    curve: tuple[CurvePoint, ...] = ()
 
     @property
     def network(self) -> ImageNetwork:
@@ -151,7 +153,7 @@ def run_finetune(
     before = start.editor(start.weights_of(start.network))
     run = RunFolder(Path(run_folder))
     with open_run(run.path, decisive, kind="fine-tune", force=force), repeatable(device):
-        progress = _run(start, pairs, settings, run, device, n_validations, callback)
+        progress, curve = _run(start, pairs, settings, run, device, n_validations, callback)
     scores = {step: Score(psnr, ssim) for step, psnr, ssim in progress.history}
     best = progress.best_step
     init = start.to_init(
@@ -169,6 +171,7 @@ def run_finetune(
         history=progress.history,
         seconds=progress.seconds,
         examples=_examples(pairs.validation, before.edit, after.edit),
+        curve=curve,
     )
 
 
@@ -208,8 +211,12 @@ def _run(
     device: torch.device,
     n_validations: int,
     callback: Callback | None,
-) -> Progress:
+) -> tuple[Progress, tuple[CurvePoint, ...]]:
     """All steps that are not done yet."""
+
+    def rate(step: int) -> float:
+        return settings.learning_rate * rate_at(step, settings)
+
     trainer = Trainer(start.network, settings, device)
     kept = run.load()
     if kept is not None:
@@ -218,6 +225,9 @@ def _run(
     else:
         progress = Progress()
         _validate(start, pairs, trainer, progress, run)
+    log = CurveLog(run.curve, "steps", n_all=settings.n_steps, n_done=progress.n_done)
+    if not progress.n_done:
+        log.add(0, loss=None, learning_rate=rate(0), psnr=progress.history[0][1])
     material = images_of(pairs.train)
     due = {round(settings.n_steps * place / n_validations) for place in range(1, n_validations + 1)}
     began, last_save = time.monotonic() - progress.seconds, time.monotonic()
@@ -227,9 +237,12 @@ def _run(
             weight = max(_SMOOTHING, 1 / (trainer.n_done + 1))
             progress.loss = loss if trainer.n_done == 1 else progress.loss + weight * (loss - progress.loss)
             progress.n_done = trainer.n_done
+            psnr = None
             if trainer.n_done in due:
                 trainer.check_finite()
                 _validate(start, pairs, trainer, progress, run)
+                psnr = progress.history[-1][1]
+            log.add(trainer.n_done, loss=progress.loss, learning_rate=rate(trainer.n_done - 1), psnr=psnr)
             progress.seconds = time.monotonic() - began
             if time.monotonic() - last_save >= SNAPSHOT_SECONDS or trainer.n_done == settings.n_steps:
                 trainer.check_finite()
@@ -244,7 +257,7 @@ def _run(
             f"{best:.2f} dB, are kept in {run.best}. Try a --learning-rate below {settings.learning_rate:g}, "
             "with --force"
         ) from error
-    return progress
+    return progress, tuple(log.points)
 
 
 def _validate(start: Start, pairs: PairSet, trainer: Trainer, progress: Progress, run: RunFolder) -> None:

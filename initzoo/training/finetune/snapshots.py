@@ -63,6 +63,11 @@ class RunFolder:
         """All that is needed to go on."""
         return self.path / "snapshot.safetensors"
 
+    @property
+    def curve(self) -> Path:
+        """Loss, PSNR and learning rate by step."""
+        return self.path / "curve.csv"
+
     def save(self, progress: Progress, state: Mapping[str, Tensor]) -> None:
         """Write a snapshot, whole or not at all: when the disk is full, the one before stays.
 

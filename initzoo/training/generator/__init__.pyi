@@ -1,6 +1,7 @@
 from .crops import CropPlan as CropPlan
 from .crops import make_crops as make_crops
 from .crops import quick_crops as quick_crops
+from .run import CURVE_FILE as CURVE_FILE
 from .run import train_generator as train_generator
 from .settings import QUICK_TRAINING as QUICK_TRAINING
 from .settings import GeneratorSettings as GeneratorSettings

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from initzoo.errors import TrainingError
+from initzoo.errors import OutputError, TrainingError
 from initzoo.files import make_folder, write_bytes
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.harvest.updates import AdamState, adam_update
@@ -278,5 +278,11 @@ class ProgressLog:
             "steps_per_second": round(rate, 3),
             "seconds_left": round((n_all - n_done) / rate, 1) if rate > 0 else None,
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror or error}. Make room there, then run the same "
+                "command again"
+            ) from error

@@ -10,7 +10,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initzoo.errors import TrainingError
+from initzoo.files import write_bytes
 from initzoo.generator import (
     ENCODERS,
     DenoiserShape,
@@ -33,7 +34,7 @@ from initzoo.generator import (
 )
 from initzoo.pairs import load_photos
 from initzoo.training.generator.crops import CropPlan, make_crops
-from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, run_stage
+from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, rate_at, run_stage
 from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective
 from initzoo.training.generator.sensitivity import measure_sensitivity
 from initzoo.training.generator.settings import (
@@ -43,11 +44,14 @@ from initzoo.training.generator.settings import (
     normalisation,
     stage_folder,
 )
-from initzoo.work import Backend, Pool, open_run
+from initzoo.work import Backend, CurveLog, CurvePoint, Pool, encode_curve, open_run
 
-__all__ = ["train_generator"]
+__all__ = ["CURVE_FILE", "train_generator"]
 
 Progress = Callable[[str, int, int, float], None]
+
+CURVE_FILE = "curve.csv"
+"""File in the run folder with the loss and learning rate of both stages by step, once they are done."""
 
 TEXT_SOURCE = {
     "encoder": "sentence-transformers/all-MiniLM-L6-v2",
@@ -70,6 +74,7 @@ class _Plan:
     backend: Backend
     log: ProgressLog
     callback: Progress
+    curve: list[CurvePoint] = field(default_factory=list)
 
     def report(self, stage: str, n_all: int) -> Callable[[int, float], None]:
         """What a stage calls with steps done and loss."""
@@ -79,6 +84,25 @@ class _Plan:
             self.callback(stage, n_done, n_all, loss)
 
         return on_progress
+
+    def train_stage(self, job: StageJob, name: str) -> Tensor:
+        """Run a stage to its end, and keep its curve."""
+        n_all, path = job.stage.n_steps, job.folder / CURVE_FILE
+        report = self.report(name, n_all)
+        log: CurveLog | None = None
+
+        def on_progress(n_done: int, loss: float) -> None:
+            nonlocal log
+            if log is None:  # only now it is known where the stage goes on
+                log = CurveLog(path, name, n_all=n_all, n_done=n_done)
+            if n_done:
+                log.add(n_done, loss=loss, learning_rate=rate_at(n_done - 1, job.stage))
+            report(n_done, loss)
+
+        weights = run_stage(job, callback=on_progress)
+        done = log or CurveLog(path, name, n_all=n_all, n_done=n_all)
+        self.curve.extend(done.points)
+        return weights
 
 
 def train_generator(
@@ -99,7 +123,8 @@ def train_generator(
         data: train concepts of a zoo.
         words: token vectors.
         settings: of the training.
-        run_folder: where unfinished work, crops and `log.jsonl` are kept; the same one is given to go on.
+        run_folder: where unfinished work, crops, `log.jsonl` and `curve.csv` are kept; the same one is given
+            to go on.
             It serves trainings with other settings too, which share crops and equal first stages.
         n_workers: processes, one a core, at most one a lane; None for as many as there are cores. It
             changes no byte.
@@ -180,6 +205,7 @@ def _train(
         weights = start.flat_weights()
     if settings.behaviour.n_steps:
         weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
+    write_bytes(run_folder / CURVE_FILE, encode_curve(plan.curve), force=True)
     config = _config(plan, shape, lessons, start)
     return _finish(plan, config, make_denoiser(), weights)
 
@@ -209,7 +235,7 @@ def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[],
         start=None,
         n_workers=plan.n_workers,
     )
-    return run_stage(job, callback=plan.report("weights", settings.weights.n_steps))
+    return plan.train_stage(job, "weights")
 
 
 def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
@@ -261,7 +287,7 @@ def _train_on_behaviour(
         start=start,
         n_workers=plan.n_workers,
     )
-    return run_stage(job, callback=plan.report("behaviour", settings.behaviour.n_steps))
+    return plan.train_stage(job, "behaviour")
 
 
 def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["QUICK_TRAINING", "GeneratorSettings", "Stage", "TrainingData"]
 
+_MAX_BLOCK_SIZE = 2**20
+
 Kind = Literal["joint", "unet"]
 """Names in `initzoo.generator.denoisers.DENOISERS`, which needs torch: options should not load it."""
 
@@ -134,6 +136,8 @@ class GeneratorSettings:
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {self.kind!r}")
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, found {self.encoder!r}")
+        if self.n_lanes < 1:
+            raise ValueError(f"n_lanes must be at least 1, found {self.n_lanes}")
         if any(stage.batch_size % self.n_lanes for stage in (self.weights, self.behaviour)):
             raise ValueError(f"batch sizes must be multiples of the {self.n_lanes} lanes")
         if self.crop_size % 4 or self.crop_size <= 0:
@@ -142,14 +146,19 @@ class GeneratorSettings:
             raise ValueError(f"width must be a multiple of 48, found {self.width}")
         if not 0 < self.train_share <= 1:
             raise ValueError(f"train_share must be above 0 and at most 1, found {self.train_share}")
+        if self.block_size > _MAX_BLOCK_SIZE:
+            raise ValueError(f"block_size must be at most {_MAX_BLOCK_SIZE}, found {self.block_size}")
         if self.block_size < 1 or (self.kind == "unet" and self.block_size % 32):
             needed = "a multiple of 32 for unet" if self.kind == "unet" else "at least 1"
             raise ValueError(f"block_size must be {needed}, found {self.block_size}")
+        for name in ("words_dropout", "learned_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, found {getattr(self, name)}")
         for name in ("token_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, found {getattr(self, name)}")
         for name, least in (
-            ("n_crops", 1), ("n_lanes", 1), ("n_fillers", 0), ("seed", 0),
+            ("n_crops", 1), ("n_fillers", 0), ("seed", 0),
             ("scale_floor", 0), ("word_noise", 0), ("weight_decay", 0),
         ):  # fmt: skip
             if not least <= getattr(self, name) < math.inf:

@@ -202,8 +202,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidZoo(
-            f"cannot read '{path}', which the card describes: {error}. "
+            f"cannot read '{path}', which the card describes: {reason}. "
             "Write it with: initzoo generator evaluate --out FOLDER"
         ) from error
     if not isinstance(report, dict):

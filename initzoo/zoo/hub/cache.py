@@ -122,7 +122,7 @@ def cached_zoos(settings: HubSettings) -> list[CachedZoo]:
                     names=tuple(
                         name
                         for name, path in sorted(names.items())
-                        if path.read_text(errors="replace").strip() == snapshot.name
+                        if path.read_text("ascii", errors="replace").strip() == snapshot.name
                     ),
                     n_bytes=sum(path.stat().st_size for path in snapshot.rglob("*") if path.is_file()),
                     n_payloads=n_payloads,
