@@ -43,7 +43,11 @@ __all__ = ["run_joint_stage", "take_base"]
 _SNAPSHOT_EVERY = 100
 """Updates between two snapshots: about ten seconds."""
 
+_AVERAGED = 100
+"""Updates that the losses in the log are averaged over: those of single concepts differ tenfold."""
+
 _FAILURES = "joint-failures.json"
+_LOG = "joint.csv"
 
 _PHOTOS_A_BATCH = 2
 """Photos that the crops of a batch come from: each must be taught whole, which takes time."""
@@ -118,14 +122,20 @@ class _JointTraining:
 
     def make_board(self) -> Board:
         n_base = self.plan.recipe.checkpoint.build_base().values.numel()
-        # Gradients of the base, a row a lane; and whether a lane took part in this update.
-        return Board({"gradients": torch.zeros(self.n_lanes, n_base), "active": torch.zeros(self.n_lanes)})
+        # Per lane: the gradient of the base, whether it took part in this update, and its mean loss of late.
+        return Board(
+            {
+                "gradients": torch.zeros(self.n_lanes, n_base),
+                "active": torch.zeros(self.n_lanes),
+                "losses": torch.zeros(self.n_lanes),
+            }
+        )
 
     def restore_board(self, board: Board, folder: Path) -> None:
         """The board holds nothing beyond an update."""
 
     def make_share(self, board: Board, lanes: range) -> _JointShare:
-        return _JointShare(self.plan, board, lanes)
+        return _JointShare(self.plan, board, lanes, self.run.path / _LOG)
 
 
 @dataclass
@@ -185,22 +195,20 @@ def _count_updates(plan: HarvestPlan) -> int:
 class _JointShare:
     """A base, and the lanes of one process."""
 
-    def __init__(self, plan: HarvestPlan, board: Board, lanes: range) -> None:
-        recipe, self.plan, self.board = plan.recipe, plan, board
+    def __init__(self, plan: HarvestPlan, board: Board, lanes: range, log: Path) -> None:
+        recipe, self.plan, self.board, self.log = plan.recipe, plan, board, log
         self.base = Adapted(
             recipe.network.build(), recipe.ranks, generator=torch.Generator().manual_seed(recipe.seed)
         )
         self.photos = training_photos(plan.load_photos("train"), recipe.joint.n_photos, seed=recipe.seed + 1)
-        self.base.whiten(
-            _typical_inputs(recipe, self.photos)
-        )  # so that one rate suits the adapters of all layers
+        # A is not whitened yet: while the base changes, its outputs would not stay white, and grow without end.
         self.state = AdamState.zeros_like(self.base.values)
         self.lanes = [_Lane.make(plan, number, self.base.n_adapter_values) for number in lanes]
         self.phases = (self.compute, self.apply)
 
     def compute(self, update: int) -> None:
         """Train the adapters that are due, and leave the base's gradients on the board."""
-        rate = rate_at(update / _count_updates(self.plan), self.plan.recipe.joint)
+        rate = rate_at(update, _count_updates(self.plan), self.plan.recipe.joint)
         for lane in self.lanes:
             _lane_update(self.plan, self.base, lane, self.photos, update, rate, self.board)
 
@@ -213,7 +221,7 @@ class _JointShare:
             gradient,
             self.state,
             n_updates=update + 1,
-            learning_rate=stage.learning_rate * rate_at(update / _count_updates(self.plan), stage),
+            learning_rate=stage.learning_rate * rate_at(update, _count_updates(self.plan), stage),
             betas=stage.betas,
         )
 
@@ -223,9 +231,18 @@ class _JointShare:
         if any(lane.number == 0 for lane in self.lanes):  # all have the same base
             tensors = {"values": self.base.values, "mean": self.state.mean, "square": self.state.square}
             write_bytes(folder / "base.safetensors", save(tensors), force=True)
+            _log_loss(self.log, int(folder.name), self.board["losses"].mean().item())
 
     def restore(self, folder: Path) -> None:
         _restore(folder, self.base, self.state, self.lanes)
+
+
+def _log_loss(path: Path, update: int, loss: float) -> None:
+    """Append the mean loss to the log, whose later lines are of a run that was killed after them."""
+    lines = path.read_text().splitlines()[1:] if path.exists() else []
+    kept = [line for line in lines if int(line.split(",")[0]) < update]
+    text = "\n".join(["update,loss", *kept, f"{update},{loss:.5f}"]) + "\n"
+    write_bytes(path, text.encode(), force=True)
 
 
 def _restore(folder: Path, base: Adapted, state: AdamState, lanes: list[_Lane]) -> None:
@@ -263,7 +280,7 @@ def _lane_update(
         inputs, targets = draw_crops(
             pairs, n_crops=stage.batch_size, crop_size=recipe.crop_size, rng=rng, grid=recipe.crop_grid
         )
-        gradient, adapter_gradient, _ = lane_gradient(
+        gradient, adapter_gradient, loss = lane_gradient(
             base, lane.adapters[due], inputs, targets, max_gradient=recipe.max_gradient
         )
     except (InitzooError, TrainingDiverged) as error:
@@ -271,6 +288,7 @@ def _lane_update(
         return
     board["gradients"][lane.number] = gradient
     board["active"][lane.number] = 1.0
+    board["losses"][lane.number].lerp_(torch.tensor(loss), 1 / min(update + 1, _AVERAGED))
     lane.n_updates[due] += 1
     adam_update(
         lane.adapters[due],

@@ -45,8 +45,9 @@ class JointStage:
         betas: betas of Adam for base and A.
         adapter_learning_rate: learning rate of the adapters.
         adapter_betas: betas of Adam for the adapters.
+        n_warm_up: number of updates, at the beginning, over which both learning rates rise.
         decay_share: share of the rounds, at the end, over which both learning rates fall to zero.
-        n_photos: number of varied photos that crops are taken from.
+        n_photos: number of photos that crops are taken from.
 
     Raises:
         ValueError: a number is out of range.
@@ -59,6 +60,7 @@ class JointStage:
     betas: tuple[float, float] = (0.9, 0.99)
     adapter_learning_rate: float = 1e-2
     adapter_betas: tuple[float, float] = (0.8, 0.95)
+    n_warm_up: int = 0
     decay_share: float = 0.4
     n_photos: int = 192
 
@@ -68,6 +70,8 @@ class JointStage:
         _check_betas(self, "betas", "adapter_betas")
         if not 0 <= self.decay_share <= 1:
             raise ValueError(f"decay_share must be from 0 to 1, found {self.decay_share}")
+        if self.n_warm_up < 0:
+            raise ValueError(f"n_warm_up must be at least 0, found {self.n_warm_up}")
 
 
 @dataclass(frozen=True)

@@ -123,14 +123,22 @@ def draw_crops(
     return images[0], images[1]
 
 
-def rate_at(share_done: float, stage: JointStage) -> float:
-    """What the joint stage's learning rates are multiplied by: one, then down to zero at the end.
+def rate_at(update: int, n_updates: int, stage: JointStage) -> float:
+    """What the joint stage's learning rates are multiplied by: a rise, one, then down to zero at the end.
+
+    Args:
+        update: number of the update, from 0.
+        n_updates: updates in all.
+        stage: settings of the stage.
 
     Example:
-        >>> [round(rate_at(share, JointStage(decay_share=0.4)), 3) for share in (0.0, 0.6, 0.8, 1.0)]
-        [1.0, 1.0, 0.5, 0.0]
+        >>> stage = JointStage(n_warm_up=4, decay_share=0.4)
+        >>> [round(rate_at(update, 100, stage), 3) for update in (0, 1, 60, 80, 100)]
+        [0.25, 0.5, 1.0, 0.5, 0.0]
     """
-    return min(1.0, max(0.0, (1 - share_done) / stage.decay_share))
+    rise = min(1.0, (update + 1) / stage.n_warm_up) if stage.n_warm_up else 1.0
+    fall = min(1.0, max(0.0, (1 - update / n_updates) / stage.decay_share)) if stage.decay_share else 1.0
+    return rise * fall
 
 
 def lane_gradient(
