@@ -201,7 +201,7 @@ class _JointShare:
             recipe.network.build(), recipe.ranks, generator=torch.Generator().manual_seed(recipe.seed)
         )
         self.photos = training_photos(plan.load_photos("train"), recipe.joint.n_photos, seed=recipe.seed + 1)
-        # A is not whitened yet: while the base changes, its outputs would not stay white, and grow without end.
+        # A is not whitened yet: while the base changes, its outputs would not stay white, but grow.
         self.state = AdamState.zeros_like(self.base.values)
         self.lanes = [_Lane.make(plan, number, self.base.n_adapter_values) for number in lanes]
         self.phases = (self.compute, self.apply)
