@@ -79,8 +79,11 @@ def _tables(n_rows: int) -> Iterator[Any]:
                 arrays.append(value if isinstance(value, pa.Array) else pa.array(value, type=field.type))
             elif field.name in same:
                 arrays.append(pa.repeat(same[field.name], n).cast(field.type))
-            else:
+            elif pa.types.is_floating(field.type):
                 arrays.append(pa.array(rng.uniform(10, 40, n).astype(np.float32)))
+            else:  # columns of details, which these checkpoints do not have
+                blank = "" if pa.types.is_string(field.type) else 0
+                arrays.append(pa.repeat(blank, n).cast(field.type))
         yield pa.table(arrays, schema=schema)
 
 

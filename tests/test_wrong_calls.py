@@ -28,7 +28,7 @@ from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_generating_zoo", "kept_zoo"]
 
-N_CALLS = 240
+N_CALLS = 260
 N_AT_ONCE = 10
 """Calls of one test, so that a failure says about where it is."""
 
