@@ -90,7 +90,8 @@ def workers_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def echo_if_generated(metadata: InitMetadata) -> None:
     """Say on standard error that weights were generated, how far the words are, and what to expect."""
     if metadata.origin == "generated" and metadata.generation is not None:
-        line = f"{metadata.concept}: generated from words, {metadata.generation.prospect}"
+        given = "words" if metadata.wording else "example pairs"
+        line = f"{metadata.concept}: generated from {given}, {metadata.generation.prospect}"
         click.echo(line, err=True)
         echo_limits(metadata.wording)
 

@@ -26,6 +26,7 @@ from initzoo.cli.options import (
 if TYPE_CHECKING:
     from initzoo.checkpoints import Generation, Init
     from initzoo.generator import Request, Scheme
+    from initzoo.pairs import Pair
     from initzoo.zoo import PlannedFile, Zoo
 
 __all__ = ["command"]
@@ -36,13 +37,19 @@ _MAX_CANDIDATES = 100
 
 
 @click.command("pull", epilog=example('initzoo pull "pencil sketch"'))
-@click.argument("words", nargs=-1, required=True)
+@click.argument("words", nargs=-1)
 @zoo_option
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="File to write; named after the words by default."
 )
 @click.option(
     "--adapter-only", is_flag=True, help="Write the adapter alone, without merging it into the base."
+)
+@click.option(
+    "--like",
+    metavar="PAIRS",
+    help="Example pairs of the edit, as finetune --pairs takes them, for a zoo whose weight generator reads "
+    "pairs. The one of the bundled zoo reads words alone.",
 )
 @click.option("--exact", is_flag=True, help="Take a checkpoint of the zoo, or fail.")
 @click.option("--generate", is_flag=True, help="Generate even when the zoo holds a checkpoint.")
@@ -70,6 +77,7 @@ def command(
     zoo_name: str,
     out: Path | None,
     adapter_only: bool,
+    like: str | None,
     exact: bool,
     generate: bool,
     seed: int,
@@ -89,9 +97,17 @@ def command(
     """
     from initzoo.zoo import Zoo
 
+    if not words and like is None:
+        raise click.UsageError("Missing argument 'WORDS...'.")
     text = " ".join(words)
     requests = _requests(
-        text, generate=generate, exact=exact, seed=seed, candidates=candidates, timesteps=timesteps
+        text,
+        pairs=_example_pairs(like),
+        generate=generate,
+        exact=exact,
+        seed=seed,
+        candidates=candidates,
+        timesteps=timesteps,
     )
     zoo = Zoo.from_pretrained(zoo_name)
     scheme = _scheme(text, requests[0], zoo)
@@ -117,7 +133,7 @@ def command(
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(_line(zoo, init, path, len(data), state))
-    if inits[0].metadata.origin == "generated":
+    if inits[0].metadata.origin == "generated" and text:
         echo_limits(text)
         nearest = [match.concept_id for match in zoo.index.search(text, 3)]
         click.echo(f"nearest in the zoo: {', '.join(nearest) or 'nothing like it'}", err=True)
@@ -126,8 +142,25 @@ def command(
     click.echo(f"next: initzoo apply {first} PHOTO.jpg -o OUT.png{zoo_part}", err=True)
 
 
+def _example_pairs(like: str | None) -> tuple[Pair, ...]:
+    """All pairs of a source, those for validation too: nothing is trained on them."""
+    if like is None:
+        return ()
+    from initzoo.pairs import open_pairs
+
+    pairs = open_pairs(like)
+    return (*pairs.train, *pairs.validation)
+
+
 def _requests(
-    words: str, *, generate: bool, exact: bool, seed: int, candidates: int | None, timesteps: int
+    words: str,
+    *,
+    pairs: tuple[Pair, ...],
+    generate: bool,
+    exact: bool,
+    seed: int,
+    candidates: int | None,
+    timesteps: int,
 ) -> list[Request]:
     """A request for each init; what is out of range or does not go together is one line."""
     from initzoo.generator import Request
@@ -142,7 +175,7 @@ def _requests(
     origin = "generated" if generate else "exact" if exact else None
     try:
         return [
-            Request(words, seed=one, n_timesteps=timesteps, origin=origin)
+            Request(words, pairs=pairs, seed=one, n_timesteps=timesteps, origin=origin)
             for one in range(seed, seed + (candidates or 1))
         ]
     except ValueError as error:
@@ -154,7 +187,7 @@ def _scheme(words: str, request: Request, zoo: Zoo) -> Scheme | None:
     from initzoo.errors import InvalidWords
     from initzoo.generator import File, Scheme, parse_given
 
-    if request.origin is not None:  # --exact and --generate say that these are words
+    if request.origin is not None or request.pairs:  # --exact, --generate and --like go with words
         return None
     given = parse_given(words, is_wording=zoo.holds)
     if isinstance(given, File):
@@ -283,7 +316,7 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
         "state": state,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "nearest": [match_to_json(match) for match in zoo.index.nearest(text)],
+        "nearest": [match_to_json(match) for match in zoo.index.nearest(text)] if text else [],
         "cannot": _limits(text) if metadata.origin == "generated" else [],
     }
 

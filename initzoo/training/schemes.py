@@ -66,7 +66,7 @@ class Initializer:
         Raises:
             UnknownInitialization: there is none of that name.
             InvalidWords: it needs words, and there are none, or they cannot be read.
-            InvalidRequest: the request holds example pairs, which are not read.
+            InvalidRequest: the request has example pairs, and words alone are read.
             InvalidGenerator: it needs the zoo's weight generator, and there is none, or it is damaged.
             InvalidZoo, ChecksumMismatch: the zoo is damaged.
         """
@@ -98,7 +98,8 @@ class Initializer:
         }
         if name not in adapters:
             raise UnknownInitialization(f"{name!r} has no adapter. Take one of: {', '.join(adapters)}")
-        if Scheme(name).needs_words and not asked.words.strip():
+        has_condition = asked.words.strip() or (name == "generated" and asked.pairs)
+        if Scheme(name).needs_words and not has_condition:
             raise InvalidWords(f"initialization '{name}' needs words, e.g. --words \"faded teal\"")
         return adapters[name]()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from initzoo.evaluation.bootstrap import Resampling
+from initzoo.generator import N_EXAMPLE_PAIRS
 from initzoo.pairs import PhotoSource
 from initzoo.work import Backend
 
@@ -17,6 +18,7 @@ class EvaluationSettings:
 
     Args:
         photos: photos to measure on.
+        n_pairs: example pairs per request, for weight generators that read pairs; 0 for words alone.
         fit: train an adapter on each concept that has none, as the upper limit.
         n_workers: processes, one core each; 0 for as many as there are cores, here or in the cluster.
         backend: where workers run: in processes of this machine, or on a ray cluster.
@@ -32,6 +34,7 @@ class EvaluationSettings:
     """
 
     photos: PhotoSource = field(default_factory=PhotoSource)
+    n_pairs: int = N_EXAMPLE_PAIRS
     fit: bool = False
     n_workers: int = 0
     backend: Backend = "processes"
@@ -43,6 +46,7 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         for name, least in (
+            ("n_pairs", 0),
             ("n_workers", 0), ("n_overlap", 0), ("n_pictures", 1), ("n_ridge_wordings", 1), ("seed", 0),
         ):  # fmt: skip
             if getattr(self, name) < least:

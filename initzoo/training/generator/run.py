@@ -10,7 +10,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -184,6 +184,7 @@ def _train(
 ) -> WeightGenerator:
     """Both stages, or what is left of them."""
     kept = data.take(settings.train_share, seed=settings.seed)[0] if settings.train_share < 1 else data
+    kept = replace(kept, photos=crop_plan.photos)
     plan = _Plan(
         data=kept,
         settings=settings,
@@ -295,7 +296,11 @@ def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
     settings = plan.settings.to_dict()
     for name in ("behaviour", "n_crops", "crop_size"):
         del settings[name]
-    shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size] if plan.settings.by_sensitivity else []
+    shown: list[object] = []
+    if plan.settings.by_sensitivity:
+        shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size]
+    elif "pairs" in ENCODERS[plan.settings.encoder].reads:
+        shown = [plan.crop_plan.photos_digest]
     return settings, plan.data.digest, plan.words.digest, shown
 
 

@@ -17,7 +17,7 @@ from initzoo.checkpoints import Recipe, join_blocks, split_blocks, value_mask
 from initzoo.errors import TrainingError
 from initzoo.files import to_plain
 from initzoo.generator import ENCODERS
-from initzoo.pairs import Concept, Teacher, parse_teacher
+from initzoo.pairs import TEACHING_SIDE, Concept, Teacher, fit_short_side, load_photos, parse_teacher
 from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.zoo import Zoo
 
@@ -212,7 +212,8 @@ class TrainingData:
         base: weights by name, float32: weight, bias and A of each layer.
         base_sha256: digest of the base on disk.
         crop_size: side of the crops that the adapters were trained on, pixels.
-        practice: concepts without an adapter, which the second stage learns from too: it needs none.
+        practice: concepts without an adapter, for the second stage, which needs none.
+        photos: folder of photos for example pairs; the bundled ones by default.
     """
 
     concept_ids: tuple[str, ...]
@@ -224,6 +225,7 @@ class TrainingData:
     base_sha256: str
     crop_size: int = 64
     practice: tuple[Concept, ...] = ()
+    photos: Path | None = None
 
     @classmethod
     def from_zoo(cls, zoo: Zoo, concepts: Sequence[Concept] = ()) -> TrainingData:
@@ -296,6 +298,15 @@ class TrainingData:
     def all_prompts(self) -> tuple[tuple[str, ...], ...]:
         """Wordings of each concept, then of each one of practice."""
         return (*self.prompts, *(concept.prompts for concept in self.practice))
+
+    def example_photos(self) -> list[NDArray[np.uint8]]:
+        """Photos of split `train`, of which a teacher can make example pairs.
+
+        Raises:
+            InvalidImage: the folder has no photos that can be read.
+        """
+        photos = load_photos(self.photos, split="train")
+        return [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in photos]
 
     def cut_blocks(self, block_size: int) -> NDArray[np.float32]:
         """The blocks, cut anew if `block_size` is not the recipe's.
