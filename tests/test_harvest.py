@@ -389,7 +389,7 @@ def test_a_second_harvest_in_the_same_run_folder_is_told_which_process_is_at_wor
     with (
         open_run(run, plan.digests, kind="harvest"),
         pytest.raises(
-            OutputError, match=rf"^process {os.getpid()} on .* is at work in the run folder {run}\. "
+            OutputError, match=rf"^process {os.getpid()} on .* is using the run folder {run}\. "
         ),
     ):
         run_harvest(plan, run, tmp_path / "zoo", n_workers=1)

@@ -13,7 +13,7 @@ FORMATS = (
     *("BLP", "FTEX", "GBR", "FLI", "PCD", "PIXAR", "FITS", "XVTHUMB"),
     "TGA",  # last: it has no signature, so other formats may look like it
 )
-"""Formats that are read, by their Pillow names. Others run external programs (EPS, WMF) or have no decoder."""
+"""Pillow names of the formats that are read. Others run external programs (EPS, WMF) or have no decoder."""
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff"),

@@ -19,7 +19,7 @@ __all__ = ["channel_bits", "grey_levels", "significant_bits", "stated_range", "t
 Range = tuple[float, float]
 
 _DEPTHS = (8, 10, 12, 14, 16)
-"""Bit depths of sensors and scanners. A file without a stated range gets the smallest that holds its values."""
+"""Bit depths of sensors and scanners; without a stated range, the smallest that holds all values is taken."""
 
 _MAX_SHARE_ABOVE = 0.05
 """Maximum share of values above the stated white; with more, the statement is ignored."""
