@@ -447,7 +447,7 @@ def test_candidates_are_all_written_or_none() -> None:
 
 def test_a_checkpoint_has_no_candidates() -> None:
     line = fail("pull", "night", "--candidates", "2")
-    assert line.startswith("zoo 'generating' holds one checkpoint of concept 'night'")
+    assert line.startswith("zoo 'generating' has a checkpoint of concept 'night'")
     assert line.endswith("--generate")
     succeed("pull", "pencil sketch", "--candidates", "2", "--generate")
     assert files() == ["pencil-sketch-seed0.safetensors", "pencil-sketch-seed1.safetensors"]
@@ -486,7 +486,7 @@ def test_apply_takes_words_that_no_checkpoint_has(zoo: Zoo) -> None:
     result = run("apply", WORDS, "photo.png", "-o", "out.png")
     assert result.stdout == "faded-teal-sketch-at-dusk  photo.png  34x21  -> out.png\n"
     assert result.stderr.startswith(
-        "no concept of the zoo: generated, far from everything the zoo knows, expect"
+        "generated, since no concept of the zoo has these words: far from everything the zoo knows, expect"
     )
     np.testing.assert_array_equal(read_image(Path("out.png")), zoo.pull(WORDS).to_network().edit(pixels))
     succeed("pull", WORDS, "--adapter-only")
@@ -531,8 +531,8 @@ def test_commands_say_it_once_and_do_not_warn() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("models/latest_net_G.pth", "'models/latest_net_G.pth' is not there, and it looks like a path"),
-        ("faded/teal", "'faded/teal' is not there, and it looks like a path"),
+        ("models/latest_net_G.pth", "'models/latest_net_G.pth' looks like a path, and there is no such file"),
+        ("faded/teal", "'faded/teal' looks like a path, and there is no such file"),
         ("photo.png", "'photo.png' is a file, and pull takes words"),
         ("teal sketch", "'teal sketch' is a file, and pull takes words"),
         ("he_norma", "no initialization scheme 'he_norma'. Did you mean 'he_normal'?"),

@@ -44,7 +44,7 @@ def test_the_second_process_is_told_who_holds_the_folder_and_a_killed_one_holds_
     with held(run) as process:
         for settings in ({"seed": 0}, {"seed": 1}):
             with (
-                pytest.raises(OutputError, match="Wait for its end, or name another folder") as caught,
+                pytest.raises(OutputError, match="Wait until it ends, or name another folder") as caught,
                 open_run(run, settings, kind="harvest", force=True),
             ):
                 pass
@@ -91,7 +91,7 @@ def test_other_settings_are_named_and_force_starts_anew(tmp_path):
 def test_a_folder_of_other_files_or_other_work_is_left_as_it_is(tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
     with (
-        pytest.raises(OutputError, match="exists and is not a run folder of a harvest. Name another"),
+        pytest.raises(OutputError, match="exists and is not the run folder of a harvest. Name another"),
         open_run(tmp_path, {}, kind="harvest", force=True),
     ):
         pass
