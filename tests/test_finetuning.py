@@ -360,7 +360,11 @@ def test_command_teaches_and_trains_adapters(kept_zoo, photo_folder, tmp_path):
         (["he_normal", "--adapter-only"], 1, "without an adapter"),
         (["pencil sketch", "--words", "dusk"], 2, "--words goes with the initializations nearest and"),
         (["pencil sketch", "--varied", "7"], 2, "--varied goes with --teacher"),
-        (["pencil sketch", "--columns", "a", "b"], 1, "columns are those of a dataset"),
+        (
+            ["pencil sketch", "--columns", "a", "b"],
+            1,
+            "is not a dataset and has no metadata file, so it has no columns",
+        ),
         (["out/pencil.safetensor"], 1, "'out/pencil.safetensor' is not there"),
     ],
 )
@@ -383,7 +387,7 @@ def test_what_was_understood_is_said_before_training(options, tmp_path):
     arguments = ["finetune", "pencil sketch", *options, "--validation", tmp_path / "held", "--json"]
     result = CliRunner().invoke(main, list(map(str, [*arguments, "-o", tmp_path / "mine.safetensors"])))
     assert result.exit_code == 0, result.output
-    said = f"7 pairs, folders A and B, 64 x 48: 6 to learn from, 1 of {tmp_path / 'held'} to validate on\n"
+    said = f"7 pairs, folders A and B, 64 x 48: 6 to train on, 1 of {tmp_path / 'held'} to validate on\n"
     assert said in result.stderr
     values = json.loads(result.stdout)
     assert (values["n_train"], values["n_validation"]) == (6, 1)

@@ -136,7 +136,7 @@ def _read(name: str, source: Path | bytes, max_pixels: int | None, *, with_notes
         with _opened(name, source, max_pixels) as image:
             return _convert(name, source, image, with_notes)
     except MemoryError as error:
-        raise InvalidImage(f"cannot read {name}: the memory does not hold it. Make it smaller") from error
+        raise InvalidImage(f"cannot read {name}: it does not fit into memory. Make it smaller") from error
 
 
 @contextmanager
