@@ -387,7 +387,7 @@ def test_a_row_never_runs_code_and_knows_teachers_by_their_id(project):
     assert isinstance(absent, AbsentTeacher)
     assert absent.to_json() == teacher.to_json()
     assert parse_teacher(row, [FilterTeacher((Step("sepia"),)), teacher]) is teacher
-    words = "the zoo names the teacher 'looks:inverted' and does not contain it. Give the concepts file .*--concepts"
+    words = "the zoo names the teacher 'looks:inverted' and does not contain it. Give the .*--concepts"
     with pytest.raises(TeacherError, match=words):
         list(teach(absent, [picture(0)], [0]))
     made = list(teach(teacher, [picture(0)], [0]))

@@ -363,9 +363,9 @@ def test_command_teaches_and_trains_adapters(kept_zoo, photo_folder, tmp_path):
         (
             ["pencil sketch", "--columns", "a", "b"],
             1,
-            "is not a dataset and has no metadata file, so it has no columns",
+            "is not a dataset and has no metadata file",
         ),
-        (["out/pencil.safetensor"], 1, "'out/pencil.safetensor' is not there"),
+        (["out/pencil.safetensor"], 1, "'out/pencil.safetensor' does not exist"),
     ],
 )
 def test_failures_are_one_line_and_leave_nothing(options, tmp_path, words, code, said):

@@ -49,7 +49,7 @@ class ToyShare:
             if update == 9 and lane == 1 and self.toy.fault == "dies":
                 os._exit(5)
             if update == 9 and lane == 1 and self.toy.fault == "raises":
-                raise TrainingError("the gradient is no number at step 9. Try a smaller learning rate.")
+                raise TrainingError("the gradient is not finite at step 9. Try a smaller learning rate.")
             drawn = torch.randn(N_VALUES, generator=torch.Generator().manual_seed(100 * update + lane))
             self.board["gradients"][lane] = drawn * (1 + self.board["weights"].abs())
             self.sums[lane] += drawn

@@ -437,7 +437,7 @@ def test_validation_pairs_are_not_learnt_from(tmp_path):
     write_sides(tmp_path / "held", "A", "B", ["other name"], first=3)
     with pytest.raises(
         InvalidPairs,
-        match="1 of the 1 validation pairs of .*held are also among those of .*mine, e.g. 'other name'",
+        match="1 of the 1 validation pairs of .*held are also among .*mine, e.g. 'other name'",
     ):
         open_pairs(tmp_path / "mine", validation=tmp_path / "held")
     with pytest.raises(InvalidPairs, match="6 of the 6 pairs"):

@@ -628,12 +628,12 @@ def test_apply_and_from_pretrained_take_schemes_and_own_weights(zoo: Zoo, kept_g
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("latest_net_G.pth", "'latest_net_G.pth' is not a safetensors file, and other files can run code"),
-        ("p.png", "'p.png' is an image and holds no weights"),
+        ("latest_net_G.pth", "'latest_net_G.pth' is not a safetensors file. Other formats can run code"),
+        ("p.png", "'p.png' is an image and has no weights"),
         ("my-model", "'my-model' is a folder without config.json and model.safetensors"),
-        ("nothing-here.safetensor", "'nothing-here.safetensor' is not there"),
-        ("out/mine.pt", "'out/mine.pt' is not there"),
-        ("my-model/sketch", "'my-model/sketch' is not there"),
+        ("nothing-here.safetensor", "'nothing-here.safetensor' does not exist"),
+        ("out/mine.pt", "'out/mine.pt' does not exist"),
+        ("my-model/sketch", "'my-model/sketch' does not exist"),
         ("notes", "'notes': is not a whole safetensors file"),
     ],
 )
@@ -660,7 +660,7 @@ def test_from_pretrained_draws_words_with_the_seed(zoo: Zoo) -> None:
     for name, value in expected.state_dict().items():
         assert np.array_equal(one.state_dict()[name], value)
         np.testing.assert_allclose(same.state_dict()[name], value, atol=1e-5)
-    with pytest.raises(ValueError, match="words go with nearest and generated, found them beside 'night'"):
+    with pytest.raises(ValueError, match="words go with nearest and generated, not with 'night'"):
         AutoNetwork.from_pretrained("night", words="gold", zoo=zoo)
     with pytest.warns(UserWarning, match="weights for 'asdf qwer'") as caught:
         AutoNetwork.from_pretrained("asdf qwer", zoo=zoo)
