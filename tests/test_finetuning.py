@@ -357,7 +357,7 @@ def test_command_teaches_and_trains_adapters(kept_zoo, photo_folder, tmp_path):
         (["pencil sketch", "--device", "cuda"], 1, "no device 'cuda'"),
         (["pencil sketch", "--teacher", "negative"], 2, "give --pairs SOURCE, or --teacher"),
         (["generated"], 1, "needs words"),
-        (["he_normal", "--adapter-only"], 1, "without an adapter"),
+        (["he_normal", "--adapter-only"], 1, "no separate adapter"),
         (["pencil sketch", "--words", "dusk"], 2, "--words goes with the initializations nearest and"),
         (["pencil sketch", "--varied", "7"], 2, "--varied goes with --teacher"),
         (

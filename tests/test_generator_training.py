@@ -172,7 +172,7 @@ def test_training_goes_on_from_a_generator_with_the_second_stage(data, words, ph
     further = train(data, words, quick(), tmp_path / "run", photo_folder, start=start)
     assert bytes_of(further, tmp_path / "c") != bytes_of(first, tmp_path / "b")
     assert further.config.training["start"] == first.config.training
-    with pytest.raises(TrainingError, match="go on from has another base"):
+    with pytest.raises(TrainingError, match="of --start has another base"):
         train(data, words, quick(width=96), tmp_path / "run", photo_folder, start=start)
 
 

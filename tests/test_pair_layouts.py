@@ -440,7 +440,7 @@ def test_validation_pairs_are_not_learnt_from(tmp_path):
         match="1 of the 1 validation pairs of .*held are also among .*mine, e.g. 'other name'",
     ):
         open_pairs(tmp_path / "mine", validation=tmp_path / "held")
-    with pytest.raises(InvalidPairs, match="6 of the 6 pairs"):
+    with pytest.raises(InvalidPairs, match="6 of the 6 validation pairs"):
         open_pairs(tmp_path / "mine", validation=tmp_path / "mine")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidPairs, match="empty: the folder has no images"):

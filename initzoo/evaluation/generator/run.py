@@ -14,6 +14,7 @@ import statistics as plain_statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -298,18 +299,19 @@ def _measure(
         Job(question, own, fit=settings.fit and question.trained is None)
         for question, own in zip(questions, answers, strict=True)
     ]
-    measured = measure(
-        zoo,
-        jobs,
-        settings.photos,
-        pool=Pool.make(settings.n_workers, settings.backend),
-        callback=lambda n_done, n_all: report("measure", n_done, n_all),
-    )
+    measured = _run_jobs(zoo, jobs, settings, partial(report, "measure"))
     for one in measured:
         if one.fitted is not None:
             questions[one.question] = replace(questions[one.question], trained=one.fitted)
             answers[one.question]["trained"] = one.fitted[None]
     return measured
+
+
+def _run_jobs(
+    zoo: Zoo, jobs: Sequence[Job], settings: EvaluationSettings, callback: Callable[[int, int], None]
+) -> list[Measured]:
+    pool = Pool.make(settings.n_workers, settings.backend)
+    return measure(zoo, jobs, settings.photos, pool=pool, callback=callback)
 
 
 def _section(
@@ -376,13 +378,7 @@ def _memorisation(
     jobs = overlap_jobs(
         scale, [questions[places[number]] for number in chosen], generated[chosen], seed=settings.seed
     )
-    measured = measure(
-        zoo,
-        jobs,
-        settings.photos,
-        pool=Pool.make(settings.n_workers, settings.backend),
-        callback=lambda n_done, n_all: report("memorisation", n_done, n_all),
-    )
+    measured = _run_jobs(zoo, jobs, settings, partial(report, "memorisation"))
     return found | {"wrong_pixels": overlap_report(measured)}
 
 

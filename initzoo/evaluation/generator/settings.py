@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from initzoo.evaluation.bootstrap import Resampling
+from initzoo.files import check_least
 from initzoo.generator import N_EXAMPLE_PAIRS
 from initzoo.pairs import PhotoSource
 from initzoo.work import Backend
@@ -45,9 +46,4 @@ class EvaluationSettings:
     resampling: Resampling = field(default_factory=Resampling)
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("n_pairs", 0),
-            ("n_workers", 0), ("n_overlap", 0), ("n_pictures", 1), ("n_ridge_wordings", 1), ("seed", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_least(self, n_pairs=0, n_workers=0, n_overlap=0, n_pictures=1, n_ridge_wordings=1, seed=0)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from initzoo.errors import FinetuneError
+from initzoo.files import check_least
 
 __all__ = ["GAN_LOSSES", "FinetuneSettings", "rate_at"]
 
@@ -79,11 +80,8 @@ class FinetuneSettings:
             raise FinetuneError(f"gan must be one of {', '.join(GAN_LOSSES)}, found {self.gan!r}.")
         if self.crop_size % 4 or self.crop_size < 32:
             raise FinetuneError(f"crop_size must be a multiple of 4 from 32 on, found {self.crop_size}.")
-        for name, least in (
-            ("n_steps", 0), ("batch_size", 1), ("n_warmup", 0), ("discriminator_width", 1), ("seed", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise FinetuneError(f"{name} must be at least {least}, found {getattr(self, name)}.")
+        least = {"n_steps": 0, "batch_size": 1, "n_warmup": 0, "discriminator_width": 1, "seed": 0}
+        check_least(self, error=FinetuneError, **least)
         for name in ("learning_rate", "discriminator_rate", "l1_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

@@ -158,8 +158,8 @@ class Trainer:
         decay = min(self.settings.ema, (1 + self.n_done) / (10 + self.n_done))
         for kept, value in zip(self._mean.parameters(), self.network.parameters(), strict=True):
             kept.lerp_(value, 1 - decay)
-        for buffer, value in zip(self._mean.buffers(), self.network.buffers(), strict=True):
-            buffer.copy_(value)
+        for kept_buffer, buffer in zip(self._mean.buffers(), self.network.buffers(), strict=True):
+            kept_buffer.copy_(buffer)
 
 
 def _adam(parameters: list[nn.Parameter], rate: float, betas: tuple[float, float]) -> torch.optim.Adam:

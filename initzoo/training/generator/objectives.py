@@ -53,9 +53,8 @@ class _Draws:
         clean = self.residuals[places].masked_fill(is_practice[:, None, None], 0)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         timesteps = draw_timesteps(n_part, pure_share=self.stage.pure_share, generator=generator)
-        timesteps = timesteps.masked_fill(
-            is_practice, 1.0
-        )  # their weights are unknown, so only pure noise is possible
+        # Practice concepts have no adapter to add noise to, so they start from pure noise.
+        timesteps = timesteps.masked_fill(is_practice, 1.0)
         noise = torch.randn(clean.shape, generator=generator)
         noised = add_noise(clean, noise, timesteps)
         if settings.regressor:
@@ -63,7 +62,7 @@ class _Draws:
         return _Part(concepts, context, clean, noised, timesteps, rng)
 
     def _choose(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The concepts of a step, up to half of them from practice; permuted, so that lanes get equal shares."""
+        """The concepts of a step, up to half from practice; permuted, so that lanes get equal shares."""
         n_known, n_all = len(self.residuals), self.stage.batch_size
         n_from_practice = min(n_all // 2, self.n_practice)
         n_from_known = n_all - n_from_practice

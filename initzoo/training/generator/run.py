@@ -214,7 +214,7 @@ def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, less
     wanted = (plan.settings.kind, shape, lessons.learned_tokens, plan.data.base_sha256)
     if found != wanted or start.words.digest != plan.words.digest:
         raise TrainingError(
-            "the weight generator of --start has another base, other sizes or other words than this training. "
+            "the weight generator of --start has another base, other sizes or words than this training. "
             "Train from the beginning, without --start."
         )
 

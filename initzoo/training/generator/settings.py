@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from initzoo.checkpoints import Recipe, join_blocks, split_blocks, value_mask
 from initzoo.errors import TrainingError
-from initzoo.files import to_plain
+from initzoo.files import check_least, to_plain
 from initzoo.generator import ENCODERS
 from initzoo.pairs import TEACHING_SIDE, Concept, Teacher, fit_short_side, load_photos, parse_teacher
 from initzoo.training.harvest.recipe import recipe_of_base
@@ -54,9 +54,7 @@ class Stage:
     pure_share: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, least in (("n_steps", 0), ("batch_size", 1), ("n_warmup", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_least(self, n_steps=0, batch_size=1, n_warmup=0)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
         if not 0 <= self.pure_share <= 1:
@@ -156,12 +154,8 @@ class GeneratorSettings:
         for name in ("token_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, found {getattr(self, name)}")
-        for name, least in (
-            ("n_crops", 1), ("n_fillers", 0), ("seed", 0),
-            ("scale_floor", 0), ("word_noise", 0), ("weight_decay", 0),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_least(self, n_crops=1, n_fillers=0, seed=0)
+        check_least(self, scale_floor=0, word_noise=0, weight_decay=0)
         if not self.max_gradient > 0:
             raise ValueError(f"max_gradient must be above 0, found {self.max_gradient}")
 
