@@ -242,7 +242,7 @@ def test_other_settings_do_not_go_on_where_these_stopped(zoo, pairs, tmp_path):
     run(zoo, pairs, tmp_path / "run", other, force=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep me")
-    with pytest.raises(OutputError, match="holds no fine-tune"):
+    with pytest.raises(OutputError, match="is not the run folder of a fine-tune"):
         run(zoo, pairs, tmp_path / "mine", force=True)
     assert (tmp_path / "mine" / "letter.txt").exists()
 
