@@ -388,9 +388,7 @@ def test_a_second_harvest_in_the_same_run_folder_is_told_which_process_is_at_wor
     plan, run = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path), tmp_path / "run"
     with (
         open_run(run, plan.digests, kind="harvest"),
-        pytest.raises(
-            OutputError, match=rf"^process {os.getpid()} on .* is using the run folder {run}\. "
-        ),
+        pytest.raises(OutputError, match=rf"^process {os.getpid()} on .* is using the run folder {run}\. "),
     ):
         run_harvest(plan, run, tmp_path / "zoo", n_workers=1)
 
