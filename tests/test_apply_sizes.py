@@ -212,7 +212,7 @@ def test_apply_leaves_out_what_it_cannot_read_and_says_so(album: Path) -> None:
     others, left_out, last = result.stderr.splitlines()
     assert left_out.startswith("left out: cannot read album/broken.png")
     assert others == "1 file of album is left out: notes.txt (not an image of a known kind)"
-    assert last == "Error: 1 of 3 images cannot be read and were left out; the rest is in edited"
+    assert last == "Error: 1 of 3 images cannot be read and are left out; the rest is in edited"
     assert sorted(path.name for path in Path("edited").iterdir()) == ["a.jpg", "b.png"]
 
 
@@ -220,8 +220,8 @@ def test_apply_refuses_folders_before_any_work(album: Path) -> None:
     Path("empty").mkdir()
     Path("twin").mkdir()
     write_image(Path("twin/b.png"), noisy_photo(20, 30), force=False)
-    assert "empty holds no images" in fail("apply", "night", "empty", "-o", "edited")
-    assert "2 of the images would be written as edited/b.png" in fail(
+    assert "empty has no images" in fail("apply", "night", "empty", "-o", "edited")
+    assert "2 of the images would be written to edited/b.png" in fail(
         "apply", "night", "twin", album / "b.png", "-o", "edited"
     )
     assert "b.png exists already" in fail("apply", "night", album / "a.jpg", album / "b.png", "-o", "twin")

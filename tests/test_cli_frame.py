@@ -130,7 +130,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(name: str, monkeypatch: pytes
     monkeypatch.setattr(command, "parse_args", lambda *_: [])
     result = CliRunner().invoke(main, [name])
     assert result.exit_code == 130
-    assert result.stderr == "Interrupted. The same command goes on where this one stopped.\n"
+    assert result.stderr == "Interrupted. Run the same command again to resume.\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
@@ -226,7 +226,7 @@ def test_ctrl_c_in_a_group_says_that_the_same_command_goes_on(monkeypatch: pytes
     monkeypatch.setattr(command, "parse_args", lambda *_: [])
     result = CliRunner().invoke(main, ["generator", "train"])
     assert result.exit_code == 130
-    assert result.stderr == "Interrupted. The same command goes on where this one stopped.\n"
+    assert result.stderr == "Interrupted. Run the same command again to resume.\n"
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:

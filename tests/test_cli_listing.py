@@ -79,7 +79,7 @@ def test_operators_are_found_by_words() -> None:
     ]
     nothing = run("operators", "no-such-word")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
-    assert nothing.stderr == "no operator has these words. List all: initzoo operators\n"
+    assert nothing.stderr == "no operator has all these words. List all: initzoo operators\n"
     wrong = run("operators", "--family", "stile")
     assert wrong.exit_code == 2
     assert "no family 'stile'; the families are colour" in wrong.stderr

@@ -152,8 +152,8 @@ def test_defaults_may_depend_on_another_option() -> None:
     [
         (["--litres", "-1"], 2, "--litres must be at least 0, found -1.0"),
         (["--bread-flour", "oats"], 2, "'oats' is not one of 'rye', 'wheat'"),
-        (["--spread", "1"], 2, "expected 2 whole numbers with commas between them, found '1'"),
-        (["--spread", "1,x"], 2, "expected 2 whole numbers with commas between them, found '1,x'"),
+        (["--spread", "1"], 2, "expected 2 whole numbers separated by commas, found '1'"),
+        (["--spread", "1,x"], 2, "expected 2 whole numbers separated by commas, found '1,x'"),
     ],
 )
 def test_wrong_values_are_said_of_the_option(words: list[str], code: int, said: str) -> None:

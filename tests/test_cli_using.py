@@ -216,8 +216,8 @@ def test_apply_refuses_an_adapter_of_another_base(photo: Path, tiny_zoo: Path) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("none.safetensors", "photo.png", "-o", "out.png"), "'none.safetensors' is not there"),
-        (("photo.png", "photo.png", "-o", "out.png"), "'photo.png' is an image and holds no weights"),
+        (("none.safetensors", "photo.png", "-o", "out.png"), "'none.safetensors' does not exist"),
+        (("photo.png", "photo.png", "-o", "out.png"), "'photo.png' is an image and has no weights"),
         (("unknown words", "photo.png", "-o", "out.png"), "no concept 'unknown words'"),
         (("w" * 5000, "photo.png", "-o", "out.png"), "no concept 'www"),
         (("night", "none.png", "-o", "out.png"), "none.png"),

@@ -275,7 +275,7 @@ def test_a_function_needs_a_module(project):
     [
         ("broken", r"'looks:broken' failed on a photo of shape \(70, 100, 3\): RuntimeError: no paint left"),
         ("grey", r"'looks:grey' returned uint8 \(70, 100\), expected a uint8 \(height, width, 3\) array"),
-        ("small", r"made \(35, 50\) of a photo of \(70, 100\); crops would not fit"),
+        ("small", r"returned \(35, 50\) for a photo of \(70, 100\), which is too small for crops"),
         ("half", r"an input of \(70, 100\) and a target of \(70, 50\). Make both the same size"),
     ],
 )
@@ -296,7 +296,7 @@ def test_a_mistake_of_a_function_is_explained_in_one_line(project, function, wor
         ('"no-pairs/"', r"teacher 'no-pairs/': there is no folder .*no-pairs. A teacher is a list of steps"),
         ('"looks.py"', r"teacher 'looks.py': there is no folder"),
         ('"sepia"', r'a filter is a step of a list; write \[\{operator = "sepia"\}\]'),
-        ('"empty"', r"teacher: no pairs at .*empty: the folder holds no images"),
+        ('"empty"', r"teacher: no pairs at .*empty: the folder has no images"),
         ('"lonely"', r"teacher: .*lonely: 0.png of A has no partner in B"),
         ('"single"', r"teacher: found one pair at .*single, at least two are needed"),
         ('"looks:nothing"', "teacher: module 'looks' has no 'nothing'. Write module:function"),
@@ -387,9 +387,7 @@ def test_a_row_never_runs_code_and_knows_teachers_by_their_id(project):
     assert isinstance(absent, AbsentTeacher)
     assert absent.to_json() == teacher.to_json()
     assert parse_teacher(row, [FilterTeacher((Step("sepia"),)), teacher]) is teacher
-    words = (
-        "the zoo names the teacher 'looks:inverted' and does not hold it. Give the concepts file .*--concepts"
-    )
+    words = "the zoo names the teacher 'looks:inverted' and does not contain it. Give the .*--concepts"
     with pytest.raises(TeacherError, match=words):
         list(teach(absent, [picture(0)], [0]))
     made = list(teach(teacher, [picture(0)], [0]))
@@ -467,7 +465,7 @@ def test_own_teachers_go_through_harvest_evaluation_and_generator_training(proje
     assert json.loads(result.stdout)["families"][-1]["trained"]["psnr"] == mean
     scores = evaluate(project / "zoo", concepts=path, photos=photo_folder)
     assert np.mean([one.trained.psnr for one in scores]) == mean
-    with pytest.raises(TeacherError, match="the zoo names the teacher 'my-pairs' and does not hold it"):
+    with pytest.raises(TeacherError, match="the zoo names the teacher 'my-pairs' and does not contain it"):
         score_concept(
             zoo, "mine", zoo.network(zoo.mean_adapter_blocks()), load_photos(photo_folder, split="score")
         )

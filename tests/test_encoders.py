@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor, nn
-from zoo_fixtures import TINY_RECIPE, add_generator, make_zoo
+from zoo_fixtures import TINY_RECIPE, TinyConcept, add_generator, make_zoo
 
+from initzoo.cli.main import main
 from initzoo.errors import InvalidGenerator, InvalidRequest
+from initzoo.evaluation.bootstrap import Resampling
+from initzoo.evaluation.cases import ask_about_zoo
+from initzoo.evaluation.generator import EvaluationSettings, evaluate_generator
+from initzoo.evaluation.generator.run import GeneratorEvaluation
 from initzoo.generator.calibration import Calibration, PsnrRanges
+from initzoo.generator.cases import Examples
 from initzoo.generator.encoders import ENCODERS, Context, Taught, WordsEncoder
 from initzoo.generator.layers import DenoiserShape
 from initzoo.generator.model import WeightGenerator, build_denoiser
 from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors
+from initzoo.pairs.concepts import load_concepts
+from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, load_photos
 from initzoo.pairs.sources import Pair
+from initzoo.pairs.written import write_pairs
 from initzoo.training.generator import Stage
 from initzoo.training.generator.objectives import WeightObjective
 from initzoo.training.generator.settings import GeneratorSettings, TrainingData
+from initzoo.zoo.index import IndexRow
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
@@ -79,6 +91,8 @@ def colours_of(request: Request) -> np.ndarray:
 class PairsEncoder:
     """Reads example pairs alone: a token a pair."""
 
+    reads = ("pairs",)
+
     def __init__(
         self, vectors: TokenVectors, *, shape: Any = None, learned_tokens: Sequence[int] = ()
     ) -> None:
@@ -100,7 +114,7 @@ class PairsEncoder:
         means = np.array([colours_of(request).mean(axis=0) for request in requests])
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 
-    def novelty(self, requests: Sequence[Sequence[Request]]) -> ColourNovelty:
+    def novelty(self, requests: Iterable[Sequence[Request]]) -> ColourNovelty:
         colours = [colours_of(request) for taught in requests for request in taught]
         return ColourNovelty(np.concatenate(colours).mean(axis=0))
 
@@ -152,7 +166,7 @@ def test_a_generator_that_reads_pairs_is_pulled_from_with_pairs(zoo_folder: Path
     assert zoo.verify().problems == ()
     with pytest.raises(InvalidRequest, match="give example pairs, and no words"):
         zoo.pull("faded teal")
-    with pytest.warns(UserWarning, match="are generated, far from everything"):
+    with pytest.warns(UserWarning, match=r"weights for 1 example pair are generated, far from .* of 1\)$"):
         zoo.pull(Request(pairs=(pair_of(255, 0, 0),)))
 
 
@@ -175,6 +189,107 @@ def test_both_denoisers_train_on_what_an_encoder_draws(zoo_folder: Path) -> None
         loss = objective.loss(denoiser, 0, 0)
         loss.backward()
         assert loss.item() == pytest.approx(1.0, rel=0.9)
+
+
+@pytest.fixture
+def asked_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    """A tiny zoo with a teacher per concept and a weight generator of pairs."""
+    monkeypatch.setitem(ENCODERS, "pairs", PairsEncoder)
+    concepts = [
+        *(TinyConcept(f"taught-{name}", (f"taught {name}",)) for name in "abcd"),
+        *(TinyConcept(f"new-{name}", (f"new {name}",), split="heldout-new") for name in "ab"),
+        *(TinyConcept(f"mixed-{name}", (f"mixed {name}",), split="heldout-composed") for name in "ab"),
+    ]
+    teachers = ('[{"operator": "negative", "parameters": []}]', '[{"operator": "sepia", "parameters": []}]')
+
+    def teachable(rows: list[IndexRow]) -> list[IndexRow]:
+        return [replace(row, teacher=teachers[number % 2]) for number, row in enumerate(rows)]
+
+    folder = make_zoo(tmp_path / "asked", concepts=concepts, change=teachable)
+    add_generator(folder, is_calibrated=False, encoder="pairs")
+    return Zoo.from_pretrained(folder)
+
+
+def evaluated_with(zoo: Zoo, photos: Path, **changes: Any) -> GeneratorEvaluation:
+    settings = EvaluationSettings(
+        photos=PhotoSource(photos),
+        n_overlap=1,
+        n_pictures=1,
+        n_workers=1,
+        resampling=Resampling(n_resamples=20),
+        **changes,
+    )
+    return evaluate_generator(zoo, zoo.generator_folder, ask_about_zoo(zoo), settings)
+
+
+def test_evaluation_and_calibration_give_example_pairs_to_an_encoder_that_reads_them(
+    asked_zoo: Zoo, kept_photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[Request] = []
+    encode, novelty = PairsEncoder.encode, PairsEncoder.novelty
+
+    def keep_encoded(self: PairsEncoder, requests: Sequence[Request]) -> Context:
+        encoded.extend(requests)
+        return encode(self, requests)
+
+    def keep_taught(self: PairsEncoder, requests: Iterable[Sequence[Request]]) -> ColourNovelty:
+        taught.extend(requests)
+        return novelty(self, taught)
+
+    taught: list[Sequence[Request]] = []
+    monkeypatch.setattr(PairsEncoder, "encode", keep_encoded)
+    monkeypatch.setattr(PairsEncoder, "novelty", keep_taught)
+    evaluation = evaluated_with(asked_zoo, kept_photo_folder, n_pairs=2)
+    assert evaluation.report["n_example_pairs"] == 2
+    assert evaluation.calibration is not None
+    assert len(taught) == 4, "calibration is taught every train concept"
+    for request in [*encoded, *(one for requests in taught for one in requests)]:
+        assert (request.words, len(request.pairs)) == ("", 2)
+    scored = [photo.pixels for photo in load_photos(kept_photo_folder, split="score")]
+    for given, wanted in ((pair.given, pair.wanted) for [request] in taught[:1] for pair in request.pairs):
+        np.testing.assert_array_equal(wanted, 255 - given)  # the first teacher
+        assert not any(np.array_equal(given, photo) for photo in scored)
+
+
+def test_a_generator_of_words_beside_one_of_pairs_is_asked_in_words(
+    asked_zoo: Zoo, kept_photo_folder: Path, tmp_path: Path
+) -> None:
+    (question,) = ask_about_zoo(asked_zoo, limit=1)[:1]
+    photos = [photo.pixels for photo in load_photos(kept_photo_folder, split="train")]
+    examples = Examples(photos, 3)
+    vectors = TokenVectors.tiny(["new", "mixed"], n_values=8)
+    (in_words,) = question.requests(WordsEncoder(vectors), examples)
+    (in_pairs,) = question.requests(PairsEncoder(vectors), examples, seed=4)
+    assert in_words == Request(question.words[0])
+    assert (in_pairs.words, in_pairs.seed, len(in_pairs.pairs)) == ("", 4, 3)
+    assert in_pairs.conditions == "3 example pairs"
+    with pytest.raises(ValueError, match="example pairs need at least one photo"):
+        Examples((), 3)
+
+
+def test_lessons_can_see_photos_of_the_training(asked_zoo: Zoo, kept_photo_folder: Path) -> None:
+    data = replace(TrainingData.from_zoo(asked_zoo), photos=kept_photo_folder)
+    shown = data.example_photos()
+    assert len(shown) == len(load_photos(kept_photo_folder, split="train"))
+    assert {min(photo.shape[:2]) for photo in shown} == {TEACHING_SIDE}
+    assert replace(data, photos=None).digest == data.digest
+
+
+def test_pull_like_gives_pairs_to_the_weight_generator(
+    zoo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pairs(load_concepts()[:1], load_photos(split="score"), tmp_path / "mine")
+    like = ["--like", str(tmp_path / "mine")]
+    result = CliRunner().invoke(main, ["pull", *like, "--zoo", str(zoo_folder), "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["concept"], found["origin"], found["wording"]) == ("from-pairs", "generated", "")
+    assert found["source"].startswith("made from 4 example pairs by the weight generator")
+    refused = CliRunner().invoke(main, ["pull", "teal", *like])
+    assert refused.exit_code == 1
+    assert "has 4 example pairs, and this weight generator reads words alone" in refused.stderr
+    assert CliRunner().invoke(main, ["pull"]).exit_code == 2
 
 
 def test_an_unknown_encoder_is_refused_before_torch_reads_weights(

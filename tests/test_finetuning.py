@@ -242,7 +242,7 @@ def test_other_settings_do_not_go_on_where_these_stopped(zoo, pairs, tmp_path):
     run(zoo, pairs, tmp_path / "run", other, force=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep me")
-    with pytest.raises(OutputError, match="holds no fine-tune"):
+    with pytest.raises(OutputError, match="is not the run folder of a fine-tune"):
         run(zoo, pairs, tmp_path / "mine", force=True)
     assert (tmp_path / "mine" / "letter.txt").exists()
 
@@ -357,11 +357,15 @@ def test_command_teaches_and_trains_adapters(kept_zoo, photo_folder, tmp_path):
         (["pencil sketch", "--device", "cuda"], 1, "no device 'cuda'"),
         (["pencil sketch", "--teacher", "negative"], 2, "give --pairs SOURCE, or --teacher"),
         (["generated"], 1, "needs words"),
-        (["he_normal", "--adapter-only"], 1, "without an adapter"),
+        (["he_normal", "--adapter-only"], 1, "no separate adapter"),
         (["pencil sketch", "--words", "dusk"], 2, "--words goes with the initializations nearest and"),
         (["pencil sketch", "--varied", "7"], 2, "--varied goes with --teacher"),
-        (["pencil sketch", "--columns", "a", "b"], 1, "columns are those of a dataset"),
-        (["out/pencil.safetensor"], 1, "'out/pencil.safetensor' is not there"),
+        (
+            ["pencil sketch", "--columns", "a", "b"],
+            1,
+            "is not a dataset and has no metadata file",
+        ),
+        (["out/pencil.safetensor"], 1, "'out/pencil.safetensor' does not exist"),
     ],
 )
 def test_failures_are_one_line_and_leave_nothing(options, tmp_path, words, code, said):
@@ -383,7 +387,7 @@ def test_what_was_understood_is_said_before_training(options, tmp_path):
     arguments = ["finetune", "pencil sketch", *options, "--validation", tmp_path / "held", "--json"]
     result = CliRunner().invoke(main, list(map(str, [*arguments, "-o", tmp_path / "mine.safetensors"])))
     assert result.exit_code == 0, result.output
-    said = f"7 pairs, folders A and B, 64 x 48: 6 to learn from, 1 of {tmp_path / 'held'} to validate on\n"
+    said = f"7 pairs, folders A and B, 64 x 48: 6 to train on, 1 of {tmp_path / 'held'} to validate on\n"
     assert said in result.stderr
     values = json.loads(result.stdout)
     assert (values["n_train"], values["n_validation"]) == (6, 1)

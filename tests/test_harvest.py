@@ -22,11 +22,11 @@ from safetensors.numpy import load_file
 from waiting import wait_until
 from zoo_fixtures import tiny_recipe as fixtures_recipe
 
-from initzoo.errors import HarvestError, InvalidImage, OutputError, WorkerDied
+from initzoo.errors import HarvestError, InvalidImage, LayoutMismatch, OutputError, WorkerDied
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.atomic import new_file
 from initzoo.training.harvest import HarvestPlan, joint, quick_recipe, run_harvest
-from initzoo.training.harvest.recipe import HarvestRecipe, JointStage
+from initzoo.training.harvest.recipe import HarvestRecipe, JointStage, load_recipe
 from initzoo.work.runs import open_run
 from initzoo.zoo.zoo import Zoo
 
@@ -213,6 +213,11 @@ def test_a_harvest_says_at_once_that_photos_are_missing(concepts_path, tmp_path,
         run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1)
 
 
+def test_an_unknown_recipe_is_answered_with_the_bundled_ones():
+    with pytest.raises(LayoutMismatch, match=r"recipe 'other': .* a bundled recipe: starter, starter-2\."):
+        load_recipe("other")
+
+
 def test_a_recipe_with_crops_larger_than_photos_is_refused_before_any_training(concepts_path):
     with pytest.raises(HarvestError, match="recipe 'tiny': photo_size must be 256 and crop_size"):
         HarvestPlan.make(replace(tiny_recipe(), crop_size=320), concepts_path=concepts_path)
@@ -383,9 +388,7 @@ def test_a_second_harvest_in_the_same_run_folder_is_told_which_process_is_at_wor
     plan, run = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path), tmp_path / "run"
     with (
         open_run(run, plan.digests, kind="harvest"),
-        pytest.raises(
-            OutputError, match=rf"^process {os.getpid()} on .* is at work in the run folder {run}\. "
-        ),
+        pytest.raises(OutputError, match=rf"^process {os.getpid()} on .* is using the run folder {run}\. "),
     ):
         run_harvest(plan, run, tmp_path / "zoo", n_workers=1)
 

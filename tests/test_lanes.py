@@ -49,7 +49,7 @@ class ToyShare:
             if update == 9 and lane == 1 and self.toy.fault == "dies":
                 os._exit(5)
             if update == 9 and lane == 1 and self.toy.fault == "raises":
-                raise TrainingError("the gradient is no number at step 9. Try a smaller learning rate.")
+                raise TrainingError("the gradient is not finite at step 9. Try a smaller learning rate.")
             drawn = torch.randn(N_VALUES, generator=torch.Generator().manual_seed(100 * update + lane))
             self.board["gradients"][lane] = drawn * (1 + self.board["weights"].abs())
             self.sums[lane] += drawn
@@ -112,7 +112,7 @@ def test_a_dead_process_is_one_line_and_another_number_goes_on_to_the_same_bytes
 
 @pytest.mark.parametrize("n_workers", [1, 9])  # 9 are more than lanes
 def test_an_error_of_one_lane_ends_all_and_arrives_as_it_is(tmp_path, n_workers):
-    with pytest.raises(TrainingError, match="no number at step 9. Try a smaller"):
+    with pytest.raises(TrainingError, match="not finite at step 9. Try a smaller"):
         train_in_lanes(Toy(tmp_path, "raises", n_lanes=2), n_workers=n_workers, callback=quiet)
 
 

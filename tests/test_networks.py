@@ -1,6 +1,7 @@
 """The image network: shapes, sizes, adapters, and agreement of its two forms."""
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from initzoo.checkpoints.init import Init
 from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import LayoutMismatch, OutputError
 from initzoo.networks.adapters import Adapted, adapter_from_arrays, adapter_to_arrays
-from initzoo.networks.network import ImageNetwork
+from initzoo.networks.diagnosis import diagnose_network
+from initzoo.networks.known import NETWORKS
+from initzoo.networks.network import ROLES, ImageNetwork
 from initzoo.networks.scheme_names import CLASSICAL
 from initzoo.networks.schemes import initialise
 from initzoo.networks.starter import StarterNet
@@ -154,9 +157,11 @@ class Attentive(ImageNetwork):
 
     multiple = 2
 
-    def __init__(self, *, width: int = 8) -> None:
+    hidden_sizes = ("n_heads",)
+
+    def __init__(self, *, width: int = 8, n_heads: int = 1) -> None:
         super().__init__()
-        self.sizes = {"width": width}
+        self.sizes = {"width": width, "n_heads": n_heads}
         self.enter = torch.nn.Conv2d(3, width, 3, stride=2, padding=1, padding_mode="reflect")
         self.norm = torch.nn.GroupNorm(2, width)
         self.queries = torch.nn.Linear(width, 3 * width)
@@ -166,11 +171,18 @@ class Attentive(ImageNetwork):
     def reach(self) -> int:
         return 64
 
+    @property
+    def roles(self):
+        return {"enter": "linear", "queries": "linear", "leave": "end"}
+
     def forward(self, images):
         x = self.norm(self.enter(images))
         tokens = x.flatten(2).transpose(1, 2)
-        q, k, v = self.queries(tokens).chunk(3, dim=2)
-        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        n_heads = self.sizes["n_heads"]
+        q, k, v = (
+            part.unflatten(2, (n_heads, -1)).transpose(1, 2) for part in self.queries(tokens).chunk(3, dim=2)
+        )
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         return self.leave(x + mixed.transpose(1, 2).reshape(x.shape))
 
 
@@ -230,6 +242,44 @@ def test_a_saved_network_comes_back_from_its_folder_or_from_the_file_alone(tmp_p
     with pytest.raises(OutputError, match="exists already"):
         model.save_pretrained(tmp_path / "mine")
     model.save_pretrained(tmp_path / "mine", force=True)
+
+
+def test_sizes_that_shapes_do_not_show_come_from_a_config_and_are_never_guessed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Attentive, "kind", "attentive")
+    monkeypatch.setitem(NETWORKS, "attentive", Attentive)
+    model = Attentive(n_heads=4)
+    model.save_pretrained(tmp_path / "mine")
+    assert AutoNetwork.from_pretrained(tmp_path / "mine").sizes == {"width": 8, "n_heads": 4}
+    save_file(model.state_dict(), tmp_path / "plain.safetensors")
+    with pytest.raises(LayoutMismatch, match="plain.safetensors' holds .* whose n_heads cannot be inferred"):
+        AutoNetwork.from_pretrained(tmp_path / "plain.safetensors")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_networks_name_their_hidden_sizes_and_known_roles(kind):
+    network = NETWORKS[kind]()
+    assert set(network.roles.values()) <= set(ROLES)
+    for name in inspect.signature(NETWORKS[kind]).parameters:
+        default = {"n_full": 0}.get(name, network.sizes.get(name))
+        other = NETWORKS[kind](**{name: 2 * default or 8})
+        shapes, other_shapes = (
+            {key: value.shape for key, value in one.state_dict().items()} for one in (network, other)
+        )
+        assert (shapes == other_shapes) == (name in network.hidden_sizes)
+
+
+def test_layers_without_an_activation_are_not_judged_by_one(monkeypatch):
+    network = Attentive()
+    with torch.no_grad():
+        for name in ("enter", "queries"):
+            network.get_submodule(name).bias.fill_(-20.0)  # a SiLU would pass nothing of it
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    layers = {layer.name: layer for layer in diagnose_network(network, images).layers}
+    assert layers["enter"].saturated == 0
+    assert layers["enter"].dead == 0
+    monkeypatch.setattr(Attentive, "roles", {})
+    judged = {layer.name: layer for layer in diagnose_network(network, images).layers}
+    assert judged["enter"].saturated == 1
 
 
 def test_a_plain_state_dict_is_recognised_by_its_tensors(tmp_path):

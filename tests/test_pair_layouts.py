@@ -63,7 +63,7 @@ def test_two_folders_are_known_by_their_names(tmp_path, given, wanted):
     found = open_pairs(write_sides(tmp_path, given, wanted))
     assert_pairs(found)
     assert found.summary == (
-        f"6 pairs, folders {given} and {wanted}, 64 x 48: 5 to learn from, 1 to validate on"
+        f"6 pairs, folders {given} and {wanted}, 64 x 48: 5 to train on, 1 to validate on"
     )
 
 
@@ -89,7 +89,7 @@ def test_the_split_that_is_asked_for_is_taken(tmp_path):
     write_sides(tmp_path, "testA", "testB", NAMES[3:], first=3)
     assert set(all_pairs(open_pairs(tmp_path, split="test"))) == set(NAMES[3:])
     write_folders(tmp_path / "plain")
-    with pytest.raises(InvalidPairs, match="have no splits, 'test' was asked for"):
+    with pytest.raises(InvalidPairs, match="have no splits, and --split test is given"):
         open_pairs(tmp_path / "plain", split="test")
 
 
@@ -117,7 +117,7 @@ def test_two_spellings_of_a_name_on_one_side_are_refused(tmp_path):
     write_folders(tmp_path, ["a"])
     for form in ("NFC", "NFD"):
         write_image(tmp_path / "A" / unicodedata.normalize(form, "ü.png"), picture(1), force=False)
-    with pytest.raises(InvalidPairs, match="have one name"):
+    with pytest.raises(InvalidPairs, match="have the same name"):
         open_pairs(tmp_path)
 
 
@@ -154,7 +154,7 @@ def rows_of(given, wanted, **more):
 def test_a_metadata_file_says_what_is_a_pair(tmp_path, name, given, wanted, shown):
     found = open_pairs(write_listed(tmp_path, rows_of(given, wanted, text="a look"), name))
     assert_pairs(found, [f"in{number}" for number in range(6)])
-    assert found.summary.startswith(f"6 pairs, {shown} of {name}, 64 x 48: 5 to learn from")
+    assert found.summary.startswith(f"6 pairs, {shown} of {name}, 64 x 48: 5 to train on")
 
 
 def test_columns_whose_names_say_so_are_put_in_order(tmp_path):
@@ -317,7 +317,7 @@ def test_a_dataset_says_its_columns_and_goes_before_folders(tmp_path):
     write_sides(folder, "A", "B", NAMES[:2])
     found = open_pairs(folder)
     assert_pairs(found, [f"{number:06d}" for number in range(6)])
-    assert found.summary == ("6 pairs, columns input and target, 64 x 48: 5 to learn from, 1 to validate on")
+    assert found.summary == ("6 pairs, columns input and target, 64 x 48: 5 to train on, 1 to validate on")
     turned = open_pairs(folder, direction="BtoA")
     assert "columns input and target, from target to input" in turned.summary
 
@@ -364,7 +364,7 @@ def test_400_pairs_take_little_memory(tmp_path):
     tracemalloc.start()
     try:
         kept = split_pairs("here", gather(pairs()))
-        assert kept.summary == "400 pairs, here, 512 x 256: 384 to learn from, 16 to validate on"
+        assert kept.summary == "400 pairs, here, 512 x 256: 384 to train on, 16 to validate on"
         assert len(kept.digest) == 64
         assert tracemalloc.get_traced_memory()[1] < 1.2 * spilled.MAX_BYTES_IN_MEMORY
     finally:
@@ -415,9 +415,7 @@ def test_other_pairs_are_validated_on(tmp_path):
     assert [pair.name for pair in found.train] == NAMES
     assert [pair.name for pair in found.validation] == ["x", "y", "z"]
     held = f"{tmp_path / 'held'}, A and B side by side"
-    assert found.summary == (
-        f"9 pairs, folders A and B, 64 x 48: 6 to learn from, 3 of {held} to validate on"
-    )
+    assert found.summary == (f"9 pairs, folders A and B, 64 x 48: 6 to train on, 3 of {held} to validate on")
     turned = open_pairs(tmp_path / "mine", validation=tmp_path / "held", direction="BtoA")
     assert np.array_equal(turned.validation[0].given, found.validation[0].wanted)
 
@@ -438,13 +436,14 @@ def test_validation_pairs_are_not_learnt_from(tmp_path):
     write_folders(tmp_path / "mine")
     write_sides(tmp_path / "held", "A", "B", ["other name"], first=3)
     with pytest.raises(
-        InvalidPairs, match="1 of the 1 pairs of .*held are among those of .*mine, 'other name'"
+        InvalidPairs,
+        match="1 of the 1 validation pairs of .*held are also among .*mine, e.g. 'other name'",
     ):
         open_pairs(tmp_path / "mine", validation=tmp_path / "held")
-    with pytest.raises(InvalidPairs, match="6 of the 6 pairs"):
+    with pytest.raises(InvalidPairs, match="6 of the 6 validation pairs"):
         open_pairs(tmp_path / "mine", validation=tmp_path / "mine")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidPairs, match="empty: the folder holds no images"):
+    with pytest.raises(InvalidPairs, match="empty: the folder has no images"):
         open_pairs(tmp_path / "mine", validation=tmp_path / "empty")
 
 
@@ -452,4 +451,4 @@ def test_sides_of_many_lengths_are_said(tmp_path):
     found = open_pairs(write_folders(tmp_path))
     larger = replace(found.train[0], given=picture(0, 96, 80), wanted=picture(0, 96, 80))
     mixed = PairSet("here", (*found.train, larger), found.validation)
-    assert mixed.summary == "7 pairs, here, sides of 48 to 96 pixels: 6 to learn from, 1 to validate on"
+    assert mixed.summary == "7 pairs, here, sides of 48 to 96 pixels: 6 to train on, 1 to validate on"

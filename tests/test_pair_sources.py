@@ -120,7 +120,7 @@ def test_what_does_not_match_is_named(tmp_path):
     with pytest.raises(InvalidPairs, match="pair 'photo-2': A is 64 x 48 pixels, B is 60 x 48"):
         open_pairs(tmp_path)
     write_image(tmp_path / "A" / f"{NAMES[2]}.jpg", picture(2), force=True)
-    with pytest.raises(InvalidPairs, match="have one name"):
+    with pytest.raises(InvalidPairs, match="have the same name"):
         open_pairs(tmp_path)
 
 
@@ -146,7 +146,7 @@ def test_places_without_pairs_are_told_what_pairs_look_like(tmp_path):
     write_image(tmp_path / "odd.png", picture(0, 16, 33), force=False)
     for place, said in (
         (tmp_path / "missing", "there is no such folder"),
-        (tmp_path / "empty", "holds no images"),
+        (tmp_path / "empty", "has no images"),
         (tmp_path / "odd.png", "it is a file"),
         (tmp_path / "half", "has no folder B"),
         (tmp_path, "33 pixels wide and cannot be halved"),

@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_pairs_are_made(tmp_pat
         folder.mkdir()
         (folder / "painter-1").write_text("a file")
     store, teacher, photos = PairStore(folder), Painter(), photos_of(2)
-    with pytest.warns(UserWarning, match="pairs are not kept and will be made again: cannot") as caught:
+    with pytest.warns(UserWarning, match="pairs are not stored and will be made again: cannot") as caught:
         pairs = store.teach(teacher, photos, [0, 0])
     assert len(caught) == 1
     assert equal(pairs, store.teach(teacher, photos, [0, 0]))  # and no second warning, which would fail

@@ -67,7 +67,7 @@ def test_damage_of_restorations_differs_in_every_pair() -> None:
 
 def test_make_pairs_refuses_photos_smaller_than_a_patch() -> None:
     concept = concept_named("pencil sketch")
-    with pytest.raises(ValueError, match="holds no patch of 64"):
+    with pytest.raises(ValueError, match="is smaller than a patch of 64"):
         make_pairs(concept.teacher, [np.zeros((32, 80, 3), np.uint8)], n_pairs=1, patch_size=64, seed=0)
     with pytest.raises(ValueError, match="at least one photo"):
         make_pairs(concept.teacher, [], n_pairs=1, patch_size=64, seed=0)
@@ -109,7 +109,7 @@ def test_write_pairs_with_force_replaces_pairs_only(photo_folder: Path, tmp_path
     write_pairs([concept], taken[:1], out, force=True)
     assert len(list((out / "A").iterdir())) == 1
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match=r"holds thesis\.txt, which is not pairs"):
+    with pytest.raises(OutputError, match=r"it has thesis\.txt, which is not a folder of pairs"):
         write_pairs([concept], taken, out, force=True)
     assert (out / "thesis.txt").read_text() == "years of work"
 
@@ -128,7 +128,7 @@ def test_write_pairs_refuses_ids_that_leave_the_folder(photo_folder: Path, tmp_p
     from dataclasses import replace
 
     odd = replace(concept_named("pencil sketch"), id="../odd")
-    with pytest.raises(InvalidConcepts, match="names no folder"):
+    with pytest.raises(InvalidConcepts, match="the id cannot name a folder"):
         write_pairs([odd, odd], load_photos(photo_folder, split=None), tmp_path / "out")
 
 

@@ -447,7 +447,7 @@ def test_candidates_are_all_written_or_none() -> None:
 
 def test_a_checkpoint_has_no_candidates() -> None:
     line = fail("pull", "night", "--candidates", "2")
-    assert line.startswith("zoo 'generating' holds one checkpoint of concept 'night'")
+    assert line.startswith("zoo 'generating' has a checkpoint of concept 'night'")
     assert line.endswith("--generate")
     succeed("pull", "pencil sketch", "--candidates", "2", "--generate")
     assert files() == ["pencil-sketch-seed0.safetensors", "pencil-sketch-seed1.safetensors"]
@@ -486,7 +486,7 @@ def test_apply_takes_words_that_no_checkpoint_has(zoo: Zoo) -> None:
     result = run("apply", WORDS, "photo.png", "-o", "out.png")
     assert result.stdout == "faded-teal-sketch-at-dusk  photo.png  34x21  -> out.png\n"
     assert result.stderr.startswith(
-        "no concept of the zoo: generated, far from everything the zoo knows, expect"
+        "generated, since no concept of the zoo has these words: far from everything the zoo knows, expect"
     )
     np.testing.assert_array_equal(read_image(Path("out.png")), zoo.pull(WORDS).to_network().edit(pixels))
     succeed("pull", WORDS, "--adapter-only")
@@ -531,8 +531,8 @@ def test_commands_say_it_once_and_do_not_warn() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("models/latest_net_G.pth", "'models/latest_net_G.pth' is not there, and it looks like a path"),
-        ("faded/teal", "'faded/teal' is not there, and it looks like a path"),
+        ("models/latest_net_G.pth", "'models/latest_net_G.pth' looks like a path, and there is no such file"),
+        ("faded/teal", "'faded/teal' looks like a path, and there is no such file"),
         ("photo.png", "'photo.png' is a file, and pull takes words"),
         ("teal sketch", "'teal sketch' is a file, and pull takes words"),
         ("he_norma", "no initialization scheme 'he_norma'. Did you mean 'he_normal'?"),
@@ -628,12 +628,12 @@ def test_apply_and_from_pretrained_take_schemes_and_own_weights(zoo: Zoo, kept_g
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("latest_net_G.pth", "'latest_net_G.pth' is not a safetensors file, and other files can run code"),
-        ("p.png", "'p.png' is an image and holds no weights"),
+        ("latest_net_G.pth", "'latest_net_G.pth' is not a safetensors file. Other formats can run code"),
+        ("p.png", "'p.png' is an image and has no weights"),
         ("my-model", "'my-model' is a folder without config.json and model.safetensors"),
-        ("nothing-here.safetensor", "'nothing-here.safetensor' is not there"),
-        ("out/mine.pt", "'out/mine.pt' is not there"),
-        ("my-model/sketch", "'my-model/sketch' is not there"),
+        ("nothing-here.safetensor", "'nothing-here.safetensor' does not exist"),
+        ("out/mine.pt", "'out/mine.pt' does not exist"),
+        ("my-model/sketch", "'my-model/sketch' does not exist"),
         ("notes", "'notes': is not a whole safetensors file"),
     ],
 )
@@ -660,7 +660,7 @@ def test_from_pretrained_draws_words_with_the_seed(zoo: Zoo) -> None:
     for name, value in expected.state_dict().items():
         assert np.array_equal(one.state_dict()[name], value)
         np.testing.assert_allclose(same.state_dict()[name], value, atol=1e-5)
-    with pytest.raises(ValueError, match="words go with nearest and generated, found them beside 'night'"):
+    with pytest.raises(ValueError, match="words go with nearest and generated, not with 'night'"):
         AutoNetwork.from_pretrained("night", words="gold", zoo=zoo)
     with pytest.warns(UserWarning, match="weights for 'asdf qwer'") as caught:
         AutoNetwork.from_pretrained("asdf qwer", zoo=zoo)

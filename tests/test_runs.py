@@ -44,11 +44,11 @@ def test_the_second_process_is_told_who_holds_the_folder_and_a_killed_one_holds_
     with held(run) as process:
         for settings in ({"seed": 0}, {"seed": 1}):
             with (
-                pytest.raises(OutputError, match="Wait for its end, or name another folder") as caught,
+                pytest.raises(OutputError, match="Wait until it ends, or name another folder") as caught,
                 open_run(run, settings, kind="harvest", force=True),
             ):
                 pass
-            assert re.search(rf"process {process.pid} on .* is at work in the run folder", str(caught.value))
+            assert re.search(rf"process {process.pid} on .* is using the run folder", str(caught.value))
             assert "\n" not in str(caught.value)
         assert (run / "half").exists()
     with open_run(run, {"seed": 0}, kind="harvest"):
@@ -91,7 +91,7 @@ def test_other_settings_are_named_and_force_starts_anew(tmp_path):
 def test_a_folder_of_other_files_or_other_work_is_left_as_it_is(tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
     with (
-        pytest.raises(OutputError, match="is there already and holds no harvest. Name another"),
+        pytest.raises(OutputError, match="exists and is not the run folder of a harvest. Name another"),
         open_run(tmp_path, {}, kind="harvest", force=True),
     ):
         pass
@@ -99,7 +99,7 @@ def test_a_folder_of_other_files_or_other_work_is_left_as_it_is(tmp_path):
     with open_run(tmp_path / "run", {}, kind="benchmark"):
         pass
     with (
-        pytest.raises(OutputError, match="holds work that is no harvest of this version"),
+        pytest.raises(OutputError, match="has other work than a harvest of this version"),
         open_run(tmp_path / "run", {}, kind="harvest", force=True),
     ):
         pass

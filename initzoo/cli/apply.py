@@ -1,4 +1,4 @@
-"""`initzoo apply`: an edit of images, with an init."""
+"""`initzoo apply`: edit images with an init."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STREAM_FORMAT = Path("image.png")
 
 
 def _check_number(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    if isnan(value):  # no range refuses it
+    if isnan(value):  # passes every range check
         raise click.BadParameter("nan is not in the range 0<=x<=1.5.", context, parameter)
     return value
 
@@ -53,13 +53,13 @@ def _check_number(context: click.Context, parameter: click.Parameter, value: flo
     callback=_check_number,
     default=1.0,
     show_default=True,
-    help="0 for the photo as it is, 1 for the look, more for beyond.",
+    help="0 for the unchanged photo, 1 for the look, more for an exaggerated look.",
 )
 @click.option(
     "--full-size",
     is_flag=True,
-    help="Edit large photos at their own size: a finer look, and slow. By default the edit is made at the "
-    "size that looks are made for, and carried up.",
+    help="Edit large photos at full size, which is slow and gives a finer look. By default they are edited "
+    "at the size that looks are made for, and the edit is upsampled.",
 )
 @device_option
 @zoo_option
@@ -76,10 +76,10 @@ def command(
 ) -> None:
     """Edit images with an init.
 
-    INIT is a pulled file, any safetensors file or folder with weights of a known network, words as
-    `initzoo pull` takes them, or the name of an initialization scheme. IMAGE is an image file, a folder of
-    images, or - for standard input, of any size that the memory holds. Transparency, EXIF and resolution are
-    kept, orientation and colour profile are applied; a line on standard error names what OUT does not keep.
+    INIT is a pulled file, any safetensors file or folder with weights of a known network, words as for
+    `initzoo pull`, or the name of an initialization scheme. IMAGE is an image file, a folder of images, or -
+    for standard input, of any size that fits into memory. Transparency, EXIF and resolution are kept;
+    orientation and colour profile are applied. A line on standard error lists the parts that OUT cannot keep.
     """
     from initzoo.errors import InvalidImage
     from initzoo.files import losses, make_folder, write_picture
@@ -113,22 +113,22 @@ def command(
                 write_picture(target, edited, force=force)
         except MemoryError as error:
             raise InvalidImage(
-                f"{_name(source)} is {width} x {height} pixels, for which the memory of this machine is too "
-                "small. Make it smaller"
+                f"{_name(source)} is {width} x {height} pixels, which do not fit into the memory of this "
+                "machine. Make it smaller"
             ) from error
         if lost := losses(_STREAM_FORMAT if target == _STREAM else target, edited):
             click.echo(f"{target} does not keep: {', '.join(lost)}", err=True)
         click.echo(f"{name}  {_name(source)}  {width}x{height}  -> {target}", err=target == _STREAM)
     if failures:
         raise InvalidImage(
-            f"{len(failures)} of {len(outputs)} images cannot be read and were left out; the rest is in {out}"
+            f"{len(failures)} of {len(outputs)} images cannot be read and are left out; the rest is in {out}"
             if len(failures) < len(outputs)
             else f"none of {len(outputs)} images can be read. The first: {failures[0]}"
         )
 
 
 def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork]:
-    """Name and network of what the user gave; says so when it was generated."""
+    """Open the init, and return its name and network. Prints a line if it was generated."""
     from initzoo.generator import Request, parse_given
     from initzoo.training import open_init
     from initzoo.zoo import Zoo
@@ -138,12 +138,12 @@ def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork]:
     ready = open_init(given, open_zoo, warn=False)
     generation = ready.metadata.generation
     if generation is not None and isinstance(given, Request):
-        click.echo(f"no concept of the zoo: generated, {generation.prospect}", err=True)
+        click.echo(f"generated, since no concept of the zoo has these words: {generation.prospect}", err=True)
     return ready.metadata.concept, ready.to_network()
 
 
 def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple[Path, Path]], bool]:
-    """Which image becomes which file, and whether these lie in a folder; checked before any work."""
+    """The output file of each image, and whether the output is a folder. Checked before any work."""
     from initzoo.errors import InvalidImage, OutputError
     from initzoo.files import WRITABLE_SUFFIXES, check_free
 
@@ -155,26 +155,26 @@ def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple
         if is_folder:
             raise click.UsageError("'-o -' writes one image to standard output; name a folder for several.")
         if sys.stdout.isatty():
-            raise OutputError("cannot write an image into a terminal. Send it on: -o - > OUT.png")
+            raise OutputError("cannot write an image to a terminal. Redirect the output: -o - > OUT.png")
         return [(images[0], out)], False
     if not is_folder:
         check_free(out, force=force, endings=WRITABLE_SUFFIXES)
         return [(images[0], out)], False
     sources = [file for image in images for file in (_images_of(image) if os.path.isdir(image) else [image])]
     if not sources:
-        raise InvalidImage(f"{images[0]} holds no images. Name a folder with images in it, or image files")
+        raise InvalidImage(f"{images[0]} has no images. Name a folder of images, or image files")
     outputs = [(source, out / _output_name(source)) for source in sources]
     name, count = Counter(target.name for _, target in outputs).most_common(1)[0]
     if count > 1:
         raise OutputError(
-            f"{count} of the images would be written as {out / name}. Edit them with several commands"
+            f"{count} of the images would be written to {out / name}. Edit them by separate commands"
         )
     check_free(out, *(target.name for _, target in outputs), force=force)
     return outputs, True
 
 
 def _images_of(folder: Path) -> list[Path]:
-    """Image files of a folder, by name; says which other files lie there."""
+    """The image files of a folder, sorted. Prints the names of the files that are left out."""
     from initzoo.files import describe_left_out, list_images
 
     listed = list_images(folder)
@@ -184,14 +184,14 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def _output_name(source: Path) -> str:
-    """The image's own name, or one with .png where its format is only read."""
+    """The name of the image; with the ending .png if its format cannot be written."""
     from initzoo.files import WRITABLE_SUFFIXES
 
     return source.name if source.suffix.lower() in WRITABLE_SUFFIXES else f"{source.stem}.png"
 
 
 def _read(source: Path) -> Picture:
-    """An image of any number of pixels."""
+    """Read an image of any number of pixels."""
     from initzoo.errors import InvalidImage
     from initzoo.files import read_picture
 

@@ -1,4 +1,4 @@
-"""`initzoo bench`: how long each start takes to good quality, one beside the other."""
+"""`initzoo bench`: compare the time that each start needs to reach a quality."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Compare how long each start takes to good quality.
+    """Compare the time that each start needs to reach good quality.
 
-    The quality is the best that any method reaches. Each method runs every length of schedule at its own
-    best learning rate, on held-out concepts. You may stop or kill the command at any moment; the same
-    command goes on.
+    Good quality is measured from the best result of any method. Each method runs every schedule length at its
+    own best learning rate, on held-out concepts. The command can be stopped or killed at any time; run it
+    again to resume.
     """
     from initzoo.evaluation import (
         BENCHMARK_FILES,

@@ -1,4 +1,4 @@
-"""`initzoo demo`: the page on this machine."""
+"""`initzoo demo`: serve the demo page on this machine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SECTION = "Use"
     type=click.IntRange(0, 65535),
     default=7860,
     show_default=True,
-    help="Port to listen on; 0 for any free one.",
+    help="Port to listen on; 0 for any free port.",
 )
 def command(zoo_name: str, host: str, port: int) -> None:
-    """Serve a page on this machine that edits photos with inits.
+    """Serve the demo page on this machine.
 
     Type a look, see it on a photo, and download the weights. It is the page of the Space. Stop it with
     Ctrl-C.

@@ -1,4 +1,4 @@
-"""`initzoo diagnose`: whether a start can be trained, before it is."""
+"""`initzoo diagnose`: check whether an init can be trained."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("diagnose", epilog=example("initzoo diagnose zeros he_normal base"))
 @click.argument("inits", nargs=-1, metavar="INIT...")
-@click.option("--all", "all_of_them", is_flag=True, help="Every classical initialization, base and mean.")
+@click.option("--all", "all_of_them", is_flag=True, help="All classical initializations, base and mean.")
 @zoo_option
-@click.option("--words", default="", help="Words for an edit, for nearest and generated.")
-@click.option("--photos", type=_PATH, help="Folder of photos to pass through; the bundled ones by default.")
-@click.option("--plot", type=_PATH, help="PNG file to write, for a single INIT.")
+@click.option("--words", default="", help="Words for an edit, for the schemes nearest and generated.")
+@click.option("--photos", type=_PATH, help="Folder of photos to pass forward; the bundled ones by default.")
+@click.option("--plot", type=_PATH, help="PNG file of a plot, for a single INIT.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               help="Seed of the weights of an initialization, and of the gradient.")  # fmt: skip
 @force_option
@@ -50,9 +50,9 @@ def command(
 ) -> None:
     """Check whether an init can be trained, layer by layer.
 
-    Signals and gradients must pass, units must differ and must not be dead. INIT is a pulled file, any
-    safetensors file with weights of the same network, words for an edit, or the name of an initialization,
-    such as zeros, he_normal, base or generated.
+    Signals and gradients must pass, and units must differ and must not be dead. INIT is a pulled file, any
+    safetensors file with weights of the zoo's network, words for an edit, or the name of an initialization
+    scheme, such as zeros, he_normal, base or generated.
     """
     from initzoo.evaluation import check_plotting, diagnosis_tables, draw_diagnosis
     from initzoo.files import check_free, write_bytes

@@ -1,4 +1,4 @@
-"""`initzoo evaluate`: how good the checkpoints of a zoo are, in numbers."""
+"""`initzoo evaluate`: measure the quality of the checkpoints of a zoo."""
 
 from __future__ import annotations
 
@@ -33,12 +33,10 @@ SECTION = "Measure"
 @click.option(
     "--concepts",
     type=click.Path(path_type=Path),
-    help="Concepts file of the zoo, for teachers that a zoo does not hold.",
+    help="Concepts file of the zoo, for teachers that a zoo cannot contain.",
 )
-@click.option("--stored", is_flag=True, help="Print the scores in the index, and measure nothing.")
-@click.option(
-    "--limit", type=click.IntRange(1), help="Largest number of checkpoints to measure, spread over the zoo."
-)
+@click.option("--stored", is_flag=True, help="Print the scores in the index instead of measuring.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of checkpoints, spread over the zoo.")
 @workers_option
 @backend_option
 @json_option
@@ -55,14 +53,14 @@ def command(
 ) -> None:
     """Measure the checkpoints of a zoo on scoring photos.
 
-    The untouched photo and the mean adapter are measured beside them.
+    The untouched photo and the mean adapter are measured for comparison.
     """
     from initzoo.evaluation import evaluate_zoo, family_table, stored_scores
     from initzoo.pairs import load_concepts
     from initzoo.zoo import Zoo
 
     if stored and (photos or concepts or limit):
-        raise click.UsageError("--stored measures nothing, so it takes no --photos, --concepts or --limit")
+        raise click.UsageError("--stored does not measure, so leave out --photos, --concepts and --limit")
     zoo = Zoo.from_pretrained(zoo_name)
     if stored:
         scores = stored_scores(zoo, split=split)

@@ -1,4 +1,4 @@
-"""`initzoo export`: an init as a file that other tools read."""
+"""`initzoo export`: write an init as a file for other tools."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SECTION = "Use"
     type=click.Choice(list(FORMATS)),
     default="safetensors",
     show_default=True,
-    help="Format to write: safetensors and pth are plain state dicts.",
+    help="Format of the file: safetensors and pth are plain state dicts.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
 @zoo_option
 @force_option
 def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) -> None:
-    """Write an init in a format of other tools.
+    """Write an init in a format for other tools.
 
-    INIT is a pulled file, words, or the name of an initialization.
+    INIT is a pulled file, words for an edit, or the name of an initialization scheme.
     """
     from initzoo.export import export
     from initzoo.files import check_free

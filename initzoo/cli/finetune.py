@@ -1,4 +1,4 @@
-"""`initzoo finetune`: train an init further, on pairs of one's own."""
+"""`initzoo finetune`: train an init further on your own pairs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _PATH = click.Path(path_type=Path)
     "--pairs",
     "source",
     metavar="SOURCE",
-    help="Folder with subfolders A and B, folder of images with A and B side by side, or dataset.",
+    help="Folder with subfolders A and B, folder of images with A and B side by side, or a dataset.",
 )
 @click.option(
     "--validation",
     metavar="SOURCE",
-    help="Other pairs to validate on, of any such source; by default, about one in five of --pairs.",
+    help="Pairs to validate on, from a source as for --pairs; by default, about one in five of --pairs.",
 )
-@click.option("--teacher", metavar="CONCEPT", help="Make pairs with the teacher of this concept instead.")
+@click.option("--teacher", metavar="CONCEPT", help="Make the pairs with the teacher of this concept instead.")
 @click.option("--photos", type=_PATH, help="Folder of photos for --teacher; the bundled ones by default.")
 @click.option("--concepts", type=_PATH, help="Concepts of your own (TOML), for --teacher.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Init to write, a .safetensors file.")
@@ -57,24 +57,24 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @zoo_option
-@click.option("--words", default="", help="Words for an edit, if INIT is nearest or generated.")
+@click.option("--words", default="", help="Words for an edit, if INIT is the scheme nearest or generated.")
 @click.option("--adapter-only", is_flag=True, help="Train the adapter alone; by default, all weights.")
 @settings_options(FinetuneSettings, names={"batch_size": "--batch", "crop_size": "--crop"})
 @device_option
 @click.option("--size", type=click.IntRange(32), default=256, show_default=True,
-              help="Larger images are shrunk to this shorter side first, in pixels.")  # fmt: skip
+              help="Shorter side to which larger images are shrunk first, pixels.")  # fmt: skip
 @click.option("--direction", type=click.Choice(["AtoB", "BtoA"]), default="AtoB", show_default=True,
               help="Which image of a pair is the input.")  # fmt: skip
 @click.option(
-    "--columns", nargs=2, metavar="INPUT TARGET", help="Image columns of a dataset or metadata file."
+    "--columns", nargs=2, metavar="INPUT TARGET", help="Image columns of the dataset or metadata file."
 )
 @click.option(
-    "--split", default="train", show_default=True, help="Split of a dataset, or of a folder with splits."
+    "--split", default="train", show_default=True, help="Split of the dataset, or of a folder with splits."
 )
 @click.option("--varied", type=click.IntRange(1, 5000), default=96, show_default=True,
               help="Number of varied photos to make for --teacher.")  # fmt: skip
 @click.option("--validations", type=click.IntRange(1), default=10, show_default=True,
-              help="How often to validate; the best weights are kept.")  # fmt: skip
+              help="Number of validations; the best weights are kept.")  # fmt: skip
 @force_option
 @json_option
 def command(
@@ -102,11 +102,11 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Train an init further, on pairs of your own.
+    """Train an init further on your own pairs.
 
-    INIT is a pulled file, words for an edit, or the name of an initialization. The weights that score best
-    on pairs kept for validation become the result. You may stop or kill the command at any moment;
-    the same command goes on.
+    INIT is a pulled file, words for an edit, or the name of an initialization scheme. The result has the
+    weights with the best score on the validation pairs. The command can be stopped or killed at any time; run
+    it again to resume.
     """
     from tqdm import tqdm
 
@@ -193,7 +193,7 @@ def command(
 
 
 def _refuse_idle_options(init: str, source: str | None, teacher: str | None) -> None:
-    """An option without effect is a mistake of the user, who counts on it."""
+    """Refuse options without effect, which the user would otherwise rely on."""
     context = click.get_current_context()
 
     def refuse(*names: str, goes_with: str) -> None:

@@ -1,4 +1,4 @@
-"""The frame of the command line: finds commands by their files, loads them late."""
+"""The frame of the command line: finds commands by their files and imports them lazily."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from initzoo.errors import InitzooError, InitzooWarning
 
 __all__ = ["CommandFile", "LazyGroup"]
 
-_SECTIONS = ("Use", "Make your own zoo", "Measure", "Commands")  # the last: files that name no section
-_INTERRUPTED = 130  # what shells give for Ctrl-C
-_RUN_FOLDER = "run_folder"  # argument of the commands that go on with unfinished work
+_SECTIONS = ("Use", "Make your own zoo", "Measure", "Commands")  # the last one is the default
+_INTERRUPTED = 130  # the exit code of shells for Ctrl-C
+_RUN_FOLDER = "run_folder"  # argument of the commands that resume unfinished work
 
 
 @dataclass(frozen=True)
 class CommandFile:
-    """A file with a command in it, seen without importing it.
+    """A file that defines a command, parsed without being imported.
 
     Args:
         name: name of the command, e.g. "distil-words" for the file distil_words.py.
@@ -45,7 +45,7 @@ class CommandFile:
 
     @classmethod
     def read(cls, module: str, source: str) -> CommandFile | None:
-        """The command in the source of a module; None if it defines no function `command`.
+        """Parse the command in the source of a module; None if it defines no function `command`.
 
         Example:
             >>> source = 'SECTION = "Measure"' + chr(10) + 'def command(): "Count."'
@@ -62,11 +62,11 @@ class CommandFile:
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are the modules of a package, imported when they are asked for.
+    """A group whose commands are the modules of a package, imported when they are used.
 
-    A module with a function `command` is a command, named as the module. Failures that initzoo
-    reports on purpose become one line on standard error and exit code 1; Ctrl-C gives exit
-    code 130. Anything else is a bug and keeps its traceback.
+    A module with a function `command` is a command with the name of the module. An `InitzooError` becomes one
+    line on standard error and exit code 1; Ctrl-C gives exit code 130. All other exceptions are bugs and keep
+    their tracebacks.
 
     Args:
         package: name of the package, e.g. "initzoo.cli".
@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
 
     @cached_property
     def files(self) -> dict[str, CommandFile]:
-        """Commands by name, in the order of the alphabet; only their sources are read."""
+        """The commands by name, sorted. Their sources are parsed but not imported."""
         files = {}
         for module in self._modules():
             spec = find_spec(f"{self.package}.{module}")
@@ -90,13 +90,13 @@ class LazyGroup(click.Group):
         return dict(sorted(files.items()))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands, in the order of the alphabet."""
+        """The names of all commands, sorted."""
         return list(self.files)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now; None if there is none."""
+        """Import the command of a name; None if there is no such command."""
         module = cmd_name.replace("-", "_")
-        if module not in self._modules():  # the sources of the others are not read: an exact pull is quick
+        if module not in self._modules():  # without parsing the other commands, to be quick
             return None
         command = getattr(import_module(f"{self.package}.{module}"), "command", None)
         return command if isinstance(command, click.Command) else None
@@ -107,14 +107,14 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first argument names; a name with a slip gets a suggestion."""
+        """Resolve the first argument to a command; a mistyped name gets a suggestion."""
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:
             raise NoSuchCommand(error.command_name, possibilities=self.files, ctx=ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a list of commands for each section."""
+        """Write the commands, grouped by section."""
         width = max(map(len, self.files), default=0)
         for section in dict.fromkeys((*_SECTIONS, *(file.section for file in self.files.values()))):
             rows = [
@@ -125,7 +125,7 @@ class LazyGroup(click.Group):
                     formatter.write_dl(rows)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line; what a terminal cannot show is escaped, e.g. names that are not UTF-8."""
+        """Run the command line. Characters that a terminal cannot show are escaped."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -137,43 +137,43 @@ class LazyGroup(click.Group):
             _drop_output()
             with suppress(OSError):
                 click.echo(
-                    f"Error: cannot print the result: {error.strerror}. Send it to another place",
+                    f"Error: cannot print the result: {error.strerror}. Write it to another file or device",
                     err=True,
                 )
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, and turn failures into exit codes."""
+        """Run the command, and turn errors into exit codes."""
         try:
             with _warnings_as_lines():
                 return super().invoke(ctx)
         except InitzooError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as error:
-            click.echo(f"Interrupted.{self._way_on(ctx)}", err=True)
+            click.echo(f"Interrupted.{self._resume_hint(ctx)}", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from error
 
-    def _way_on(self, ctx: click.Context) -> str:
-        """Say how to go on with a command that keeps its unfinished work in a run folder."""
+    def _resume_hint(self, ctx: click.Context) -> str:
+        """The hint on how to resume, for a command with a run folder."""
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         keeps_work = command is not None and any(param.name == _RUN_FOLDER for param in command.params)
-        return " The same command goes on where this one stopped." if keeps_work else ""
+        return " Run the same command again to resume." if keeps_work else ""
 
 
 def _is_of_output(error: OSError) -> bool:
-    """Whether the failure came from printing, and not from the work of a command."""
+    """Whether an error was raised while printing, and not by the work of a command."""
     return any(frame.f_code is click.echo.__code__ for frame, _ in walk_tb(error.__traceback__))
 
 
 def _drop_output() -> None:
-    """Lead standard output to nowhere: what is left in its buffer would fail once more at exit."""
+    """Redirect standard output to the null device: flushing its buffer at exit would fail again."""
     with suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Print warnings of initzoo as a line on standard error, without the place in its code."""
+    """Print each warning of initzoo as one line on standard error, without a code location."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", InitzooWarning)
         show = warnings.showwarning

@@ -1,4 +1,4 @@
-"""`initzoo grid`: what checkpoints do, in pictures."""
+"""`initzoo grid`: draw a grid of photos edited by checkpoints."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ SECTION = "Measure"
     "--photo",
     "names",
     multiple=True,
-    help="Name of a bundled scoring photo, or an image file; give it again to use several in turn.",
+    help="Name of a bundled scoring photo, or an image file; repeat it to use several in turn.",
 )
+@click.option("--columns", type=click.IntRange(1, 6), default=1, show_default=True, help="Concepts per row.")
 @click.option(
-    "--columns", type=click.IntRange(1, 6), default=1, show_default=True, help="Concepts side by side."
-)
-@click.option(
-    "--side", type=click.IntRange(32, 1024), default=192, show_default=True, help="Pixels of an image."
+    "--side", type=click.IntRange(32, 1024), default=192, show_default=True, help="Side of an image, pixels."
 )
 @force_option
 def command(
@@ -43,9 +41,9 @@ def command(
     side: int,
     force: bool,
 ) -> None:
-    """Draw what checkpoints do beside what their teachers do.
+    """Draw the edits of checkpoints beside those of their teachers.
 
-    Each of CONCEPTS gets a row: a photo, the edit of the teacher, and the edit of the checkpoint.
+    Each concept has a row with a photo, the edit of the teacher, and the edit of the checkpoint.
     """
     from initzoo.evaluation import concept_grid
     from initzoo.files import WRITABLE_SUFFIXES, check_free, write_image

@@ -46,13 +46,13 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
     default="starter",
     show_default=True,
     metavar="NAME|FILE",
-    help="Bundled recipe, or TOML file with one; its settings hold where no option sets them.",
+    help="Bundled recipe, or TOML file of a recipe; options override its settings.",
 )
 @click.option(
     "--zoo",
     "zoo_name",
     metavar="ZOO",
-    help="Add to this zoo: keep its base and its checkpoints, and train only concepts that it lacks.",
+    help="Extend this zoo: keep its base and checkpoints, and train only the concepts that it lacks.",
 )
 @click.option("--concepts", type=_PATH, help="Concepts file; the bundled one by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
@@ -60,12 +60,12 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @workers_option
 @backend_option
-@click.option("--limit", type=click.IntRange(1), help="Number of concepts to take, spread over the file.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of concepts, spread over the file.")
 @settings_options(
     HarvestRecipe,
     default=_open_recipe,
     argument="recipe",
-    # A zoo of another network, or with other ranks, wants a recipe file with a name of its own.
+    # Another network or other ranks need a recipe file with its own name.
     skip=["name", "network", "ranks", "photo_size"],
     quick=QUICK_HARVEST,
 )
@@ -86,17 +86,17 @@ def command(
 ) -> None:
     """Train a zoo: base, adapters and index.
 
-    You may stop or kill the command at any moment; the same command goes on, and ends with the same bytes.
+    The command can be stopped or killed at any time. Run it again to resume; the result has the same bytes.
     """
     from initzoo.training import HarvestPlan, run_harvest
 
-    out = Path(os.path.abspath(out))  # "." has no name that a run folder could be named after
+    out = Path(os.path.abspath(out))  # "." has no name from which to derive the run folder
     if zoo_name is None:
         plan = HarvestPlan.make(recipe, concepts_path=concepts, photos=photos, limit=limit)
     else:
         zoo = Zoo.from_pretrained(zoo_name)
         plan = HarvestPlan.add_to(zoo, recipe, concepts_path=concepts, photos=photos, limit=limit)
-    # Concepts a minute, since that is what a harvest is measured by.
+    # Concepts per minute are the usual measure of a harvest.
     style = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
     with StageBars(smoothing=0.05, bar_format=style) as bars:
 

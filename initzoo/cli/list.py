@@ -34,7 +34,7 @@ SECTION = "Use"
 def command(family: str | None, split: str | None, zoo_name: str, as_json: bool) -> None:
     """List the concepts of the bundled catalog, or of a zoo.
 
-    A line has the id, family, split and first wording of a concept.
+    Each line has the id, family, split and first wording of a concept.
     """
     concepts = _concepts_of(zoo_name)
     families = sorted({concept.family for concept in concepts})
@@ -56,7 +56,7 @@ def command(family: str | None, split: str | None, zoo_name: str, as_json: bool)
 
 
 def _concepts_of(zoo_name: str) -> Sequence[Concept | IndexRow]:
-    """The catalog, of which the bundled zoo is made, or the rows of another zoo's index."""
+    """The concepts of the catalog, from which the bundled zoo was made, or the index of another zoo."""
     if zoo_name == DEFAULT_ZOO:
         from initzoo.pairs import load_concepts
 

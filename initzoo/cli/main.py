@@ -1,4 +1,4 @@
-"""The command `initzoo` itself: a group of the files in this folder."""
+"""The command `initzoo`: a group with one command per file of this folder."""
 
 from __future__ import annotations
 

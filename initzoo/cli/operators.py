@@ -1,4 +1,4 @@
-"""`initzoo operators`: the filters that concepts are made of."""
+"""`initzoo operators`: list the filters of which concepts are composed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SECTION = "Make your own zoo"
 def command(words: tuple[str, ...], family: str | None, as_json: bool) -> None:
     """List the operators of concepts files, with their parameters.
 
-    An operator has a line with its family and what it does, and a line for each parameter with its default
-    and the values that it takes. With WORDS, only operators whose name or description holds all of them.
+    Each operator has a line with its family and description, and one line per parameter with its default and
+    its valid values. With WORDS, only operators with all of these words in their name or description.
     """
     from initzoo.pairs import FAMILIES, OPERATORS
 
@@ -43,7 +43,7 @@ def command(words: tuple[str, ...], family: str | None, as_json: bool) -> None:
         echo_json([_listed(operator) for operator in chosen])
         return
     if not chosen:
-        click.echo("no operator has these words. List all: initzoo operators", err=True)
+        click.echo("no operator has all these words. List all: initzoo operators", err=True)
     for operator in chosen:
         click.echo(f"{operator.name}  ({operator.family})  {operator.summary}")
         for name, parameter in operator.parameters.items():
@@ -51,7 +51,7 @@ def command(words: tuple[str, ...], family: str | None, as_json: bool) -> None:
 
 
 def _toml(value: float | str) -> str:
-    """A value as it is written in a concepts file."""
+    """Format a value for a concepts file."""
     return f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 

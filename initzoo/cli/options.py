@@ -1,4 +1,4 @@
-"""What several commands share: options as decorators, the example that ends a help text, results out."""
+"""Shared parts of commands: option decorators, the example at the end of a help text, and output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEFAULT_ZOO = "starter"
 
 
 def example(command: str) -> str:
-    """The end of a command's help, for `epilog=`: an example that works as it stands.
+    """Format the example at the end of a command's help, for `epilog=`.
 
     Example:
         >>> example("initzoo list --json").splitlines()[-1]
@@ -51,11 +51,11 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--force` as the argument `force`."""
-    return click.option("--force", is_flag=True, help="Replace what is there already.")(function)
+    return click.option("--force", is_flag=True, help="Replace existing files.")(function)
 
 
 def zoo_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--zoo`, which falls back to INITZOO_ZOO and then to the zoo that comes with initzoo."""
+    """Add `--zoo`, which defaults to INITZOO_ZOO and then to the bundled zoo."""
     return click.option(
         "--zoo",
         "zoo_name",
@@ -76,21 +76,22 @@ def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["auto", "cpu", "cuda", "mps"]),
         default="auto",
         show_default=True,
-        help="Where to compute; auto takes a GPU if there is one.",
+        help="Device to compute on; auto takes a GPU if one is available.",
     )(function)
 
 
 def workers_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--workers`."""
     return click.option(
-        "--workers", type=click.IntRange(1, 256), help="Processes, one a core; all cores by default."
+        "--workers", type=click.IntRange(1, 256), help="Number of worker processes; one per core by default."
     )(function)
 
 
 def echo_if_generated(metadata: InitMetadata) -> None:
-    """Say on standard error that weights were generated, how far the words are, and what to expect."""
+    """Print on standard error that weights were generated, with their distance and predicted PSNR."""
     if metadata.origin == "generated" and metadata.generation is not None:
-        line = f"{metadata.concept}: generated from words, {metadata.generation.prospect}"
+        given = "words" if metadata.wording else "example pairs"
+        line = f"{metadata.concept}: generated from {given}, {metadata.generation.prospect}"
         click.echo(line, err=True)
         echo_limits(metadata.wording)
 
@@ -110,27 +111,27 @@ def backend_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["processes", "ray"]),
         default="processes",
         show_default=True,
-        help="Where workers run: in processes of this machine, or on a Ray cluster.",
+        help="Where workers run: in processes on this machine, or on a Ray cluster.",
     )(function)
 
 
 def echo_json(result: object) -> None:
-    """Print a result of plain lists, dicts, texts and numbers on standard output."""
+    """Print a result as JSON on standard output."""
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:  # names that are not UTF-8, or letters that the terminal does not have
+    except UnicodeEncodeError:  # not UTF-8, or not in the encoding of the terminal
         text = json.dumps(result, indent=2, allow_nan=False)
     click.echo(text)
 
 
 def match_to_json(match: Match) -> dict[str, Any]:
-    """A concept that is near to some words, as plain JSON values."""
+    """A match of a search, as JSON values."""
     return {"concept": match.concept_id, "prompt": match.prompt, "similarity": match.similarity}
 
 
 def readable_size(n_bytes: int) -> str:
-    """Bytes for people, in steps of 1000.
+    """Format a number of bytes with a decimal unit.
 
     Example:
         >>> readable_size(315_080)

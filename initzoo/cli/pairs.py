@@ -1,4 +1,4 @@
-"""`initzoo pairs`: the pairs of a concept as image folders."""
+"""`initzoo pairs`: write the pairs of a concept as image folders."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SECTION = "Make your own zoo"
 @click.command("pairs", epilog=example('initzoo pairs "pencil sketch" --out pencil-sketch-pairs'))
 @click.argument("words", required=False)
 @click.option(
-    "--concepts", "file", type=click.Path(path_type=Path), help="Make pairs of every concept in this TOML."
+    "--concepts", "file", type=click.Path(path_type=Path), help="TOML file; make pairs of all its concepts."
 )
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
     "--varied",
     "n_varied",
     type=click.IntRange(1, 5000),
-    help="Number of varied photos to make of them, and to use instead.",
+    help="Use this number of varied photos instead of the photos themselves.",
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of variations and noise."
@@ -51,9 +51,9 @@ def command(
 ) -> None:
     """Write pairs of a concept as image folders.
 
-    Folder A holds the inputs, folder B the targets. WORDS name a concept of the catalog, by its id or any of
-    its wordings. Several concepts of a --concepts file get a folder each. The shorter side of an image has
-    256 pixels.
+    Folder A has the inputs, folder B the targets. WORDS is the id or a wording of a concept of the catalog.
+    With --concepts, each of several concepts gets a folder of its own. The shorter side of the images is 256
+    pixels.
     """
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""`initzoo pull`: a checkpoint of the zoo, or weights generated from words, as a file."""
+"""`initzoo pull`: write a checkpoint of the zoo, or generated weights, as a file."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from initzoo.cli.options import (
 if TYPE_CHECKING:
     from initzoo.checkpoints import Generation, Init
     from initzoo.generator import Request, Scheme
+    from initzoo.pairs import Pair
     from initzoo.zoo import PlannedFile, Zoo
 
 __all__ = ["command"]
@@ -36,33 +37,37 @@ _MAX_CANDIDATES = 100
 
 
 @click.command("pull", epilog=example('initzoo pull "pencil sketch"'))
-@click.argument("words", nargs=-1, required=True)
+@click.argument("words", nargs=-1)
 @zoo_option
 @click.option(
-    "--out", "-o", type=click.Path(path_type=Path), help="File to write; named after the words by default."
+    "--out", "-o", type=click.Path(path_type=Path), help="File to write; by default named after the words."
 )
+@click.option("--adapter-only", is_flag=True, help="Write the adapter without merging it into the base.")
 @click.option(
-    "--adapter-only", is_flag=True, help="Write the adapter alone, without merging it into the base."
+    "--like",
+    metavar="PAIRS",
+    help="Example pairs of the edit, as finetune --pairs takes them, for a zoo whose weight generator reads "
+    "pairs. The one of the bundled zoo reads words alone.",
 )
-@click.option("--exact", is_flag=True, help="Take a checkpoint of the zoo, or fail.")
-@click.option("--generate", is_flag=True, help="Generate even when the zoo holds a checkpoint.")
+@click.option("--exact", is_flag=True, help="Pull a checkpoint of the zoo, or fail.")
+@click.option("--generate", is_flag=True, help="Generate weights even if the zoo has a checkpoint.")
 @click.option(
     "--seed",
     type=int,
     default=0,
     show_default=True,
-    help="Seed of a generated init; another seed gives a slightly different one.",
+    help="Seed of a generated init; other seeds give slightly different inits.",
 )
 @click.option(
     "--candidates",
     type=int,
     metavar="N",
-    help="Generate N slightly different inits, one a file, with N seeds from --seed on.",
+    help="Generate N inits with the seeds from --seed on, one per file.",
 )
 @click.option(
     "--timesteps", type=int, default=1, show_default=True, help="Denoising steps of a generated init."
 )
-@click.option("--dry-run", is_flag=True, help="Write nothing; for a zoo on the Hub, list the bytes to fetch.")
+@click.option("--dry-run", is_flag=True, help="Do not write; for a zoo on the Hub, list the bytes to fetch.")
 @force_option
 @json_option
 def command(
@@ -70,6 +75,7 @@ def command(
     zoo_name: str,
     out: Path | None,
     adapter_only: bool,
+    like: str | None,
     exact: bool,
     generate: bool,
     seed: int,
@@ -79,19 +85,27 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the init that words name, or one generated from them.
+    """Write the checkpoint of a concept, or generated weights.
 
-    An id or any wording of a concept gives the zoo's checkpoint. For other words the zoo's weight generator
-    makes an init; the command then says how far the words are from those of the zoo, and which PSNR to
-    expect. Words that ask for what no checkpoint does, such as adding objects, get a warning. The name of an
-    initialization scheme, such as base or he_normal, gives its weights; with --exact or --generate, all
-    names are words.
+    The id or any wording of a concept gives the zoo's checkpoint. For other words the zoo's weight generator
+    makes an init, and the command prints the distance of the words from those of the zoo and the predicted
+    PSNR. Words for an edit that no checkpoint makes, such as adding objects, get a warning. The name of an
+    initialization scheme, such as base or he_normal, gives its weights; with --exact or --generate, every
+    name counts as words.
     """
     from initzoo.zoo import Zoo
 
+    if not words and like is None:
+        raise click.UsageError("Missing argument 'WORDS...'.")
     text = " ".join(words)
     requests = _requests(
-        text, generate=generate, exact=exact, seed=seed, candidates=candidates, timesteps=timesteps
+        text,
+        pairs=_example_pairs(like),
+        generate=generate,
+        exact=exact,
+        seed=seed,
+        candidates=candidates,
+        timesteps=timesteps,
     )
     zoo = Zoo.from_pretrained(zoo_name)
     scheme = _scheme(text, requests[0], zoo)
@@ -117,7 +131,7 @@ def command(
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(_line(zoo, init, path, len(data), state))
-    if inits[0].metadata.origin == "generated":
+    if inits[0].metadata.origin == "generated" and text:
         echo_limits(text)
         nearest = [match.concept_id for match in zoo.index.search(text, 3)]
         click.echo(f"nearest in the zoo: {', '.join(nearest) or 'nothing like it'}", err=True)
@@ -126,10 +140,27 @@ def command(
     click.echo(f"next: initzoo apply {first} PHOTO.jpg -o OUT.png{zoo_part}", err=True)
 
 
+def _example_pairs(like: str | None) -> tuple[Pair, ...]:
+    """All pairs of a source, including validation pairs, since nothing is trained on them."""
+    if like is None:
+        return ()
+    from initzoo.pairs import open_pairs
+
+    pairs = open_pairs(like)
+    return (*pairs.train, *pairs.validation)
+
+
 def _requests(
-    words: str, *, generate: bool, exact: bool, seed: int, candidates: int | None, timesteps: int
+    words: str,
+    *,
+    pairs: tuple[Pair, ...],
+    generate: bool,
+    exact: bool,
+    seed: int,
+    candidates: int | None,
+    timesteps: int,
 ) -> list[Request]:
-    """A request for each init; what is out of range or does not go together is one line."""
+    """One request per init. Invalid and conflicting options are reported in one line."""
     from initzoo.generator import Request
 
     if exact and (generate or candidates is not None):
@@ -142,7 +173,7 @@ def _requests(
     origin = "generated" if generate else "exact" if exact else None
     try:
         return [
-            Request(words, seed=one, n_timesteps=timesteps, origin=origin)
+            Request(words, pairs=pairs, seed=one, n_timesteps=timesteps, origin=origin)
             for one in range(seed, seed + (candidates or 1))
         ]
     except ValueError as error:
@@ -150,11 +181,11 @@ def _requests(
 
 
 def _scheme(words: str, request: Request, zoo: Zoo) -> Scheme | None:
-    """The initialization scheme that is asked for, if it is not words; files are refused."""
+    """The initialization scheme of this name, or None for words. Files are refused."""
     from initzoo.errors import InvalidWords
     from initzoo.generator import File, Scheme, parse_given
 
-    if request.origin is not None:  # --exact and --generate say that these are words
+    if request.origin is not None or request.pairs:  # --exact, --generate and --like go with words
         return None
     given = parse_given(words, is_wording=zoo.holds)
     if isinstance(given, File):
@@ -165,14 +196,14 @@ def _scheme(words: str, request: Request, zoo: Zoo) -> Scheme | None:
                 f"initzoo apply {path} PHOTO.jpg -o OUT.png"
             )
         raise InvalidWords(
-            f"'{given.path}' is not there, and it looks like a path. Words for an edit do without slashes "
-            "and endings of files; to take these for words all the same, add --generate"
+            f"'{given.path}' looks like a path, and there is no such file. Words for an edit have no slashes "
+            "or file endings; to use these as words, add --generate"
         )
     return given if isinstance(given, Scheme) else None
 
 
 def _refuse_for_scheme(scheme: Scheme, request: Request, candidates: int | None, *, is_plan: bool) -> None:
-    """An option without effect is a mistake of the user, who counts on it."""
+    """Refuse options without effect, which the user would otherwise rely on."""
     idle = {
         "--candidates": candidates is not None,
         "--timesteps": request.n_timesteps != 1,
@@ -197,21 +228,21 @@ def _draw(scheme: Scheme, zoo: Zoo, request: Request, *, adapter_only: bool) -> 
 
 
 def _pull(zoo: Zoo, requests: list[Request], *, is_candidate: bool, adapter_only: bool) -> list[Init]:
-    """An init for each request, all of them before any is written."""
+    """Pull one init per request, all before the first is written."""
     inits: list[Init] = []
     for request in requests:
         init = zoo.pull(request, adapter_only=adapter_only, warn=False)
         if is_candidate and init.metadata.origin == "exact":
             raise click.ClickException(
-                f"zoo '{zoo.name}' holds one checkpoint of concept '{init.metadata.concept}', there are no "
-                "candidates of it. Generate some with --generate"
+                f"zoo '{zoo.name}' has a checkpoint of concept '{init.metadata.concept}' and no candidates. "
+                "Generate candidates with --generate"
             )
         inits.append(init)
     return inits
 
 
 def _place(init: Init, request: Request, out: Path | None, *, is_candidate: bool) -> Path:
-    """The file of an init: as it was asked for, with the seed where several could have one name."""
+    """The file of an init; its name has the seed if several inits could have the same name."""
     is_drawn = init.metadata.origin in ("generated", "scheme")
     tail = f"-seed{request.seed}" if is_candidate or (is_drawn and out is None and request.seed) else ""
     if out is None:
@@ -220,7 +251,7 @@ def _place(init: Init, request: Request, out: Path | None, *, is_candidate: bool
 
 
 def _write_all(files: dict[Path, bytes], *, force: bool, dry_run: bool) -> list[str]:
-    """Write files; when one of several is in the way, none of them."""
+    """Write files. If one of them must not be replaced, none is written."""
     passes = [True, False] if len(files) > 1 and not dry_run else [dry_run]
     for is_dry in passes:
         states = [_write(path, data, force=force, dry_run=is_dry) for path, data in files.items()]
@@ -228,14 +259,14 @@ def _write_all(files: dict[Path, bytes], *, force: bool, dry_run: bool) -> list[
 
 
 def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
-    """Write a file unless it holds these bytes already; what was done, in words."""
+    """Write a file unless it has this content already, and return its state in words."""
     from initzoo.files import DamagedFile, check_free, is_file, read_file, write_bytes
 
     try:
         if is_file(path) and read_file(path, max_bytes=len(data)) == data:
             return "up to date"
     except DamagedFile:
-        pass  # another file, or one that cannot be read: write_bytes decides
+        pass  # larger or unreadable: write_bytes decides
     if dry_run:
         check_free(path, force=force)
         return "dry run"
@@ -244,7 +275,7 @@ def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
 
 
 def _line(zoo: Zoo, init: Init, path: Path, n_bytes: int, state: str) -> str:
-    """What was pulled, for people."""
+    """The result as one line."""
     metadata, generation = init.metadata, init.metadata.generation
     note = "" if state == "written" else f" ({state})"
     known = "sha256 ok" if metadata.origin == "exact" else metadata.source
@@ -258,7 +289,7 @@ def _line(zoo: Zoo, init: Init, path: Path, n_bytes: int, state: str) -> str:
 
 
 def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str) -> dict[str, Any]:
-    """The same for machines, with all that is known; None where something is not."""
+    """The result as JSON values; None for unknown values."""
     metadata = init.metadata
     row = zoo.index.row(metadata.concept) if metadata.origin == "exact" else None
     return {
@@ -283,7 +314,7 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
         "state": state,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "nearest": [match_to_json(match) for match in zoo.index.nearest(text)],
+        "nearest": [match_to_json(match) for match in zoo.index.nearest(text)] if text else [],
         "cannot": _limits(text) if metadata.origin == "generated" else [],
     }
 
@@ -303,7 +334,7 @@ def _generation_to_dict(generation: Generation | None) -> dict[str, Any]:
 
 
 def _echo_plan(zoo: Zoo, words: str, plan: list[PlannedFile], *, as_json: bool) -> None:
-    """Say what a pull from the Hub would fetch, in bytes."""
+    """Print the files and bytes that a pull from the Hub would fetch."""
     n_bytes = sum(file.n_bytes for file in plan if not file.is_cached)
     if as_json:
         files = [

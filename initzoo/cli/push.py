@@ -1,4 +1,4 @@
-"""`initzoo push`: a zoo on the Hub."""
+"""`initzoo push`: publish a zoo on the Hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECTION = "Make your own zoo"
 @click.command("push", epilog=example("initzoo push my-zoo me/my-zoo --tag v1"))
 @click.argument("folder")
 @click.argument("repo", metavar="ORG/NAME")
-@click.option("--private", is_flag=True, help="Make new repos private.")
+@click.option("--private", is_flag=True, help="Create new repos as private.")
 @click.option("--tag", help="Tag for the new revision, e.g. v1.")
 @click.option("--message", help="Message of the commits.")
 @click.option("--dry-run", is_flag=True, help="Upload nothing; list the files and their sizes.")
@@ -37,10 +37,10 @@ def command(
 ) -> None:
     """Publish a zoo on the Hugging Face Hub.
 
-    The zoo in FOLDER becomes the dataset repo and the model repo ORG/NAME, which are made if they are
-    missing. Only files that changed are uploaded. Readers see the new zoo once all of it is there, and
-    another push completes one that was interrupted. Log in first: hf auth login. With --dry-run the zoo is
-    checked all the same, and neither a login nor the network is needed.
+    The zoo in FOLDER becomes the dataset repo and the model repo ORG/NAME, which are created if they are
+    missing. Only changed files are uploaded. Readers see the new zoo after the upload is complete; push again
+    to complete an interrupted upload. Log in first: hf auth login. --dry-run also checks the zoo, and needs
+    neither a login nor the network.
     """
     from initzoo.zoo import plan_push, push_zoo
 

@@ -1,4 +1,4 @@
-"""`initzoo search`: the concepts nearest to some words."""
+"""`initzoo search`: find the concepts nearest to some words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECTION = "Use"
     type=click.IntRange(1, 10_000),
     default=10,
     show_default=True,
-    help="Largest number of concepts to list.",
+    help="Maximum number of concepts.",
 )
 @json_option
 def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
@@ -54,9 +54,9 @@ def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> Non
         return
     width = max((len(concept_id) for concept_id in rows), default=0)
     for match, row in zip(matches, rows.values(), strict=True):
-        place = f"{row.family:11}  {row.split:16}  {match.similarity:.2f}"
-        click.echo(f"{match.concept_id:{width}}  {place}  {match.prompt}")
+        summary = f"{row.family:11}  {row.split:16}  {match.similarity:.2f}"
+        click.echo(f"{match.concept_id:{width}}  {summary}  {match.prompt}")
     if not matches:
-        click.echo("nothing in this zoo has words like these. The bundled concepts: initzoo list", err=True)
+        click.echo("no concept of this zoo has similar words. The bundled ones: initzoo list", err=True)
     if not zoo.holds(text):
         echo_limits(text)

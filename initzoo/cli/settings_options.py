@@ -1,4 +1,4 @@
-"""Options made from a settings dataclass: one for each field, in the words of its `Args:` section."""
+"""Options made from a settings dataclass: one per field, with its text in the `Args:` section as help."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def settings_options(
     skip: Collection[str] = (),
     quick: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command an option for each field of a settings dataclass, and the settings they make.
+    """Add an option per field of a settings dataclass, and pass the settings to the command.
 
-    The field `n_warmup` becomes `--warmup`, `batch_size` becomes `--batch-size`. The annotation gives the
-    type of the value: a `Literal` or an `Enum` its choices, `bool` a flag, a tuple values with commas
-    between them. A dataclass in a field is taken apart: `fit.n_steps` becomes `--fit-steps`. A field that
-    has neither an option nor a place in `skip` is a mistake in the program, and shows at import.
+    The field `n_warmup` becomes `--warmup`, `batch_size` becomes `--batch-size`. The annotation determines
+    the type: a `Literal` or an `Enum` gives choices, `bool` a flag, a tuple comma-separated values. Nested
+    dataclasses are flattened: `fit.n_steps` becomes `--fit-steps`. A field whose type no option supports must
+    be in `skip`; otherwise the import fails.
 
     Args:
-        kind: the dataclass. Its `__post_init__` checks values; its message begins with the field's name.
-        default: settings that the options change; None for `kind()`. It may be a function that makes them
-            of the command's other values, which it takes out of their dictionary.
-        argument: name under which the command gets the settings.
-        names: option by path of a field, e.g. `{"fit.n_steps": "--steps"}`, or the first part of the names
-            of all options of a nested dataclass, e.g. `{"fit": "adapter"}`.
-        skip: paths of fields, nested dataclasses included, that keep their defaults.
-        quick: adds `--quick`: values of fields, nested as the dataclasses are, that other options precede.
-            The command gets the flag, too, if it has a parameter `quick`.
+        kind: the dataclass. Its `__post_init__` checks values; its messages start with the name of the field.
+        default: settings that the options override; `kind()` by default. A function gets the other values of
+            the command as a dictionary, removes those that it uses, and returns the settings.
+        argument: name of the command's parameter for the settings.
+        names: names of options by path of the field, e.g. `{"fit.n_steps": "--steps"}`, or the prefix of all
+            options of a nested dataclass, e.g. `{"fit": "adapter"}`.
+        skip: paths of fields or nested dataclasses without options.
+        quick: values of fields, nested like the dataclasses, for an option `--quick`. Other options override
+            them. If the command has a parameter `quick`, it gets the flag.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def settings_options(
         ...
         ...     Args:
         ...         n_steps: number of steps.
-        ...         pace: steps a second.
+        ...         pace: steps per second.
         ...     '''
         ...
         ...     n_steps: int = 100
@@ -106,7 +106,7 @@ def settings_options(
                 "--quick",
                 f"{argument}__quick",
                 is_flag=True,
-                help="Do hardly any work, except where another option says otherwise: to see that all runs.",
+                help="Do very little work, to test that everything runs; other options override it.",
             )(command)
         for option in reversed(options):
             command = option.add_to(command, shows_default=make_default is None)
@@ -116,7 +116,7 @@ def settings_options(
 
 
 def argument_docs(kind: type) -> dict[str, str]:
-    """The text of each name in the `Args:` section of a docstring, on one line.
+    """Parse the `Args:` section of a docstring to one line of text per name.
 
     Example:
         >>> argument_docs(click.Choice)
@@ -136,11 +136,11 @@ def argument_docs(kind: type) -> dict[str, str]:
 
 
 class CommaList(click.ParamType):
-    """Values with commas between them, as a tuple.
+    """Comma-separated values, as a tuple.
 
     Args:
-        kind: type of a value.
-        length: how many values there must be; None for any number.
+        kind: type of the values.
+        length: number of values; None for any number.
 
     Example:
         >>> CommaList(int).convert("1, 2,3", None, None)
@@ -154,7 +154,7 @@ class CommaList(click.ParamType):
         self.name = ",".join([noun] * (length or 1)) + ("" if length else ",...")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Split a text; a tuple stays as it is."""
+        """Split a text; return a tuple unchanged."""
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
@@ -165,7 +165,7 @@ class CommaList(click.ParamType):
         if values is None or self.length not in (None, len(values)):
             noun = {int: "whole numbers", float: "numbers"}.get(self.kind, "texts")
             count = f"{self.length} " if self.length else ""
-            self.fail(f"expected {count}{noun} with commas between them, found {value!r}", param, ctx)
+            self.fail(f"expected {count}{noun} separated by commas, found {value!r}", param, ctx)
         return values
 
 
@@ -185,12 +185,12 @@ class _Option:
     """The option of a field.
 
     Args:
-        path: of the field, with dots where it is in a nested dataclass.
-        name: of the option; two, with a slash between them, for a flag that is on by default.
-        parameter: name of the value in the command's arguments.
-        type: how click reads the value; None for a flag.
-        default: of the field.
-        help: its text in the `Args:` section.
+        path: path of the field, with dots for nested dataclasses.
+        name: name of the option; two names with a slash between them for a flag that is on by default.
+        parameter: name of the click parameter.
+        type: click type of the value; None for a flag.
+        default: default of the field.
+        help: text of the field in the `Args:` section.
     """
 
     path: str
@@ -201,13 +201,13 @@ class _Option:
     help: str
 
     def nest(self, value: Any) -> Values:
-        """A value in dictionaries, one in the other as the dataclasses are."""
+        """Put a value into dictionaries nested like the dataclasses."""
         for part in reversed(self.path.split(".")):
             value = {part: value}
         return dict(value)
 
     def add_to(self, command: Callable[..., Any], *, shows_default: bool) -> Callable[..., Any]:
-        """Decorate a command with the option."""
+        """Add the option to a command."""
         settings: Values = {"default": self.default, "help": self.help, "show_default": shows_default}
         settings |= {"is_flag": True} if self.type is None else {"type": self.type}
         return click.option(self.name, self.parameter, **settings)(command)
@@ -216,7 +216,7 @@ class _Option:
 def _find_options(
     kind: Any, default: Any, names: Mapping[str, str], skip: frozenset[str], argument: str, above: str = ""
 ) -> Iterator[_Option]:
-    """The options of a dataclass and of those in its fields, in the order of the fields."""
+    """The options of a dataclass and of nested dataclasses, in the order of the fields."""
     hints, docs = get_type_hints(kind), argument_docs(kind)
     for field in fields(kind):
         path = f"{above}{field.name}"
@@ -238,7 +238,7 @@ def _find_options(
 
 
 def _name_of(path: str, names: Mapping[str, str]) -> str:
-    """The name that an option has unless it is given one."""
+    """The default name of an option."""
     *above, last = path.split(".")
     prefixes = [names.get(".".join(above[: place + 1]), part) for place, part in enumerate(above)]
     return "--" + "-".join([*prefixes, last.removeprefix("n_")]).replace("_", "-")
@@ -261,7 +261,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _click_type(hint: Any, path: str) -> click.ParamType:
-    """How click reads values of an annotation."""
+    """The click type of an annotation."""
     simple: dict[Any, click.ParamType] = {int: _Count(), float: click.FLOAT, str: click.STRING}
     if hint is int and path.rpartition(".")[2] == "seed":
         return click.IntRange(0, _MAX_SEED)
@@ -281,7 +281,7 @@ def _click_type(hint: Any, path: str) -> click.ParamType:
 
 
 def _merge(values: Values, others: Mapping[str, Any]) -> Values:
-    """Put values into nested dictionaries, in place; later ones win."""
+    """Merge values into nested dictionaries in place; the new values win."""
     for name, value in others.items():
         if isinstance(value, Mapping):
             _merge(values.setdefault(name, {}), value)
@@ -291,7 +291,7 @@ def _merge(values: Values, others: Mapping[str, Any]) -> Values:
 
 
 def _build(kind: type[S], default: S | None, values: Values, names: Mapping[str, str], above: str = "") -> S:
-    """The settings that values make; what is wrong with them is said of options, not of fields."""
+    """Make settings from nested values. Errors name options instead of fields."""
     values = dict(values)
     for field in fields(kind):  # type: ignore[arg-type]
         if isinstance(values.get(field.name), dict):

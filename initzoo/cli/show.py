@@ -1,4 +1,4 @@
-"""`initzoo show`: all that the zoo knows of a concept, or what a file is."""
+"""`initzoo show`: print the index row of a concept, or describe a file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SECTION = "Use"
 @zoo_option
 @json_option
 def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
-    """Show what the zoo knows of a concept, or what a file is.
+    """Show what the zoo knows of a concept, or describe a file.
 
-    CONCEPT is an id or a wording. The zoo knows wordings, teacher, scores, licence, place and size. FILE is
-    an init, any other safetensors file, a folder with a network, or a zoo.
+    CONCEPT is an id or a wording; its wordings, teacher, scores, licence and size are shown. FILE is an init,
+    another safetensors file, a folder with a network, or a zoo.
     """
     from initzoo.errors import UnknownInitialization
     from initzoo.generator import File, parse_given

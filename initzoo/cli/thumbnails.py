@@ -1,4 +1,4 @@
-"""`initzoo thumbnails`: the small pictures that the page shows."""
+"""`initzoo thumbnails`: draw the thumbnails of the demo page."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SECTION = "Make your own zoo"
     "--out",
     "-o",
     type=click.Path(path_type=Path),
-    help="Folder to write; by default that of the zoo, where the page looks.",
+    help="Folder to write; by default the folder of the zoo, which the page reads.",
 )
 @force_option
 @json_option
 def command(zoo_name: str, out: Path | None, force: bool, as_json: bool) -> None:
-    """Draw the small pictures of checkpoints that the page shows."""
+    """Draw the thumbnails of checkpoints for the demo page."""
     from initzoo.demo import make_thumbnails, thumbnail_folder
     from initzoo.zoo import Zoo
 

@@ -1,4 +1,4 @@
-"""`initzoo verify`: a search for damage in a zoo or a file."""
+"""`initzoo verify`: check a zoo or a file for damage."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SECTION = "Use"
 @click.option(
     "--accept",
     is_flag=True,
-    help="Write dataset/zoo.json anew from the files of a zoo in a folder, before they are verified.",
+    help="First accept all changes: rewrite dataset/zoo.json from the files of a zoo in a folder.",
 )
 @json_option
 def command(target: str | None, zoo_name: str, accept: bool, as_json: bool) -> None:
     """Check every byte of a zoo or a file for damage.
 
-    TARGET is a zoo, or the file of a shard, index, base or init; by default, the zoo that --zoo names. Damage
-    gives a line for each problem and exit code 1.
+    TARGET is a zoo or a shard, index, base or init file; the default is the zoo of --zoo. Each problem is
+    printed on one line, and the exit code is then 1.
     """
     from initzoo.files import is_file
     from initzoo.zoo import Zoo, refresh_manifest, verify_file

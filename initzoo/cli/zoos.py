@@ -1,4 +1,4 @@
-"""`initzoo zoos`: the zoos that need no download."""
+"""`initzoo zoos`: list the zoos on this machine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SECTION = "Use"
 @click.command("zoos", epilog=example("initzoo zoos"))
 @json_option
 def command(as_json: bool) -> None:
-    """List the zoos that need no download.
+    """List the zoos on this machine.
 
-    These are the bundled one and those in the cache of the Hub.
+    These are the bundled zoo and those in the Hub cache.
     """
     from initzoo.zoo import local_zoos
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.files import check_least
+
 __all__ = ["Resampling", "bootstrap_means", "interval"]
 
 Values = NDArray[np.float64]
@@ -30,12 +32,9 @@ class Resampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.n_resamples < 1:
-            raise ValueError(f"n_resamples must be at least 1, found {self.n_resamples}")
+        check_least(self, n_resamples=1, seed=0)
         if not 0 < self.level < 1:
             raise ValueError(f"level must be above 0 and below 1, found {self.level}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, found {self.seed}")
 
 
 def bootstrap_means(values: Values, *, n_resamples: int, seed: int) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,8 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidZoo
-from initzoo.generator import Request
-from initzoo.pairs import HELD_OUT, Concept, Teacher, parse_teacher
+from initzoo.generator import N_EXAMPLE_PAIRS, Encoder, Examples, Request, make_requests
+from initzoo.pairs import (
+    HELD_OUT,
+    TEACHING_SIDE,
+    Concept,
+    PhotoSource,
+    Teacher,
+    fit_short_side,
+    load_photos,
+    parse_teacher,
+)
 from initzoo.zoo import Zoo
 
 __all__ = [
@@ -21,6 +30,8 @@ __all__ = [
     "Question",
     "ask_about_concepts",
     "ask_about_zoo",
+    "load_examples",
+    "start_request",
 ]
 
 UNSEEN_WORDINGS = "train-unseen-wordings"
@@ -53,9 +64,9 @@ class Question:
     words: tuple[str, ...]
     trained: NDArray[np.float32] | None
 
-    def requests(self, *, seed: int = 0) -> tuple[Request, ...]:
-        """One request per wording."""
-        return tuple(Request(words, seed=seed) for words in self.words)
+    def requests(self, encoder: Encoder, examples: Examples, *, seed: int = 0) -> tuple[Request, ...]:
+        """One request per wording, with the conditions that an encoder reads; see `make_requests`."""
+        return make_requests(encoder, self.words, lambda: self.teacher, examples, seed=seed)
 
 
 def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None = None) -> list[Question]:
@@ -113,6 +124,41 @@ def ask_about_concepts(concepts: Sequence[Concept], *, limit: int | None = None)
         )
         for concept in _spread(concepts, limit)
     ]
+
+
+def load_examples(
+    encoders: Iterable[Encoder], photos: PhotoSource, n_pairs: int = N_EXAMPLE_PAIRS
+) -> Examples:
+    """Load the photos of example pairs if an encoder reads pairs.
+
+    Args:
+        encoders: the encoders of all weight generators that are asked.
+        photos: the photos that scores are measured on. Examples are made of the train photos of their folder,
+            or of the bundled ones if scores are measured on the whole folder.
+        n_pairs: number of example pairs per request.
+
+    Raises:
+        InvalidImage: the folder has no train photos.
+    """
+    if not n_pairs or not any("pairs" in encoder.reads for encoder in encoders):
+        return Examples()
+    shown = load_photos(photos.folder if photos.split == "score" else None, split="train")
+    return Examples([fit_short_side(photo.pixels, TEACHING_SIDE) for photo in shown], n_pairs)
+
+
+def start_request(zoo: Zoo, question: Question, start: str, photos: PhotoSource, *, seed: int) -> Request:
+    """Make the request for the first weights of a training on a question's concept.
+
+    Args:
+        zoo: the zoo.
+        question: the concept.
+        start: name of an initialization scheme.
+        photos: the photos that scores are measured on.
+        seed: seed of the draw.
+    """
+    if start != "generated":  # all other schemes are looked up by words, if they need any condition
+        return Request(question.words[0], seed=seed)
+    return question.requests(zoo.encoder, load_examples([zoo.encoder], photos), seed=seed)[0]
 
 
 def _spread(items: Sequence[T], limit: int | None) -> list[T]:

@@ -1,4 +1,4 @@
-"""Files on disk: written whole, read strictly, checked against their digests."""
+"""Files on disk: atomic writes, strict reads, digests."""
 
 import lazy_loader
 

@@ -35,6 +35,7 @@ from .images import warn_left_out as warn_left_out
 from .images import write_image as write_image
 from .images import write_picture as write_picture
 from .settings import FORMAT_VERSION as FORMAT_VERSION
+from .settings import check_least as check_least
 from .settings import check_version as check_version
 from .settings import read_json as read_json
 from .settings import read_settings as read_settings

@@ -1,4 +1,4 @@
-"""Whole or nothing: write files and folders beside their place, then rename them into it."""
+"""Atomic writes: files and folders are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -28,28 +28,27 @@ __all__ = [
 ]
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""Errors of a file system without locks."""
-
+"""Error numbers of file systems without locks."""
 
 _MAX_NAME = 255
-"""Length that the name of a file may have: bytes, on Windows units of UTF-16."""
+"""Maximum length of a file name: bytes, or UTF-16 units on Windows."""
 
 _IS_WINDOWS = os.name == "nt"
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ .]*(\..*)?")
 
 
 def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = ()) -> None:
-    """Raise if a file cannot be written: before long work, not after it.
+    """Raise if a file could not be written. Called before long work, so that the work is not lost.
 
     Args:
-        path: the file; or, with names, a folder that is made when it is missing.
-        names: of the files in the folder.
-        force: files that exist may be replaced.
-        endings: what the name of a single file may end with, e.g. `.png`; anything when empty.
+        path: the file; with `names`, a folder, which may be missing.
+        names: names of the files in the folder.
+        force: allow existing files to be replaced.
+        endings: allowed endings of a single file, e.g. `.png`; any ending by default.
 
     Raises:
-        OutputError: a file exists and `force` is off, a folder has the name of a file or the other way
-            round, there is no folder to write the file into, or its ending is another one.
+        OutputError: a file exists and `force` is False, a folder has the name of a file or the other way
+            round, the parent folder is missing, or the ending is not allowed.
 
     Example:
         >>> import tempfile
@@ -81,7 +80,7 @@ def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = 
 
 
 def is_reserved_name(name: str) -> bool:
-    """Whether Windows keeps a name for a device, whatever its ending and its case.
+    """Whether Windows reserves a name for a device; case and ending do not matter.
 
     Example:
         >>> is_reserved_name("CON"), is_reserved_name("nul.safetensors"), is_reserved_name("console.png")
@@ -91,7 +90,7 @@ def is_reserved_name(name: str) -> bool:
 
 
 def shorten_name(name: str, n_bytes: int) -> str:
-    """The beginning of a name, of at most so many bytes: a letter of some scripts has four of them.
+    """Cut a name to at most `n_bytes` bytes, at the end of a letter, which can have four bytes.
 
     Example:
         >>> shorten_name("素描.png", 7), shorten_name("a.png", 7)
@@ -101,11 +100,11 @@ def shorten_name(name: str, n_bytes: int) -> str:
 
 
 def check_free_folder(path: Path, *, force: bool) -> None:
-    """Raise if `replace_folder` would not write this folder: before long work, not after it.
+    """Raise if `replace_folder` could not write a folder. Called before long work.
 
     Args:
-        path: the folder; one that is empty is free.
-        force: whatever it holds may be replaced.
+        path: the folder; it may exist if it is empty.
+        force: allow the content of the folder to be replaced.
 
     Raises:
         OutputError: as for `replace_folder`.
@@ -130,10 +129,10 @@ def check_free_folder(path: Path, *, force: bool) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, unless it is there.
+    """Create a folder and its parents, unless they exist.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: the folder cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -142,16 +141,16 @@ def make_folder(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     Args:
-        path: where the file goes; its folder must exist.
-        data: the file's bytes.
-        force: replace a file that is there already.
+        path: path of the file; its folder must exist.
+        data: content of the file.
+        force: replace an existing file.
 
     Raises:
-        OutputError: the file exists and `force` is off, its place is a folder, or
-            it cannot be written.
+        OutputError: the file exists and `force` is False, the path is a folder, or the file cannot be
+            written.
 
     Example:
         >>> import tempfile
@@ -165,12 +164,12 @@ def write_bytes(path: Path, data: bytes, *, force: bool) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
-    """Write files into a folder, each whole or not at all; if one may not be replaced, none is written.
+    """Write files into a folder, each atomically. If one must not be replaced, none is written.
 
     Args:
-        folder: made if it is missing.
-        files: the bytes of each file, by its name.
-        force: replace files that exist.
+        folder: the folder; created if it is missing.
+        files: content of each file, by name.
+        force: replace existing files.
 
     Raises:
         OutputError: as for `check_free` and `write_bytes`.
@@ -190,10 +189,10 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> Non
 
 @contextmanager
 def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """Write a file in parts, whole or not at all.
+    """Write a file in parts, atomically.
 
-    Gives a file beside `path`, open for reading and writing, which takes the place of `path`
-    when the block ends well and is removed when the block fails.
+    Yields a temporary file beside `path`, open for reading and writing. It is renamed to `path` when the
+    block ends, and removed when the block raises.
 
     Raises:
         OutputError: as for `write_bytes`.
@@ -216,25 +215,24 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _not_writable(path, error) from error
     finally:
-        with suppress(OSError):  # the error that is on its way says more than one of the clean-up
+        with suppress(OSError):  # an error of the clean-up would hide the first one
             beside.unlink(missing_ok=True)
 
 
 @contextmanager
 def replace_folder(path: Path, *, force: bool) -> Iterator[Path]:
-    """Fill a folder whole or not at all.
+    """Write a folder atomically.
 
-    Gives an empty folder beside `path` to write into. It takes the place of `path`
-    when the block ends well, and is removed when the block fails. An empty folder
-    at `path` counts as free.
+    Yields an empty temporary folder beside `path`. It is renamed to `path` when the block ends, and removed
+    when the block raises.
 
     Args:
-        path: where the folder goes; its parent must exist.
-        force: replace a folder that is there already, with all that is in it.
+        path: path of the folder; its parent must exist.
+        force: replace an existing folder with all its content.
 
     Raises:
-        OutputError: the folder holds something and `force` is off, its place is a
-            file or the current folder, or it cannot be written.
+        OutputError: the folder is not empty and `force` is False, the path is a file or the current folder,
+            or the folder cannot be written.
 
     Example:
         >>> import tempfile
@@ -259,7 +257,7 @@ def replace_folder(path: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Put `new` at `path`; what was there is kept until the new folder stands."""
+    """Rename `new` to `path`. The old folder is removed only after the new one is in place."""
     old = _beside(path, "old")
     moved = False
     try:
@@ -324,19 +322,19 @@ def _not_writable(path: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Let one process at a time into the block; the lock goes with the process that holds it.
+    """Lock a file, so that one process at a time runs the block. The lock ends with its process.
 
-    Where the file system knows no locks, all go in: then work may be done twice.
+    On a file system without locks every process runs the block, and work may be done twice.
 
     Args:
-        path: the lock file; it and its folder are made if they are missing, and stay.
-        wait: until the process that holds the lock lets it go; else go in at once, and say so.
+        path: the lock file; it and its folder are created and kept.
+        wait: wait until the lock is free; otherwise run the block at once.
 
     Yields:
-        Whether no other process holds the lock.
+        Whether this process has the lock.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the lock file cannot be written.
 
     Example:
         >>> import tempfile
@@ -346,7 +344,7 @@ def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """
     from filelock import FileLock, Timeout
 
-    # Without a fallback to marker files: a killed process leaves its marker, and so would block all others.
+    # No fallback to marker files: the marker of a killed process would block all others for ever.
     lock, is_free = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False), True
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

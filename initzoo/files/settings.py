@@ -6,6 +6,7 @@ making older or newer files unreadable. A file with a higher `format_version` is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,7 +14,14 @@ import msgspec
 
 from initzoo.files.digests import DamagedFile
 
-__all__ = ["FORMAT_VERSION", "read_json", "read_settings", "to_plain", "write_json"]
+__all__ = [
+    "FORMAT_VERSION",
+    "check_least",
+    "read_json",
+    "read_settings",
+    "to_plain",
+    "write_json",
+]
 
 FORMAT_VERSION = 2
 """Version of every JSON file of initzoo; raised only if an older initzoo would misread a file."""
@@ -92,6 +100,31 @@ def read_settings(values: Any, kind: type[T]) -> T:
         return msgspec.convert(values, kind)
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         raise DamagedFile(f"its settings cannot be read: {str(error)[:200]}") from error
+
+
+def check_least(settings: object, *, error: type[Exception] = ValueError, **least: float) -> None:
+    """Check that fields of a settings dataclass are finite and not below their minimum.
+
+    Args:
+        settings: the dataclass.
+        error: class of the error.
+        least: minimum per field.
+
+    Raises:
+        ValueError, or `error`: a field is below its minimum, NaN or infinite; the message starts with its
+            name.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> check_least(SimpleNamespace(n_steps=-1), n_steps=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: n_steps must be at least 0, found -1
+    """
+    for name, minimum in least.items():
+        value = getattr(settings, name)
+        if not minimum <= value < math.inf:
+            raise error(f"{name} must be at least {minimum}, found {value}")
 
 
 def to_plain(settings: Any) -> Any:

@@ -14,6 +14,9 @@ from .calibration import Calibration as Calibration
 from .calibration import Expectation as Expectation
 from .calibration import PsnrRanges as PsnrRanges
 from .calibration import calibrate as calibrate
+from .cases import N_EXAMPLE_PAIRS as N_EXAMPLE_PAIRS
+from .cases import Examples as Examples
+from .cases import make_requests as make_requests
 from .denoisers import DenoiserShape as DenoiserShape
 from .encoders import ENCODERS as ENCODERS
 from .encoders import Context as Context

@@ -6,7 +6,7 @@ as one vector by the encoder of the generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -70,11 +70,12 @@ class TaughtAdapters:
     blocks: Blocks
 
     @classmethod
-    def make(cls, encoder: Encoder, requests: Sequence[Sequence[Request]], blocks: Blocks) -> TaughtAdapters:
+    def make(cls, encoder: Encoder, requests: Iterable[Sequence[Request]], blocks: Blocks) -> TaughtAdapters:
         """Embed the requests of each concept and pair them with its blocks."""
-        owners = [concept for concept, taught in enumerate(requests) for _ in taught]
-        embedded = encoder.embed([request for taught in requests for request in taught])
-        return cls(encoder, embedded, np.array(owners, np.int64), blocks)
+        # One concept at a time: the example pairs of all concepts would not fit into memory.
+        embedded = [encoder.embed(taught) for taught in requests]
+        owners = np.repeat(np.arange(len(embedded)), [len(rows) for rows in embedded])
+        return cls(encoder, np.concatenate(embedded), owners.astype(np.int64), blocks)
 
     def thin(self, n_each: int) -> TaughtAdapters:
         """Keep at most about `n_each` wordings per concept, evenly spaced from the first one."""

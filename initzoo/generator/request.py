@@ -25,8 +25,8 @@ class Request:
 
     Args:
         words: concept id, a wording of a concept, or other words for an edit.
-        pairs: example pairs of the edit. No weight generator reads pairs yet; a request with pairs is
-            refused where they would be ignored.
+        pairs: example pairs of the edit. A weight generator that reads words alone, or a checkpoint that is
+            found by words, refuses them instead of ignoring them.
         seed: seed of the noise of generated weights, 0 to 2**63 - 1.
         n_timesteps: number of denoising steps of generated weights, 1 to 1000.
         origin: `exact` to accept a checkpoint of the zoo only, `generated` to generate in any case; None to
@@ -50,6 +50,19 @@ class Request:
     seed: int = 0
     n_timesteps: int = 1
     origin: str | None = None
+
+    @property
+    def conditions(self) -> str:
+        """The conditions of the request in words, for messages and the source of generated weights.
+
+        Example:
+            >>> Request("night").conditions, Request(pairs=("a pair",)).conditions
+            ('the words', '1 example pair')
+        """
+        n_pairs = f"{len(self.pairs)} example {'pair' if len(self.pairs) == 1 else 'pairs'}"
+        if not self.pairs:
+            return "the words"
+        return f"the words and {n_pairs}" if self.words else n_pairs
 
     def __post_init__(self) -> None:
         if not isinstance(self.words, str):

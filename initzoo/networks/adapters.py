@@ -273,9 +273,10 @@ class Adapted(nn.Module):
     def _draw(self, generator: torch.Generator) -> None:
         """Draw initial weights: normal by fan-in with the gain of a ReLU; the last layers small.
 
-        With small last layers the untrained network returns the photo almost unchanged.
+        With small last layers the untrained network returns the photo almost unchanged. A linear layer needs
+        no gain, since no activation follows that would halve the signal.
         """
-        gains = {"end": 0.1, "residual": 0.3}
+        gains = {"end": 0.1, "residual": 0.3, "linear": 1 / math.sqrt(2)}
         for name, place in self._places.items():
             layer = self._layer(name)
             gain = math.sqrt(2) * gains.get(self.network.roles.get(name, ""), 1.0)

@@ -38,6 +38,9 @@ _SAME = 1e-4
 _ENDS = ("end", "photo")
 """Roles of layers whose output is only clipped to black and white."""
 
+_NO_ACTIVATION = ("residual", "linear")
+"""Roles of layers whose output is passed on as it is."""
+
 
 @dataclass(frozen=True)
 class LayerReport:
@@ -168,14 +171,14 @@ def _rms(values: Tensor) -> float:
 
 def _saturated(role: str, values: Tensor) -> float:
     """Share of values in the flat part of the activation; 0 for a layer without one."""
-    if role == "residual":
+    if role in _NO_ACTIVATION:
         return 0.0
     flat = values.abs() > 1 if role in _ENDS else values < _FLAT
     return float(flat.float().mean())
 
 
 def _dead(role: str, given: Tensor, made: Tensor) -> float:
-    after = made.detach() if role in ("residual", *_ENDS) else nn.functional.silu(made.detach())
+    after = made.detach() if role in (*_NO_ACTIVATION, *_ENDS) else nn.functional.silu(made.detach())
     spread = after.movedim(1, 0).flatten(1).std(dim=1)
     return float((spread <= _STILL * _rms(given)).float().mean())
 

@@ -70,7 +70,10 @@ def load_network(path: Path) -> ImageNetwork:
             except (ValueError, RecursionError) as error:
                 raise DamagedFile("its metadata does not name its network") from error
     if spec is None:
-        recognised = recognise({name: array.shape for name, array in arrays.items()})
+        try:
+            recognised = recognise({name: array.shape for name, array in arrays.items()})
+        except LayoutMismatch as error:
+            raise LayoutMismatch(f"'{path}' holds {error}") from error
         if recognised is None:
             names = ", ".join(sorted(arrays)[:3])
             raise LayoutMismatch(

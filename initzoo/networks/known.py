@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 
 from initzoo.errors import LayoutMismatch
-from initzoo.networks.network import ImageNetwork
+from initzoo.networks.network import CONFIG_FILE, ImageNetwork
 from initzoo.networks.starter import StarterNet
 
 __all__ = ["NETWORKS", "build_network", "recognise"]
@@ -61,6 +61,9 @@ def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int]] | None:
     """Kind and sizes of the known network with tensors of these names and shapes, or None.
 
+    Raises:
+        LayoutMismatch: the network has sizes that shapes do not show.
+
     Example:
         >>> tensors = StarterNet(n_stages=3).state_dict()
         >>> recognise({name: tuple(tensor.shape) for name, tensor in tensors.items()})
@@ -70,6 +73,12 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int
     """
     for kind, known in NETWORKS.items():
         sizes = known.sizes_of(shapes)
+        if sizes is not None and known.hidden_sizes:
+            # The defaults would give a network of the same tensors that computes something else.
+            raise LayoutMismatch(
+                f"tensors of network '{kind}', whose {' and '.join(known.hidden_sizes)} cannot be inferred "
+                f"from them. Put {CONFIG_FILE} beside them, or write both with save_pretrained"
+            )
         if sizes is not None:
             return kind, sizes
     return None

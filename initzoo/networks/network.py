@@ -25,12 +25,21 @@ from initzoo.networks.upsampling import mix, shrink_to_side, upsample_edit
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["CONFIG_FILE", "MAX_STRENGTH", "WEIGHTS_FILE", "ImageNetwork", "layers_of", "round_up"]
+__all__ = ["CONFIG_FILE", "MAX_STRENGTH", "ROLES", "WEIGHTS_FILE", "ImageNetwork", "layers_of", "round_up"]
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 MAX_STRENGTH = 1.5
 """How far `edit` goes beyond the look at most."""
+
+
+ROLES = {
+    "end": "its output is a summand of the edited photo",
+    "photo": "an end that passes the photo itself",
+    "residual": "its output is added to the input of its stage",
+    "linear": "its output is passed on without an activation, e.g. to an attention or a normalisation",
+}
+"""The roles of layers, with their descriptions. A layer without a role is followed by an activation."""
 
 
 class ImageNetwork(nn.Module):
@@ -43,18 +52,19 @@ class ImageNetwork(nn.Module):
         kind: name of the class in files.
         multiple: sides of images must be multiples of it.
         sizes: keyword arguments of the class that build this network.
-        roles: roles of special layers, by name. The output of an `end` is a summand of the edited photo; a
-            `photo` layer is an end that passes the photo itself; the output of a `residual` layer is added
-            to the input of its stage. All other layers are followed by an activation.
+        hidden_sizes: names of the sizes that no tensor's shape depends on, such as a number of heads. A
+            state dict without a config cannot be loaded as such a network.
+        roles: roles of special layers, by name, from `ROLES`.
     """
 
     kind: ClassVar[str] = ""
     multiple: ClassVar[int] = 1
+    hidden_sizes: ClassVar[tuple[str, ...]] = ()
     sizes: dict[str, int]
 
     @property
     def roles(self) -> Mapping[str, str]:
-        """Roles of layers by name; layers without one are followed by an activation."""
+        """Roles of layers by name, from `ROLES`; layers without one are followed by an activation."""
         return {}
 
     @property
@@ -67,7 +77,7 @@ class ImageNetwork(nn.Module):
         """The sizes of a network of this class with tensors of these names and shapes, or None.
 
         A class can override `guess_sizes` to infer sizes from shapes; otherwise only its default sizes are
-        recognised.
+        recognised. `hidden_sizes` have their defaults in the result.
         """
         try:
             network = cls(**cls.guess_sizes(shapes))

@@ -1,4 +1,4 @@
-"""Pairs: photos, and what the teachers of concepts make of them."""
+"""Pairs: photos, and the edits that the teachers of concepts make of them."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Pairs as image files in folders: how they lie there, and which of them are for validation."""
+"""Pairs as image files in folders: recognised layouts, and validation pairs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 Pixels = NDArray[np.uint8]
 
 MAX_HELD_OUT = 16
-"""Pairs that are kept for validation at most."""
+"""Maximum number of validation pairs."""
 
 LAYOUTS = (
     "Name a folder with A and B in it, a folder of images that hold both side by side, or a dataset "
@@ -46,12 +46,12 @@ _HELD_OUT_SHARE = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """An image and what should become of it.
+    """An input image and its target.
 
     Args:
-        name: of the files, or of the row.
-        given: what the network is shown, uint8 RGB, shape `(height, width, 3)`.
-        wanted: what it should make of it, same shape.
+        name: name of the files or the row.
+        given: input of the network, uint8 RGB, shape `(height, width, 3)`.
+        wanted: target of the network, same shape.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Pair:
     wanted: Pixels
 
     def check(self) -> None:
-        """Make sure that both images have one size, and can be scored.
+        """Check the sizes of both images.
 
         Raises:
-            InvalidPairs: they do not, or are smaller than `MIN_SIDE` on a side.
+            InvalidPairs: the sizes differ, or a side is shorter than `MIN_SIDE`.
         """
         height, width = self.given.shape[:2]
         if min(height, width) < MIN_SIDE:
@@ -79,11 +79,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairFile:
-    """Where a pair lies.
+    """The files of a pair.
 
     Args:
-        name: of the files, without ending.
-        paths: of input and target, or of the one image that holds both side by side.
+        name: name of the files, without ending.
+        paths: paths of input and target, or of the one image with both side by side.
     """
 
     name: str
@@ -93,7 +93,7 @@ class PairFile:
         """Read both images.
 
         Raises:
-            InvalidImage: a file is no good image.
+            InvalidImage: a file cannot be read as an image.
             InvalidPairs: the image cannot be halved, or input and target differ in size.
         """
         images = [read_image(path) for path in self.paths]
@@ -101,8 +101,7 @@ class PairFile:
             width = images[0].shape[1]
             if width % 2 or width < 16:
                 raise InvalidPairs(
-                    f"{self.paths[0]} is {width} pixels wide and cannot be halved; "
-                    f"A and B stand side by side. {LAYOUTS}"
+                    f"{self.paths[0]} is {width} pixels wide and cannot be halved into A and B. {LAYOUTS}"
                 )
             images = [images[0][:, : width // 2].copy(), images[0][:, width // 2 :].copy()]
         pair = Pair(self.name, *images)
@@ -112,14 +111,14 @@ class PairFile:
 
 @dataclass(frozen=True)
 class PairFolder:
-    """The pairs of a folder, found and not yet read.
+    """The pairs of a folder, before they are read.
 
     Args:
-        train: in the order of their names.
-        held_out: those that the folder itself keeps for validation; often none.
-        is_aligned: whether A and B stand side by side in one image.
+        train: training pairs, sorted by name.
+        held_out: validation pairs of the folder itself; often none.
+        is_aligned: whether A and B are side by side in one image.
         sides: names of input and target.
-        layout: how the pairs lie, in words.
+        layout: description of the layout.
     """
 
     train: tuple[PairFile, ...]
@@ -134,23 +133,23 @@ def list_pairs(
 ) -> PairFolder | None:
     """Find the pairs of a folder.
 
-    What says most about its pairs is looked for first: a metadata file that lists them; then two folders
-    whose files have equal names, `A` and `B`, `input` and `target` or `before` and `after`, also for
-    each split (`trainA`, `train_A`, `A/train`, `train/A`); at last images that hold A and B side by side, as
-    pix2pix has them, perhaps below `train`. Pairs below `val`, `validation` or `test` are held out. Files
-    that are no images are left out with a warning; if one is half of a pair, so is the other half.
+    The layouts are tried in this order: a metadata file; two folders with files of equal names, `A` and `B`,
+    `input` and `target` or `before` and `after`, also per split (`trainA`, `train_A`, `A/train`, `train/A`);
+    images with A and B side by side, as in pix2pix, also in a subfolder `train`. Pairs in `val`, `validation`
+    or `test` are for validation. Files that cannot be read as images are left out with a warning, as are
+    their partners.
 
     Args:
-        folder: to look into.
-        columns: input and target in the metadata file.
-        split: whose pairs are learnt from, where the folder has splits.
+        folder: the folder.
+        columns: columns of input and target in the metadata file.
+        split: split of the training pairs, if the folder has splits.
 
     Returns:
-        None if the folder has none of these layouts.
+        The pairs, or None if the folder has none of these layouts.
 
     Raises:
-        InvalidPairs: files of A and B do not match, or two have one name; a line of the metadata file is
-            wrong; the halves of images do not look alike; or there are no splits, and one was asked for.
+        InvalidPairs: files of A and B do not match, two files have the same name, a line of the metadata file
+            is invalid, the halves of images do not look alike, or `split` is given and there are no splits.
     """
     if not os.path.isdir(folder):
         return None
@@ -171,26 +170,26 @@ def list_pairs(
 
 
 def _check_halves(folder: Path, files: Sequence[PairFile]) -> None:
-    """Make sure that images can hold A and B side by side: their halves look alike.
+    """Check that the halves of images look alike, as those of A and B side by side.
 
-    Some of them are read; those that cannot be halved or read are left to whoever reads them.
+    Some of the images are compared. Unreadable images are ignored here and reported when they are read.
 
     Raises:
-        InvalidPairs: they look like photos.
+        InvalidPairs: the images look like photos.
     """
     count = min(N_COMPARED, len(files))
     pairs = []
-    for place in range(count):
+    for number in range(count):
         try:
-            pair = files[len(files) * place // count].read()
+            pair = files[len(files) * number // count].read()
         except (InvalidImage, InvalidPairs):
             continue
         pairs.append((pair.given, pair.wanted))
     alike = mean_likeness(pairs)
     if alike is not None and alike < ALIKE_FROM:
         raise InvalidPairs(
-            f"the images in {folder} do not hold A and B side by side: their left and right halves do not "
-            f"look alike. {LAYOUTS}; if they are pairs all the same, cut them into folders A and B"
+            f"the images in {folder} do not have A and B side by side: their left and right halves do not "
+            f"look alike. {LAYOUTS}; if they are pairs nevertheless, cut them into folders A and B"
         )
 
 
@@ -205,17 +204,17 @@ NamedPair = TypeVar("NamedPair", bound=_Named)
 def hold_out(
     pairs: Sequence[NamedPair], *, source: str
 ) -> tuple[tuple[NamedPair, ...], tuple[NamedPair, ...]]:
-    """Keep about one pair in five for validation, at most 16: the same ones whatever their order.
+    """Split off about one pair in five for validation, at most 16, independent of the order.
 
     Args:
-        pairs: anything with a name.
-        source: where they come from, in words.
+        pairs: objects with a name.
+        source: description of their source.
 
     Returns:
-        Pairs to learn from, and pairs to validate on.
+        Training pairs and validation pairs.
 
     Raises:
-        InvalidPairs: there are fewer than two.
+        InvalidPairs: there are fewer than two pairs.
 
     Example:
         >>> files = [PairFile(name, ()) for name in ("one", "two", "three")]
@@ -226,7 +225,7 @@ def hold_out(
     if len(pairs) < 2:
         count = "one pair" if pairs else "no pairs"
         raise InvalidPairs(
-            f"found {count} at {source}, at least two are needed: one to learn from and one to validate on. "
+            f"found {count} at {source}, at least two are needed: one to train and one to validate on. "
             "Add pairs"
         )
     n_held = min(MAX_HELD_OUT, max(1, round(_HELD_OUT_SHARE * len(pairs))))
@@ -239,7 +238,7 @@ def hold_out(
 
 
 def what_is_at(folder: Path) -> str:
-    """Say why a folder is not one of pairs.
+    """Explain why a path is not a folder of pairs.
 
     Example:
         >>> what_is_at(Path("no-such-folder"))
@@ -247,9 +246,7 @@ def what_is_at(folder: Path) -> str:
     """
     if os.path.isdir(folder):
         left_out = list_images(folder).left_out
-        return "the folder holds no images" + (
-            f" ({describe_left_out(folder, left_out)})" if left_out else ""
-        )
+        return "the folder has no images" + (f" ({describe_left_out(folder, left_out)})" if left_out else "")
     return "it is a file" if os.path.exists(folder) else "there is no such folder"
 
 
@@ -260,12 +257,12 @@ def _held_out_names(split: str) -> list[str]:
 def _refuse_split(folder: Path, split: str) -> None:
     if split != "train":
         raise InvalidPairs(
-            f"the pairs in {folder} have no splits, {split!r} was asked for. Leave --split out"
+            f"the pairs in {folder} have no splits, and --split {split} is given. Leave it out"
         )
 
 
 def _listed(folder: Path, columns: tuple[str, str] | None, split: str) -> PairFolder | None:
-    """The pairs of a metadata file, in the folder or in those of its splits."""
+    """The pairs of a metadata file, in the folder or in the subfolder of its split."""
     path = find_metadata(folder) or find_metadata(folder / split)
     if path is None or (listing := read_metadata(path, columns)) is None:
         return None
@@ -297,7 +294,7 @@ def _in_two_folders(folder: Path, split: str) -> PairFolder | None:
         _refuse_split(folder, split)
     if sides is None:
         if (folder / "A").is_dir() or (folder / "B").is_dir():
-            sides = ("A", "B")  # of which one is missing
+            sides = ("A", "B")  # one of them is missing: _matched reports it
         else:
             return None
     found = (find_sides(folder, name) for name in _held_out_names(split))
@@ -312,22 +309,22 @@ def _in_two_folders(folder: Path, split: str) -> PairFolder | None:
 
 
 def _by_name(listed: ImageFolder) -> dict[str, Path]:
-    """Image files of a folder by their names without ending, in order.
+    """Image files of a folder by name without ending.
 
     Raises:
-        InvalidPairs: two differ in their ending only.
+        InvalidPairs: two names differ in their ending only.
     """
     files: dict[str, Path] = {}
     for path in listed.images:
         name = _name_of(path)
         if name in files:
-            raise InvalidPairs(f"{path} and {files[name].name} have one name. Rename one")
+            raise InvalidPairs(f"{path} and {files[name].name} have the same name. Rename one")
         files[name] = path
     return files
 
 
 def _name_of(path: Path) -> str:
-    """A file's name without ending; composed, as a Mac writes an umlaut in another way than Linux does."""
+    """The name of a file without ending, in NFC: macOS decomposes umlauts, Linux usually does not."""
     return unicodedata.normalize("NFC", path.stem)
 
 
@@ -348,19 +345,18 @@ def _matched(folder: Path, names: tuple[str, str]) -> tuple[PairFile, ...]:
     for side, found in zip(sides, listed, strict=True):
         if not found.images and any(path.is_dir() for path in side.iterdir()):
             raise InvalidPairs(
-                f"{side} has folders in it and no images. Put the images into {names[0]} and {names[1]} "
-                "themselves"
+                f"{side} has subfolders and no images. Put the images directly into {names[0]} and {names[1]}"
             )
     inputs, targets = (_by_name(found) for found in listed)
     _leave_out_partners(folder, listed, inputs, targets)
     first, second = names
     for here, there, side_name, other in ((inputs, targets, first, second), (targets, inputs, second, first)):
-        lonely = sorted(set(here) - set(there))
-        if lonely:
+        unmatched = sorted(set(here) - set(there))
+        if unmatched:
             raise InvalidPairs(
-                f"{folder}: {here[lonely[0]].name} of {side_name} has no partner in {other} "
-                f"({len(lonely)} without; {first} has {len(inputs)} images, {second} {len(targets)}). "
-                "Give both one name"
+                f"{folder}: {here[unmatched[0]].name} of {side_name} has no partner in {other} "
+                f"({len(unmatched)} without; {first} has {len(inputs)} images, {second} {len(targets)}). "
+                "Give both the same name"
             )
     return tuple(PairFile(name, (path, targets[name])) for name, path in inputs.items())
 
@@ -368,7 +364,7 @@ def _matched(folder: Path, names: tuple[str, str]) -> tuple[PairFile, ...]:
 def _leave_out_partners(
     folder: Path, listed: list[ImageFolder], inputs: dict[str, Path], targets: dict[str, Path]
 ) -> None:
-    """Leave out what has a partner that cannot be read, and warn of all that is left out."""
+    """Leave out the partners of unreadable files, and warn about all files that are left out."""
     left_out = {f"{side.path.name}/{name}": why for side in listed for name, why in side.left_out.items()}
     for side, partners in zip(listed, (targets, inputs), strict=True):
         for unreadable in side.left_out:

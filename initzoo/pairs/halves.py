@@ -1,4 +1,4 @@
-"""Whether images hold A and B side by side, or are photos that somebody took for such."""
+"""Tells images with A and B side by side from ordinary photos."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ __all__ = ["ALIKE_FROM", "N_COMPARED", "likeness", "mean_likeness"]
 Pixels = NDArray[np.uint8]
 
 N_COMPARED = 16
-"""Images of a folder that are looked at, at most."""
+"""Maximum number of images per folder that are compared."""
 
 ALIKE_FROM = 0.12
-"""Mean likeness of the halves of pairs. The halves of photos have -0.14 to 0.05 one by one; the edits of
-the bundled concepts have 0.4 and more on the mean, whatever they do to colours."""
+"""Minimum mean likeness of the two halves of pairs. Single photos have -0.14 to 0.05; the edits of all
+bundled concepts have a mean of 0.4 or more, even if they change colours."""
 
 _SIDE = 64
 
 
 def likeness(given: Pixels, wanted: Pixels) -> float | None:
-    """Find how far two images have their edges in the same places.
+    """Correlate the edges of two images.
 
-    Edges survive what an edit does to colours, an inversion too. Rows and columns are centred, since the
-    halves of a photo share its horizon and its brighter rows.
+    Edges are independent of colours and even of an inversion. Rows and columns are centred, since the halves
+    of a photo share its horizon and its bright rows.
 
     Args:
         given: uint8 RGB, shape `(height, width, 3)`.
-        wanted: of the same shape.
+        wanted: uint8 RGB, same shape.
 
     Returns:
         A correlation from -1 to 1; None if an image has no edges.
@@ -51,13 +51,13 @@ def likeness(given: Pixels, wanted: Pixels) -> float | None:
 
 
 def mean_likeness(pairs: Iterable[tuple[Pixels, Pixels]]) -> float | None:
-    """The mean likeness of pairs; None if none of them has edges in both images."""
+    """The mean likeness of pairs; None if no pair has edges in both images."""
     values = [value for given, wanted in pairs if (value := likeness(given, wanted)) is not None]
     return float(np.mean(values)) if values else None
 
 
 def _edges(image: Pixels) -> NDArray[np.float32]:
-    """Where an image has edges, shape `(64, 64)`; the root keeps few strong ones from deciding alone."""
+    """The centred edge strength, shape `(64, 64)`. The square root limits the weight of few strong edges."""
     cv2 = opencv()
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Pairs that a metadata file lists: a row a pair, with the paths of its images, as `datasets` reads them."""
+"""Reads metadata files of pairs, with one row per pair and the paths of its images, as `datasets` does."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Listing:
     """The pairs of a metadata file.
 
     Args:
-        path: of the metadata file.
-        columns: names of input and target.
-        rows: of each pair its name and the paths of input and target.
+        path: path of the metadata file.
+        columns: names of the columns of input and target.
+        rows: name of each pair, and the paths of its input and target.
     """
 
     path: Path
@@ -47,21 +47,20 @@ def find_metadata(folder: Path) -> Path | None:
 
 
 def read_metadata(path: Path, columns: tuple[str, str] | None = None) -> Listing | None:
-    """Read which pairs a metadata file lists.
+    """Read the pairs of a metadata file.
 
-    An image column is `file_name`, has a name that ends with `_file_name`, or holds paths of images;
-    `datasets` calls the first one `image`, and drops the ending of the others.
+    A column is an image column if its name is `file_name` or ends with `_file_name`, or if it has paths of
+    images. As in `datasets`, `file_name` is named `image`, and the ending `_file_name` is removed.
 
     Args:
-        path: of a `.jsonl` or `.csv` file; paths in it are relative to its folder.
-        columns: input and target; without them, the two image columns there are.
+        path: path of a `.jsonl` or `.csv` file; paths in it are relative to its folder.
+        columns: names of the columns of input and target; by default the two image columns.
 
     Returns:
-        None if it has fewer than two image columns, and none were asked for.
+        The pairs; None if the file has fewer than two image columns and `columns` is not given.
 
     Raises:
-        InvalidPairs: a line cannot be read, an image of it does not exist, or it is not clear which columns
-            to take.
+        InvalidPairs: a line cannot be read, one of its images does not exist, or the columns are ambiguous.
     """
     rows = list(_read_csv(path) if path.suffix == ".csv" else _read_jsonl(path))
     found = _image_columns(rows[0][1]) if rows else {}
@@ -86,14 +85,14 @@ def read_metadata(path: Path, columns: tuple[str, str] | None = None) -> Listing
     for number, row in rows:
         paths = [_path_of(path, number, row, found[name]) for name in chosen]
         name = unicodedata.normalize("NFC", os.path.splitext(row[found[chosen[0]]])[0])
-        name = name if name not in taken else f"{name}-{number}"  # one input may have several targets
+        name = name if name not in taken else f"{name}-{number}"  # an input can have several targets
         taken.add(name)
         listed.append((name, (paths[0], paths[1])))
     return Listing(path, chosen, tuple(listed))
 
 
 def _image_columns(row: Mapping[str, Any]) -> dict[str, str]:
-    """The names of image columns, as `datasets` gives them, and their keys in the file."""
+    """The names of image columns as in `datasets`, and their keys in the file."""
     columns = {}
     for key, value in row.items():
         if key == _FILE_KEY:
@@ -109,12 +108,12 @@ def _path_of(path: Path, number: int, row: Mapping[str, Any], key: str) -> Path:
     value = row.get(key)
     if not isinstance(value, str) or not value:
         raise InvalidPairs(f"{path}, line {number}: no path in {key!r}. Complete the line or leave it out")
-    # A Mac composes letters in another way than the program that wrote the line.
+    # macOS decomposes letters such as umlauts, and the program that wrote the line may not have.
     for written in (value, unicodedata.normalize("NFC", value), unicodedata.normalize("NFD", value)):
         try:
             if is_file(path.parent / written):
                 return path.parent / written
-        except (OSError, ValueError):  # a name that no file can have
+        except (OSError, ValueError):  # an invalid file name
             break
     raise InvalidPairs(f"{path}, line {number}: there is no file {value!r}. Correct the line or leave it out")
 

@@ -1,4 +1,4 @@
-"""OpenCV, loaded when it is first used, and the resize that photos and pairs share."""
+"""OpenCV, imported lazily, and the resizing of photos and pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["fit_short_side", "opencv"]
 
 @cache
 def opencv() -> ModuleType:
-    """OpenCV on one thread; imported at first use, so that reading a catalog does not need it."""
+    """OpenCV on one thread. It is imported on first use, since reading a catalog does not need it."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -22,7 +22,7 @@ def opencv() -> ModuleType:
 
 
 def fit_short_side(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize so that the shorter side is `size` pixels; area averages when it shrinks.
+    """Resize so that the shorter side is `size` pixels: area averages to shrink, bicubic to enlarge.
 
     Example:
         >>> fit_short_side(np.zeros((300, 450, 3), np.uint8), 256).shape
@@ -33,5 +33,5 @@ def fit_short_side(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         return pixels
     scale = size / min(height, width)
     shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-    way = opencv().INTER_AREA if scale < 1 else opencv().INTER_CUBIC
-    return np.asarray(opencv().resize(pixels, shape, interpolation=way), np.uint8)
+    interpolation = opencv().INTER_AREA if scale < 1 else opencv().INTER_CUBIC
+    return np.asarray(opencv().resize(pixels, shape, interpolation=interpolation), np.uint8)

@@ -1,4 +1,4 @@
-"""Photos for teachers: the bundled ones or a folder of one's own, split, sized and varied."""
+"""Photos for teachers, bundled or from a folder: loading, splits, sizes and random variations."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ __all__ = [
 Pixels = NDArray[np.uint8]
 
 PHOTO_SIDE = 384
-"""Shorter side, in pixels, at which photos are kept (smaller ones as they are)."""
+"""Shorter side to which larger photos are shrunk, pixels."""
 
 TEACHING_SIDE = 256
-"""Shorter side, in pixels, of a photo that a teacher is shown."""
+"""Shorter side of the photos that teachers edit, pixels."""
 
 _SPLITS = ("train", "score")
 _PHOTO_KEYS = {"name", "file", "split", "title", "author", "licence", "source"}
@@ -52,14 +52,14 @@ _PHOTO_KEYS = {"name", "file", "split", "title", "author", "licence", "source"}
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo and where it comes from.
+    """A photo with its licence and source.
 
     Args:
-        name: unique within its folder.
-        pixels: uint8, shape `(height, width, 3)`, RGB, shorter side at most `PHOTO_SIDE`.
-        split: "train" (shown to teachers while training) or "score" (for scores only).
-        licence: SPDX name or words.
-        source: where it was taken from.
+        name: name, unique within its folder.
+        pixels: uint8 RGB, shape `(height, width, 3)`, shorter side at most `PHOTO_SIDE`.
+        split: "train" for training, or "score" for scores only.
+        licence: SPDX name, or a description.
+        source: origin of the photo.
     """
 
     name: str
@@ -70,22 +70,20 @@ class Photo:
 
 
 def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]:
-    """Load the bundled photos, or those of a folder, in the order of their names.
+    """Load the bundled photos, or those of a folder, sorted by name.
 
-    A folder is read in one of three ways: as its `photos.toml` says; or, with
-    subfolders `train` and `score`, by these; or split by name, about one photo in
-    four for scoring, and at least one of each split when there are two photos.
-    Files that are no images or cannot be read are left out with a warning, but for those that `photos.toml`
-    names.
+    Splits of a folder come from its `photos.toml`, else from its subfolders `train` and `score`, else from a
+    hash of the names: about one photo in four is for scores, and two photos or more give both splits. Files
+    that cannot be read as images are left out with a warning, unless `photos.toml` names them.
 
     Args:
-        folder: a folder of images; None for the bundled photos.
-        split: "train", "score" or None for all.
+        folder: a folder of images; the bundled photos by default.
+        split: "train", "score", or None for all photos.
 
     Raises:
-        ValueError: `split` is none of these.
-        InvalidImage: the folder is missing or has no photo of the split that can be read, or `photos.toml`
-            or a photo that it names is wrong.
+        ValueError: `split` has another value.
+        InvalidImage: the folder is missing or has no readable photo of the split, or `photos.toml` or a photo
+            that it names is invalid.
 
     Example:
         >>> [photo.name for photo in load_photos(split="score")]
@@ -135,18 +133,18 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """Where photos come from.
+    """A folder and split of photos.
 
     Args:
         folder: folder of photos; the bundled ones by default.
-        split: photos to take; None for all of them.
+        split: split of the photos; None for all photos.
     """
 
     folder: Path | None = None
     split: str | None = "score"
 
     def load(self) -> list[Photo]:
-        """The photos, as `load_photos` gives them.
+        """Load the photos by `load_photos`.
 
         Raises:
             InvalidImage: as for `load_photos`.
@@ -155,17 +153,16 @@ class PhotoSource:
 
 
 def vary_photo(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Make another believable photo of a photo: mirrored, turned, cut and recoloured.
+    """Make a random variation of a photo: mirrored, rotated, cropped and recoloured.
 
-    Grey photos are coloured by a scale from a dark to a light colour most times.
+    Most grey photos get a random gradient from a dark to a light colour.
 
     Args:
         pixels: uint8, shape `(height, width, 3)`.
-        rng: draws every choice; the same state gives the same photo.
+        rng: random generator; the same state gives the same variation.
 
     Returns:
-        uint8, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`, longer side
-        at most one and a half times as long.
+        uint8, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`, longer side at most 1.5 times that.
 
     Example:
         >>> photo = load_photos(split="score")[0]
@@ -176,9 +173,9 @@ def vary_photo(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def varied_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[Pixels]:
-    """Vary photos in turn, the first one, the second one and so on, until there are enough.
+    """Make `n_photos` variations, cycling through the photos.
 
-    Photo number `i` depends on `seed` and `i` only, not on how many are asked for.
+    Variation `i` depends on the photos, `seed` and `i` only, not on `n_photos`.
 
     Returns:
         `n_photos` arrays, uint8, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`.
@@ -195,14 +192,13 @@ def varied_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[Pix
 
 
 def training_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[Pixels]:
-    """Photos to train on: every photo as it is, in an order drawn by the seed, then varied ones.
+    """Make `n_photos` training photos: each photo unchanged, in random order, then variations.
 
-    Photos are taken in turn until there are enough. What number `i` shows depends on `photos`, `seed` and `i`
-    only, not on how many are asked for.
+    Photo `i` depends on the photos, `seed` and `i` only, not on `n_photos`.
 
     Returns:
         `n_photos` uint8 arrays, shape `(height, width, 3)`, shorter side `TEACHING_SIDE`, longer side at most
-        one and a half times as long.
+        1.5 times that.
 
     Example:
         >>> few = training_photos(load_photos(split="train"), 2, seed=0)
@@ -220,7 +216,7 @@ def training_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[P
     return chosen
 
 
-# Where photos come from.
+# Loading.
 
 
 def _entries_of_table(folder: Path) -> list[dict[str, str]]:
@@ -234,8 +230,8 @@ def _entries_of_table(folder: Path) -> list[dict[str, str]]:
     for number, photo in enumerate(photos):
         keys = set(photo)
         if keys != _PHOTO_KEYS or not all(isinstance(value, str) for value in photo.values()):
-            odd = ", ".join(sorted(keys ^ _PHOTO_KEYS)) or "a value that is not text"
-            raise InvalidImage(f"{table}, photo {number}: missing or unknown: {odd}. Correct that entry")
+            unexpected = ", ".join(sorted(keys ^ _PHOTO_KEYS)) or "a value that is not text"
+            raise InvalidImage(f"{table}, photo {number}: missing or unknown: {unexpected}. Correct it")
         if photo["split"] not in _SPLITS:
             raise InvalidImage(
                 f"{table}, photo {photo['name']!r}: split {photo['split']!r}; expected 'train' or 'score'"
@@ -263,7 +259,7 @@ def _entries_of_files(listed: ImageFolder, split: str) -> list[dict[str, str]]:
 
 
 def _split_by_name(entries: list[dict[str, str]]) -> list[dict[str, str]]:
-    """About one photo in four is for scoring; a photo keeps its split when others come or go."""
+    """Assign about one photo in four to scores, by a hash, so that other photos do not change its split."""
     ranks = {
         entry["name"]: hashlib.sha256(entry["name"].encode("utf-8", "surrogateescape")).digest()
         for entry in entries
@@ -299,11 +295,11 @@ def _load(folder: Path, entry: dict[str, str]) -> Photo:
     )
 
 
-# How photos are varied.
+# Variations.
 
 
 def _move(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Scale, turn, mirror and cut; borders are reflected, so no corner is black."""
+    """Scale, rotate, crop and mirror. Borders are reflected, so that no corner is black."""
     cv2 = opencv()
     largest = max(TEACHING_SIDE, min(PHOTO_SIDE, *pixels.shape[:2]))
     pixels = fit_short_side(pixels, int(rng.integers(TEACHING_SIDE, largest + 1)))
@@ -324,7 +320,7 @@ def _move(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _cut_long_side(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Cut a window of `TEACHING_SIDE` by at most one and a half times that."""
+    """Crop to a shorter side of `TEACHING_SIDE` and a longer side of at most 1.5 times that."""
     height, width = pixels.shape[:2]
     side = TEACHING_SIDE
     long_side = min(max(height, width), side * 3 // 2)
@@ -352,7 +348,7 @@ def _is_grey(pixels: Pixels) -> bool:
 
 
 def _colour_grey(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Map black to a dark colour, white to a light one, and grey to a third colour."""
+    """Map black to a dark colour, white to a light colour, and grey to a third colour."""
     dark = rng.uniform(0.0, 0.35, 3)
     light = rng.uniform(0.65, 1.0, 3)
     middle = np.clip((dark + light) / 2 + rng.uniform(-0.25, 0.25, 3), 0, 1)
@@ -365,10 +361,10 @@ def _colour_grey(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _colour_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
-    """One 3 x 3 matrix that turns hues about the grey axis, saturates and weighs channels.
+    """A random 3 x 3 matrix that rotates hues about the grey axis, saturates, and scales channels.
 
-    One photo in three has its hues turned by any angle; the others stay near their own,
-    so that most photos keep the colours that things have.
+    One photo in three gets any hue; the others keep about their own, so that most objects have natural
+    colours.
     """
     angle = rng.uniform(-np.pi, np.pi) if rng.random() < 1 / 3 else rng.normal(0, 0.2)
     saturation = rng.uniform(0.5, 1.7) if rng.random() < 0.93 else 0.0
@@ -380,12 +376,12 @@ def _colour_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def middle_squares(photos: Sequence[Photo], *, side: int = 128, n_images: int = 4) -> NDArray[np.uint8]:
-    """The middle square of some photos, all of one side.
+    """The centre squares of the first photos, resized to one side.
 
     Args:
-        photos: the first few are taken.
-        side: of each image, pixels,
-        n_images: at most so many.
+        photos: the photos.
+        side: side of the squares, pixels.
+        n_images: maximum number of squares.
 
     Returns:
         uint8 RGB, shape `(n, side, side, 3)`.

@@ -1,4 +1,4 @@
-"""How near an edited photo is to what the teacher made of it."""
+"""Scores of edited photos against those of the teacher."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Score", "mean_score", "score_images"]
 Pixels = NDArray[np.uint8]
 
 _BEST_PSNR = 60.0
-"""PSNR of images that agree (nearly) in every pixel, so that means stay finite."""
+"""Maximum PSNR, dB, so that the mean stays finite if images are equal."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Agreement of images with their targets.
+    """The similarity of images to their targets.
 
     Args:
         psnr: peak signal-to-noise ratio, dB, at most 60.
@@ -30,14 +30,14 @@ class Score:
 
 
 def score_images(images: Sequence[Pixels], targets: Sequence[Pixels]) -> Score:
-    """Compare images with their targets; both scores are means over the images.
+    """Compare images with their targets, and average both scores over the images.
 
     Args:
         images: uint8 RGB, shape `(height, width, 3)` each, sides at least 8 pixels.
-        targets: one for each image, of its shape.
+        targets: the target of each image, same shape.
 
     Raises:
-        ValueError: the numbers or shapes of images and targets differ, or there are none.
+        ValueError: the numbers or shapes of images and targets differ, or there are no images.
 
     Source:
         Wang et al. (2004), doi:10.1109/TIP.2003.819861, as scikit-image computes it.

@@ -1,4 +1,4 @@
-"""Names by which people tell input from target, in folders and in columns."""
+"""Common names of inputs and targets, in folders and in columns."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _COLUMN_SIDES = (*_SIDES, ("input", "output"), ("conditioning", "image"))
 _PATTERNS = ("{side}/{split}", "{split}/{side}", "{split}{side}", "{split}_{side}", "{side}_{split}")
 
 HELD_OUT_SPLITS = ("val", "validation", "valid", "test")
-"""Names of pairs that a source keeps for validation; the first that is there is taken."""
+"""Names of validation splits; the first existing one is used."""
 
 
 def find_sides(folder: Path, split: str, *, is_plain: bool = False) -> tuple[str, str] | None:
-    """Find the two folders of inputs and targets, whatever the case of their names.
+    """Find the folders of inputs and targets, ignoring upper and lower case.
 
     Args:
-        folder: that they lie in.
-        split: such as "train", which may stand before or behind A, with or without `_`, or be a folder.
-        is_plain: look for names without the split, such as `A` and `B`, instead.
+        folder: the parent folder.
+        split: name of the split, e.g. "train". It can be a prefix or suffix of the names, or a folder.
+        is_plain: look for names without the split, e.g. `A` and `B`.
 
     Returns:
-        Their paths within the folder.
+        Their paths relative to the folder, or None.
 
     Example:
         >>> import tempfile
@@ -43,7 +43,7 @@ def find_sides(folder: Path, split: str, *, is_plain: bool = False) -> tuple[str
         ...     find_sides(Path(name), "train")
         ('trainA', 'trainB')
     """
-    listed: dict[Path, dict[str, list[str]]] = {}  # a folder of many files is listed once
+    listed: dict[Path, dict[str, list[str]]] = {}  # each folder is listed once: it may have many files
     for sides in _SIDES:
         for pattern in ("{side}",) if is_plain else _PATTERNS:
             names = [_existing(listed, folder, pattern.format(side=side, split=split)) for side in sides]
@@ -53,7 +53,7 @@ def find_sides(folder: Path, split: str, *, is_plain: bool = False) -> tuple[str
 
 
 def order_columns(names: Sequence[str]) -> tuple[str, str]:
-    """Which of two columns is the input: by names that are in use, else the first one.
+    """Order two columns as input and target, by common names or else by position.
 
     Example:
         >>> order_columns(["target_image", "input_image"]), order_columns(["image", "conditioning_image"])
@@ -75,7 +75,7 @@ def _plain(name: str) -> str:
 
 
 def _existing(listed: dict[Path, dict[str, list[str]]], folder: Path, path: str) -> str | None:
-    """A folder's path below another, found whatever its case, written as on disk."""
+    """The path of a subfolder as on disk, found by a path in any case; None if there is none."""
     names: list[str] = []
     for part in path.split("/"):
         parent = folder.joinpath(*names)
@@ -89,7 +89,7 @@ def _existing(listed: dict[Path, dict[str, list[str]]], folder: Path, path: str)
 
 
 def _subfolders(folder: Path) -> dict[str, list[str]]:
-    """Names of the folders in a folder, by their names in lower case."""
+    """Names of subfolders, by their names in lower case."""
     names: dict[str, list[str]] = {}
     if os.path.isdir(folder):
         with os.scandir(folder) as entries:

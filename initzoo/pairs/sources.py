@@ -1,4 +1,4 @@
-"""Where pairs to fine-tune on come from: folders, aligned images, a dataset, or a teacher and photos."""
+"""Sources of pairs for fine-tuning: folders, aligned images, datasets, or a teacher and photos."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ Pixels = NDArray[np.uint8]
 Callback = Callable[[int], None]
 
 DIRECTIONS = ("AtoB", "BtoA")
-"""Which of two images is the input; in aligned images A is the left half."""
+"""Directions of training: AtoB takes A as the input. In aligned images A is the left half."""
 
 _DATASET_ENDINGS = (".parquet", ".arrow")
 _DATASET_FILES = {"dataset_info.json", "state.json", "dataset_dict.json"}
 _CHUNK = 64
-"""Photos that are varied at once for a teacher; a multiple of those it is shown at once."""
+"""Number of photos varied at a time for a teacher, a multiple of its batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
-    """Pairs to learn from, and others to validate on.
+    """Training pairs and validation pairs.
 
     Args:
-        source: where they come from, in words.
-        train: at least one.
-        validation: at least one; none of them is in `train`.
-        layout: how they lie there, in words.
-        size: the shorter side to which larger images were shrunk, if they were.
-        validation_source: where the validation pairs come from, if from elsewhere.
+        source: description of the source.
+        train: training pairs, at least one.
+        validation: validation pairs, at least one, none of which is in `train`.
+        layout: description of the layout.
+        size: shorter side to which larger images were shrunk; None if none was.
+        validation_source: description of another source of the validation pairs.
     """
 
     source: str
@@ -60,7 +60,7 @@ class PairSet:
 
     @property
     def digest(self) -> str:
-        """Sixty-four hex digits that change when any pixel or name does."""
+        """64 hex digits that change if any pixel or name changes."""
         digest = hashlib.sha256()
         for part in (self.train, self.validation):
             digest.update(f"{len(part)} ".encode())
@@ -72,13 +72,13 @@ class PairSet:
 
     @property
     def summary(self) -> str:
-        """What was understood, in one line.
+        """The number, layout and sizes of the pairs, in one line.
 
         Example:
             >>> image = np.zeros((64, 80, 3), np.uint8)
             >>> pairs = [Pair(name, image, image) for name in "abc"]
             >>> split_pairs("my-pairs", pairs, layout="folders A and B").summary
-            '3 pairs, folders A and B, 80 x 64: 2 to learn from, 1 to validate on'
+            '3 pairs, folders A and B, 80 x 64: 2 to train on, 1 to validate on'
         """
         sides = {
             (width, height) for part in (self.train, self.validation) for _, height, width in sizes_of(part)
@@ -91,14 +91,14 @@ class PairSet:
         validated = f"{n_validation} of {self.validation_source}" if self.validation_source else n_validation
         return (
             f"{n_train + n_validation} pairs, {self.layout or self.source}, {sizes}: "
-            f"{n_train} to learn from, {validated} to validate on"
+            f"{n_train} to train on, {validated} to validate on"
         )
 
     def check_crops(self, crop_size: int) -> None:
-        """Make sure that every training image holds a crop.
+        """Check that no training image is smaller than a crop.
 
         Raises:
-            InvalidPairs: one does not.
+            InvalidPairs: an image is smaller than a crop.
         """
         if self.size is not None:
             check_crop_size(crop_size, self.size)
@@ -113,10 +113,10 @@ class PairSet:
 
 
 def check_crop_size(crop_size: int, size: int) -> None:
-    """Make sure that images shrunk to `size` can hold a crop.
+    """Check that images shrunk to `size` are not smaller than a crop.
 
     Raises:
-        InvalidPairs: they cannot.
+        InvalidPairs: they are smaller.
 
     Example:
         >>> check_crop_size(300, 256)
@@ -142,33 +142,34 @@ def open_pairs(
     validation: str | Path | None = None,
     callback: Callback | None = None,
 ) -> PairSet:
-    """Read pairs from whatever `source` is.
+    """Read pairs from a folder or a dataset.
 
-    It may be a folder that `datasets` can load, or with a metadata file that lists pairs; a folder with
-    `A` and `B` in it (or `input` and `target`, `before` and `after`, `trainA` and `trainB`), whose files have
-    equal names; a folder of images that hold A and B side by side, as pix2pix has them, perhaps below `train`
-    and `val` (or `test`); or the id of a dataset on the Hub. The first of these that fits is taken. About one
-    pair in five, at most 16, is kept for validation, chosen by name, unless the source has pairs for that.
+    A source is one of the following; the first that fits is used. A folder that `datasets` can load, or with
+    a metadata file of pairs. A folder with subfolders `A` and `B` (or `input` and `target`, `before` and
+    `after`, `trainA` and `trainB`) and files of equal names. A folder of images with A and B side by side, as
+    in pix2pix, also in subfolders `train` and `val` or `test`. The id of a dataset on the Hub. About one pair
+    in five, at most 16, is held out for validation, chosen by name, unless the source has validation pairs.
 
-    Pairs of more than 64 MB are kept in a temporary file and read as needed.
+    Pairs of more than 64 MB are kept in a temporary file and read on access.
 
     Args:
-        source: a path or an id.
-        size: larger images are shrunk to this shorter side, pixels.
+        source: path of a folder, or id of a dataset.
+        size: shorter side to which larger images are shrunk, pixels.
         direction: one of `DIRECTIONS`.
-        columns: input and target of a dataset or metadata file; without it, its two image columns, by
-            names such as `input` and `target`, else in their order.
-        split: of a dataset, or of a folder that has splits.
-        validation: other pairs, all of them to validate on; then all of `source` are learnt from.
+        columns: columns of input and target in a dataset or metadata file; by default its two image columns,
+            ordered by names such as `input` and `target`, else by position.
+        split: split of a dataset, or of a folder with splits.
+        validation: another source, whose pairs are all for validation; then all pairs of `source` are for
+            training.
         callback: called with the number of pairs read.
 
     Raises:
-        InvalidPairs: there is no such source, its pairs do not match, there are fewer than two, or pairs
-            of `validation` are among those to learn from.
-        InvalidImage: a file is no good image.
-        MissingExtra: it is a dataset, and `datasets` is not installed.
+        InvalidPairs: the source does not exist, its pairs do not match, there are fewer than two pairs, or
+            pairs of `validation` are also training pairs.
+        InvalidImage: a file cannot be read as an image.
+        MissingExtra: the source is a dataset, and `datasets` is not installed.
         OutputError: the temporary file cannot be written.
-        ValueError: there is no such direction.
+        ValueError: the direction is unknown.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, found {direction!r}")
@@ -186,10 +187,10 @@ def open_pairs(
 
 
 def split_pairs(source: str, pairs: Sequence[Pair], *, layout: str = "") -> PairSet:
-    """Keep some pairs for validation: the same ones whatever their order.
+    """Split off some pairs for validation, independent of their order.
 
     Raises:
-        InvalidPairs: there are fewer than two.
+        InvalidPairs: there are fewer than two pairs.
     """
     if isinstance(pairs, SpilledPairs):
         train, held = hold_out(pairs.entries, source=source)
@@ -205,20 +206,20 @@ def teach_pairs(
     seed: int = 0,
     callback: Callback | None = None,
 ) -> PairSet:
-    """Make pairs with a concept's teacher: varied photos to learn from, others as they are to validate on.
+    """Make pairs with the teacher of a concept: variations of train photos, and unchanged scoring photos.
 
-    A teacher that brings its own pairs gives these, and photos are not used.
+    If the teacher has pairs of its own, these are used without photos.
 
     Args:
-        concept: its teacher is applied.
-        photos_folder: as `load_photos` reads it; None for the bundled photos.
-        n_varied: varied photos to make of those of split `train`.
-        seed: draws variations and the damage of restorations.
+        concept: the concept.
+        photos_folder: folder for `load_photos`; the bundled photos by default.
+        n_varied: number of variations of the photos of split `train`.
+        seed: seed of the variations and of the damage in restorations.
         callback: called with the number of pairs made.
 
     Raises:
-        InvalidImage: there are no photos, or one is no good image.
-        InvalidPairs: there is one photo only.
+        InvalidImage: there are no photos, or a photo cannot be read.
+        InvalidPairs: there is only one photo.
         TeacherError: the teacher failed.
     """
     teacher = concept.teacher
@@ -230,8 +231,8 @@ def teach_pairs(
     source = f"the teacher of {concept.id} on {photos_folder or 'the bundled photos'}"
     if not held:
         raise InvalidPairs(
-            f"found one photo in {photos_folder}, at least two are needed: one to learn from and one to "
-            "validate on. Add photos"
+            f"found one photo in {photos_folder}, at least two are needed: one to train and one to validate "
+            "on. Add photos"
         )
 
     def pairs() -> Iterator[Pair]:
@@ -246,7 +247,7 @@ def teach_pairs(
 
 
 def _taught(teacher: Teacher, photos: Sequence[Photo], n_varied: int, seed: int) -> Iterator[TaughtPair]:
-    """Pairs of varied photos, of which few are in memory at a time."""
+    """Iterate over pairs of varied photos, a few at a time in memory."""
     for first in range(0, n_varied, _CHUNK):
         numbers = range(first, min(first + _CHUNK, n_varied))
         varied = [
@@ -258,7 +259,7 @@ def _taught(teacher: Teacher, photos: Sequence[Photo], n_varied: int, seed: int)
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """The pairs of a source, before some are kept for validation; none is held out by most sources."""
+    """The pairs of a source, before the split. Most sources have no `held_out` pairs."""
 
     where: str
     layout: str
@@ -282,7 +283,7 @@ def _read(
     has_listing = find_metadata(folder) is not None or find_metadata(folder / split) is not None
     if not has_listing and _is_dataset(folder, source):
         rows, images = _open_rows(source, split)
-        # A table without images may lie beside folders of images.
+        # A folder of images may also have a table without images.
         if (
             len(images) == 2
             or columns is not None
@@ -295,7 +296,7 @@ def _read(
     listed = list_pairs(folder, columns=columns, split=split)
     if listed is None and columns is not None:
         raise InvalidPairs(
-            f"columns are those of a dataset or of a metadata file, and {source} has none. Leave them out"
+            f"{source} is not a dataset and has no metadata file, so it has no columns. Leave them out"
         )
     if listed is None:
         raise InvalidPairs(f"no pairs at {source}: {what_is_at(folder)}. {LAYOUTS}")
@@ -312,14 +313,14 @@ def _read(
 
 
 def _check_disjoint(pairs: PairSet) -> None:
-    """Make sure that no validation pair is learnt from, under whatever name."""
+    """Check by pixels that no validation pair is also a training pair under another name."""
     learnt = {_pixel_digest(pair) for pair in pairs.train}
     shared = [pair.name for pair in pairs.validation if _pixel_digest(pair) in learnt]
     if shared:
         raise InvalidPairs(
-            f"{len(shared)} of the {len(pairs.validation)} pairs of {pairs.validation_source} are "
-            f"among those of {pairs.source}, '{shared[0]}' for one: a score on them says nothing. "
-            "Take them out of one"
+            f"{len(shared)} of the {len(pairs.validation)} validation pairs of {pairs.validation_source} are "
+            f"also among those of {pairs.source}, e.g. '{shared[0]}', so a score on them has no meaning. "
+            "Remove them from one source"
         )
 
 
@@ -330,7 +331,7 @@ def _pixel_digest(pair: Pair) -> bytes:
 
 
 def _from_files(files: Sequence[PairFile], left_out: dict[str, str]) -> Iterator[Pair]:
-    """The pairs that can be read; the reason of others goes into `left_out`."""
+    """Iterate over the readable pairs; put the reasons for others into `left_out`."""
     for file in files:
         try:
             yield file.read()
@@ -342,7 +343,7 @@ def _from_files(files: Sequence[PairFile], left_out: dict[str, str]) -> Iterator
 def _finish(
     pairs: Iterator[Pair], size: int, is_turned: bool, callback: Callback | None
 ) -> tuple[Pair, ...] | SpilledPairs:
-    """Check pairs, shrink them and turn them round, one after the other."""
+    """Check pairs, shrink them, and swap input and target if `is_turned`."""
 
     def finished() -> Iterator[Pair]:
         for number, pair in enumerate(pairs, start=1):
@@ -359,7 +360,7 @@ def _finish(
 
 
 def _is_dataset(folder: Path, source: str) -> bool:
-    """Whether `datasets` could load it: a folder of its files, or what looks like an id of the Hub."""
+    """Whether `datasets` can load the source: a folder of its files, or text that looks like a Hub id."""
     if os.path.isdir(folder):
         for _, folders, files in os.walk(folder):
             folders[:] = [name for name in folders if not name.startswith(".")]  # caches of other programs
@@ -402,9 +403,9 @@ def _choose_columns(
 def _from_rows(source: str, rows: Any, chosen: tuple[str, str]) -> Iterator[Pair]:
     import datasets
 
-    rows = rows.select_columns(list(dict.fromkeys(chosen)))  # no other image has to be sound
+    rows = rows.select_columns(list(dict.fromkeys(chosen)))  # damaged images in other columns do not matter
     for column in dict.fromkeys(chosen):
-        # As the bytes of files: decoded by `datasets`, they have lost their profile and their orientation.
+        # Undecoded: `datasets` would drop the colour profile and the orientation.
         rows = rows.cast_column(column, datasets.Image(decode=False))
     for number in range(len(rows)):
         row = rows[number]
@@ -420,7 +421,7 @@ def _from_rows(source: str, rows: Any, chosen: tuple[str, str]) -> Iterator[Pair
 
 
 def _bytes_of(name: str, image: Any) -> bytes:
-    """The file of a dataset's image, which lies in the row or beside the dataset."""
+    """The bytes of an image, from the row or from a file beside the dataset."""
     if image is None or (image.get("bytes") is None and not image.get("path")):
         raise InvalidPairs(f"dataset {name}: an image is missing. Leave the row out")
     if image.get("bytes") is not None:
@@ -435,7 +436,7 @@ def _bytes_of(name: str, image: Any) -> bytes:
 
 
 def _load_dataset(datasets: Any, source: str, split: str) -> Any:
-    """The rows of one split: of what `save_to_disk` wrote, or of anything that `load_dataset` takes."""
+    """Load the rows of one split, from a folder of `save_to_disk` or by `load_dataset`."""
     folder = Path(source)
     try:
         if is_file(folder / "dataset_dict.json"):

@@ -1,4 +1,4 @@
-"""Pairs that take more memory than they should: in a temporary file, read one by one."""
+"""Pairs that would need too much memory: kept in a temporary file and read one by one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["MAX_BYTES_IN_MEMORY", "Entry", "SpilledPairs", "gather", "images_of"
 Pixels = NDArray[np.uint8]
 
 MAX_BYTES_IN_MEMORY = 64_000_000
-"""Pixels that pairs take in memory at most; with more of them, all go into a temporary file."""
+"""Maximum size of the pixels of pairs in memory, bytes. Larger sets go to a temporary file."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the pixels of a pair lie in the file, first those of the input."""
+    """The position of the pixels of a pair in the file: the input, then the target."""
 
     name: str
     shape: tuple[int, ...]
@@ -33,12 +33,12 @@ class Entry:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of one image."""
+        """Size of one image, bytes."""
         return int(np.prod(self.shape))
 
 
 class _PixelFile:
-    """A temporary file of pixels, which vanishes with the process."""
+    """A temporary file of pixels, deleted when the process ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,14 +54,14 @@ class _PixelFile:
         try:
             for image in (pair.given, pair.wanted):
                 self._file.write(np.ascontiguousarray(image).data)
-            self._file.flush()  # a disk that is full says so here, and not while training
+            self._file.flush()  # reports a full disk now, not during training
         except OSError as error:
             raise self._no_room(error) from error
         self._end += 2 * entry.n_bytes
         return entry
 
     def read(self, entry: Entry) -> Pair:
-        with self._lock:  # seek and read, as Windows has no read at a place
+        with self._lock:  # seek and read are two calls; Windows has no pread()
             self._file.seek(entry.offset)
             data = bytearray(2 * entry.n_bytes)
             self._file.readinto(data)  # type: ignore[attr-defined]
@@ -71,12 +71,12 @@ class _PixelFile:
     def _no_room(self, error: OSError) -> OutputError:
         return OutputError(
             f"cannot keep pairs in {tempfile.gettempdir()}: {error.strerror or error}. "
-            "Make room there, or set TMPDIR to another folder"
+            "Free disk space there, or set TMPDIR to another folder"
         )
 
 
 class SpilledPairs(Sequence[Pair]):
-    """Pairs of a temporary file; one that is asked for is read, and not kept."""
+    """Pairs in a temporary file. Each access reads the pair again."""
 
     def __init__(self, file: _PixelFile, entries: Sequence[Entry]) -> None:
         self._file, self._entries = file, tuple(entries)
@@ -97,24 +97,24 @@ class SpilledPairs(Sequence[Pair]):
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Name, shape and place of each pair."""
+        """Name, shape and offset of each pair."""
         return self._entries
 
     def sizes(self) -> Iterator[tuple[str, int, int]]:
-        """Name, height and width of each pair, of which no pixel is read."""
+        """Name, height and width of each pair, without reading pixels."""
         return ((entry.name, entry.shape[0], entry.shape[1]) for entry in self._entries)
 
     def chosen(self, entries: Sequence[Entry]) -> SpilledPairs:
-        """Some of the pairs."""
+        """A subset of the pairs."""
         return SpilledPairs(self._file, entries)
 
 
 def gather(pairs: Iterable[Pair], *, max_bytes: int | None = None) -> tuple[Pair, ...] | SpilledPairs:
-    """Take up pairs one by one: in memory as long as they are few, else in a temporary file.
+    """Collect pairs in memory, or in a temporary file if they are too large.
 
     Args:
-        pairs: read as they come.
-        max_bytes: of pixels in memory; `MAX_BYTES_IN_MEMORY` by default.
+        pairs: the pairs; iterated over once.
+        max_bytes: maximum size of the pixels in memory; `MAX_BYTES_IN_MEMORY` by default.
 
     Raises:
         OutputError: the temporary file cannot be written.
@@ -177,7 +177,7 @@ class _Images(Sequence[tuple[Pixels, Pixels]]):
 
 
 def images_of(pairs: Sequence[Pair]) -> Sequence[tuple[Pixels, Pixels]]:
-    """Inputs and targets of pairs, without their names; those of a temporary file stay there.
+    """Inputs and targets of pairs, without names. Pairs in a temporary file are read on access.
 
     Example:
         >>> image = np.zeros((8, 16, 3), np.uint8)

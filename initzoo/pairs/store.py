@@ -1,8 +1,8 @@
-"""Pairs on disk, so that a teacher that takes seconds edits each photo once.
+"""A store of pairs on disk, so that a slow teacher edits each photo once.
 
-A pair is one PNG file with input and target side by side, in a folder of its teacher: anybody can look at
-it, and such a folder is itself a folder of pairs. The name of the file is a digest of the photo as the
-teacher was shown it, which covers its size, and of the seed. A digest in the file covers name and pixels.
+A pair is a PNG file with input and target side by side, in a folder per teacher. The files can be viewed, and
+each such folder is itself a folder of pairs. The name of a file is a digest of the photo, its size and the
+seed. A digest in the file covers its name and its pixels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Pixels = NDArray[np.uint8]
 TaughtPair = tuple[Pixels, Pixels]
 
 CACHE_BYTES = 20 * 2**30
-"""Bytes that the store in the user's cache holds at most: some 80,000 pairs at 256 pixels."""
+"""Maximum size of the store in the user's cache, bytes: about 80,000 pairs at 256 pixels."""
 
 _DIGEST_KEY = "initzoo-sha256"
 _SHARE_BETWEEN_SWEEPS = 0.02
@@ -40,12 +40,11 @@ _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct
 
 
 class PairStore:
-    """A folder of pairs by teacher, photo and seed. Many processes may use it at once.
+    """A folder of pairs by teacher, photo and seed. Several processes can use it at once.
 
     Args:
-        folder: made when the first pair is written.
-        max_bytes: when the files have more, those that were not used for longest are deleted; None for
-            no limit.
+        folder: the folder; created when the first pair is written.
+        max_bytes: maximum size of all files; the least recently used are deleted first. None for no limit.
 
     Example:
         >>> import tempfile
@@ -62,18 +61,18 @@ class PairStore:
     def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
-        self._n_unswept = max_bytes or 0  # so that the first write of a process looks at the whole folder
+        self._n_unswept = max_bytes or 0  # the first write of a process checks the whole folder
         self._is_writable = True
 
     def teach(self, teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int]) -> list[TaughtPair]:
-        """Read the pairs of photos; those that are missing or damaged are made and written.
+        """Read the pairs of photos; make and write the missing and damaged ones.
 
-        If the folder cannot be written, pairs are still made, and a warning says so once.
+        If the folder cannot be written, the pairs are made without it, and a warning is given once.
 
         Args:
-            teacher: of at least one variant. It is shown `seed % n_variants` in place of a seed.
+            teacher: a teacher with at least one variant. It gets `seed % n_variants` as its seed.
             photos: uint8, shape `(height, width, 3)`.
-            seeds: one a photo.
+            seeds: one per photo.
 
         Returns:
             Input and target of each photo.
@@ -88,7 +87,7 @@ class PairStore:
         pairs = {path: self._read(path) for path in paths}
         if any(pair is None for pair in pairs.values()):
             with self._alone(teacher):
-                # Another process may have made them while this one waited.
+                # Another process may have made the pairs while this one waited for the lock.
                 pairs |= {path: self._read(path) for path, pair in pairs.items() if pair is None}
                 missing = {
                     path: (photo, variant)
@@ -109,9 +108,9 @@ class PairStore:
 
     @contextmanager
     def _alone(self, teacher: Teacher) -> Iterator[None]:
-        """Let one process at a time ask a teacher.
+        """Lock a teacher, so that one process at a time uses it.
 
-        Two would make the same pairs twice, and a model on a GPU may need all of its memory.
+        Two processes would make the same pairs twice, and two models may not fit on one GPU.
         """
         with ExitStack() as stack:
             try:
@@ -135,7 +134,7 @@ class PairStore:
         if promised != _digest(path, both) or both.ndim != 3:
             return None
         with suppress(OSError):
-            os.utime(path)  # files that were not used for longest go first
+            os.utime(path)  # marks the file as used, for _sweep
         width = both.shape[1] // 2
         return both[:, :width].copy(), both[:, width:].copy()
 
@@ -165,16 +164,16 @@ class PairStore:
                 _sweep(self.folder, self.max_bytes)
 
     def _give_up(self, error: OutputError) -> None:
-        """Go on without writing: a run of hours should not end because a cache is full."""
+        """Continue without writing: a full cache should not end a run of hours."""
         self._is_writable = False
         warnings.warn(
-            f"pairs are not kept and will be made again: {error}; INITZOO_PAIRS names another folder",
+            f"pairs are not stored and will be made again: {error}; set INITZOO_PAIRS to another folder",
             stacklevel=2,
         )
 
 
 def default_store() -> PairStore:
-    """The store at `store_folder()`: without a limit where the user named it, else of `CACHE_BYTES`."""
+    """The store at `store_folder()`: limited to `CACHE_BYTES`, unless INITZOO_PAIRS names the folder."""
     return _store_at(store_folder(), None if os.environ.get("INITZOO_PAIRS") else CACHE_BYTES)
 
 
@@ -184,10 +183,10 @@ def _store_at(folder: Path, max_bytes: int | None) -> PairStore:
 
 
 def store_folder() -> Path:
-    """Where pairs are kept: `INITZOO_PAIRS`, or among the assets of the Hugging Face cache.
+    """The folder of the store: `INITZOO_PAIRS`, or a folder among the assets of the Hugging Face cache.
 
-    The variables `HF_ASSETS_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` move that cache, as they do for all
-    libraries that use it.
+    The variables `HF_ASSETS_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` move that cache, as in all libraries that
+    use it.
     """
     if chosen := os.environ.get("INITZOO_PAIRS"):
         return Path(chosen).expanduser()
@@ -204,10 +203,10 @@ def _digest(path: Path, both: Pixels) -> str:
 
 
 def _sweep(folder: Path, max_bytes: int) -> None:
-    """Delete files until there are clearly fewer bytes than the limit, those first that nobody used."""
+    """Delete the least recently used files until the store is well below its limit."""
     files = []
     for entry in folder.glob("*/*"):
-        with suppress(OSError):  # another process may sweep too
+        with suppress(OSError):  # another process may have deleted the file
             stat = entry.stat()
             files.append((stat.st_mtime_ns, stat.st_size, entry))
     n_bytes = sum(size for _, size, _ in files)

@@ -1,4 +1,4 @@
-"""Pairs that teachers make of photos: patches to train on, and whole photos to score on."""
+"""Pairs made by teachers: patches for training, and whole photos for scores."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Pixels = NDArray[np.uint8]
 TaughtPair = tuple[Pixels, Pixels]
 
 _BATCH = 8
-"""Photos that a teacher is shown at once."""
+"""Number of photos per call of a teacher."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Patches of photos and what should become of them.
+    """Patches of photos and their targets.
 
     Args:
-        inputs: what the network is given, uint8, shape `(n_pairs, patch, patch, 3)`.
-        targets: what it should make of it, same shape.
+        inputs: inputs of the network, uint8, shape `(n_pairs, patch, patch, 3)`.
+        targets: targets of the network, same shape.
     """
 
     inputs: Pixels
@@ -38,13 +38,13 @@ class Pairs:
 def teach(
     teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int], *, store: PairStore | None = None
 ) -> Iterator[TaughtPair]:
-    """Make a pair of each photo, or read it from disk if the teacher is slow and has made it before.
+    """Make a pair of each photo. The pairs of slow teachers are stored on disk and read from there.
 
     Args:
-        teacher: makes the pairs; filters make them in memory, every time anew.
+        teacher: makes the pairs; those of filters are not stored.
         photos: uint8 RGB, shape `(height, width, 3)`.
-        seeds: one a photo.
-        store: where pairs are kept; None for `default_store()`.
+        seeds: one per photo.
+        store: the store of pairs; `default_store()` by default.
 
     Yields:
         Input and target of each photo, in order.
@@ -70,18 +70,17 @@ def teach(
 def make_pairs(
     teacher: Teacher, photos: Sequence[Pixels], *, n_pairs: int, patch_size: int, seed: int
 ) -> Pairs:
-    """Make training pairs: the teacher sees whole photos, a patch is cut after it.
+    """Make training pairs: the teacher edits whole photos, then one patch is cut from each pair.
 
-    Pair number `i` takes photo `i`, beginning anew when they run out, and depends on
-    `seed`, `i` and the photo only. Random damage of restorations differs in every pair.
+    Pair `i` is made of photo `i`, modulo the number of photos, and depends on `seed`, `i` and the photo only.
+    The random damage of restorations differs between pairs.
 
     Args:
         teacher: makes the pairs.
-        photos: shown to the teacher, e.g. `varied_photos`; uint8,
-            shape `(height, width, 3)`. They serve for many teachers.
-        n_pairs: pairs to make.
-        patch_size: side of the square patch of each photo, in pixels.
-        seed: draws damage and places of patches.
+        photos: photos for the teacher, e.g. `varied_photos`; uint8, shape `(height, width, 3)`.
+        n_pairs: number of pairs.
+        patch_size: side of the square patches, pixels.
+        seed: seed of the damage and of the positions of patches.
 
     Raises:
         ValueError: there are no photos, or one is smaller than a patch.
@@ -100,7 +99,7 @@ def make_pairs(
     for photo in shown:
         height, width = photo.shape[:2]
         if min(height, width) < patch_size:
-            raise ValueError(f"a photo of {width} x {height} pixels holds no patch of {patch_size}")
+            raise ValueError(f"a photo of {width} x {height} pixels is smaller than a patch of {patch_size}")
     shape = (n_pairs, patch_size, patch_size, 3)
     inputs, targets = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     draws = [np.random.default_rng([seed, number, 1]) for number in range(n_pairs)]
@@ -117,11 +116,11 @@ def make_pairs(
 def scoring_pairs(
     teacher: Teacher, photos: Sequence[Photo], *, side: int = TEACHING_SIDE
 ) -> tuple[list[Pixels], list[Pixels]]:
-    """Make one whole pair of each photo, not varied, or take the pairs that the teacher keeps for scoring.
+    """Make one whole pair of each photo, or take the scoring pairs of a teacher with pairs of its own.
 
     Args:
         teacher: makes the pairs.
-        photos: shown to the teacher.
+        photos: photos for the teacher; they are not varied.
         side: shorter side of the pairs, pixels.
 
     Returns:
@@ -147,12 +146,12 @@ def scoring_pairs(
 
 
 def example_pair(teacher: Teacher, photo: Pixels, *, seed: int) -> TaughtPair:
-    """Make one whole pair for people to look at, or take one that the teacher keeps for scoring.
+    """Make one whole pair to show, or take a scoring pair of a teacher with pairs of its own.
 
     Args:
         teacher: makes the pair.
-        photo: shown to the teacher; uint8, shape `(height, width, 3)`.
-        seed: draws the damage of restorations, or picks one of the teacher's own pairs.
+        photo: photo for the teacher; uint8, shape `(height, width, 3)`.
+        seed: seed of the damage in restorations, or the index of the teacher's own pair.
 
     Raises:
         TeacherError: the teacher failed.

@@ -1,4 +1,4 @@
-"""Pairs of concepts written as image folders, to look at or to use with other tools."""
+"""Writes the pairs of concepts as image folders, for viewing or for other tools."""
 
 from __future__ import annotations
 
@@ -32,29 +32,28 @@ def write_pairs(
     force: bool = False,
     callback: Callable[[int], None] | None = None,
 ) -> int:
-    """Write pairs as image folders, whole or not at all.
+    """Write pairs as image folders, atomically.
 
-    One concept gives `out/A` (inputs) and `out/B` (targets) with PNG files of equal
-    names; several give such a pair of folders each, under the concept's id.
+    One concept gives `out/A` with inputs and `out/B` with targets, as PNG files of equal names. Several
+    concepts give such folders within a folder per concept id.
 
     Args:
-        concepts: their teachers are applied.
-        photos: one pair is made of each, at shorter side `TEACHING_SIDE`.
-        out: the folder to make; its parent must exist.
-        n_varied: varied photos to take in place of the photos themselves; 0 for none.
-        seed: draws variations and the damage of restorations.
-        force: replace a folder of earlier pairs.
-        callback: called after every concept with the number of concepts done.
+        concepts: the concepts, whose teachers make the pairs.
+        photos: one pair is made of each photo, with shorter side `TEACHING_SIDE`.
+        out: the folder to write; its parent must exist.
+        n_varied: number of varied photos to use instead of the photos themselves; 0 for none.
+        seed: seed of the variations and of the damage in restorations.
+        force: replace a folder of pairs.
+        callback: called after each concept with the number of concepts done.
 
     Returns:
-        Pairs written.
+        The number of pairs.
 
     Raises:
         ValueError: `n_varied` is below 0.
-        OutputError: `out` exists and `force` is off, holds something that is no
-            pairs, or cannot be written.
-        InvalidConcepts: two concepts have one id, an id cannot name a folder, or a concept's teacher
-            is a folder of pairs itself.
+        OutputError: `out` exists and `force` is False, has other content than pairs, or cannot be written.
+        InvalidConcepts: two concepts have the same id, an id is not a valid folder name, or a teacher is
+            itself a folder of pairs.
         TeacherError: a teacher failed.
 
     Example:
@@ -83,7 +82,7 @@ def write_pairs(
 
 
 def _shown_photos(photos: Sequence[Photo], n_varied: int, seed: int) -> list[tuple[str, Pixels]]:
-    """What teachers are shown, with the name of its files."""
+    """The photos for teachers, with the names of their files."""
     if not n_varied:
         return [(photo.name, fit_short_side(photo.pixels, TEACHING_SIDE)) for photo in photos]
     names = [f"{photos[number % len(photos)].name}-{number:05d}" for number in range(n_varied)]
@@ -105,7 +104,7 @@ def _check_concepts(concepts: Sequence[Concept]) -> None:
     for number, name in enumerate(ids):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise InvalidConcepts(
-                f"concept {name!r} names no folder. Use letters, digits and hyphens in its id"
+                f"concept {name!r}: the id cannot name a folder. Use letters, digits and hyphens"
             )
         if name in ids[:number]:
             raise InvalidConcepts(f"two concepts have the id '{name}'. Rename one")
@@ -118,10 +117,10 @@ def _check_concepts(concepts: Sequence[Concept]) -> None:
 
 
 def _check_holds_pairs(out: Path) -> None:
-    """Replacing deletes all that is in a folder, so it must hold nothing but pairs."""
+    """Check that a folder has nothing but pairs, since replacing deletes all its content."""
     for path in out.iterdir():
         is_pairs = path.is_dir() and (path.name in ("A", "B") or (path / "A").is_dir())
         if not is_pairs:
             raise OutputError(
-                f"will not replace {out}: it holds {path.name}, which is not pairs. Choose another folder"
+                f"will not replace {out}: it has {path.name}, which is not a folder of pairs. Choose another"
             )

@@ -1,4 +1,4 @@
-"""A network ready to use or to train, from whatever names its weights."""
+"""`AutoNetwork`: opens the network of a concept, file, Hub repo or initialization scheme."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["AutoNetwork"]
 
 
 class AutoNetwork:
-    """Builds the right network for some weights; see `from_pretrained`.
+    """Builds the network that fits given weights; see `from_pretrained`.
 
     Example:
         >>> model = AutoNetwork.from_pretrained("pencil sketch")
@@ -42,30 +42,30 @@ class AutoNetwork:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> ImageNetwork:
-        """Build a network with the weights that `source` names, as a plain `nn.Module`.
+        """Build a network with the given weights, as a plain `nn.Module`.
 
         Args:
-            source: a concept's id or one of its wordings; other words, from which the zoo's weight generator
-                makes the weights; the path of an init, of a folder that `save_pretrained` wrote, or of a
-                plain safetensors state dict of a known network; `owner/name` of a network on the Hub; or the
-                name of an initialization scheme, e.g. `base` or `he_normal`.
-            zoo: the zoo to look in: a name, a folder, `owner/name` on the Hub, or an open zoo.
-            words: for the schemes `nearest` and `generated`, which need words.
-            seed: of generated weights and of schemes that draw.
-            revision: of a zoo on the Hub: branch, tag or commit.
+            source: the id or a wording of a concept; other words, from which the zoo's weight generator makes
+                the weights; the path of an init, of a folder written by `save_pretrained`, or of a plain
+                safetensors state dict of a known network; `owner/name` of a network on the Hub; or the name
+                of an initialization scheme, e.g. `base` or `he_normal`.
+            zoo: the zoo: a name, a folder, `owner/name` on the Hub, or an open zoo.
+            words: words for the schemes `nearest` and `generated`.
+            seed: seed of generated weights and of random schemes.
+            revision: branch, tag or commit on the Hub.
             token: access token for the Hub, or False for none.
-            endpoint: address of the Hub; else HF_ENDPOINT.
-            cache_dir: folder of the cache of the Hub; else HF_HUB_CACHE.
-            local_files_only: take what is cached and never ask the Hub.
-            device: where the network goes; else the CPU.
-            dtype: what its weights are cast to; else float32.
+            endpoint: URL of the Hub; by default HF_ENDPOINT.
+            cache_dir: folder of the Hub's cache; by default HF_HUB_CACHE.
+            local_files_only: use cached files only and never contact the Hub.
+            device: device of the network; the CPU by default.
+            dtype: dtype of the weights; float32 by default.
 
         Raises:
-            UnknownConcept: the zoo holds no such concept, and has no weight generator.
-            InvalidWords: the weight generator can make nothing of the words.
-            InvalidInit: the file is missing, damaged, or holds no weights.
-            LayoutMismatch: it holds weights of no known network.
-            ChecksumMismatch: it holds an adapter for another base than the zoo's.
+            UnknownConcept: no concept has these words and the zoo has no weight generator.
+            InvalidWords: the weight generator cannot read the words.
+            InvalidInit: the file is missing, damaged, or has no weights.
+            LayoutMismatch: the file has weights of an unknown network.
+            ChecksumMismatch: the file has an adapter for another base.
             UnknownZoo, HubUnavailable, InvalidZoo: the zoo cannot be opened.
 
         Example:
@@ -88,7 +88,7 @@ class AutoNetwork:
 
         given = parse_given(source, is_wording=lambda text: open_zoo().holds(text))
         if words and not (isinstance(given, Scheme) and given.needs_words):
-            raise ValueError(f"words go with {' and '.join(NEED_WORDS)}, found them beside '{source}'")
+            raise ValueError(f"words go with {' and '.join(NEED_WORDS)}, not with '{source}'")
         if isinstance(given, File) and _is_repo(given.path):
             repo, named = split_address(str(source))
             settings = HubSettings(token, endpoint, cache_dir, local_files_only)
@@ -101,6 +101,6 @@ class AutoNetwork:
 
 
 def _is_repo(path: Path) -> bool:
-    """Whether what looks like a path names a repo on the Hub: no file, nor a slip in the name of one."""
+    """Whether a path is a repo on the Hub, and neither a file nor a mistyped name of one."""
     is_local = os.path.exists(path) or os.path.isdir(path.parent)
     return not is_local and is_hub_address(str(path)) and not has_file_ending(path.name)

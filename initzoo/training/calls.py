@@ -1,4 +1,4 @@
-"""Fine-tuning and harvesting in one call, with everything but the data left to defaults."""
+"""Fine-tuning and harvesting in one call; only the data are required."""
 
 from __future__ import annotations
 
@@ -50,31 +50,30 @@ def finetune(
     run_folder: str | os.PathLike[str] | None = None,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> Finetuned:
-    """Train a network on before/after pairs, from weights that the zoo gives.
+    """Train a network on before/after pairs, starting from weights of a zoo.
 
     Args:
-        pairs: a folder or data set as `open_pairs` reads it, an open `PairSet`, or a list of (before, after)
-            images, uint8 RGB of shape `(height, width, 3)`; about one in five is kept for validation.
-        validation: a folder or data set of other pairs to validate on, if `pairs` is one too; then all of
-            `pairs` are learnt from.
-        words: the look in words; the zoo's checkpoint of it, or weights generated from them, are the start.
-        start: what to start from instead: an init, its path, or the name of a scheme such as `base`.
-            Without words and start it is the zoo's `base`.
-        zoo: the zoo that words are looked up in.
-        settings: objective and schedule; the defaults otherwise.
-        n_steps: steps of training, in place of those of `settings`.
-        name: of the look in the resulting init; else the words, or the name of the pairs.
+        pairs: a folder or dataset for `open_pairs`, an open `PairSet`, or a list of (before, after) images,
+            uint8 RGB, shape `(height, width, 3)`; about one in five is held out for validation.
+        words: words for the look; the start is the zoo's checkpoint of these words, or generated from them.
+        validation: a folder or dataset of pairs to validate on, if `pairs` is one too; then all of `pairs`
+            are for training.
+        start: another start: an init, its path, or the name of a scheme such as `base`. The default without
+            words is `base`.
+        zoo: the zoo.
+        settings: objective and schedule; defaults otherwise.
+        n_steps: number of steps, instead of that in `settings`.
+        name: name of the look in the resulting init; by default the words, or the name of the pairs.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        run_folder: keeps unfinished work, so that the same call goes on after a kill; without one, nothing
-            is kept.
-        callback: called with steps done, smoothed loss and the last validation PSNR (dB).
+        run_folder: folder for unfinished work, from which the same call resumes; by default nothing is kept.
+        callback: called with the number of steps done, smoothed loss and the last validation PSNR (dB).
 
     Returns:
         The best weights, as `init` and as `network`, with scores before and after.
 
     Raises:
         InvalidPairs: the pairs cannot be read, do not match, or are smaller than a crop.
-        UnknownConcept, InvalidWords, InvalidInit, LayoutMismatch: there is no such start.
+        UnknownConcept, InvalidWords, InvalidInit, LayoutMismatch: the start cannot be opened.
         FinetuneError: a setting is out of range, or training diverged.
 
     Example:
@@ -125,28 +124,28 @@ def harvest(
 ) -> HarvestReport:
     """Train a zoo of many concepts and write it to a folder.
 
-    It may be killed; the same call goes on and ends with the same bytes.
+    If it is killed, the same call resumes and gives the same bytes.
 
     Args:
-        concepts: a TOML file of concepts; None for those that come with initzoo.
-        out: the zoo's folder.
-        photos: folder of photos to make pairs of; the bundled ones otherwise.
-        recipe: a bundled recipe, or a TOML file with one.
-        zoo: a zoo to add to: its base, recipe and checkpoints are kept, and only concepts that it lacks are
+        concepts: TOML file of concepts; None for the bundled ones.
+        out: folder of the zoo.
+        photos: folder of photos for the pairs; the bundled ones by default.
+        recipe: name of a bundled recipe, or a TOML file.
+        zoo: a zoo to extend: its base, recipe and checkpoints are kept, and only concepts that it lacks are
             trained.
-        limit: take only so many concepts, spread over the file.
-        quick: train hardly at all, to see that everything works.
-        n_workers: processes, one a core; as many as there are cores otherwise.
-        backend: where workers run: in processes of this machine, or on a ray cluster.
-        run_folder: for unfinished work; `out` with `.run` behind its name otherwise.
-        force: replace a zoo that is there already.
-        callback: called with stage, things done and things in all.
+        limit: maximum number of concepts, spread over the file.
+        quick: train very little, to test that everything works.
+        n_workers: number of processes, one core each; one per core by default.
+        backend: where workers run: in processes on this machine, or on a Ray cluster.
+        run_folder: folder for unfinished work; by default the name of `out` with `.run` appended.
+        force: replace an existing zoo.
+        callback: called with the stage, the number of items done and their total.
 
     Raises:
         InvalidConcepts, LayoutMismatch: the concepts or the recipe cannot be read.
         HarvestError: every concept failed.
         WorkerDied: a worker died.
-        OutputError: `out` holds a zoo already, or cannot be written.
+        OutputError: `out` exists, or cannot be written.
 
     Example:
         >>> harvest("looks.toml", "my-zoo", quick=True).n_checkpoints  # doctest: +SKIP
@@ -173,7 +172,7 @@ def _pair_set(pairs: Source, validation: str | os.PathLike[str] | None) -> PairS
     if isinstance(pairs, str | os.PathLike):
         return open_pairs(str(pairs), validation=None if validation is None else str(validation))
     if validation is not None:
-        raise InvalidPairs("validation goes with pairs of a folder or data set. Use PairSet for others")
+        raise InvalidPairs("validation goes with pairs of a folder or dataset. Use PairSet for other pairs")
     if isinstance(pairs, PairSet):
         return pairs
     made = [Pair(f"{number:06d}", before, after) for number, (before, after) in enumerate(pairs)]

@@ -1,16 +1,16 @@
-"""Data-parallel training that gives the same bytes whatever the number of processes.
+"""Data-parallel training whose result does not depend on the number of processes.
 
-An update is dealt out to a fixed number of lanes. A process works on one lane or more, and leaves the
-gradient of each in its row of a tensor in shared memory. Which process computed a row changes nothing,
-because rows are added in their order. So neither does the number of processes, nor where a training was
-killed and gone on with.
+The batch of an update is split into a fixed number of lanes. Each process computes one or more lanes, and
+writes the gradient of each lane to a row of a tensor in shared memory. The rows are always added in the same
+order, because floating-point sums depend on it. The bytes of the result are therefore the same for every
+number of processes, and after every interruption.
 
-An update has phases, and everybody waits at a barrier after each. With two processes and three lanes:
+An update has phases with a barrier after each. With two processes and three lanes:
 
     process 0   lane 0   lane 2   | wait |  add the rows, change weights  | wait |  next update
     process 1   lane 1            | wait |  add the rows, change weights  | wait |  next update
 
-The second barrier keeps the fast from overwriting rows that the slow still read.
+Without the second barrier, a fast process would overwrite rows that a slow one still reads.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 __all__ = ["Board", "LaneTraining", "Share", "Snapshots", "train_in_lanes"]
 
 REPORT_SECONDS = 0.5
-"""Seconds between two reports of a training in this process."""
+"""Interval between reports of a training in this process, seconds."""
 
 
 @dataclass
 class Board:
-    """What all processes of a training see.
+    """The state that all processes of a training share.
 
     Args:
-        tensors: by name.
-        done: updates done, an int64 of shape `()`.
-        barrier: of the processes; None for a single one.
+        tensors: shared tensors by name.
+        done: number of updates done, int64, shape `()`.
+        barrier: barrier of the processes; None for a single process.
 
     Example:
         >>> board = Board({"gradients": torch.zeros(2, 3)})
@@ -65,76 +65,76 @@ class Board:
         return self.tensors[name]
 
     def share(self, n_workers: int) -> None:
-        """Move the tensors to shared memory, for so many processes."""
+        """Move the tensors to shared memory, for `n_workers` processes."""
         for tensor in (*self.tensors.values(), self.done):
             tensor.share_memory_()
         self.barrier = WORKER_CONTEXT.Barrier(n_workers)
 
     def wait(self) -> None:
-        """Wait until all processes are here. If one dies, the pool ends the others."""
+        """Wait for all processes. If one dies, the pool ends the others."""
         if self.barrier is not None:
             self.barrier.wait()
 
 
 class Share(Protocol):
-    """A process's share of a training: some lanes."""
+    """The lanes of one process."""
 
     @property
     def phases(self) -> Sequence[Callable[[int], None]]:
-        """The parts of an update, called with its number, from 0: none begins before all ended the last."""
+        """The phases of an update, called with its number from 0, with a barrier after each."""
 
     def save(self, folder: Path) -> None:
-        """Write its part of a snapshot."""
+        """Write the part of a snapshot that belongs to these lanes."""
 
     def restore(self, folder: Path) -> None:
-        """Take up its part of a snapshot."""
+        """Read the part of a snapshot that belongs to these lanes."""
 
 
 class LaneTraining(Protocol):
-    """A training in lanes; picklable, since every process gets it."""
+    """A training in lanes. It must be picklable, since every process gets a copy."""
 
     @property
     def n_lanes(self) -> int:
-        """Lanes of an update."""
+        """Number of lanes."""
 
     @property
     def n_updates(self) -> int:
-        """Updates in all."""
+        """Total number of updates."""
 
     @property
     def snapshot_every(self) -> int:
-        """Updates between two snapshots."""
+        """Number of updates between snapshots."""
 
     @property
     def snapshots(self) -> Snapshots:
-        """Its snapshots."""
+        """The snapshots of the training."""
 
     def make_board(self) -> Board:
-        """The shared tensors as they are before the first update."""
+        """Make the shared tensors, with their values before the first update."""
 
     def restore_board(self, board: Board, folder: Path) -> None:
-        """Take up what a snapshot holds of the shared tensors."""
+        """Read the shared tensors from a snapshot."""
 
     def make_share(self, board: Board, lanes: range) -> Share:
-        """The share of a process; that with lane 0 does what is to be done once."""
+        """Make the share of a process. The share with lane 0 also does the work that is done once."""
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Snapshots of a training. One counts once all parts are written; then the one before is removed.
+    """The snapshots of a training. A snapshot is valid once all its parts are written and committed.
 
     Args:
-        folder: holds a folder per snapshot, and `latest.json`, which names the last whole one.
+        folder: folder with one subfolder per snapshot, and `latest.json`, which names the last valid one.
     """
 
     folder: Path
 
     @property
     def latest(self) -> int:
-        """Updates that the last whole snapshot had seen, 0 if there is none.
+        """Number of updates before the last valid snapshot; 0 if there is none.
 
         Raises:
-            TrainingError: the file that tells is damaged.
+            TrainingError: `latest.json` is damaged.
         """
         path = self.folder / "latest.json"
         with self.reported():
@@ -145,16 +145,16 @@ class Snapshots:
         return self.folder / f"{update:07d}"
 
     def make(self, update: int) -> Path:
-        """The folder of a new snapshot, which does not count yet.
+        """Create the folder of a new snapshot, which is not valid yet.
 
         Raises:
-            OutputError: it cannot be made.
+            OutputError: the folder cannot be created.
         """
         make_folder(self.at(update))
         return self.at(update)
 
     def commit(self, update: int) -> None:
-        """Let a snapshot count whose parts are all written."""
+        """Mark a snapshot as valid, and delete older ones."""
         write_bytes(self.folder / "latest.json", json.dumps({"update": update}).encode(), force=True)
         for older in self.folder.iterdir():
             if older.is_dir() and older != self.at(update):
@@ -162,26 +162,26 @@ class Snapshots:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Say of files that cannot be read that the snapshot is damaged.
+        """Turn errors of reading into an error about a damaged snapshot.
 
         Raises:
-            TrainingError: in place of what the reader of a file raised.
+            TrainingError: a file cannot be read.
         """
         try:
             yield
         except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
-                f"the snapshot in {self.folder} is damaged. Delete that folder to start its stage anew"
+                f"the snapshot in {self.folder} is damaged. Delete that folder to start the stage again"
             ) from error
 
 
 def train_in_lanes(training: LaneTraining, *, n_workers: int, callback: Callable[[Board], None]) -> Board:
-    """Run a training to its end, or go on from its last snapshot.
+    """Run a training, or resume it from its last snapshot.
 
     Args:
-        training: what to do.
-        n_workers: processes of this machine, each on one core; more than lanes are not used.
-        callback: called in this process every half second or so, and at the end.
+        training: the training.
+        n_workers: number of processes on this machine, one core each; at most one per lane is used.
+        callback: called in this process about every half second, and at the end.
 
     Returns:
         The shared tensors after the last update.
@@ -201,7 +201,7 @@ def train_in_lanes(training: LaneTraining, *, n_workers: int, callback: Callable
     if n_done < training.n_updates:
         if n_workers > 1:
             board.share(n_workers)
-        # Nobody ends before all have begun, so every worker of the pool gets one rank.
+        # A rank waits at barriers for all others, so each worker of the pool gets exactly one rank.
         report = None if n_workers > 1 else partial(callback, board)
         make_worker = partial(partial, _work, training, board, n_workers, report)
         ranks = range(n_workers)
@@ -224,7 +224,7 @@ def _lanes_of(training: LaneTraining, rank: int, n_workers: int) -> range:
 def _work(
     training: LaneTraining, board: Board, n_workers: int, report: Callable[[], None] | None, rank: int
 ) -> None:
-    """What one process does: its lanes' share of every update, from the last snapshot to the end."""
+    """Run the lanes of one process, from the last snapshot to the end."""
     snapshots, first = training.snapshots, int(board.done)
     share = training.make_share(board, _lanes_of(training, rank, n_workers))
     if first:
@@ -239,7 +239,7 @@ def _work(
             board.done.fill_(update + 1)
         if (update + 1) % training.snapshot_every == 0 or update + 1 == training.n_updates:
             share.save(snapshots.make(update + 1))
-            board.wait()
+            board.wait()  # all parts are written
             if rank == 0:
                 snapshots.commit(update + 1)
         if report is not None and time.monotonic() - last_report > REPORT_SECONDS:

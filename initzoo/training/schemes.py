@@ -1,4 +1,4 @@
-"""Initializations by name: the classical ones, and those that a zoo gives."""
+"""Initialization schemes by name: classical ones, and those of a zoo."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ["Initializer", "check_initialization"]
 
 
 def check_initialization(name: str) -> None:
-    """Make sure that there is an initialization of that name.
+    """Check that an initialization scheme of a name exists.
 
     Raises:
-        UnknownInitialization: there is none; the message lists all.
+        UnknownInitialization: it does not exist; the message lists all schemes.
     """
     if name not in SCHEMES:
         known = ", ".join(SCHEMES)
@@ -38,10 +38,10 @@ def check_initialization(name: str) -> None:
 
 
 class Initializer:
-    """Makes networks of one zoo's recipe, with first weights of any kind; what it loads, it keeps.
+    """Makes networks of a zoo's recipe with initial weights of any scheme. Caches what it loads.
 
     Args:
-        zoo: gives the recipe, and the weights of `FROM_ZOO`.
+        zoo: the zoo, for its recipe and for the schemes in `FROM_ZOO`.
 
     Example:
         >>> model = Initializer(Zoo.from_pretrained("starter")).network("orthogonal")
@@ -53,21 +53,21 @@ class Initializer:
         self.zoo = zoo
 
     def network(self, name: str, request: Request | None = None) -> ImageNetwork:
-        """A network with first weights of a kind.
+        """Make a network with the initial weights of a scheme.
 
-        The photo's own way to the end, `skip`, is part of this network as shortcuts are of a ResNet: it
-        lets the photo through under each classical kind, of which none would be better off without it.
+        The path of the photo to the output belongs to the network, like the shortcuts of a ResNet. It passes
+        the photo unchanged under all classical schemes, which would be worse without it.
 
         Args:
             name: one of `SCHEMES`.
-            request: its seed draws the weights, and its words say what the edit should look like, for
-                `nearest` and `generated`; None for seed 0 and no words.
+            request: the seed of the weights, and the words or pairs for `nearest` and `generated`; seed 0
+                without words by default.
 
         Raises:
-            UnknownInitialization: there is none of that name.
-            InvalidWords: it needs words, and there are none, or they cannot be read.
-            InvalidRequest: the request holds example pairs, which are not read.
-            InvalidGenerator: it needs the zoo's weight generator, and there is none, or it is damaged.
+            UnknownInitialization: the scheme does not exist.
+            InvalidWords: the scheme needs words, and they are missing or cannot be read.
+            InvalidRequest: the request has example pairs, and words alone are read.
+            InvalidGenerator: the scheme needs the zoo's weight generator, which is missing or damaged.
             InvalidZoo, ChecksumMismatch: the zoo is damaged.
         """
         check_initialization(name)
@@ -76,7 +76,7 @@ class Initializer:
         return self._classical(name, (request or Request()).seed)
 
     def adapter(self, name: str, request: Request | None = None) -> NDArray[np.float32]:
-        """The adapter that makes the base a network with first weights of a kind.
+        """Make the adapter of a scheme, to be merged into the base.
 
         Args:
             name: one of `FROM_ZOO`.
@@ -86,7 +86,7 @@ class Initializer:
             Blocks, float32, shape `(n_blocks, block_size)`.
 
         Raises:
-            UnknownInitialization: it is none of these.
+            UnknownInitialization: the scheme is not one of these.
             InvalidWords, InvalidRequest, InvalidGenerator, InvalidZoo, ChecksumMismatch: as for `network`.
         """
         asked = request or Request()
@@ -98,7 +98,8 @@ class Initializer:
         }
         if name not in adapters:
             raise UnknownInitialization(f"{name!r} has no adapter. Take one of: {', '.join(adapters)}")
-        if Scheme(name).needs_words and not asked.words.strip():
+        has_condition = asked.words.strip() or (name == "generated" and asked.pairs)
+        if Scheme(name).needs_words and not has_condition:
             raise InvalidWords(f"initialization '{name}' needs words, e.g. --words \"faded teal\"")
         return adapters[name]()
 
@@ -106,7 +107,7 @@ class Initializer:
         recipe = self.zoo.recipe
         network = recipe.network.build()
         if name == "he_residual":
-            # As a harvest draws its base: shared A takes part, though nothing of it remains.
+            # Drawn as in a harvest. The draws of the shared A advance the random state of later layers.
             Adapted(network, recipe.ranks, generator=torch.Generator().manual_seed(seed))
             return self._plain(network)
         initialise(network, name, seed=seed)
@@ -114,7 +115,7 @@ class Initializer:
         return network
 
     def _plain(self, network: ImageNetwork) -> ImageNetwork:
-        """The same network without the hooks of adapters."""
+        """Copy a network without the hooks of adapters."""
         plain = self.zoo.recipe.network.build()
         plain.load_state_dict(network.state_dict())
         return plain

@@ -1,4 +1,4 @@
-"""What fine-tuning starts from, and the init that it becomes."""
+"""The start of a fine-tune: opens inits, files, schemes and words, and makes the resulting init."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
 
 
 class AdapterOnly(nn.Module):
-    """A base that stays as it is, with an adapter that is trained.
+    """A frozen base with a trainable adapter.
 
     Args:
-        base: frozen from now on.
-        adapter: flat values to begin with, shape `(n_values,)`.
+        base: the base; frozen in place.
+        adapter: initial flat values, shape `(n_values,)`.
     """
 
     def __init__(self, base: Adapted, adapter: Tensor) -> None:
@@ -65,13 +65,13 @@ class AdapterOnly(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A network to be fine-tuned, and what its weights are called.
+    """A network to be fine-tuned, with the provenance of its weights.
 
     Args:
-        name: what it is, in words.
-        network: is trained in place: an image network, or an adapter on a frozen base.
-        metadata: where the weights come from.
-        base: the zoo's base, which an adapter is added to; None when all weights are trained.
+        name: short name of the start.
+        network: an image network, or an adapter on a frozen base; trained in place.
+        metadata: provenance of the weights.
+        base: the zoo's base if an adapter alone is trained; None if all weights are trained.
     """
 
     name: str
@@ -81,17 +81,17 @@ class Start:
 
     @property
     def digest_parts(self) -> dict[str, str]:
-        """What tells one start from another."""
+        """The values that identify the start in a run folder."""
         return {"start": self.name, "recipe": self.metadata.recipe.name, "base": self.metadata.base_sha256}
 
     def weights_of(self, network: nn.Module) -> dict[str, NDArray[np.float32]]:
-        """The trained weights of a network like this start's, by the names that an init has."""
+        """The trained weights of a network of this kind, by their names in an init."""
         if isinstance(network, AdapterOnly):
             return adapter_to_arrays(network.adapter, dict(self.metadata.layout.tensors))
         return {name: value.detach().cpu().float().numpy() for name, value in network.state_dict().items()}
 
     def editor(self, weights: Mapping[str, NDArray[np.float32]]) -> ImageNetwork:
-        """A network on the CPU that edits photos with weights that `weights_of` gave."""
+        """Make a network on the CPU with weights returned by `weights_of`."""
         merged = weights
         if self.base is not None:
             merged = merge_adapter(self.base, weights, self.metadata.layout)
@@ -102,18 +102,18 @@ class Start:
     def to_init(
         self, weights: Mapping[str, NDArray[np.float32]], *, name: str, score: Score, source: str
     ) -> Init:
-        """The init that fine-tuning ends with.
+        """Make the init that results from fine-tuning.
 
-        It is named anew and has no licence: whoever trained it on pairs of their own decides on both.
+        It gets a new name and no licence, since the owner of the pairs decides on both.
 
         Args:
-            weights: as `weights_of` gave them.
-            name: of the look that was trained.
-            score: on the validation pairs.
-            source: what it was fine-tuned on.
+            weights: result of `weights_of`.
+            name: name of the trained look.
+            score: score on the validation pairs.
+            source: description of the training.
         """
         scores: dict[str, float | None] = {"psnr": round(score.psnr, 4), "ssim": round(score.ssim, 5)}
-        told = replace(
+        metadata = replace(
             self.metadata,
             concept=name_words(name),
             wording=name,
@@ -122,7 +122,7 @@ class Start:
             licence="",
             source=source,
         )
-        return Init(dict(weights), "merged" if self.base is None else "adapter", told)
+        return Init(dict(weights), "merged" if self.base is None else "adapter", metadata)
 
 
 def open_start(
@@ -134,24 +134,24 @@ def open_start(
     seed: int = 0,
     warn: bool = True,
 ) -> Start:
-    """Make ready what a user gave.
+    """Open the start of a fine-tune.
 
     Args:
-        given: path of an init, or of a file or folder with the weights of the zoo's network; the name of an
+        given: path of an init, or of a file or folder with weights of the zoo's network; the name of an
             initialization scheme; or words for an edit. Texts are parsed by `parse_given`.
-        zoo: where words are looked up, and whose network it is.
-        words: what the edit should look like, for the schemes `nearest` and `generated`.
-        adapter_only: train the adapter alone; what is given must have one.
-        seed: draws the weights of a scheme.
-        warn: give a `UserWarning` when generated weights are far from everything that the zoo knows.
+        zoo: the zoo, for its network and for words.
+        words: words for the schemes `nearest` and `generated`.
+        adapter_only: train the adapter alone; the start must have one.
+        seed: seed of the weights of a scheme.
+        warn: emit a `UserWarning` if generated weights are far from everything that the zoo knows.
 
     Raises:
         UnknownConcept: no concept has these words and the zoo has no weight generator.
-        UnknownInitialization: it is almost the name of a scheme.
-        InvalidInit: the file is damaged, no init, or not there.
-        LayoutMismatch: it holds weights of another network.
-        ChecksumMismatch: it holds an adapter for another base.
-        FinetuneError: it has no adapter, and the adapter alone should be trained.
+        UnknownInitialization: the text is a near miss of a scheme's name.
+        InvalidInit: the file is missing, damaged, or not an init.
+        LayoutMismatch: the file has weights of another network.
+        ChecksumMismatch: the file has an adapter for another base.
+        FinetuneError: `adapter_only` is set and the start has no adapter.
         InvalidWords, InvalidRequest, InvalidGenerator: as for `Initializer.network` and `Zoo.pull`.
 
     Example:
@@ -169,17 +169,17 @@ def open_start(
 
 
 def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False) -> Start:
-    """Make an init ready to be trained.
+    """Make the start of a fine-tune from an init.
 
     Args:
-        init: the weights.
-        zoo: has the base that an adapter belongs to.
-        adapter_only: train the adapter alone; the init must be one.
+        init: the init.
+        zoo: the zoo with the base of an adapter.
+        adapter_only: train the adapter alone; the init must be an adapter.
 
     Raises:
         LayoutMismatch: this version of initzoo does not know the network.
-        ChecksumMismatch: it is an adapter for another base.
-        FinetuneError: it has no adapter, and the adapter alone should be trained.
+        ChecksumMismatch: the init is an adapter for another base.
+        FinetuneError: `adapter_only` is set and the init has no adapter.
     """
     name = init.metadata.concept
     if not adapter_only:
@@ -187,10 +187,10 @@ def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False) -> Star
         return Start(name, merged.to_network(), merged.metadata)
     if init.kind != "adapter":
         raise FinetuneError(
-            f"{name} holds all weights in one, without an adapter to train alone. Pull one with "
+            f"{name} is merged with its base and has no separate adapter to train. Pull an adapter with "
             "initzoo pull CONCEPT --adapter-only, or leave --adapter-only out"
         )
-    zoo.merge(init)  # an adapter for another base is refused here
+    zoo.merge(init)  # raises if the adapter was made for another base
     base = zoo.base()
     adapted = zoo.recipe.build_base(base)
     adapter = adapter_from_arrays(init.weights, dict(init.metadata.layout.tensors))
@@ -205,20 +205,20 @@ def open_init(
     adapter_only: bool = False,
     warn: bool = True,
 ) -> Init:
-    """The init that a user gave, merged where not said otherwise.
+    """Open the init that a user gave, merged with its base by default.
 
     Args:
-        given: as `parse_given` gives it. A file may hold the weights of any known network.
-        open_zoo: gives the zoo; only called where one is needed.
-        draw: seed of a scheme, and words for `nearest` and `generated`; None for seed 0 and no words.
-        adapter_only: leave the adapter alone, where what is given has one besides the base.
-        warn: give a `UserWarning` when generated weights are far from everything that the zoo knows.
+        given: result of `parse_given`. A file can have the weights of any known network.
+        open_zoo: returns the zoo; called only if the zoo is needed.
+        draw: seed of a scheme, and words for `nearest` and `generated`; seed 0 without words by default.
+        adapter_only: do not merge the adapter of a scheme or of words.
+        warn: emit a `UserWarning` if generated weights are far from everything that the zoo knows.
 
     Raises:
         UnknownConcept: no concept has these words and the zoo has no weight generator.
-        InvalidInit: the file is damaged, holds no weights, or is not there.
-        LayoutMismatch: it holds weights of no known network.
-        ChecksumMismatch: it holds an adapter for another base.
+        InvalidInit: the file is missing, damaged, or has no weights.
+        LayoutMismatch: the file has weights of an unknown network.
+        ChecksumMismatch: the file has an adapter for another base.
         InvalidWords, InvalidRequest, InvalidGenerator: as for `Initializer.network` and `Zoo.pull`.
     """
     match given:
@@ -255,30 +255,30 @@ def _initialised(scheme: Scheme, zoo: Zoo, draw: Request, adapter_only: bool) ->
 
 
 def _check_file(path: Path) -> None:
-    """Refuse in plain words what cannot hold weights."""
+    """Refuse files that cannot have weights."""
     if os.path.isdir(path) and not is_network_folder(path):
         raise InvalidInit(f"'{path}' is a folder without {CONFIG_FILE} and {WEIGHTS_FILE}. {_ADVICE}")
     if not os.path.exists(path):
-        raise InvalidInit(f"'{path}' is not there. {_ADVICE}, or words for an edit, without a slash")
+        raise InvalidInit(f"'{path}' does not exist. {_ADVICE}, or words for an edit, without a slash")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise InvalidInit(f"'{path}' is an image and holds no weights. {_ADVICE}")
+        raise InvalidInit(f"'{path}' is an image and has no weights. {_ADVICE}")
     if path.suffix.lower() in _PICKLES:
         raise InvalidInit(
-            f"'{path}' is not a safetensors file, and other files can run code when they are read. Save the "
+            f"'{path}' is not a safetensors file. Other formats can run code when they are read. Save the "
             f"weights with safetensors.torch.save_file(model.state_dict(), '{path.stem}.safetensors')"
         )
 
 
 def _read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
-    """Weights of the zoo's network from a safetensors file that need not be an init.
+    """Read the weights of the zoo's network from a safetensors file that is not an init.
 
     Args:
-        path: names and shapes as in `StarterNet.state_dict()`, float32 or float16.
-        zoo: whose network it is.
+        path: file with the names and shapes of the network's state dict, float32 or float16.
+        zoo: the zoo.
 
     Raises:
-        InvalidInit: the file cannot be read, or holds NaN or infinite values.
-        LayoutMismatch: it holds weights of another network.
+        InvalidInit: the file cannot be read, or has NaN or infinite values.
+        LayoutMismatch: the file has weights of another network.
     """
     with reported_as(InvalidInit, f"'{path}'", _ADVICE):
         read_header(path)
@@ -291,17 +291,17 @@ def _read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
 
 
 def _is_plain_file(path: Path) -> bool:
-    """Whether a file is a safetensors file with weights that is no init.
+    """Whether a safetensors file has plain weights instead of an init.
 
     Raises:
-        InvalidInit: it is no safetensors file at all.
+        InvalidInit: it is not a safetensors file.
     """
     with reported_as(InvalidInit, f"'{path}'", _ADVICE):
         return "seal" not in read_header(path).metadata
 
 
 def _read_init(path: Path, zoo: Zoo) -> Init:
-    """An init from a file, or from plain weights of the zoo's own network."""
+    """Read an init, or make one of plain weights of the zoo's network."""
     _check_file(path)
     if not os.path.isdir(path) and not _is_plain_file(path):
         return Init.load(path)
@@ -322,7 +322,7 @@ def _init_of(
     source: str,
     kind: str = "merged",
 ) -> Init:
-    """Weights that no zoo promised anything about, as an init."""
+    """Make an init of weights without scores."""
     metadata = InitMetadata(
         concept=name,
         wording=wording,

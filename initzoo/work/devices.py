@@ -1,4 +1,4 @@
-"""The machine: what there is to compute on, and what a figure was measured on."""
+"""The machine: its devices, threads and description."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name.
+    """Choose a device by name.
 
     Args:
         name: one of `DEVICES`.
@@ -52,10 +52,10 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread, and afterwards with as many as before.
+    """Limit torch to one thread within the block.
 
-    Several threads add numbers in another order, which changes the last bits of sums. On the small
-    convolutions of our networks they are slower than one, too.
+    Several threads add numbers in a different order, which changes the last bits of sums. They are also
+    slower than one on the small convolutions of these networks.
 
     Example:
         >>> import torch
@@ -75,9 +75,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Compute so that the same work gives the same bytes: one thread on a CPU, fixed methods on a GPU.
+    """Make results repeatable within the block: one thread on a CPU, deterministic methods on a GPU.
 
-    The state of torch's random numbers is as it was before, afterwards.
+    The state of torch's random generators is restored afterwards.
     """
     import torch
 
@@ -95,10 +95,10 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def describe_machine(device: torch.device | None = None) -> dict[str, str]:
-    """Processor and versions, as far as they are known.
+    """Describe the processor and the versions of Python and torch.
 
     Args:
-        device: its name is included if it is a GPU.
+        device: the device; its name is included if it is a GPU.
     """
     import torch
 
@@ -114,7 +114,7 @@ def describe_machine(device: torch.device | None = None) -> dict[str, str]:
 
 
 def _processor_name() -> str:
-    """The processor's name on Linux; its kind elsewhere, or where Linux gives no name."""
+    """The name of the processor on Linux; its architecture if the name is unknown."""
     info = Path("/proc/cpuinfo")
     for line in info.read_text("utf-8", errors="replace").splitlines() if info.exists() else []:
         if line.startswith("model name"):

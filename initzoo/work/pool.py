@@ -1,4 +1,4 @@
-"""Workers that share long work: in this process, in processes of this machine, or on Ray."""
+"""A pool of workers: in this process, in processes of this machine, or on Ray."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ Result = TypeVar("Result")
 Backend = Literal["processes", "ray"]
 
 WORKER_CONTEXT = multiprocessing.get_context("spawn")
-"""Processes start afresh, since torch's threads do not survive a fork."""
+"""Processes are spawned, because the threads of torch do not survive a fork."""
 
 _NO_RAY = 'the backend ray needs ray. Install it with: pip install "initzoo[ray]"'
 
 TICK_SECONDS = 0.5
-"""Seconds between two calls of `on_tick`."""
+"""Interval between calls of `on_tick`, seconds."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt()
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt()
 _KEPT_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers, each on one core, that share a list of items.
+    """A pool of workers, one core each, that share a list of items.
 
-    Where they run changes no result, as long as a result depends on its item alone.
+    The backend does not change results, provided that each result depends on its item alone.
 
     Args:
-        n_workers: number of workers. No more are started than there are items.
-        backend: `processes` of this machine, where a single worker is this process itself; or `ray`, for
-            actors of the Ray cluster that `RAY_ADDRESS` names, or of one started here. All machines of a
-            cluster must see the same files at the same paths.
+        n_workers: number of workers. At most one worker per item is started.
+        backend: `processes` for processes of this machine; a single worker is the current process. `ray` for
+            actors on the Ray cluster at `RAY_ADDRESS`, or on a cluster started on this machine. All machines
+            of a cluster must see the same files at the same paths.
 
     Raises:
-        ValueError: the number of workers or the backend is none.
+        ValueError: the number of workers or the backend is invalid.
 
     Example:
         >>> from functools import partial
@@ -77,7 +77,7 @@ class Pool:
 
     @classmethod
     def make(cls, n_workers: int | None = None, backend: Backend = "processes") -> Pool:
-        """A pool of so many workers; None or 0 for one on each core of this machine, or of the cluster.
+        """Make a pool; `n_workers` None or 0 gives one worker per core of the machine or the cluster.
 
         Use it before long work begins: a backend that is not installed shows at once.
 
@@ -102,17 +102,17 @@ class Pool:
         name_of: Callable[[Item], str] = str,
         on_tick: Callable[[], None] | None = None,
     ) -> Iterator[tuple[Item, Result]]:
-        """Work on items, and yield each with its result as soon as that is there.
+        """Process items, and yield each with its result as soon as the result is ready.
 
-        Items are begun in order. The workers end with the iteration: when it is exhausted or closed, or an
-        exception leaves it.
+        Items are started in order. The workers stop when the iteration is exhausted, closed or left by an
+        exception.
 
         Args:
-            make_worker: makes the function that works on an item, once in each worker. Picklable, as are
-                items and results.
-            items: to work on.
-            name_of: the name of an item in the error for a dead worker.
-            on_tick: called every half second while workers in other processes are waited for.
+            make_worker: returns the function that processes an item; called once per worker. It, the items
+                and the results must be picklable.
+            items: the items.
+            name_of: returns the name of an item for the error about a dead worker.
+            on_tick: called every half second while waiting for workers in other processes.
 
         Yields:
             An item and its result.
@@ -134,11 +134,11 @@ class Pool:
 
 
 def use_one_core() -> None:
-    """Make this worker use one thread, keep the memory that it frees, and end when its parent does.
+    """Limit this worker to one thread, let it reuse freed memory, and end it when its parent ends.
 
-    Even when the parent is killed: otherwise workers would go on, beside those of the next run.
+    The workers of a killed parent would otherwise run on beside those of the next run.
     """
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # torch reads them when it is imported
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # torch reads them on import
     _limit_torch()
     _keep_freed_memory()
     parent = multiprocessing.parent_process()
@@ -147,7 +147,7 @@ def use_one_core() -> None:
 
 
 def _limit_torch() -> None:
-    """Let torch use one thread if it is loaded: that takes seconds, and not every worker needs it."""
+    """Limit torch to one thread if it is loaded. It is not imported here, which would take seconds."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
@@ -158,7 +158,7 @@ def _end_with(sentinel: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse large freed arrays: getting fresh pages each time took 5 to 15% of a training step."""
+    """Let glibc reuse large freed arrays. Fresh pages each time took 5 to 15% of a training step."""
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
@@ -174,12 +174,12 @@ def _run_here(
     for item in items:
         with one_thread():
             result = work(item)
-        yield item, result  # outside: between two results the caller's own code runs
+        yield item, result  # outside of one_thread: the caller's code runs now
 
 
 @dataclass(frozen=True)
 class _Outcome(Generic[Result]):
-    """Result of a worker, or the exception instead."""
+    """The result of a worker, or its exception."""
 
     result: Result | None = None
     error: Exception | None = None
@@ -187,7 +187,7 @@ class _Outcome(Generic[Result]):
 
     def get(self) -> Result:
         if self.error is not None:
-            if not isinstance(self.error, InitzooError):  # a bug, and only the worker knows where it is
+            if not isinstance(self.error, InitzooError):  # a bug: keep the worker's traceback
                 self.error.add_note(f"Raised in a worker:\n{self.trace}")
             raise self.error
         return cast("Result", self.result)
@@ -196,22 +196,22 @@ class _Outcome(Generic[Result]):
 def _attempt(function: Callable[[], Result]) -> _Outcome[Result]:
     try:
         return _Outcome(function())
-    except Exception as error:  # noqa: BLE001 (raised again where results are read)
+    except Exception as error:  # noqa: BLE001 (raised again by the parent)
         trace, raised = traceback.format_exc(), error.with_traceback(None)
     try:
         pickle.loads(pickle.dumps(raised))  # noqa: S301 (our own bytes)
-    except Exception:  # noqa: BLE001 (an exception's class may refuse in any way)
+    except Exception:  # noqa: BLE001 (pickling can raise anything)
         raised = RuntimeError(f"{type(raised).__name__}: {raised}")
     return _Outcome(error=raised, trace=trace)
 
 
 @dataclass
 class _Process(Generic[Item]):
-    """A worker process as its parent sees it."""
+    """A worker process, in its parent."""
 
     process: SpawnProcess
     item: tuple[Item] | None = None
-    """The item that it works on, once it was given one."""
+    """The item that it processes; a tuple, since an item can be None."""
 
 
 def _run_in_processes(
@@ -229,7 +229,7 @@ def _run_in_processes(
             process = WORKER_CONTEXT.Process(target=_serve, args=(far_end, make_worker), daemon=True)
             process.start()
             workers[connection] = _Process(process)
-            far_end.close()  # it is now open in the worker alone, so that reading ends when the worker does
+            far_end.close()  # now open in the worker alone: recv() fails when the worker dies
         while n_done < len(items):
             ready = wait(list(workers), timeout=TICK_SECONDS if on_tick else None)
             if on_tick and not ready:
@@ -239,7 +239,7 @@ def _run_in_processes(
                 finished = worker.item
                 try:
                     outcome = connection.recv()
-                    # The worker is busy again before its result is handed on, which may take a while.
+                    # Give the worker its next item before yielding: the caller may take a while.
                     worker.item = None
                     if outcome.error is None and n_begun < len(items):
                         worker.item = (items[n_begun],)
@@ -260,12 +260,12 @@ def _run_in_processes(
 
 
 def _serve(connection: Connection, make_worker: Callable[[], Callable[[Any], Any]]) -> None:
-    """The life of a worker process: say that it is ready, then take items until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to all; the parent ends its workers
+    """Main loop of a worker process: report that it is ready, then process items."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends its workers
     use_one_core()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is done
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has ended
         made = _attempt(make_worker)
-        _limit_torch()  # which may be loaded now; another library's OpenMP may have hidden the variables
+        _limit_torch()  # again: torch may be loaded now, and may have missed the variables
         connection.send(_Outcome(error=made.error, trace=made.trace))
         while made.error is None:
             item = connection.recv()
@@ -290,11 +290,11 @@ def _died(event: str, item: tuple[Item] | None, name_of: Callable[[Item], str]) 
 
 
 class _RayWorker:
-    """A worker on Ray: an actor.
+    """A worker on Ray.
 
     Args:
-        search_path: where the driver finds modules. Ray does not pass it on, and a teacher may be a function
-            in a module beside the concepts file.
+        search_path: `sys.path` of the driver. Ray does not pass it on, and a teacher may be a function in a
+            module beside the concepts file.
     """
 
     def __init__(self, search_path: Sequence[str]) -> None:
@@ -325,7 +325,7 @@ def _run_on_ray(
         try:
             actors = [ray.remote(num_cpus=1)(_RayWorker).remote(sys.path) for _ in range(n_workers)]
             pickled = ray.put(ray.cloudpickle.dumps(make_worker))  # sent to each machine once
-            # An actor that waits for a free core is not ready, and so holds no item back.
+            # An actor gets its first item when it is ready: one that waits for a core delays no item.
             awaited: dict[Any, tuple[Any, tuple[Item] | None]] = {
                 actor.make.remote(pickled): (actor, None) for actor in actors
             }
@@ -354,10 +354,10 @@ def _run_on_ray(
 
 @contextmanager
 def _connected_ray() -> Iterator[Any]:
-    """Ray, connected to its cluster; disconnected afterwards, unless it was connected before.
+    """Connect Ray to its cluster, and disconnect it afterwards if it was not connected before.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

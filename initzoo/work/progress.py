@@ -12,17 +12,17 @@ from typing import Any
 __all__ = ["StageBars"]
 
 _QUICK_SECONDS = 5.0
-"""A stage that ends sooner is one line."""
+"""A stage of less than this time prints a single line, seconds."""
 
 
 class StageBars:
-    """The bar of the stage that work is in; a new one begins when the stage changes.
+    """A progress bar for the current stage; a new bar starts with each stage.
 
-    Where standard error is no terminal, as in a job on a cluster, a line is printed whenever another tenth of
-    a stage is done, and a single one for a stage of a few seconds.
+    Without a terminal, as in a job on a cluster, one line is printed per tenth of a stage, and a single line
+    for a stage of a few seconds.
 
     Args:
-        options: of tqdm, for every bar.
+        options: options of tqdm for every bar.
 
     Example:
         >>> with StageBars(unit="step") as bars:
@@ -42,18 +42,18 @@ class StageBars:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if kind is None:  # the message of an error stands alone
+        if kind is None:  # an error prints its own message only
             self._end_lines()
 
     def show(self, stage: str, n_done: int, n_all: int, *, note: str = "", rate_unit: str = "") -> None:
-        """Move the stage's bar to where the stage is.
+        """Update the bar of a stage.
 
         Args:
-            stage: its name.
-            n_done: things done.
-            n_all: things in all.
-            note: stands after the bar.
-            rate_unit: what is counted; then the note is how many of it a minute takes.
+            stage: name of the stage.
+            n_done: number of items done.
+            n_all: total number of items.
+            note: text after the bar.
+            rate_unit: unit of the items; if given, the rate per minute replaces the note.
         """
         if not sys.stderr.isatty():
             self._show_line(stage, n_done, n_all, note, rate_unit)
@@ -64,7 +64,7 @@ class StageBars:
             if self._bar is not None:
                 self._bar.close()
             self._stage = stage
-            # An earlier run's work counts for no speed.
+            # `initial` excludes the work of an earlier run from the speed.
             self._bar = tqdm(total=n_all, initial=n_done, desc=stage, file=sys.stderr, **self._options)
         self._bar.update(n_done - self._bar.n)
         rate = self._bar.format_dict["rate"] if rate_unit else None
@@ -92,10 +92,10 @@ def _print_line(line: str) -> None:
 
 
 class _Lines:
-    """The lines of a stage: one per tenth that is done from now on, or one if all is done already.
+    """The lines of a stage: one per tenth from now on, or a single one if the stage is done.
 
     Attributes:
-        held_back: the latest line that was not printed because the stage may end within seconds, or empty.
+        held_back: the latest line that is not printed because the stage may end within seconds, or empty.
     """
 
     def __init__(self, stage: str, n_done: int, n_all: int) -> None:
@@ -108,7 +108,7 @@ class _Lines:
         return 10 * n_done // max(self._n_all, 1)
 
     def line_at(self, n_done: int, note: str, rate_unit: str) -> str:
-        """The line to print when so many things are done; empty if it is not time for one."""
+        """The line to print for `n_done` items; empty if no line is due."""
         tenth = self._tenth_of(n_done)
         if tenth <= self._tenth or self._n_all == 0:
             return ""
@@ -134,7 +134,7 @@ class _Lines:
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Format a duration as hours, minutes and seconds.
 
     Example:
         >>> _duration(75.4), _duration(3675)

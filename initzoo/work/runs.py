@@ -1,4 +1,4 @@
-"""Run folders: where long work is kept, so that the same command goes on after a kill."""
+"""Run folders: keep unfinished work, so that the same command resumes it."""
 
 from __future__ import annotations
 
@@ -43,20 +43,19 @@ def default_run_folder(out: Path) -> Path:
 def open_run(
     path: Path, settings: Mapping[str, Any], *, kind: str, force: bool | None = None
 ) -> Iterator[None]:
-    """Hold a folder for some work, new or unfinished, so that no other process works in it meanwhile.
+    """Lock a run folder for new or unfinished work, so that no other process uses it.
 
-    The lock goes with the process: work that was killed can be gone on with at once.
+    The lock ends with the process, so killed work can be resumed at once.
 
     Args:
-        path: made if it is missing.
-        settings: all that decides the result, plain JSON values. The folder keeps them, and serves no work
-            with others.
-        kind: of work, e.g. `fine-tune`.
-        force: throw away unfinished work of that kind with other settings; None where the user cannot ask
-            for that.
+        path: the run folder; created if it is missing.
+        settings: everything that determines the result, as JSON values. They are stored in the folder, which
+            cannot be used with other settings.
+        kind: kind of work, e.g. `fine-tune`.
+        force: delete unfinished work of this kind with other settings; None if the caller has no such option.
 
     Raises:
-        OutputError: another process holds the folder, or it cannot be made, or holds other work or files.
+        OutputError: another process uses the folder, or the folder cannot be created or has other content.
 
     Example:
         >>> import tempfile
@@ -71,18 +70,20 @@ def open_run(
     """
     try:
         is_taken = not (path / _CLAIM).is_file() and _holds_other_files(path)
-        if not is_taken:  # else nothing is written into it
+        if not is_taken:  # checked before anything is written
             path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # also of looking: names may be too long, and links go round in circles
+    except OSError as error:  # a name can be too long, and links can be circular
         raise OutputError(
             f"cannot make the run folder {path}: {error.strerror or error}. Name another folder with --run"
         ) from error
     if is_taken:
-        raise OutputError(f"{path} is there already and holds no {kind}. Name another folder with --run")
+        raise OutputError(
+            f"{path} exists and is not the run folder of a {kind}. Name another folder with --run"
+        )
     with one_at_a_time(path / _LOCK, wait=False) as is_free:
         if not is_free:
             raise OutputError(
-                f"{_holder_of(path)} is at work in the run folder {path}. Wait for its end, or name another "
+                f"{_holder_of(path)} is using the run folder {path}. Wait until it ends, or name another "
                 "folder with --run"
             )
         holder = {"pid": os.getpid(), "machine": platform.node()}
@@ -105,28 +106,28 @@ def _holder_of(path: Path) -> str:
 
 
 def _claim(path: Path, settings: Mapping[str, Any], *, force: bool | None) -> None:
-    """Write the settings, or check that the folder holds work with the same ones."""
+    """Store the settings, or check that they equal the stored ones."""
     claim, text = path / _CLAIM, json.dumps(settings, sort_keys=True, indent=1)
     before = claim.read_text("utf-8", errors="replace") if claim.is_file() else text
     if before != text:
         difference = _difference(path, before, json.loads(text))
         if not force:
-            advice = "Delete it" if force is None else "Add --force to start anew"
+            advice = "Delete it" if force is None else "Add --force to start again"
             raise OutputError(
                 f"{path} holds an unfinished {settings['kind']} with other settings ({difference}). "
                 f"{advice}, or name another folder with --run"
             )
         _empty(path)
-    for part in path.rglob(".*.part"):  # of a write that was killed
+    for part in path.rglob(".*.part"):  # left by a killed write
         part.unlink()
     write_bytes(claim, text.encode(), force=True)
 
 
 def _difference(path: Path, before: str, settings: Mapping[str, Any]) -> str:
-    """The settings that differ, with the values that the folder has.
+    """The settings that differ, with their stored values.
 
     Raises:
-        OutputError: the folder holds work of another kind.
+        OutputError: the folder has work of another kind.
     """
     try:
         kept = json.loads(before)
@@ -135,7 +136,7 @@ def _difference(path: Path, before: str, settings: Mapping[str, Any]) -> str:
         is_same_kind = False
     if not is_same_kind:
         raise OutputError(
-            f"{path} holds work that is no {settings['kind']} of this version. Name another with --run"
+            f"{path} has other work than a {settings['kind']} of this version. Name another folder with --run"
         )
     names = [name for name in sorted({*kept, *settings}) if kept.get(name) != settings.get(name)]
     shown = [
@@ -145,7 +146,7 @@ def _difference(path: Path, before: str, settings: Mapping[str, Any]) -> str:
 
 
 def _empty(path: Path) -> None:
-    """Remove all but the lock, which this process holds."""
+    """Delete everything except the lock, which this process holds."""
     for file in path.iterdir():
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file)
@@ -154,11 +155,11 @@ def _empty(path: Path) -> None:
 
 
 class StageClock:
-    """Time spent on each stage, kept in the run folder so that it adds up over interruptions.
+    """Measures the time of each stage and sums it over interruptions.
 
     Args:
-        path: the run folder, where `seconds.json` is kept.
-        n_workers: processes at work from now on.
+        path: the run folder, in which `seconds.json` is kept.
+        n_workers: number of worker processes from now on.
     """
 
     def __init__(self, path: Path, n_workers: int) -> None:
@@ -170,7 +171,7 @@ class StageClock:
         self._last = self._saved = time.perf_counter()
 
     def add(self, stage: str, *, save: bool = False) -> None:
-        """Count the time since the last call for a stage; saved every few seconds."""
+        """Add the time since the last call to a stage. Saved every five seconds, or at once if `save`."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self.core_seconds += (now - self._last) * self._n_workers

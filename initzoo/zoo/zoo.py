@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -41,7 +41,7 @@ from initzoo.errors import (
 )
 from initzoo.files import is_file
 from initzoo.generator import Request, RequestOptions, as_request
-from initzoo.pairs import alphabets_of, catalog_folder, limits_of
+from initzoo.pairs import alphabets_of, catalog_folder, limits_of, parse_teacher
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
 from initzoo.zoo.index import Index, IndexRow
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from initzoo.generator import (
         Calibration,
         Encoder,
+        Examples,
         Expectation,
         GeneratorFiles,
         TaughtAdapters,
@@ -298,7 +299,7 @@ class Zoo:
         if row is None:
             init = self._generate(request, adapter_only)
             if warn:
-                self._warn_if_far(init)
+                self._warn_if_far(init, request)
                 _warn_of_limits(request.words)
             return init
         with_detail = row.has_detail and not adapter_only
@@ -346,6 +347,15 @@ class Zoo:
 
         return WeightGenerator.from_files(files)
 
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the weight generator, without the denoiser. Does not load torch.
+
+        Raises:
+            InvalidGenerator: the weight generator is missing or damaged.
+        """
+        return self._generator_files.encoder
+
     def expect(self, request: Request | str) -> Expectation | None:
         """Predict the PSNR of a generated init from the distance of its request to the taught wordings.
 
@@ -362,7 +372,7 @@ class Zoo:
             ChecksumMismatch, LayoutMismatch: it was made for another base or layout.
         """
         request = as_request(request)
-        self._generator_files.encoder.check(request)
+        self.encoder.check(request)
         return self._calibration.expect(request) if self._calibration else None
 
     @property
@@ -438,20 +448,40 @@ class Zoo:
             raise InvalidZoo(f"zoo '{self.name}' has no train checkpoints to average.")
         return blocks.mean(axis=0, dtype=np.float64).astype(np.float32)
 
-    def taught_adapters(self, encoder: Encoder, *, practice: Sequence[Concept] = ()) -> TaughtAdapters:
-        """The adapters and training wordings of the train split, as the baselines need them.
+    def taught_requests(
+        self, encoder: Encoder, *, practice: Sequence[Concept] = (), examples: Examples | None = None
+    ) -> Iterator[tuple[Request, ...]]:
+        """Iterate over the train concepts: the requests for each, one per training wording.
 
         Args:
             encoder: the encoder of the weight generator.
             practice: concepts that the weight generator practised on. They add wordings to concepts of the
                 zoo; those without a checkpoint are ignored.
+            examples: photos of the example pairs, for an encoder that reads pairs; no pairs by default.
+
+        Raises:
+            TeacherError: pairs are wanted, and the zoo does not hold the teacher of a concept.
+        """
+        from initzoo.generator import Examples, make_requests
+
+        more = {concept.id: concept.prompts for concept in practice}
+        known = [concept.teacher for concept in practice]
+        for row in self.index.rows(split="train"):
+            wordings = tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ()))))
+            open_teacher = partial(parse_teacher, row.teacher, known)
+            yield make_requests(encoder, wordings, open_teacher, examples or Examples())
+
+    def taught_adapters(
+        self, encoder: Encoder, *, practice: Sequence[Concept] = (), examples: Examples | None = None
+    ) -> TaughtAdapters:
+        """The adapters and training requests of the train split, as the baselines need them.
+
+        Args:
+            encoder, practice, examples: as for `taught_requests`.
         """
         from initzoo.generator import TaughtAdapters
 
-        more = {concept.id: concept.prompts for concept in practice}
-        rows = self.index.rows(split="train")
-        prompts = [dict.fromkeys((*row.prompts, *more.get(row.concept_id, ()))) for row in rows]
-        requests = [[Request(prompt) for prompt in wordings] for wordings in prompts]
+        requests = self.taught_requests(encoder, practice=practice, examples=examples)
         return TaughtAdapters.make(encoder, requests, self.all_blocks(split="train")[1])
 
     def base(self) -> dict[str, np.ndarray]:
@@ -566,21 +596,24 @@ class Zoo:
             base_sha256=self.config.base_sha256,
             scores=dict.fromkeys(SCORES),
             licence=self.generator.config.licence,
-            source=f"made from the words by the weight generator of zoo '{self.name}'",
+            source=f"made from {request.conditions} by the weight generator of zoo '{self.name}'",
             generation=generation,
         )
         return self._init(blocks, metadata, adapter_only)
 
-    def _warn_if_far(self, init: Init) -> None:
+    def _warn_if_far(self, init: Init, request: Request) -> None:
         """Warn if generated weights are unlikely to match the request."""
         words, generation = init.metadata.wording, init.metadata.generation
         if generation is None or not generation.is_far:
             return
-        nearest = self.index.search(words, 1)
-        hint = f"nearest is '{nearest[0].concept_id}'" if nearest else "no concept is similar"
+        hint = ""
+        if words:
+            nearest = self.index.search(words, 1)
+            hint = f"; nearest is '{nearest[0].concept_id}'" if nearest else "; no concept is similar"
+        asked = repr(words[:_MAX_WORDING]) if words else request.conditions
         warnings.warn(
-            f"weights for {words[:_MAX_WORDING]!r} are generated, {generation.prospect} "
-            f"(distance {generation.distance:.2f} of 1); {hint}",
+            f"weights for {asked} are generated, {generation.prospect} "
+            f"(distance {generation.distance:.2f} of 1){hint}",
             stacklevel=_user_level(),
         )
 

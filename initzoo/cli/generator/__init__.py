@@ -1,4 +1,4 @@
-"""`initzoo generator`: a group of the files in this folder."""
+"""`initzoo generator`: a group with one command per file of this folder."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ SECTION = "Make your own zoo"
     epilog=example("initzoo generator train --quick --out my-generator"),
 )
 def command() -> None:
-    """Train and measure the model that makes inits from words."""
+    """Train and evaluate a weight generator."""

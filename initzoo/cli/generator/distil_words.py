@@ -1,4 +1,4 @@
-"""`initzoo generator distil-words`: token vectors from a sentence encoder."""
+"""`initzoo generator distil-words`: make token vectors from a sentence encoder."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _PATH = click.Path(path_type=Path)
     "distil-words",
     epilog=example("initzoo generator distil-words --encoder all-MiniLM-L6-v2 --out text"),
 )
-@click.option("--encoder", type=_PATH, required=True, help="Folder of a sentence encoder.")
+@click.option("--encoder", type=_PATH, required=True, help="Folder of the sentence encoder.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the token vectors.")
-@click.option("--extra-words", type=_PATH, help="File of whole words, one a line, that also get a vector.")
+@click.option("--extra-words", type=_PATH, help="File of further words, one per line, that get a vector.")
 @click.option("--values", "n_values", type=click.IntRange(8, 384), default=176, show_default=True)
 @json_option
 def command(encoder: Path, out: Path, extra_words: Path | None, n_values: int, as_json: bool) -> None:
     """Make token vectors from a sentence encoder.
 
-    A weight generator reads words through these vectors, so that it needs no encoder.
+    A weight generator reads words by these vectors, without the encoder.
     """
     from initzoo.generator import distil_words as distil
     from initzoo.generator import read_extra_words

@@ -1,4 +1,4 @@
-"""`initzoo generator evaluate`: how good inits from unseen words are, beside every simpler way."""
+"""`initzoo generator evaluate`: measure a weight generator beside simpler methods."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ _NAMES = {
 @click.command("evaluate", epilog=example("initzoo generator evaluate --limit 20 --out evaluation"))
 @zoo_option
 @click.option(
-    "--generator", "folder", type=_PATH, help="Folder of the weight generator; the zoo's own by default."
+    "--generator", "folder", type=_PATH, help="Folder of the weight generator; by default that of the zoo."
 )
 @click.option(
     "--also",
     multiple=True,
     metavar="NAME=FOLDER",
-    help="Another generator to compare with, e.g. unet1d=FOLDER; may be given again. "
-    "The others are also compared with one that has the name reference.",
+    help="Another generator to compare with, e.g. unet1d=FOLDER; can be repeated. If one has the name "
+    "reference, all others are also compared with it.",
 )
 @click.option(
     "--also-from",
     "earlier_path",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="evaluation.json of an earlier evaluation, to keep the figures of its other generators.",
+    help="evaluation.json of an earlier evaluation, whose figures of other generators are kept.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), help="Largest number of concepts of a split, spread over the split."
+    "--limit", type=click.IntRange(1), help="Maximum number of concepts per split, spread over the split."
 )
 @click.option("--train-limit", type=click.IntRange(1), default=100, show_default=True,
-              help="Largest number of train concepts, which are asked for in unseen wordings.")  # fmt: skip
+              help="Maximum number of train concepts, requested in unseen wordings.")  # fmt: skip
 @click.option(
     "--practice",
     type=_PATH,
-    help="Catalog that the generator practised on, for the baselines to learn its wordings. "
+    help="Catalog on which the generator was trained besides the zoo; the baselines use its wordings. "
     "The bundled zoo has its own.",
 )
-@click.option("--concepts", type=_PATH, help="Concepts of your own (TOML) in place of the zoo's.")
+@click.option("--concepts", type=_PATH, help="Concepts of your own (TOML) instead of those of the zoo.")
 @settings_options(EvaluationSettings, names=_NAMES, skip=["photos.split"])
-@click.option("--out", "-o", type=_PATH, help="Folder of report, pictures and calibration.")
-@click.option("--calibrate", is_flag=True, help="Write calibration.json into the generator's folder, too.")
+@click.option("--out", "-o", type=_PATH, help="Folder for the report, pictures and calibration.")
+@click.option("--calibrate", is_flag=True, help="Also write calibration.json into the generator's folder.")
 @force_option
 @json_option
 def command(
@@ -72,10 +72,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Measure a weight generator on words that it never saw.
+    """Evaluate a weight generator on unseen words.
 
-    The mean adapter, retrieval and regressions are measured beside it. If --out is the zoo's own folder
-    model/, the card of the model is written anew, too.
+    The mean adapter, retrieval and regressions are measured for comparison. If --out is the folder model/ of
+    the zoo, the model card is updated as well.
     """
     from initzoo.errors import InvalidZoo
     from initzoo.evaluation import (
@@ -99,18 +99,18 @@ def command(
     zoo = Zoo.from_pretrained(zoo_name)
     zoo_folder = zoo.files.folder if isinstance(zoo.files, FolderFiles) else None
     if calibrate and folder is None and zoo_folder is None:
-        raise click.UsageError(f"zoo '{zoo.name}' is on the Hub and stays as it is; give --generator FOLDER")
+        raise click.UsageError(f"zoo '{zoo.name}' is on the Hub and read-only; give --generator FOLDER")
     generator = folder or zoo.generator_folder
     if calibrate:
         check_free(generator, "calibration.json", force=force)
     folders = _named_folders(also)
     earlier = read_evaluation(earlier_path) if earlier_path else None
-    if earlier is not None:  # minutes of measuring should not end at figures that fit nothing
+    if earlier is not None:  # checked before minutes of measuring
         check_further(earlier, zoo=zoo.name, revision=zoo.revision, names=folders)
     if concepts is not None:
         questions = ask_about_concepts(load_concepts(concepts), limit=limit)
         if settings.photos.folder is not None and not settings.fit:
-            # No adapter is fitted on these photos, so that all of them may score.
+            # No adapter is fitted on these photos, so all of them can be used for scores.
             settings = replace(settings, photos=replace(settings.photos, split=None))
     else:
         questions = ask_about_zoo(zoo, limit=limit, train_limit=train_limit)
@@ -130,7 +130,7 @@ def command(
         evaluation.save(out, force=force)
     if calibrate:
         if evaluation.calibration is None:
-            raise InvalidZoo("the zoo has too few held-out concepts to calibrate on, at least 4 are needed.")
+            raise InvalidZoo("the zoo has too few held-out concepts to calibrate; at least 4 are needed.")
         evaluation.calibration.save(generator, force=force)
         refresh_around(generator)
     if out and zoo_folder and out.resolve() == (zoo_folder / "model").resolve():

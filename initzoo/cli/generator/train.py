@@ -1,4 +1,4 @@
-"""`initzoo generator train`: a weight generator for a zoo."""
+"""`initzoo generator train`: train a weight generator on a zoo."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ _NAMES = {
 @click.option(
     "--curve",
     type=_PATH,
-    help="CSV of loss and learning rate to write; OUT with .curve.csv by default.",
+    help="CSV file of loss and learning rate; OUT with .curve.csv by default.",
 )
-@click.option("--start", type=_PATH, help="Weight generator to train further, with the second stage alone.")
+@click.option("--start", type=_PATH, help="Weight generator to train further, by the second stage alone.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option(
-    "--concepts", type=_PATH, help="Concepts file of the zoo, for teachers that a zoo does not hold."
+    "--concepts", type=_PATH, help="Concepts file of the zoo, for teachers that a zoo cannot contain."
 )
 @click.option(
     "--practice",
     type=_PATH,
-    help="Catalog whose train looks make further concepts to learn from; the bundled zoo has its own.",
+    help="Catalog of further concepts for the second stage; the bundled zoo has its own.",
 )
-@click.option("--no-practice", is_flag=True, help="Learn from the zoo's concepts and wordings alone.")
+@click.option("--no-practice", is_flag=True, help="Train on the concepts and wordings of the zoo alone.")
 @workers_option
 @backend_option
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
@@ -91,8 +91,8 @@ def command(
 ) -> None:
     """Train a weight generator on a zoo.
 
-    The first stage learns weights, the second what they do to images. You may stop or kill the command at
-    any moment; the same command goes on, and ends with the same bytes.
+    The first stage minimises the error of weights, the second that of images. The command can be stopped or
+    killed at any time. Run it again to resume; the result has the same bytes.
     """
     from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
     from initzoo.generator import TokenVectors, WeightGenerator

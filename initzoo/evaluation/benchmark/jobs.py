@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from initzoo.errors import BenchmarkError
 from initzoo.evaluation.benchmark.settings import BenchmarkSettings
-from initzoo.evaluation.cases import Question
+from initzoo.evaluation.cases import Question, start_request
 from initzoo.files import write_bytes
 from initzoo.generator import NEED_WORDS, read_generator_files
 from initzoo.networks import UNet, initialise_by_the_book
@@ -249,7 +249,9 @@ class _Worker:
 
     def _start(self, job: Job) -> nn.Module:
         if not self.settings.is_unet(job.method):
-            request = self.questions[job.question].requests(seed=self.settings.seed)[0]
+            question, settings = self.questions[job.question], self.settings
+            zoo, photos = self.starts.zoo, settings.photos
+            request = start_request(zoo, question, job.start, photos, seed=settings.seed)
             return self.starts.network(job.start, request)
         network = UNet(self.settings.n_halvings, self.settings.unet_width)
         initialise_by_the_book(network, torch.Generator().manual_seed(self.settings.seed))

@@ -18,7 +18,7 @@ from initzoo.evaluation.benchmark.jobs import Job, Outcome, run_jobs
 from initzoo.evaluation.benchmark.report import Benchmark, report_of
 from initzoo.evaluation.benchmark.settings import BenchmarkSettings
 from initzoo.evaluation.benchmark.tuning import TuningResult, choose_concepts, tune
-from initzoo.evaluation.cases import Question
+from initzoo.evaluation.cases import Question, start_request
 from initzoo.generator import FROM_ZOO
 from initzoo.pairs import load_photos
 from initzoo.training import Initializer
@@ -132,7 +132,8 @@ def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Ques
     for method in settings.methods:
         if method in FROM_ZOO:
             for question in questions:
-                starts.network(method, question.requests(seed=settings.seed)[0])
+                request = start_request(zoo, question, method, settings.photos, seed=settings.seed)
+                starts.network(method, request)
 
 
 def _digest_of_photos(settings: BenchmarkSettings) -> str:
@@ -151,9 +152,10 @@ def _loading_seconds(zoo: Zoo, settings: BenchmarkSettings, question: Question) 
             loading[method] = 0.0
             continue
         starts, spent = Initializer(Zoo(zoo.files)), []
+        request = start_request(zoo, question, method, settings.photos, seed=settings.seed)
         for _ in range(2):
             began = time.process_time()
-            starts.network(method, question.requests(seed=settings.seed)[0])
+            starts.network(method, request)
             spent.append(time.process_time() - began)
         loading[method] = round(max(0.0, spent[0] - spent[1]), 4)
     return loading

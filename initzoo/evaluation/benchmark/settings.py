@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from initzoo.errors import BenchmarkError
 from initzoo.evaluation.bootstrap import Resampling
+from initzoo.files import check_least
 from initzoo.networks import CLASSICAL
 from initzoo.pairs import PhotoSource
 from initzoo.training import FinetuneSettings
@@ -131,12 +132,8 @@ class BenchmarkSettings:
             if not grid or not all(0 < rate < math.inf for rate in grid):
                 shown = ", ".join(f"{rate:g}" for rate in grid) or "none"
                 raise BenchmarkError(f"{name} must be positive numbers, found {shown}.")
-        for name in ("n_concepts", "n_tuning", "n_photos", "batch_size", "unet_width"):
-            if getattr(self, name) < 1:
-                raise BenchmarkError(f"{name} must be at least 1, found {getattr(self, name)}.")
-        for name in ("n_workers", "seed"):
-            if getattr(self, name) < 0:
-                raise BenchmarkError(f"{name} must be at least 0, found {getattr(self, name)}.")
+        counts = dict.fromkeys(("n_concepts", "n_tuning", "n_photos", "batch_size", "unet_width"), 1)
+        check_least(self, error=BenchmarkError, **counts, n_workers=0, seed=0)
 
     @property
     def n_halvings(self) -> int:

@@ -14,6 +14,7 @@ import statistics as plain_statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from initzoo.evaluation.cases import (
     OWN_CONCEPTS,
     UNSEEN_WORDINGS,
     Question,
+    load_examples,
 )
 from initzoo.evaluation.generator.figures import Point, draw_questions, draw_scatter
 from initzoo.evaluation.generator.measuring import Job, Measured, measure
@@ -41,6 +43,8 @@ from initzoo.evaluation.generator.statistics import summarise
 from initzoo.files import check_free, make_folder, write_bytes, write_image
 from initzoo.generator import (
     Calibration,
+    Encoder,
+    Examples,
     GeneratorPredictor,
     KernelRidgePredictor,
     MeanPredictor,
@@ -167,7 +171,9 @@ def evaluate_generator(
     if practice is None:
         did_practise = zoo.name == BUNDLED_ZOO and generator.config.training.get("n_practice")
         practice = load_practice() if did_practise else ()
-    taught = zoo.taught_adapters(generator.encoder, practice=practice)
+    encoders = {name: other.encoder for name, other in others.items()}
+    examples = load_examples((generator.encoder, *encoders.values()), settings.photos, settings.n_pairs)
+    taught = zoo.taught_adapters(generator.encoder, practice=practice, examples=examples)
     ridge, neighbours = _tuned(taught, settings, report)
     ours = GeneratorPredictor(generator)
     predictors: dict[str, Predictor] = {
@@ -179,7 +185,8 @@ def evaluate_generator(
         "shuffled": ShuffledPredictor(ours, settings.seed),
         **{name: GeneratorPredictor(other) for name, other in others.items()},
     }
-    answers = _ask(questions, predictors, seed=settings.seed)
+    encoder_of = dict.fromkeys(predictors, generator.encoder) | encoders
+    answers = _ask(questions, predictors, encoder_of, examples, seed=settings.seed)
     measured = _measure(zoo, questions, answers, settings, report)
     by_split = {
         split: [one for one in measured if questions[one.question].split == split]
@@ -187,10 +194,8 @@ def evaluate_generator(
     }
     sections = {split: _section(own, questions, settings) for split, own in by_split.items() if own}
     memorisation = _memorisation(zoo, taught, questions, answers, settings, report)
-    novelty = generator.encoder.novelty(
-        [[Request(prompt) for prompt in row.prompts] for row in zoo.index.rows(split="train")]
-    )
-    points = _points(measured, questions, novelty)
+    novelty = generator.encoder.novelty(zoo.taught_requests(generator.encoder, examples=examples))
+    points = _points(measured, questions, novelty, generator.encoder, examples)
     ranges = _calibrated(measured, questions, points, settings.seed)
     digests = generator.encoder.digest, _digest_of(folder)
     calibration = None if ranges is None else Calibration(novelty, ranges, *digests)
@@ -199,7 +204,7 @@ def evaluate_generator(
             **sections,
             "memorisation": memorisation,
             "calibration": _calibration_report(calibration),
-            "speed": _speed(generator, questions[0].requests()[0]),
+            "speed": _speed(generator, questions[0].requests(generator.encoder, examples)[0]),
             "baselines": {
                 "n_wordings": len(taught.owners),
                 "kernel_ridge": {"width": ridge.width, "ridge": ridge.ridge},
@@ -212,6 +217,7 @@ def evaluate_generator(
                 for name, folder in (also or {}).items()
             },
             "n_train_concepts": generator.config.n_train_concepts,
+            **({"n_example_pairs": examples.n_pairs} if examples.n_pairs else {}),
             **_provenance(zoo, settings),
         },
         calibration=calibration,
@@ -250,19 +256,29 @@ def _tuned(
 
 
 def _ask(
-    questions: Sequence[Question], predictors: Mapping[str, Predictor], *, seed: int
+    questions: Sequence[Question],
+    predictors: Mapping[str, Predictor],
+    encoder_of: Mapping[str, Encoder],
+    examples: Examples,
+    *,
+    seed: int,
 ) -> list[dict[str, Blocks]]:
     """Every method's blocks for each question, shape `(n_wordings, n_blocks, block_size)`.
 
     First wordings are asked together, then second ones, so that nobody's shuffled words are their own.
     """
     answers: list[dict[str, list[Blocks]]] = [{} for _ in questions]
+    # Requests are made once per encoder, since a teacher may take seconds per example pair.
+    requests = {
+        id(encoder): [question.requests(encoder, examples, seed=seed) for question in questions]
+        for encoder in {id(one): one for one in encoder_of.values()}.values()
+    }
     for rank in range(max(len(question.words) for question in questions)):
         places = [place for place, question in enumerate(questions) if rank < len(question.words)]
         for name, predictor in predictors.items():
             if (name == "mean" and rank) or (name == "shuffled" and len(places) < 2):
                 continue
-            blocks = predictor.predict([questions[place].requests(seed=seed)[rank] for place in places])
+            blocks = predictor.predict([requests[id(encoder_of[name])][place][rank] for place in places])
             for place, one in zip(places, blocks, strict=True):
                 answers[place].setdefault(name, []).append(one)
     for question, own in zip(questions, answers, strict=True):
@@ -283,18 +299,19 @@ def _measure(
         Job(question, own, fit=settings.fit and question.trained is None)
         for question, own in zip(questions, answers, strict=True)
     ]
-    measured = measure(
-        zoo,
-        jobs,
-        settings.photos,
-        pool=Pool.make(settings.n_workers, settings.backend),
-        callback=lambda n_done, n_all: report("measure", n_done, n_all),
-    )
+    measured = _run_jobs(zoo, jobs, settings, partial(report, "measure"))
     for one in measured:
         if one.fitted is not None:
             questions[one.question] = replace(questions[one.question], trained=one.fitted)
             answers[one.question]["trained"] = one.fitted[None]
     return measured
+
+
+def _run_jobs(
+    zoo: Zoo, jobs: Sequence[Job], settings: EvaluationSettings, callback: Callable[[int, int], None]
+) -> list[Measured]:
+    pool = Pool.make(settings.n_workers, settings.backend)
+    return measure(zoo, jobs, settings.photos, pool=pool, callback=callback)
 
 
 def _section(
@@ -361,13 +378,7 @@ def _memorisation(
     jobs = overlap_jobs(
         scale, [questions[places[number]] for number in chosen], generated[chosen], seed=settings.seed
     )
-    measured = measure(
-        zoo,
-        jobs,
-        settings.photos,
-        pool=Pool.make(settings.n_workers, settings.backend),
-        callback=lambda n_done, n_all: report("memorisation", n_done, n_all),
-    )
+    measured = _run_jobs(zoo, jobs, settings, partial(report, "memorisation"))
     return found | {"wrong_pixels": overlap_report(measured)}
 
 
@@ -375,12 +386,16 @@ def _points(
     measured: Sequence[Measured],
     questions: Sequence[Question],
     novelty: Novelty,
+    encoder: Encoder,
+    examples: Examples,
 ) -> list[Point]:
     """Distance and quality of each wording, in the order of questions and their words."""
     return [
         Point(questions[one.question].split, novelty.distance(request), score.psnr)
         for one in measured
-        for request, score in zip(questions[one.question].requests(), one.scores["generated"], strict=True)
+        for request, score in zip(
+            questions[one.question].requests(encoder, examples), one.scores["generated"], strict=True
+        )
     ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from initzoo.evaluation.bootstrap import Resampling
+from initzoo.files import check_least
+from initzoo.generator import N_EXAMPLE_PAIRS
 from initzoo.pairs import PhotoSource
 from initzoo.work import Backend
 
@@ -17,6 +19,7 @@ class EvaluationSettings:
 
     Args:
         photos: photos to measure on.
+        n_pairs: example pairs per request, for weight generators that read pairs; 0 for words alone.
         fit: train an adapter on each concept that has none, as the upper limit.
         n_workers: processes, one core each; 0 for as many as there are cores, here or in the cluster.
         backend: where workers run: in processes of this machine, or on a ray cluster.
@@ -32,6 +35,7 @@ class EvaluationSettings:
     """
 
     photos: PhotoSource = field(default_factory=PhotoSource)
+    n_pairs: int = N_EXAMPLE_PAIRS
     fit: bool = False
     n_workers: int = 0
     backend: Backend = "processes"
@@ -42,8 +46,4 @@ class EvaluationSettings:
     resampling: Resampling = field(default_factory=Resampling)
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("n_workers", 0), ("n_overlap", 0), ("n_pictures", 1), ("n_ridge_wordings", 1), ("seed", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_least(self, n_pairs=0, n_workers=0, n_overlap=0, n_pictures=1, n_ridge_wordings=1, seed=0)

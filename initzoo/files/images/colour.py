@@ -1,4 +1,4 @@
-"""Colours of files in sRGB: ICC profiles, the gamma of PNG files and the Adobe RGB of cameras."""
+"""Conversion of colours to sRGB: ICC profiles, the gamma of PNG files, and Adobe RGB named in EXIF."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _D65: XY = (0.3127, 0.3290)
 _D50 = (0.9642, 1.0, 0.8249)
 _SRGB_PRIMARIES: tuple[XY, XY, XY] = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _SRGB_PNG_GAMMA = 0.45455
-# Bradford's cone responses, by which ICC profiles move white to D50.
+# The Bradford cone responses, with which ICC profiles adapt white to D50.
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _LIKE_SRGB = 2
-"""Levels of 255 by which a profile may differ from sRGB and still count as sRGB."""
+"""A profile that differs from sRGB by at most this many levels of 255 counts as sRGB."""
 
 
 def matrix_profile(primaries: tuple[XY, XY, XY], white: XY, gamma: float) -> bytes:
-    """An ICC profile (version 2) of three primaries and a gamma.
+    """Make an ICC profile (version 2) of three primaries and a gamma.
 
     Args:
         primaries: CIE x and y of red, green and blue.
         white: CIE x and y of white.
-        gamma: exponent that makes light of a channel's value.
+        gamma: exponent from channel values to light.
 
     Raises:
-        ValueError: no colours have such primaries.
+        ValueError: the primaries are invalid.
 
     Source:
         ICC.1:2001-04, sections 6.1 (header), 6.3.1.2 (three-component matrix-based profiles) and 6.5.
@@ -81,27 +81,27 @@ def _xyz(values: Any) -> bytes:
 
 
 ADOBE_RGB = matrix_profile(((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), _D65, 563 / 256)
-"""Profile of Adobe RGB (1998), which cameras name in EXIF without enclosing it."""
+"""Profile of Adobe RGB (1998), which cameras name in EXIF without embedding it."""
 
 DISPLAY_P3 = matrix_profile(((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)), _D65, 2.2)
-"""Profile of the primaries of Display P3, with a plain gamma in place of the curve of sRGB."""
+"""Profile with the primaries of Display P3 and a plain gamma instead of the curve of sRGB."""
 
 
 @cache
 def srgb_profile() -> bytes:
-    """The ICC profile of sRGB, the same bytes at any time."""
+    """The ICC profile of sRGB. Its bytes never change."""
     from PIL import ImageCms
 
     data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # The library writes the time of day into bytes 24 to 35; results should not change by it.
+    # The library writes the current time into bytes 24 to 35, which would change every written image.
     return data[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + data[36:]
 
 
 def profile_of(image: Image, exif: dict[int, Any], interoperability: dict[int, Any]) -> bytes | None:
-    """The ICC profile that a file's colours are in, stated or implied; None means sRGB.
+    """The ICC profile of a file's colours, embedded or implied; None for sRGB.
 
     Args:
-        image: opened, of Pillow.
+        image: an open Pillow image.
         exif: tags of its Exif directory.
         interoperability: tags of its interoperability directory.
     """
@@ -118,7 +118,7 @@ def profile_of(image: Image, exif: dict[int, Any], interoperability: dict[int, A
 
 
 def _profile_of_png(info: dict[Any, Any]) -> bytes | None:
-    """A profile of the chunks gAMA and cHRM, where they do not say sRGB."""
+    """The profile that the chunks gAMA and cHRM describe; None if it is sRGB."""
     encoded, chromaticity = info.get("gamma", _SRGB_PNG_GAMMA), info.get("chromaticity")
     white, primaries = _D65, _SRGB_PRIMARIES
     if chromaticity is not None and len(chromaticity) == 8:
@@ -130,21 +130,21 @@ def _profile_of_png(info: dict[Any, Any]) -> bytes | None:
     try:
         return matrix_profile(primaries, white, 1 / encoded)
     except (ValueError, ZeroDivisionError):
-        return None  # a damaged note is no reason to refuse a sound picture
+        return None  # do not refuse a sound image because of damaged metadata
 
 
 def to_srgb(image: Image, profile: bytes | None) -> tuple[Image, bool]:
     """Convert colours to sRGB.
 
-    A profile that is broken, or of another kind of image, is passed over, as browsers do it. One that is
-    sRGB in all but name leaves every pixel as it is.
+    A profile that is broken or made for another kind of image is ignored, as browsers do. A profile that
+    differs from sRGB in name only leaves every pixel unchanged.
 
     Args:
-        image: of Pillow, without transparency.
+        image: a Pillow image without transparency.
         profile: ICC profile of its colours; None for sRGB.
 
     Returns:
-        The image in mode RGB, and whether the profile could be read.
+        The image in mode RGB, and whether the profile could be used.
 
     Example:
         >>> from PIL import Image
@@ -165,7 +165,7 @@ def to_srgb(image: Image, profile: bytes | None) -> tuple[Image, bool]:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> tuple[bool, Any]:
-    """Whether a profile is sound, and its transform to sRGB; None if that would change nothing."""
+    """Whether a profile is valid, and its transform to sRGB; None if it is sRGB."""
     from PIL import Image, ImageCms
 
     try:

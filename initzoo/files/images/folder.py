@@ -1,4 +1,4 @@
-"""The images of a folder, by their content, and a word on the files that are left out."""
+"""Lists the images of a folder by content, and describes the files that are left out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _N_NAMED = 3
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Files of a folder.
+    """The image files of a folder.
 
     Args:
-        path: of the folder.
-        images: in the order of their names.
-        left_out: why each other file is no image that can be read, by its name.
+        path: path of the folder.
+        images: image files, sorted by name.
+        left_out: reason why each other file cannot be read as an image, by name.
     """
 
     path: Path
@@ -32,12 +32,12 @@ class ImageFolder:
 
 
 def list_images(folder: Path) -> ImageFolder:
-    """Find the images of a folder, whatever the endings of their names say.
+    """List the images of a folder by content; endings of names do not matter.
 
-    Hidden files and folders inside are passed over.
+    Hidden files and subfolders are ignored.
 
     Args:
-        folder: that exists.
+        folder: an existing folder.
 
     Example:
         >>> import tempfile
@@ -59,11 +59,11 @@ def list_images(folder: Path) -> ImageFolder:
 
 
 def describe_left_out(folder: Path, left_out: Mapping[str, str]) -> str:
-    """Say in one line which files of a folder are left out, and why.
+    """Describe in one line which files of a folder are left out, and why.
 
     Args:
-        folder: of the files.
-        left_out: reason by name of the file.
+        folder: folder of the files.
+        left_out: reason per file name.
 
     Example:
         >>> describe_left_out(Path("photos"), {"a.txt": "not an image", "b.txt": "not an image"})
@@ -83,12 +83,12 @@ def describe_left_out(folder: Path, left_out: Mapping[str, str]) -> str:
 
 
 def warn_left_out(folder: str | os.PathLike[str], left_out: Mapping[str, str]) -> None:
-    """Warn of files that are left out; nothing happens if there are none.
+    """Warn about files that are left out, if there are any.
 
     Args:
-        folder: of the files.
-        left_out: reason by name of the file.
+        folder: folder of the files.
+        left_out: reason per file name.
     """
     if left_out:
-        # One place for all callers, so that a process says the same thing once.
+        # Python shows a warning once per source line: all callers share this one.
         warnings.warn(describe_left_out(Path(folder), left_out), InitzooWarning, stacklevel=1)

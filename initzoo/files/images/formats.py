@@ -1,4 +1,4 @@
-"""Formats of image files: what is read, whatever the ending says, and what is written."""
+"""Formats of image files that can be read, whatever their ending, and that can be written."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 __all__ = ["FORMATS", "IMAGE_SUFFIXES", "WRITABLE_SUFFIXES", "WRITERS", "is_heif", "register_heif"]
 
 FORMATS = (
-    # Common ones first: the rest of Pillow is imported only when none of these fits.
+    # Common formats first: Pillow imports the rest only if none of these fits.
     *("PNG", "JPEG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "HEIF"),
     *("QOI", "PSD", "ICO", "CUR", "ICNS", "DDS", "SGI", "SUN", "PCX", "DCX", "XBM", "XPM", "MSP"),
     *("BLP", "FTEX", "GBR", "FLI", "PCD", "PIXAR", "FITS", "XVTHUMB"),
     "TGA",  # last: it has no signature, so other formats may look like it
 )
-"""Formats of Pillow that are read. The others start another program (EPS, WMF) or have no decoder."""
+"""Pillow names of the formats that are read. Others run external programs (EPS, WMF) or have no decoder."""
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff"),
     *(".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".tga", ".qoi", ".psd", ".ico"),
 )
-"""Usual endings of image files. Readers go by the content, not by the ending."""
+"""Common endings of image files. Reading depends on the content, not on the ending."""
 
 _JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
 WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,7 +34,7 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {}),
     ".bmp": ("BMP", {}),
 }
-"""Format of Pillow and its options, by ending."""
+"""Pillow format and its options, by ending."""
 
 WRITABLE_SUFFIXES = tuple(WRITERS)
 """Endings of the image files that can be written."""
@@ -53,7 +53,7 @@ def is_heif(head: bytes) -> bool:
 
 
 def register_heif() -> bool:
-    """Let Pillow read HEIC.
+    """Register the HEIC reader with Pillow.
 
     Returns:
         False if pillow-heif is not installed.

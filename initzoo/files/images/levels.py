@@ -1,4 +1,4 @@
-"""Numbers of more than 8 bits as 8-bit levels, by the range that the file states or uses."""
+"""Conversion of pixels with more than 8 bits to 8 bits, by the range that the file states or uses."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["channel_bits", "grey_levels", "significant_bits", "stated_range", "t
 Range = tuple[float, float]
 
 _DEPTHS = (8, 10, 12, 14, 16)
-"""Bits that sensors and scanners give; a file that states no range has the fewest that hold it."""
+"""Bit depths of sensors and scanners; without a stated range, the smallest that holds all values is taken."""
 
 _MAX_SHARE_ABOVE = 0.05
-"""Share of an image's values that may be brighter than the white that it states."""
+"""Maximum share of values above the stated white; with more, the statement is ignored."""
 
 _MAX_SAMPLE, _SAMPLE_FORMAT, _SMIN_SAMPLE, _SMAX_SAMPLE = 281, 339, 340, 341
 _BITS, _DESCRIPTION = 258, 270
@@ -30,10 +30,10 @@ _IMAGEJ = re.compile(r"^(min|max)=(-?[\d.]+(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE
 
 
 def stated_range(image: Image) -> Range | None:
-    """The values of black and white that a TIFF or PFM file states; None if it states none.
+    """The values of black and white that a TIFF or PFM file states, or None.
 
     Args:
-        image: opened, of Pillow.
+        image: an open Pillow image.
     """
     tags = getattr(image, "tag_v2", None)
     if tags is None:
@@ -43,7 +43,7 @@ def stated_range(image: Image) -> Range | None:
         return low or 0.0, high
     high = _number(tags, _MAX_SAMPLE)
     if high is not None and high > 0:
-        return 0.0, high  # MinSampleValue is mostly the darkest pixel, and black need not be in the picture
+        return 0.0, high  # not MinSampleValue: it is usually the darkest pixel, which need not be black
     description = tags.get(_DESCRIPTION)
     if isinstance(description, str) and description.startswith("ImageJ"):
         limits = dict(_IMAGEJ.findall(description))
@@ -54,7 +54,7 @@ def stated_range(image: Image) -> Range | None:
 
 
 def _number(tags: Any, tag: int) -> float | None:
-    """The largest value of a tag; None if it is missing or holds something else than numbers."""
+    """The largest value of a tag; None if it is missing or not a number."""
     try:
         value = tags.get(tag)
         values = np.asarray(value if isinstance(value, tuple) else (value,), float)
@@ -64,10 +64,10 @@ def _number(tags: Any, tag: int) -> float | None:
 
 
 def significant_bits(data: bytes) -> int | None:
-    """Significant bits of the first channel, as the chunk sBIT of a PNG file states them.
+    """Significant bits of the first channel, from the chunk sBIT of a PNG file, or None.
 
     Args:
-        data: the file, or its beginning.
+        data: the file or its beginning.
 
     Example:
         >>> significant_bits(b"no PNG") is None
@@ -85,10 +85,10 @@ def significant_bits(data: bytes) -> int | None:
 
 
 def channel_bits(image: Image) -> int:
-    """Bits that a channel has in the file: 8, or 16 where Pillow would keep only the upper half.
+    """Bits per channel in the file: 16 where Pillow would keep only the upper 8, otherwise 8.
 
     Args:
-        image: opened, and not yet loaded.
+        image: an open Pillow image that is not loaded yet.
     """
     for tile in getattr(image, "tile", ()):
         arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
@@ -98,19 +98,19 @@ def channel_bits(image: Image) -> int:
 
 
 def grey_levels(name: str, image: Image, *, stated: Range | None, bits: int | None) -> NDArray[np.uint8]:
-    """Grey of integers or floating-point numbers as 8-bit grey.
+    """Convert grey integers or floating-point numbers to 8 bits.
 
     Args:
-        name: what an error calls it.
-        image: of Pillow, mode `I` or `F` or one of 16 bits.
-        stated: the file's values of black and white.
-        bits: significant bits that the file states.
+        name: name of the image in errors.
+        image: a Pillow image of mode `I` or `F`, or with 16 bits.
+        stated: stated values of black and white.
+        bits: stated number of significant bits.
 
     Returns:
         uint8, shape `(height, width)`.
 
     Raises:
-        InvalidImage: the numbers are floating-point, and the file does not say which of them is white.
+        InvalidImage: the pixels are floating-point numbers and the file states no range.
     """
     values = np.asarray(image)
     if values.dtype.kind == "f":
@@ -122,26 +122,26 @@ def grey_levels(name: str, image: Image, *, stated: Range | None, bits: int | No
         return _scale(np.nan_to_num(values, nan=stated[0]), stated)
     tags = getattr(image, "tag_v2", {})
     if values.dtype == np.int32 and _number(tags, _BITS) == 32 and _number(tags, _SAMPLE_FORMAT) in (None, 1):
-        values = values.view(np.uint32)  # Pillow has no mode for it
+        values = values.view(np.uint32)  # Pillow has no mode for unsigned 32 bits
     return to_levels(values, stated=stated, bits=bits, is_scaled=image.format == "PPM")
 
 
 def to_levels(
     values: NDArray[Any], *, stated: Range | None = None, bits: int | None = None, is_scaled: bool = False
 ) -> NDArray[np.uint8]:
-    """Integers as 8-bit levels.
+    """Convert integers to 8 bits.
 
-    The range is the one that the file states. Without one, values from 0 to 65535 have the fewest bits of 8,
-    10, 12, 14 and 16 that hold the largest; all others go from the smallest to the largest.
+    The range is the stated one. Without one, values from 0 to 65535 get the smallest depth of 8, 10, 12, 14
+    and 16 bits that holds them; all other values are scaled from their minimum to their maximum.
 
     Args:
-        values: of any integer type and shape.
-        stated: values of black and white.
-        bits: significant bits; only if the values need no more.
-        is_scaled: the values use all 16 bits.
+        values: integers of any type and shape.
+        stated: stated values of black and white.
+        bits: stated number of significant bits.
+        is_scaled: whether the values use all 16 bits.
 
     Returns:
-        uint8 of the same shape.
+        uint8 array of the same shape.
 
     Example:
         >>> to_levels(np.array([0, 2048, 4095], np.uint16)).tolist()
@@ -153,7 +153,7 @@ def to_levels(
     if is_scaled:
         return _scale(values, (0, 65535))
     if bits is not None:
-        # PNG wants values of fewer bits spread over all 16; some writers leave them as they are.
+        # PNG requires values of fewer bits to be scaled to all 16; some writers do not scale them.
         return _scale(values, (0, 2**bits - 1 if high < 2**bits else 65535))
     if stated is not None and _holds(stated, values):
         return _scale(values, stated)
@@ -163,13 +163,13 @@ def to_levels(
 
 
 def _holds(stated: Range, values: NDArray[Any]) -> bool:
-    """Whether nearly no value is above the stated white: some writers state that of another depth."""
+    """Whether nearly all values are within the stated range; some writers state that of another depth."""
     return bool(np.count_nonzero(values > stated[1]) <= _MAX_SHARE_ABOVE * values.size)
 
 
 def _scale(values: NDArray[Any], limits: Range) -> NDArray[np.uint8]:
     low, high = limits
-    if (low, high) == (0, 65535):  # exact, as it has always been
+    if (low, high) == (0, 65535):  # integer arithmetic: exact rounding
         return ((np.clip(values, 0, 65535).astype(np.int32) * 255 + 32767) // 65535).astype(np.uint8)
     span = max(high - low, 1e-30)
     scaled = np.subtract(values, low, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What a file says beside its pixels: orientation, camera, dates, resolution."""
+"""The metadata of an image file: orientation, camera, dates, resolution."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ METADATA_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(RuntimeError, AssertionError, struct.error),
 )
-"""What Pillow's readers of metadata raise on damaged bytes."""
+"""Errors that Pillow raises for damaged metadata."""
 
 _ORIENTATION, _EXIF, _GPS, _INTEROPERABILITY, _THUMBNAIL = 0x0112, 0x8769, 0x8825, 0xA005, 1
 _MAKER_NOTES = 0x927C
@@ -49,10 +49,10 @@ _STRUCTURE = frozenset(
 
 
 def directory(image: Image, number: int | None = None) -> dict[int, Any]:
-    """Tags of the EXIF block, or of a directory inside it; none where it is damaged.
+    """The tags of the EXIF block, or of a directory in it; empty if it is damaged.
 
     Args:
-        image: opened, of Pillow.
+        image: an open Pillow image.
         number: tag that points to the directory; None for the main one.
     """
     with warnings.catch_warnings():
@@ -65,15 +65,15 @@ def directory(image: Image, number: int | None = None) -> dict[int, Any]:
 
 
 def orientation_of(image: Image) -> int:
-    """How a picture is to be turned, 1 to 8 as EXIF numbers it; 1 where the file says nothing sensible."""
+    """The EXIF orientation, 1 to 8; 1 if it is missing or invalid."""
     if image.format == "TIFF":
-        return 1  # Pillow turns these by itself
+        return 1  # Pillow applies the orientation of TIFF files itself
     value = directory(image).get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def turn(image: Image, orientation: int) -> Image:
-    """Turn a picture upright.
+    """Apply an EXIF orientation, so that the image is upright.
 
     Example:
         >>> from PIL import Image
@@ -95,7 +95,7 @@ def turn(image: Image, orientation: int) -> Image:
 
 
 def resolution_of(image: Image) -> tuple[float, float] | None:
-    """Pixels an inch, across and down; None where the file says nothing sensible."""
+    """Pixels per inch, horizontal and vertical; None if they are missing or invalid."""
     try:
         across, down = (float(value) for value in image.info["dpi"])
     except METADATA_ERRORS:
@@ -104,13 +104,13 @@ def resolution_of(image: Image) -> tuple[float, float] | None:
 
 
 def kept_exif(image: Image) -> tuple[bytes, int]:
-    """The harmless part of the EXIF block, written anew, and how many tags are not in it.
+    """A new EXIF block with the tags that stay true of an edited image, and the number of dropped tags.
 
-    Camera, exposure, dates, author and position are kept. Each is tried alone, as one damaged number would
-    spoil the whole block. Orientation is 1 and the colour space sRGB.
+    Camera, exposure, dates, author and position are kept. Each tag is tested alone, since one damaged value
+    would make the whole block unreadable. The orientation is 1 and the colour space sRGB.
 
     Args:
-        image: opened, of Pillow.
+        image: an open Pillow image.
     """
     from PIL.Image import Exif
 
@@ -132,7 +132,7 @@ def kept_exif(image: Image) -> tuple[bytes, int]:
 
 
 def _is_writable(number: int | None, tag: int, value: Any) -> bool:
-    """Whether a tag can be written, and read again: Pillow has its own idea of some damaged values."""
+    """Whether Pillow can write the tag and read it back; it changes some damaged values."""
     from PIL.Image import Exif
 
     block, again = Exif(), Exif()
@@ -149,10 +149,10 @@ def _directory_of(block: Exif, number: int | None) -> MutableMapping[int, Any]:
 
 
 def other_notes(image: Image) -> list[str]:
-    """Parts of a file that an edited picture cannot keep, in words.
+    """Names of the metadata that an edited image does not keep.
 
     Args:
-        image: opened, of Pillow.
+        image: an open Pillow image.
     """
     info = image.info
     texts = set(getattr(image, "text", None) or ())

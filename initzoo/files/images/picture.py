@@ -1,4 +1,4 @@
-"""A picture as it comes out of a file, with all that a result can keep of it."""
+"""An image with the metadata of its file that an edited image can keep."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Picture"]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Pixels in sRGB, upright, and the notes of the file that are still true of an edited picture.
+    """Upright pixels in sRGB, with the metadata that stays true of an edited image.
 
     Args:
-        colours: uint8 RGB, shape `(height, width, 3)`, not mixed with any background.
-        alpha: uint8, shape `(height, width)`, 255 is opaque; None if the file has no transparency.
-        exif: camera, exposure, dates, place and author, as an EXIF block; empty if there are none.
-        dpi: pixels an inch, across and down.
-        not_kept: parts of the file that are not in here, in words.
+        colours: uint8 RGB, shape `(height, width, 3)`, not blended with a background.
+        alpha: uint8, shape `(height, width)`, 255 for opaque; None if the file has no transparency.
+        exif: EXIF block with camera, exposure, dates, place and author; empty if there are none.
+        dpi: pixels per inch, horizontal and vertical.
+        not_kept: names of the parts of the file that are missing here.
 
     Example:
         >>> clear = Picture(np.zeros((8, 8, 3), np.uint8), alpha=np.zeros((8, 8), np.uint8))
@@ -35,7 +35,7 @@ class Picture:
 
     @property
     def on_white(self) -> NDArray[np.uint8]:
-        """The colours laid on white, uint8 RGB, shape `(height, width, 3)`."""
+        """The colours blended with white, uint8 RGB, shape `(height, width, 3)`."""
         if self.alpha is None:
             return self.colours
         from PIL import Image

@@ -1,4 +1,4 @@
-"""Image files in: any common file becomes 8-bit sRGB, upright."""
+"""Reads image files: every common format becomes upright 8-bit sRGB."""
 
 from __future__ import annotations
 
@@ -28,34 +28,35 @@ __all__ = ["MAX_PIXELS", "MIN_SIDE", "decode_image", "identify", "read_image", "
 Pixels = NDArray[np.uint8]
 
 MIN_SIDE = 8
-"""Pixels that the shorter side of an image has at least."""
+"""Minimum length of the shorter side, pixels."""
 
 MAX_PIXELS = 50_000_000
-"""Pixels that an image has at most; checked before anything is decoded."""
+"""Maximum number of pixels, checked before decoding."""
 
 _BYTES_A_PIXEL = 14
-"""Memory that reading takes at its peak: Pillow's image, a copy in sRGB, and the array."""
+"""Peak memory of reading, bytes per pixel: the Pillow image, a copy in sRGB, and the array."""
 
 _DECODE_ERRORS = (*notes.METADATA_ERRORS, zlib.error)
 _LIMIT = threading.Lock()
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Read an image file as 8-bit sRGB, whatever its ending says.
+    """Read an image file as 8-bit sRGB, whatever its ending.
 
-    Colours are converted by the file's ICC profile, grey, palette, CMYK and 16-bit files are converted,
-    transparency is laid on white, the EXIF orientation is applied, and an animation gives its first frame.
+    Colours are converted by the ICC profile of the file. Grey, palette, CMYK and 16-bit images are converted,
+    transparency is blended with white, the EXIF orientation is applied, and an animation gives its first
+    frame.
 
     Args:
         path: the file.
-        max_pixels: a larger image is refused before anything of it is decoded.
+        max_pixels: maximum number of pixels, checked before decoding.
 
     Returns:
         Pixels, uint8, shape `(height, width, 3)`.
 
     Raises:
-        InvalidImage: the file is missing, no image, damaged, smaller than
-            `MIN_SIDE` on a side or larger than `max_pixels`.
+        InvalidImage: the file is missing, damaged or not an image, a side is shorter than `MIN_SIDE`, or the
+            image has more than `max_pixels` pixels.
 
     Example:
         >>> import tempfile
@@ -73,9 +74,9 @@ def decode_image(name: str, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pix
     """Read an image as `read_image` does, from the bytes of its file.
 
     Args:
-        name: of the image in errors.
-        data: all bytes of the file.
-        max_pixels: a larger image is refused before anything of it is decoded.
+        name: name of the image in errors.
+        data: content of the file.
+        max_pixels: maximum number of pixels, checked before decoding.
 
     Raises:
         InvalidImage: as for `read_image`.
@@ -89,12 +90,11 @@ def decode_image(name: str, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pix
 
 
 def read_picture(path: Path, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
-    """Read an image file with all that a result can keep of it: transparency, EXIF and resolution.
+    """Read an image file with transparency, EXIF and resolution, which an edited image can keep.
 
     Args:
         path: the file.
-        max_pixels: a larger image is refused before anything of it is decoded; None for as many as the
-            memory holds.
+        max_pixels: maximum number of pixels, checked before decoding; None for as many as fit into memory.
 
     Raises:
         InvalidImage: as for `read_image`, or there is not enough memory.
@@ -112,7 +112,7 @@ def read_picture(path: Path, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
 
 
 def identify(path: Path) -> str | None:
-    """Why a file is not an image that can be read, as far as its first bytes tell; None if it is one.
+    """The reason why a file cannot be read as an image, from its first bytes; None if it can.
 
     Example:
         >>> identify(Path("no-such-file.png"))
@@ -126,7 +126,7 @@ def identify(path: Path) -> str | None:
 
 
 def short_reason(path: Path, error: InvalidImage) -> str:
-    """What an error says of a file, without the file's name and the advice."""
+    """The reason in an error, without the file name and the advice."""
     text = str(error).removeprefix(f"cannot read {path}: ").removeprefix(f"{path} ")
     return text.partition(". ")[0].removeprefix("it is ")
 
@@ -136,17 +136,17 @@ def _read(name: str, source: Path | bytes, max_pixels: int | None, *, with_notes
         with _opened(name, source, max_pixels) as image:
             return _convert(name, source, image, with_notes)
     except MemoryError as error:
-        raise InvalidImage(f"cannot read {name}: the memory does not hold it. Make it smaller") from error
+        raise InvalidImage(f"cannot read {name}: it does not fit into memory. Make it smaller") from error
 
 
 @contextmanager
 def _opened(name: str, source: Path | bytes, max_pixels: int | None) -> Iterator[Image]:
-    """An image of Pillow, of a size that is allowed; all that goes wrong becomes one line."""
+    """An open Pillow image of an allowed size; every failure becomes an error of one line."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with _file(source) as file, warnings.catch_warnings():
-            # Pillow warns of sizes that are refused below, and of strange but harmless metadata.
+            # Pillow warns about sizes that are refused below and about harmless metadata.
             warnings.simplefilter("ignore")
             head = file.read(64)
             file.seek(0)
@@ -180,7 +180,7 @@ def _opened(name: str, source: Path | bytes, max_pixels: int | None) -> Iterator
 def _formats() -> tuple[str, ...]:
     from PIL import Image
 
-    # HEIF is Pillow's only after pillow-heif was asked for.
+    # Pillow knows HEIF only after pillow-heif is registered.
     return tuple(kind for kind in FORMATS if kind != "HEIF" or kind in Image.OPEN)
 
 
@@ -190,7 +190,7 @@ def _file(source: Path | bytes) -> IO[bytes]:
 
 @contextmanager
 def _pillow_limit(max_pixels: int | None) -> Iterator[None]:
-    """Lift Pillow's own limit of pixels, some 180 million, while a larger image is allowed."""
+    """Lift Pillow's own limit of about 180 million pixels while larger images are allowed."""
     from PIL import Image
 
     if max_pixels is not None:
@@ -219,7 +219,7 @@ def _convert(name: str, source: Path | bytes, image: Image, with_notes: bool) ->
         dpi = notes.resolution_of(image)
         if n_lost:
             not_kept.append(f"{n_lost} further EXIF tag{'s' if n_lost > 1 else ''}")
-        image.seek(0)  # counting frames may have left another one
+        image.seek(0)  # counting the frames may have moved to another one
     image.load()
 
     alpha: Any = None
@@ -246,11 +246,11 @@ def _convert(name: str, source: Path | bytes, image: Image, with_notes: bool) ->
 
 
 def _without_alpha(image: Image) -> tuple[Image, Image | None]:
-    """Colours and transparency of an image of 8 bits a channel."""
+    """Colours and transparency of an image with 8 bits per channel."""
     if not image.has_transparency_data:
         return (image.convert("L") if image.mode == "1" else image), None
     layered = image.convert("RGBA")
-    # Grey stays grey, so that its profile fits.
+    # Grey must stay grey for its ICC profile to fit.
     plain = image.convert("L") if image.mode in ("L", "LA") else layered.convert("RGB")
     return plain, layered.getchannel("A")
 
@@ -258,10 +258,12 @@ def _without_alpha(image: Image) -> tuple[Image, Image | None]:
 def _narrow_levels(
     source: Path | bytes, image: Image, stated: tuple[float, float] | None
 ) -> tuple[Image, Image | None] | None:
-    """Colours of 10 to 14 bits in channels of 16, of which Pillow keeps the upper 8: nearly black.
+    """Read colours of 10 to 14 bits in 16-bit channels by OpenCV.
+
+    Pillow keeps only the upper 8 of the 16 bits, which would be nearly black.
 
     Returns:
-        Colours and transparency; None if the image uses its upper bits, or cannot be read in another way.
+        Colours and transparency; None if the image uses its upper bits, or OpenCV cannot read it.
     """
     from PIL import Image as pillow
 
@@ -290,13 +292,13 @@ def _narrow_levels(
     colours = levels.to_levels(values[:, :, :3], stated=stated, bits=bits)
     alpha = levels.to_levels(values[:, :, 3], bits=bits) if has_alpha else None
     turned = pillow.fromarray(colours)
-    if turned.size != image.size:  # Pillow has turned a TIFF file already
+    if turned.size != image.size:  # Pillow has applied the orientation of a TIFF file already
         return None
     return turned, None if alpha is None else pillow.fromarray(alpha)
 
 
 def _first_bytes(source: Path | bytes) -> bytes:
-    """Enough of a file for the notes before its pixels."""
+    """The start of a file, with the metadata before the pixels."""
     with _file(source) as file:
         return file.read(1 << 16)
 
@@ -319,7 +321,7 @@ def _check_size(name: str, width: int, height: int, max_pixels: int | None) -> N
 
 
 def _free_memory() -> int | None:
-    """Bytes that a process can still get; None where the system does not tell."""
+    """Free memory in bytes; None if the system does not report it."""
     try:
         text = Path("/proc/meminfo").read_text("ascii")
     except OSError:

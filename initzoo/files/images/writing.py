@@ -1,4 +1,4 @@
-"""Image files out: sRGB with its profile, whole or not at all."""
+"""Writes image files in sRGB with its profile, atomically."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _HOLD_DPI = ("PNG", "JPEG", "TIFF", "BMP")
 
 
 def write_image(path: Path, pixels: NDArray[np.uint8], *, force: bool) -> None:
-    """Write pixels as an image file with the profile of sRGB, whole or not at all.
+    """Write pixels as an image file with the profile of sRGB, atomically.
 
     Args:
-        path: where the file goes; its ending chooses the format, one of `WRITABLE_SUFFIXES`.
-        pixels: uint8, shape `(height, width, 3)`, RGB.
-        force: replace a file that is there already.
+        path: path of the file; its ending, one of `WRITABLE_SUFFIXES`, chooses the format.
+        pixels: uint8 RGB, shape `(height, width, 3)`.
+        force: replace an existing file.
 
     Raises:
         ValueError: `pixels` is not uint8 of shape `(height, width, 3)`.
-        OutputError: the ending is unknown, the file exists and `force` is off, or
-            the place cannot be written.
+        OutputError: the ending is unknown, the file exists and `force` is False, or the file cannot be
+            written.
 
     Example:
         >>> write_image(Path("photo.xyz"), np.zeros((8, 8, 3), np.uint8), force=False)
@@ -59,12 +59,12 @@ def encode_image(path: Path, pixels: NDArray[np.uint8]) -> bytes:
 
 
 def write_picture(path: Path, picture: Picture, *, force: bool) -> None:
-    """Write a picture with its transparency, EXIF and resolution, as far as the format holds them.
+    """Write a picture with its transparency, EXIF and resolution, as far as the format can hold them.
 
     Args:
-        path: where the file goes; its ending chooses the format, one of `WRITABLE_SUFFIXES`.
-        picture: `losses` says what the format cannot hold.
-        force: replace a file that is there already.
+        path: path of the file; its ending, one of `WRITABLE_SUFFIXES`, chooses the format.
+        picture: the picture; `losses` lists the parts that the format cannot hold.
+        force: replace an existing file.
 
     Raises:
         ValueError, OutputError: as for `write_image`.
@@ -74,7 +74,7 @@ def write_picture(path: Path, picture: Picture, *, force: bool) -> None:
 
 
 def losses(path: Path, picture: Picture) -> list[str]:
-    """Parts of a picture, or of the file that it was read from, that a file at `path` does not keep.
+    """List the parts of a picture, and of the file it was read from, that a file at `path` does not keep.
 
     Raises:
         OutputError: the ending is unknown.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,13 @@ class Encoder(Protocol):
     `ENCODERS` lists the classes by name. All are constructed alike, as
     `ENCODERS[name](vectors, shape=shape, learned_tokens=tokens)`, and imported without torch, which takes
     seconds to load: a bad request is reported before that.
+
+    Attributes:
+        reads: the fields of a request that it reads: `words`, `pairs` or both. Evaluation and calibration
+            fill these fields.
     """
+
+    reads: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -93,11 +99,12 @@ class Encoder(Protocol):
             InvalidWords, InvalidRequest: as for `check`.
         """
 
-    def novelty(self, requests: Sequence[Sequence[Request]]) -> Novelty:
+    def novelty(self, requests: Iterable[Sequence[Request]]) -> Novelty:
         """Make the novelty measure of a set of taught requests.
 
         Args:
-            requests: the requests of each taught concept.
+            requests: the requests of each taught concept, iterated over once: the example pairs of all
+                concepts need not fit into memory.
         """
 
     def read_novelty(self, values: Mapping[str, Any]) -> Novelty:
@@ -133,7 +140,10 @@ class Taught(Protocol):
 
     @property
     def all_teachers(self) -> tuple[Teacher, ...]:
-        """Steps of each concept's teacher."""
+        """The teacher of each concept."""
+
+    def example_photos(self) -> Sequence[NDArray[np.uint8]]:
+        """Photos of split `train`, of which a teacher can make example pairs, uint8 RGB."""
 
 
 class Lessons(Protocol):

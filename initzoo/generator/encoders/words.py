@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class WordsEncoder:
         >>> encoder.encode([Request("navy to gold"), Request("gold")]).vectors.shape
         torch.Size([2, 3, 4])
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("words",)
 
     def __init__(
         self,
@@ -100,7 +102,7 @@ class WordsEncoder:
             _refuse_pairs(request)
         return pool_words(self.vectors, [request.words for request in requests])
 
-    def novelty(self, requests: Sequence[Sequence[Request]]) -> TaughtWords:
+    def novelty(self, requests: Iterable[Sequence[Request]]) -> TaughtWords:
         """Make the novelty measure of taught requests, given per concept."""
         wordings = [[request.words for request in taught] for taught in requests]
         return TaughtWords.from_wordings(self.vectors, wordings)

@@ -1,7 +1,7 @@
-"""Teachers: what makes pairs, so that a network can learn an edit.
+"""Teachers: they make the pairs from which a network learns an edit.
 
-A teacher is filters, a folder of pairs, a Python function, or any other subclass of `Teacher`. OpenCV is
-loaded when the first filter runs, not on import.
+A teacher is a list of filters, a folder of pairs, a Python function, or another subclass of `Teacher`. OpenCV
+is imported when the first filter runs.
 """
 
 from initzoo.pairs.teachers.filters.operators import FAMILIES, Operator, Parameter, Step, check_step

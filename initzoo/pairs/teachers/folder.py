@@ -1,4 +1,4 @@
-"""A folder of pairs as a teacher."""
+"""A teacher that takes its pairs from a folder."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from initzoo.pairs.teachers.teacher import Pixels, Teacher
 __all__ = ["FolderTeacher"]
 
 _N_CACHED = 512
-"""Pairs that a process keeps in memory: some 300 MB at 256 pixels."""
+"""Number of pairs that a process keeps in memory: about 300 MB at 256 pixels."""
 
 
 class FolderTeacher(Teacher):
-    """Gives the pairs of a folder, which has one of the layouts that `open_pairs` reads.
+    """Returns the pairs of a folder, in one of the layouts of `open_pairs`.
 
-    The photos do not matter: a seed picks one of the pairs to learn from, and the pair is resized to the
-    photo's shorter side. About one pair in five, at most 16, is kept for scoring and is
-    never learnt from, unless the folder has its own `val` or `test`.
+    Only the size of a photo matters: the seed picks a training pair, which is resized to the shorter side of
+    the photo. About one pair in five, at most 16, is for scores only, unless the folder has a `val` or
+    `test`.
 
     Args:
-        folder: of the pairs.
-        licence: of the pairs, SPDX name or words.
+        folder: folder of the pairs.
+        licence: licence of the pairs: SPDX name, or a description.
 
     Raises:
         InvalidPairs: there are fewer than two pairs, they do not match, or a file cannot be read.
@@ -50,24 +50,24 @@ class FolderTeacher(Teacher):
 
     @property
     def id(self) -> str:
-        """A digest of all files and of which of them are for scoring."""
+        """A digest of all files and of the split."""
         return f"folder-{self._digest[:32]}"
 
     @property
     def name(self) -> str:
-        """The folder's name: a published zoo does not tell the path."""
+        """The name of the folder, without its path, which should not be published with a zoo."""
         return self.folder.resolve().name
 
     @property
     def licence(self) -> str:
-        """As it was given."""
+        """The given licence."""
         return self._licence
 
     def edit(self, photos: Sequence[Pixels], seeds: Sequence[int]) -> tuple[list[Pixels], list[Pixels]]:
-        """Give a pair to learn from for each seed, at the shorter side of its photo.
+        """Pick a training pair per seed, resized to the shorter side of the photo.
 
         Raises:
-            InvalidPairs, InvalidImage: a file has changed and is no longer half of a pair.
+            InvalidPairs, InvalidImage: a file has changed and is no longer valid.
         """
         train = self._files["train"]
         pairs = [
@@ -80,7 +80,7 @@ class FolderTeacher(Teacher):
         """All pairs of a split.
 
         Raises:
-            InvalidPairs, InvalidImage: a file has changed and is no longer half of a pair.
+            InvalidPairs, InvalidImage: a file has changed and is no longer valid.
         """
         return tuple(_read_pair(file, side) for file in self._files[split])
 

@@ -1,4 +1,4 @@
-"""A Python function as a teacher."""
+"""A teacher that calls a Python function."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class FunctionTeacher(Teacher):
     The function is called as `function(photo, seed, **settings)` with a uint8 array of shape
     `(height, width, 3)`. It returns the edited photo, or input and target.
 
-    The id covers the settings and the function's source file, but no module that the file imports and no
-    model that it loads. After a change there, change a line of the file too, or give another `version`.
+    The id covers the settings and the source file of the function, but neither imported modules nor models.
+    After a change of those, give another `version`.
 
     Args:
-        function: at the top level of a module, so that other processes find it.
-        settings: further arguments by name; plain JSON values.
-        licence: of the pairs, SPDX name or words.
-        n_variants: pairs of one photo that are kept; more than one is of use for a function that draws from
-            its seed. 0 for a function of some milliseconds: nothing is kept.
-        version: part of the id; in place of the source file for a function that has none.
+        function: a function at the top level of a module, so that other processes can import it.
+        settings: further keyword arguments; JSON values.
+        licence: licence of the pairs: SPDX name, or a description.
+        n_variants: number of stored pairs per photo; more than one is useful if the function is random. 0 for
+            a function that takes milliseconds, whose pairs are not stored.
+        version: part of the id; required if the function has no source file.
 
     Raises:
-        ValueError: the function is not at the top level of a module, settings are not JSON, `n_variants`
+        ValueError: the function is not at the top level of a module, the settings are not JSON, `n_variants`
             is below 0, or there is neither a source file nor a version.
 
     Example:
@@ -80,7 +80,7 @@ class FunctionTeacher(Teacher):
 
     @property
     def licence(self) -> str:
-        """As it was given."""
+        """The given licence."""
         return self._licence
 
     def edit(self, photos: Sequence[Pixels], seeds: Sequence[int]) -> tuple[list[Pixels], list[Pixels]]:
@@ -93,16 +93,16 @@ class FunctionTeacher(Teacher):
         return [given for given, _ in pairs], [wanted for _, wanted in pairs]
 
     def to_json(self) -> dict[str, Any]:
-        """Name, id, number of variants, and settings if there are any."""
+        """Name, id, number of variants, and the settings, if any."""
         return super().to_json() | ({"settings": self._settings} if self._settings else {})
 
     def _edit_one(self, photo: Pixels, seed: int) -> tuple[Pixels, Pixels]:
         try:
-            # A copy: a function that changes its photo in place would change it for all concepts.
+            # A copy, since other concepts use the photo after a function that changes it in place.
             result = self._function(photo.copy(), seed, **self._settings)
         except InitzooError:
             raise
-        except Exception as error:  # somebody else's code may raise anything
+        except Exception as error:  # foreign code can raise anything
             raise TeacherError(
                 f"teacher '{self.name}' failed on a photo of shape {photo.shape}: {_one_line(error)}"
             ) from error
@@ -112,17 +112,17 @@ class FunctionTeacher(Teacher):
 def load_teacher(
     name: str, folder: Path, *, settings: Mapping[str, Any], licence: str | None, n_variants: int | None
 ) -> Teacher:
-    """Import a teacher that a concepts file names as `module:name`.
+    """Import a teacher named `module:name` in a concepts file.
 
-    The name may be that of a function, of a `Teacher` object, or of a class of teachers, which is made
-    with the settings.
+    The name refers to a function, a `Teacher` object, or a subclass of `Teacher`, which is constructed with
+    the settings.
 
     Args:
-        name: module and name in it. A module beside the concepts file is found, as is an installed one.
-        folder: of the concepts file; goes to the end of `sys.path`, in worker processes too.
-        settings: further arguments by name.
-        licence: of a function's pairs; a `Teacher` has its own.
-        n_variants: as for `FunctionTeacher`; None for its default.
+        name: module and name. The module is installed, or beside the concepts file.
+        folder: folder of the concepts file; appended to `sys.path`, in worker processes as well.
+        settings: further keyword arguments.
+        licence: licence of the pairs of a function; a `Teacher` has its own.
+        n_variants: as for `FunctionTeacher`; its default if None.
 
     Raises:
         TeacherError: the module cannot be imported, has no such name, or the name is not a teacher.
@@ -160,12 +160,12 @@ def load_teacher(
 def _import(name: str, folder: Path) -> ModuleType:
     path = str(folder.resolve())
     if path not in sys.path:
-        # At the end: a file of that folder must not stand in for a package that initzoo imports later.
-        # It stays, since a function may import its neighbours when it is called, and workers get this list.
+        # At the end, so that a file in the folder cannot shadow a package that initzoo imports later. It is
+        # not removed: the function may import neighbours when it is called, and workers get this list.
         sys.path.append(path)
     try:
         module = import_module(name)
-    except Exception as error:  # somebody else's code may raise anything
+    except Exception as error:  # foreign code can raise anything
         raise TeacherError(f"cannot import '{name}': {_one_line(error)}. Checked beside {folder}") from error
     beside = folder.resolve().joinpath(*name.split("."))
     files = [file for file in (beside.with_suffix(".py"), beside / "__init__.py") if file.is_file()]
@@ -175,7 +175,7 @@ def _import(name: str, folder: Path) -> ModuleType:
 
 
 def _source(function: Callable[..., Any], version: str) -> bytes:
-    """The file that a function is written in, or nothing for one that has a version instead."""
+    """The source file of a function; empty if it has a version but no source file."""
     module = sys.modules.get(function.__module__)
     path = Path(getattr(module, "__file__", None) or "")
     if path.suffix == ".py" and path.is_file():

@@ -1,4 +1,4 @@
-"""Teachers as an index row names them: a zoo carries filters, and only the names of all others."""
+"""Teachers in index rows: a zoo contains filters, and of other teachers only the names."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _MAX_VARIANTS = 10_000
 
 
 def parse_teacher(text: str, known: Iterable[Teacher] = ()) -> Teacher:
-    """The teacher that an index row's `teacher` holds as JSON.
+    """Parse the column `teacher` of an index row.
 
-    A row never makes initzoo run code or open a folder, as the zoo may be somebody else's.
+    Since a zoo may be from an untrusted source, a row never runs code and never opens a folder.
 
     Args:
-        text: steps of filters, or the name of another teacher.
-        known: teachers of one's own, e.g. those of a concepts file; one of the same id is taken.
+        text: JSON: steps of filters, or the name and id of another teacher.
+        known: own teachers, e.g. of a concepts file, which are matched by id.
 
     Returns:
         Filters, one of `known`, or an `AbsentTeacher`.
 
     Raises:
-        InvalidZoo: the text names no teacher.
+        InvalidZoo: the text is invalid.
 
     Example:
         >>> parse_teacher('[{"operator": "sepia", "parameters": [["strength", 0.5]]}]').steps
@@ -51,13 +51,13 @@ def parse_teacher(text: str, known: Iterable[Teacher] = ()) -> Teacher:
 
 
 class AbsentTeacher(Teacher):
-    """A teacher that a zoo names and does not hold; pairs that it made may still be in the store.
+    """A teacher that a zoo names but does not contain. The store may still have pairs that it made.
 
     Args:
-        row: its JSON in the index.
+        row: its JSON values in the index.
 
     Raises:
-        ValueError: name, id or number of variants is missing or of another kind.
+        ValueError: name, id or number of variants is missing or invalid.
     """
 
     def __init__(self, row: dict[str, Any]) -> None:
@@ -70,17 +70,17 @@ class AbsentTeacher(Teacher):
 
     @property
     def id(self) -> str:
-        """As the row has it."""
+        """The id in the row."""
         return str(self._row["id"])
 
     @property
     def name(self) -> str:
-        """As the row has it, without characters that a terminal would obey."""
+        """The name in the row, without control characters."""
         return "".join(letter for letter in self._row["name"][:80] if letter.isprintable())
 
     @property
     def licence(self) -> str:
-        """Not known here: the row's own column says it."""
+        """Unknown; see the column `licence` of the row."""
         return "unknown"
 
     def edit(self, photos: Sequence[Pixels], seeds: Sequence[int]) -> NoReturn:
@@ -90,10 +90,10 @@ class AbsentTeacher(Teacher):
             TeacherError: always.
         """
         raise TeacherError(
-            f"the zoo names the teacher '{self.name}' and does not hold it. "
-            "Give the concepts file that it was harvested with: --concepts FILE"
+            f"the zoo names the teacher '{self.name}' and does not contain it. "
+            "Give the concepts file of its harvest: --concepts FILE"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As the row has it."""
+        """The values of the row."""
         return dict(self._row)

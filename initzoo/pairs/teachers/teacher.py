@@ -18,35 +18,35 @@ __all__ = ["TEACHER_ID", "Pixels", "Teacher", "edit_checked"]
 Pixels = NDArray[np.uint8]
 
 TEACHER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
-"""The form of ids: they name folders of the store."""
+"""Pattern of ids, which are names of folders in the store."""
 
 
 class Teacher(ABC):
-    """Makes the pairs of one concept: edited photos for a network to learn from.
+    """Makes the pairs of one concept from photos.
 
-    A teacher works in several processes at once, so it can be pickled.
+    Several processes use a teacher at once, so it must be picklable.
     """
 
     n_variants: int = 1
-    """Pairs of one photo that are kept on disk; `pairs.store` folds seeds into so many.
+    """Number of pairs per photo in the store on disk; the teacher gets `seed % n_variants` as its seed.
 
-    0 is for a teacher that is as fast as reading from disk: every seed counts and nothing is kept.
+    0 for a teacher that is as fast as reading from disk: it gets every seed, and no pair is stored.
     """
 
     @property
     @abstractmethod
     def id(self) -> str:
-        """At most 80 lower-case letters, digits and hyphens; the same id makes the same pairs everywhere."""
+        """At most 80 lower-case letters, digits and hyphens. Equal ids make equal pairs on all machines."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """How messages and `source` columns call the teacher."""
+        """The name in messages and in `source` columns."""
 
     @property
     @abstractmethod
     def licence(self) -> str:
-        """SPDX name or words: what the pairs may be used for, apart from the photos' own licences."""
+        """Licence of the pairs, besides those of the photos: SPDX name, or a description."""
 
     @abstractmethod
     def edit(
@@ -55,26 +55,26 @@ class Teacher(ABC):
         """Make a pair of each photo.
 
         Args:
-            photos: uint8 RGB, shape `(height, width, 3)`; left as they are.
-            seeds: one a photo; the only source of randomness.
+            photos: uint8 RGB, shape `(height, width, 3)`; must not be changed.
+            seeds: one per photo; the only source of randomness.
 
         Returns:
-            Inputs and targets, one of each a photo. The two images of a pair are uint8 RGB of one shape;
-            their shorter side is at least the photo's.
+            Inputs and targets, one of each per photo. The two images of a pair are uint8 RGB of the same
+            shape, and their shorter side is at least that of the photo.
 
         Raises:
             TeacherError: the teacher failed.
         """
 
     def to_json(self) -> Any:
-        """The `teacher` column of an index row, as plain JSON values: at least name, id and `n_variants`.
+        """The `teacher` column of an index row, as JSON values: at least name, id and `n_variants`.
 
-        Code, pairs and paths stay with their owner.
+        Code, pairs and paths are not included.
         """
         return {"name": self.name, "id": self.id, "n_variants": self.n_variants}
 
     def fixed_pairs(self, split: str, side: int) -> tuple[Pair, ...] | None:
-        """The pairs of a teacher that brings them and does not look at photos; None for all others.
+        """The pairs of a teacher with pairs of its own, which ignores photos; None for all others.
 
         Args:
             split: "train" or "score".
@@ -92,19 +92,19 @@ class Teacher(ABC):
 def edit_checked(
     teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int]
 ) -> list[tuple[Pixels, Pixels]]:
-    """Let a teacher edit photos, and check the pairs.
+    """Make pairs with a teacher, and check them.
 
     Returns:
         Input and target of each photo.
 
     Raises:
-        TeacherError: the teacher failed, or its pairs are not as `Teacher.edit` promises.
+        TeacherError: the teacher failed, or its pairs violate the contract of `Teacher.edit`.
     """
     given, wanted = teacher.edit(photos, seeds)
     if not len(given) == len(wanted) == len(photos):
         raise TeacherError(
             f"teacher '{teacher.name}' returned {len(given)} inputs and {len(wanted)} targets "
-            f"for {len(photos)} photos. Return one of each a photo"
+            f"for {len(photos)} photos. Return one of each per photo"
         )
     pairs = list(zip(given, wanted, strict=True))
     for photo, pair in zip(photos, pairs, strict=True):
@@ -125,6 +125,6 @@ def _check_pair(name: str, photo: Pixels, pair: tuple[Pixels, Pixels]) -> None:
         )
     if min(shapes[0]) < min(photo.shape[:2]):
         raise TeacherError(
-            f"teacher '{name}' made {shapes[0]} of a photo of {photo.shape[:2]}; crops would not fit. "
-            "Keep the photo's size"
+            f"teacher '{name}' returned {shapes[0]} for a photo of {photo.shape[:2]}, which is too small for "
+            "crops. Keep the size of the photo"
         )

@@ -1,4 +1,4 @@
-"""The pix2pix objective: an L1 error, and what a discriminator makes of patches."""
+"""The pix2pix objective: an L1 error and the loss of a patch discriminator."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def _squared(logits: Tensor, is_real: bool) -> Tensor:
 
 
 LOSSES: dict[str, PerPatch] = {"non-saturating": _cross_entropy, "lsgan": _squared}
-"""How far the discriminator's word is from real or not real, averaged over patches, by the GAN's name."""
+"""Losses of logits against real or not real, averaged over patches, by the name of the GAN."""
 
 
 def discriminator_loss(gan: str, real: Tensor, edited: Tensor) -> Tensor:
-    """What the discriminator minimises: halved, so that it does not run ahead of the network.
+    """The loss of the discriminator, halved so that it does not learn faster than the network.
 
     Args:
-        gan: a name of `LOSSES`.
+        gan: key of `LOSSES`.
         real: its logits for targets, shape `(n, 1, rows, columns)`.
-        edited: its logits for what the network made, same shape.
+        edited: its logits for the output of the network, same shape.
 
     Returns:
         A scalar.
@@ -50,15 +50,16 @@ def discriminator_loss(gan: str, real: Tensor, edited: Tensor) -> Tensor:
 
 
 def network_loss(gan: str, judged: Tensor, error: Tensor, *, l1_weight: float) -> Tensor:
-    """What the network minimises: to pass for real, and the mean absolute error.
+    """The loss of the network: the adversarial loss and the mean absolute error.
 
-    The first part is the non-saturating one: it pushes where the discriminator is sure of itself.
+    The adversarial loss is the non-saturating one, whose gradient stays large where the discriminator is
+    confident.
 
     Args:
-        gan: a name of `LOSSES`.
-        judged: the discriminator's logits for what the network made, shape `(n, 1, rows, columns)`.
-        error: mean absolute error, a scalar, of values from -1 to 1.
-        l1_weight: of the error.
+        gan: key of `LOSSES`.
+        judged: logits of the discriminator for the output of the network, shape `(n, 1, rows, columns)`.
+        error: mean absolute error of values from -1 to 1, a scalar.
+        l1_weight: weight of the error.
 
     Source:
         Goodfellow et al. (2014), section 3, arXiv:1406.2661; Isola et al. (2017), equation 4.

@@ -1,4 +1,4 @@
-"""Fine-tune a network on pairs: the pix2pix objective, from any start, killed and taken up again at will."""
+"""Fine-tuning on pairs with the pix2pix objective, from any start; resumable."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Weights = dict[str, NDArray[np.float32]]
 Callback = Callable[[int, float, float], None]
 
 SNAPSHOT_SECONDS = 20.0
-"""Time between two snapshots: what a killed fine-tune has to do again at most."""
+"""Interval between snapshots, seconds: the work that is lost when a fine-tune is killed."""
 
 _SMOOTHING = 0.02
 _N_EXAMPLES = 8
@@ -42,12 +42,12 @@ _N_EXAMPLES = 8
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A validation pair, and what the network makes of its input.
+    """A validation pair with the edits of the network.
 
     Args:
         pair: input and target.
-        before: the start's edit, uint8 RGB.
-        after: the edit of the best weights, uint8 RGB.
+        before: edit of the start, uint8 RGB.
+        after: edit of the best weights, uint8 RGB.
     """
 
     pair: Pair
@@ -57,16 +57,16 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Finetuned:
-    """What came of a fine-tune.
+    """The result of a fine-tune.
 
     Args:
         init: the best weights.
-        best_step: the step that they are of; 0 is the start.
+        best_step: step of the best weights; 0 for the start.
         start: score of the start on the validation pairs.
         end: score of the best weights.
         history: step, PSNR (dB) and SSIM of each validation.
-        seconds: time spent, interruptions not counted.
-        examples: some validation pairs with the edits of start and end.
+        seconds: training time without interruptions.
+        examples: some validation pairs with the edits of the start and of the best weights.
         curve: loss, PSNR and learning rate by step.
     """
 
@@ -84,12 +84,12 @@ class Finetuned:
         """A network with the best weights.
 
         Raises:
-            InvalidInit: an adapter alone was trained; merge it first: `zoo.merge(result.init)`.
+            InvalidInit: only an adapter was trained; merge it first: `zoo.merge(result.init)`.
         """
         return self.init.to_network()
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as plain JSON values, without weights and images."""
+        """The figures as JSON values, without weights and images."""
         return {
             "source": self.init.metadata.source,
             "best_step": self.best_step,
@@ -112,27 +112,26 @@ def run_finetune(
     force: bool = False,
     callback: Callback | None = None,
 ) -> Finetuned:
-    """Train a network on pairs, and keep the weights that do best on the validation pairs.
+    """Train a network on pairs, and keep the weights with the best score on the validation pairs.
 
-    The work stands in the run folder, from which the same call goes on; on a CPU it then ends with the
-    bytes of an undisturbed run. Delete the folder once the result is written.
+    Unfinished work is kept in the run folder, from which the same call resumes. On a CPU the resumed run ends
+    with the same bytes. Delete the folder after the result is written.
 
     Args:
-        start: what to train; it is changed in place.
-        pairs: to learn from and to validate on.
+        start: the start; its network is trained in place.
+        pairs: training and validation pairs.
         settings: objective and schedule.
-        run_folder: for unfinished work.
-        device: where to compute.
-        name: of the look, in the resulting init; else that of the pairs.
-        n_validations: how often, spread over the steps; the start is validated too.
-        force: throw away the work of another fine-tune that the folder holds.
-        callback: called with steps done, smoothed loss and the last PSNR (dB) after each step.
+        run_folder: folder for unfinished work.
+        device: device to compute on.
+        name: name of the look in the resulting init; by default that of the pairs.
+        n_validations: number of validations, spread over the steps; the start is validated as well.
+        force: delete unfinished work of another fine-tune in the folder.
+        callback: called after each step with the number of steps done, smoothed loss and the last PSNR (dB).
 
     Raises:
-        FinetuneError: it diverged, or its snapshot is damaged.
+        FinetuneError: training diverged, or the snapshot is damaged.
         InvalidPairs: an image is smaller than a crop.
-        OutputError: the run folder holds something else, another process is at work in it, or it cannot be
-            written.
+        OutputError: the run folder has other content, another process uses it, or it cannot be written.
     """
     pairs.check_crops(settings.crop_size)
     multiple = getattr(start.network, "multiple", 1)
@@ -178,12 +177,12 @@ def run_finetune(
 def draw_batch(
     pairs: Sequence[tuple[Pixels, Pixels]], settings: FinetuneSettings, step: int
 ) -> tuple[Tensor, Tensor]:
-    """The crops of one step, which depend on seed and step alone.
+    """Draw the crops of one step, which depend on the seed and the step only.
 
     Args:
-        pairs: inputs and targets, uint8, shape `(height, width, 3)`, each side at least a crop.
+        pairs: inputs and targets, uint8, shape `(height, width, 3)`, not smaller than a crop.
         settings: sizes, mirroring and seed.
-        step: from 0.
+        step: number of the step, from 0.
 
     Returns:
         Inputs and targets, float32, shape `(batch_size, 3, crop_size, crop_size)`, values -1 to 1.
@@ -212,7 +211,7 @@ def _run(
     n_validations: int,
     callback: Callback | None,
 ) -> tuple[Progress, tuple[CurvePoint, ...]]:
-    """All steps that are not done yet."""
+    """Run the remaining steps."""
 
     def rate(step: int) -> float:
         return settings.learning_rate * rate_at(step, settings)
@@ -228,12 +227,13 @@ def _run(
     log = CurveLog(run.curve, "steps", n_all=settings.n_steps, n_done=progress.n_done)
     if not progress.n_done:
         log.add(0, loss=None, learning_rate=rate(0), psnr=progress.history[0][1])
-    material = images_of(pairs.train)
-    due = {round(settings.n_steps * place / n_validations) for place in range(1, n_validations + 1)}
+    images = images_of(pairs.train)
+    due = {round(settings.n_steps * number / n_validations) for number in range(1, n_validations + 1)}
     began, last_save = time.monotonic() - progress.seconds, time.monotonic()
     try:
         while trainer.n_done < settings.n_steps:
-            loss = trainer.step(*draw_batch(material, settings, trainer.n_done))
+            loss = trainer.step(*draw_batch(images, settings, trainer.n_done))
+            # A running mean that is exact for the first steps, where a fixed decay would lag behind.
             weight = max(_SMOOTHING, 1 / (trainer.n_done + 1))
             progress.loss = loss if trainer.n_done == 1 else progress.loss + weight * (loss - progress.loss)
             progress.n_done = trainer.n_done
@@ -253,18 +253,18 @@ def _run(
     except TrainingDiverged as error:
         best = {step: psnr for step, psnr, _ in progress.history}[progress.best_step]
         raise FinetuneError(
-            f"fine-tuning diverged: {error}. The best weights before it, of step {progress.best_step} with "
-            f"{best:.2f} dB, are kept in {run.best}. Try a --learning-rate below {settings.learning_rate:g}, "
+            f"fine-tuning diverged: {error}. The best weights so far, of step {progress.best_step} with "
+            f"{best:.2f} dB, are in {run.best}. Try a --learning-rate below {settings.learning_rate:g}, "
             "with --force"
         ) from error
     return progress, tuple(log.points)
 
 
 def _validate(start: Start, pairs: PairSet, trainer: Trainer, progress: Progress, run: RunFolder) -> None:
-    """Score the weights that would be kept now, and keep them if they are the best so far."""
+    """Score the current weights, and keep them if they are the best so far."""
     weights = {name: value.copy() for name, value in start.weights_of(trainer.kept).items()}
     editor = start.editor(weights)
-    # One by one, as there may be more of them than the memory holds.
+    # One by one: all validation pairs together may not fit into memory.
     score = mean_score([score_images([editor.edit(pair.given)], [pair.wanted]) for pair in pairs.validation])
     best = max((psnr for _, psnr, _ in progress.history), default=-math.inf)
     progress.history.append((trainer.n_done, score.psnr, score.ssim))
@@ -283,7 +283,7 @@ def _source(start: Start, pairs: PairSet, n_steps: int) -> str:
 def _examples(
     pairs: Sequence[Pair], before: Callable[[Pixels], Pixels], after: Callable[[Pixels], Pixels]
 ) -> tuple[Example, ...]:
-    """Some pairs, evenly chosen, with what the network made and makes of them."""
+    """Some evenly spaced pairs, with the edits before and after training."""
     count = min(_N_EXAMPLES, len(pairs))
-    chosen = (pairs[len(pairs) * place // count] for place in range(count))
+    chosen = (pairs[len(pairs) * number // count] for number in range(count))
     return tuple(Example(pair, before(pair.given), after(pair.given)) for pair in chosen)

@@ -1,4 +1,4 @@
-"""How a network is fine-tuned: numbers that travel together."""
+"""The settings of fine-tuning."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from initzoo.errors import FinetuneError
+from initzoo.files import check_least
 
 __all__ = ["GAN_LOSSES", "FinetuneSettings", "rate_at"]
 
 GanLoss = Literal["non-saturating", "lsgan", "off"]
 
 GAN_LOSSES: tuple[GanLoss, ...] = get_args(GanLoss)
-"""Losses of discriminator and network; `off` trains without a discriminator."""
+"""Adversarial losses; `off` trains without a discriminator."""
 
 
 @dataclass(frozen=True)
@@ -22,30 +23,31 @@ class FinetuneSettings:
     """The pix2pix objective and its schedule.
 
     Args:
-        n_steps: steps of training; the learning rate is zero after the last one. 0 keeps the start as it is.
-        batch_size: crops in a step.
+        n_steps: number of steps; the learning rate falls to zero at the last. 0 keeps the start unchanged.
+        batch_size: number of crops per step.
         crop_size: side of a crop in pixels, a multiple of 4 from 32 on.
-        learning_rate: highest learning rate of the network.
+        learning_rate: maximum learning rate of the network.
         betas: betas of Adam for the network.
-        n_warmup: steps over which learning rates rise, at most a tenth of all steps.
-        constant_share: share of the steps before learning rates begin to fall; 0.5 in the pix2pix paper.
-        gan: loss of the discriminator; off trains without one, which is far quicker on a CPU.
-        l1_weight: weight of the mean absolute error beside the loss of the discriminator.
-        discriminator_rate: highest learning rate of the discriminator, whose betas are 0.5 and 0.999.
-        discriminator_width: filters of the first layer of the discriminator.
-        ema: decay of a running mean of the weights, which is kept in place of the weights; 0 for none.
+        n_warmup: number of warm-up steps, limited to a tenth of all steps.
+        constant_share: share of the steps before the learning rates start to fall; 0.5 in the pix2pix paper.
+        gan: loss of the discriminator; off trains without one, which is much faster on a CPU.
+        l1_weight: weight of the mean absolute error against the adversarial loss.
+        discriminator_rate: maximum learning rate of the discriminator, whose betas are 0.5 and 0.999.
+        discriminator_width: number of filters in the first layer of the discriminator.
+        ema: decay of a running mean of the weights, which replaces the weights in the result; 0 for none.
         flip: mirror half of the crops, at random.
-        bfloat16: compute in bfloat16 where torch's autocast does; quicker on hardware that has it.
-        seed: seed of crops and of the first weights of the discriminator.
+        bfloat16: compute in bfloat16 where torch's autocast does; faster on hardware that supports it.
+        seed: seed of the crops and of the initial weights of the discriminator.
 
-    Warm-up is needed because Adam's first steps are as long as its later ones, however small the gradient:
-    without it they would damage a good start.
+    Without the warm-up, Adam's first steps would damage a good start: they have full length however small the
+    gradient is.
 
-    The learning rate was chosen by measuring, on four train concepts. From starts three quarters of the way
-    from the zoo's mean to the trained adapter, 29.3 dB on average, 20 steps (80 steps) without a
-    discriminator led to 33.6 (35.2) at 5e-4, 32.9 (35.1) at 1e-3, 33.3 (34.7) at 2e-3, 32.1 (34.1) at 4e-3
-    and 28.1 (33.0) dB at 8e-3, which destroys what it is given; 40 with one to 33.9 at 5e-4 and at 1e-3 and
-    33.2 at 4e-3. `initzoo bench` found 5e-4 best up to 80 steps and 1.5e-3 from 160 on: 1e-3 is in between.
+    The default learning rate was measured on four train concepts. The starts were three quarters of the way
+    from the zoo's mean to the trained adapter, with 29.3 dB on average. After 20 (80) steps without a
+    discriminator, the PSNR was 33.6 (35.2) dB at 5e-4, 32.9 (35.1) at 1e-3, 33.3 (34.7) at 2e-3, 32.1 (34.1)
+    at 4e-3, and 28.1 (33.0) at 8e-3, which destroys the start. After 40 steps with a discriminator, it was
+    33.9 at 5e-4 and at 1e-3, and 33.2 at 4e-3. In `initzoo bench`, 5e-4 is best up to 80 steps and 1.5e-3
+    from 160 steps on; 1e-3 is between them.
 
     Raises:
         FinetuneError: a number is out of range.
@@ -78,11 +80,8 @@ class FinetuneSettings:
             raise FinetuneError(f"gan must be one of {', '.join(GAN_LOSSES)}, found {self.gan!r}.")
         if self.crop_size % 4 or self.crop_size < 32:
             raise FinetuneError(f"crop_size must be a multiple of 4 from 32 on, found {self.crop_size}.")
-        for name, least in (
-            ("n_steps", 0), ("batch_size", 1), ("n_warmup", 0), ("discriminator_width", 1), ("seed", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise FinetuneError(f"{name} must be at least {least}, found {getattr(self, name)}.")
+        least = {"n_steps": 0, "batch_size": 1, "n_warmup": 0, "discriminator_width": 1, "seed": 0}
+        check_least(self, error=FinetuneError, **least)
         for name in ("learning_rate", "discriminator_rate", "l1_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -95,17 +94,17 @@ class FinetuneSettings:
             raise FinetuneError(f"betas must be at least 0 and below 1, found {shown}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON values."""
+        """The settings as JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
 
 def rate_at(step: int, settings: FinetuneSettings) -> float:
-    """What learning rates are multiplied by in a step: up over the warm-up, flat, then straight to zero.
+    """The factor of the learning rates in a step: a linear warm-up, constant, then linear to zero.
 
     Args:
-        step: from 0.
-        settings: of the schedule.
+        step: number of the step, from 0.
+        settings: the schedule.
 
     Example:
         >>> settings = FinetuneSettings(n_steps=100, n_warmup=4, constant_share=0.5)

@@ -1,4 +1,4 @@
-"""The run folder of a fine-tune: what a killed one goes on from, and the best weights so far."""
+"""The run folder of a fine-tune: the snapshot to resume from, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["Progress", "RunFolder", "digest_of"]
 
 @dataclass
 class Progress:
-    """How far a fine-tune is.
+    """The progress of a fine-tune.
 
     Args:
-        n_done: steps done.
-        loss: mean absolute error, smoothed over some fifty steps; NaN before the first step.
+        n_done: number of steps done.
+        loss: mean absolute error, smoothed over about fifty steps; NaN before the first step.
         history: step, PSNR (dB) and SSIM of each validation.
-        best_step: the step whose weights are the best so far.
-        best_weights: those weights.
-        seconds: time spent, interruptions not counted.
+        best_step: step of the best weights so far.
+        best_weights: the best weights so far.
+        seconds: training time without interruptions.
     """
 
     n_done: int = 0
@@ -44,10 +44,10 @@ class Progress:
 
 
 class RunFolder:
-    """The folder in which a fine-tune keeps its work, until its result is written.
+    """The folder with the unfinished work of a fine-tune.
 
     Args:
-        path: of the folder.
+        path: path of the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class RunFolder:
 
     @property
     def snapshot(self) -> Path:
-        """All that is needed to go on."""
+        """The state to resume from."""
         return self.path / "snapshot.safetensors"
 
     @property
@@ -69,10 +69,10 @@ class RunFolder:
         return self.path / "curve.csv"
 
     def save(self, progress: Progress, state: Mapping[str, Tensor]) -> None:
-        """Write a snapshot, whole or not at all: when the disk is full, the one before stays.
+        """Write a snapshot atomically: if the disk is full, the previous one stays.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the snapshot cannot be written.
         """
         tensors = dict(state)
         tensors |= {
@@ -92,7 +92,7 @@ class RunFolder:
         """The last snapshot, or None.
 
         Raises:
-            FinetuneError: it is damaged.
+            FinetuneError: the snapshot is damaged.
         """
         if not self.snapshot.exists():
             return None
@@ -109,16 +109,16 @@ class RunFolder:
             return Progress(**notes, best_weights=best), tensors
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise FinetuneError(
-                f"the snapshot {self.snapshot} is damaged. Delete it to start anew"
+                f"the snapshot {self.snapshot} is damaged. Delete it to start again"
             ) from error
 
     def remove(self) -> None:
-        """Delete the folder: its result is written."""
+        """Delete the folder, after the result is written."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def digest_of(values: Mapping[str, NDArray[np.float32]]) -> str:
-    """Sixty-four hex digits of weights."""
+    """The SHA-256 of weights, 64 hex digits."""
     digest = hashlib.sha256()
     for name in sorted(values):
         digest.update(name.encode() + values[name].tobytes())

@@ -1,4 +1,4 @@
-"""One network in training: steps, and its whole state as named tensors."""
+"""The trainer of one network: steps, and the complete state as named tensors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _DISCRIMINATOR_BETAS = (0.5, 0.999)
 
 
 class Trainer:
-    """Trains a network, and a discriminator against it if the settings ask for one.
+    """Trains a network, and a discriminator if the settings have one.
 
     Args:
-        network: takes and gives images `(n, 3, height, width)`, values -1 to 1; parameters that need no
-            gradient stay as they are. It is changed in place.
+        network: maps images `(n, 3, height, width)` to images, values -1 to 1; trained in place. Parameters
+            without gradient stay unchanged.
         settings: objective and schedule.
-        device: where to compute; the network is moved there.
+        device: device to compute on; the network is moved to it.
 
     Example:
         >>> network = nn.Conv2d(3, 3, 1)
@@ -56,7 +56,7 @@ class Trainer:
 
     @property
     def kept(self) -> nn.Module:
-        """The network whose weights are kept: the running mean if there is one. Not a copy."""
+        """The network with the resulting weights: the running mean, if there is one. Not a copy."""
         return self.network if self._mean is None else self._mean
 
     def step(self, inputs: Tensor, targets: Tensor) -> float:
@@ -64,10 +64,10 @@ class Trainer:
 
         Args:
             inputs: crops, shape `(n, 3, size, size)`, values -1 to 1.
-            targets: what they should become, same shape.
+            targets: targets of the crops, same shape.
 
         Returns:
-            The mean absolute error before the step, of values from -1 to 1.
+            The mean absolute error before the step, for values from -1 to 1.
 
         Raises:
             TrainingDiverged: a loss is not finite.
@@ -85,25 +85,25 @@ class Trainer:
             loss = network_loss(self.settings.gan, judged, error, l1_weight=self.settings.l1_weight)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        value, found = error.item(), loss.item()
-        if not math.isfinite(found):
-            raise TrainingDiverged(f"the loss is {found} at step {self.n_done}")
+        value, total = error.item(), loss.item()
+        if not math.isfinite(total):
+            raise TrainingDiverged(f"the loss is {total} at step {self.n_done}")
         self._optimizer.step()
         self._update_mean()
         self.n_done += 1
         return value
 
     def check_finite(self) -> None:
-        """Make sure that all weights are numbers.
+        """Check that all weights are finite.
 
         Raises:
-            TrainingDiverged: one is NaN or infinite.
+            TrainingDiverged: a weight is NaN or infinite.
         """
         if not all(bool(part.isfinite().all()) for part in self.network.state_dict().values()):
             raise TrainingDiverged(f"a weight is NaN or infinite after step {self.n_done - 1}")
 
     def state(self) -> dict[str, Tensor]:
-        """All that the next step depends on but the data, by name, on the CPU."""
+        """The complete state apart from the data, as tensors by name, on the CPU."""
         parts = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         parts |= _optimizer_state("optimizer", self._optimizer)
         if self._judge is not None:
@@ -114,10 +114,10 @@ class Trainer:
         return {name: value.detach().cpu().contiguous().clone() for name, value in parts.items()}
 
     def load_state(self, parts: Mapping[str, Tensor], *, n_done: int) -> None:
-        """Take up what `state` gave after `n_done` steps.
+        """Restore the output of `state` after `n_done` steps.
 
         Raises:
-            KeyError, RuntimeError: it is the state of another training.
+            KeyError, RuntimeError: the state is that of another training.
         """
         self.network.load_state_dict(_below("network.", parts))
         _load_optimizer("optimizer", self._optimizer, parts)
@@ -143,7 +143,7 @@ class Trainer:
         self._judge_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._judge_optimizer.step()
-        self._judge.requires_grad_(False)  # what follows passes through it, and leaves it alone
+        self._judge.requires_grad_(False)  # the network's step needs gradients through it, not of it
 
     def _autocast(self) -> AbstractContextManager[object]:
         if not self.settings.bfloat16:
@@ -154,15 +154,16 @@ class Trainer:
     def _update_mean(self) -> None:
         if self._mean is None:
             return
+        # A smaller decay at first, so that the running mean forgets the start quickly.
         decay = min(self.settings.ema, (1 + self.n_done) / (10 + self.n_done))
         for kept, value in zip(self._mean.parameters(), self.network.parameters(), strict=True):
             kept.lerp_(value, 1 - decay)
-        for buffer, found in zip(self._mean.buffers(), self.network.buffers(), strict=True):
-            buffer.copy_(found)
+        for kept_buffer, buffer in zip(self._mean.buffers(), self.network.buffers(), strict=True):
+            kept_buffer.copy_(buffer)
 
 
 def _adam(parameters: list[nn.Parameter], rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    # Fused, a U-Net of 7 million weights takes a fifth less time for a step on a CPU.
+    # Fused: a step of a U-Net with 7 million weights takes a fifth less time on a CPU.
     return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
 

@@ -1,4 +1,4 @@
-"""Crops of train photos beside what each concept's teacher makes of them, made once and kept on disk."""
+"""Crops of train photos and of their edits by each teacher, made once and kept on disk."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["CropPlan", "make_crops", "open_crops", "quick_crops"]
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Which crops of a concept are made.
+    """The number and size of the crops per concept.
 
     Args:
-        photos: folder of photos, or None for the bundled ones; those of split `train` are used.
-        n_varied: varied photos to choose from.
-        n_photos: of these, how many a concept is shown.
-        crops_per_photo: crops of each.
-        crop_size: side, in pixels.
-        seed: draws photos, damage and places.
+        photos: folder of photos, of which split `train` is used; the bundled photos by default.
+        n_varied: number of varied photos to choose from.
+        n_photos: number of photos per concept.
+        crops_per_photo: number of crops per photo.
+        crop_size: side of the crops, pixels.
+        seed: seed of photos, damage and positions.
     """
 
     photos: Path | None = None
@@ -43,15 +43,15 @@ class CropPlan:
 
     @property
     def n_crops(self) -> int:
-        """Crops of a concept."""
+        """Number of crops per concept."""
         return self.n_photos * self.crops_per_photo
 
     @cached_property
     def photos_digest(self) -> str:
-        """Sixty-four hex digits that change when a photo does.
+        """64 hex digits that change if a photo changes.
 
         Raises:
-            InvalidImage: the folder holds no photos that can be read.
+            InvalidImage: the folder has no readable photos.
         """
         digest = hashlib.sha256()
         for photo in load_photos(self.photos, split="train"):
@@ -61,8 +61,8 @@ class CropPlan:
         return digest.hexdigest()
 
     def name_of(self, teacher: Teacher) -> str:
-        """The file of a teacher's crops: it depends on photos, plan and teacher, and nothing else."""
-        what = [
+        """The file name of a teacher's crops, a digest of the photos, the plan and the teacher."""
+        parts = [
             self.photos_digest,
             self.n_varied,
             self.n_photos,
@@ -70,12 +70,12 @@ class CropPlan:
             self.crop_size,
             self.seed,
         ]
-        text = json.dumps([what, teacher.to_json()], sort_keys=True)
+        text = json.dumps([parts, teacher.to_json()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npy"
 
 
 def quick_crops() -> CropPlan:
-    """Hardly any crops: to see that a training works."""
+    """A plan with very few crops, to test that a training works."""
     return CropPlan(n_varied=4, n_photos=2, crops_per_photo=1)
 
 
@@ -87,15 +87,15 @@ def make_crops(
     pool: Pool,
     callback: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make the crops of every teacher that has none in the folder yet.
+    """Make the missing crops of teachers.
 
     Args:
-        teachers: of each concept; equal ones share their crops.
-        folder: gets a file a teacher: uint8, shape `(n_crops, 2, 3, crop_size, crop_size)`, inputs and
-            targets; 1.2 MB with the plan's defaults.
-        plan: which crops.
-        pool: who works.
-        callback: called with teachers done and teachers in all.
+        teachers: the teacher of each concept; equal teachers share their crops.
+        folder: folder with one file per teacher: uint8, shape `(n_crops, 2, 3, crop_size, crop_size)`, inputs
+            and targets; 1.2 MB with the default plan.
+        plan: number and size of the crops.
+        pool: the workers.
+        callback: called with the number of teachers done and their total.
 
     Raises:
         TrainingError: a teacher failed.
@@ -116,7 +116,7 @@ def make_crops(
 
 
 def open_crops(teachers: Sequence[Teacher], folder: Path, plan: CropPlan) -> list[NDArray[np.uint8]]:
-    """The crops of each teacher, mapped into memory as they are read."""
+    """Open the crops of each teacher, memory-mapped."""
     files = [folder / plan.name_of(teacher) for teacher in teachers]
     return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
 

@@ -1,7 +1,8 @@
-"""One stage of training, by several processes, from its last snapshot to its end.
+"""One training stage, in several processes and resumable.
 
-Each step's batch is dealt out to lanes. Weights, moments and their running mean lie flat in shared memory,
-and each lane updates a slice of them.
+The batch of each step is split into lanes. The weights, the moments and the running mean are flat tensors in
+shared memory. Each lane computes the gradient of its part of the batch, then updates its slice of the
+weights, so that the optimizer runs in parallel, too.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from initzoo.training.lanes import Board, Snapshots, train_in_lanes
 __all__ = ["Objective", "StageJob", "bind_parameters", "count_parameters", "run_stage"]
 
 SNAPSHOT_EVERY = 500
-"""Steps between two snapshots: under a minute."""
+"""Number of steps between snapshots; less than a minute."""
 
 _KEPT = ("values", "moments", "ema", "progress")
-"""Tensors that a snapshot holds."""
+"""Names of the tensors in a snapshot."""
 
 
 class Objective(Protocol):
-    """Loss of a lane's part of a step's batch."""
+    """The loss of one lane's part of the batch of a step."""
 
     def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor: ...
 
@@ -45,13 +46,13 @@ class StageJob:
     """A stage as a training in lanes.
 
     Args:
-        settings: of the training.
-        stage: of these, the stage that is run.
-        folder: where snapshots are kept.
-        make_denoiser: gives the denoiser; picklable.
-        make_objective: gives the objective; picklable.
-        start: flat weights to start from; None for the denoiser's own.
-        n_workers: processes.
+        settings: settings of the training.
+        stage: the stage to run.
+        folder: folder of the snapshots.
+        make_denoiser: makes the denoiser; picklable.
+        make_objective: makes the objective; picklable.
+        start: flat initial weights; by default those of `make_denoiser`.
+        n_workers: number of processes.
     """
 
     settings: GeneratorSettings
@@ -79,12 +80,12 @@ class StageJob:
         return Snapshots(self.folder / "snapshots")
 
     def make_board(self) -> Board:
-        """Shared tensors, all float32 but where it says float64.
+        """Make the shared tensors, float32 or as stated.
 
-        `values` are the weights, flat. `moments` are Adam's running means of gradients and of their squares.
-        `ema` is the running mean of the weights. `gradients` has a row per lane, `losses` (float64) the loss
-        of each in the last step, `squares` (float64) the squared norm of each lane's slice of the mean
-        gradient. `progress` (float64) are the steps done and their smoothed loss.
+        `values` are the flat weights. `moments` are Adam's running means of gradients and squared gradients.
+        `ema` is the running mean of the weights. `gradients` has one row per lane. `losses` (float64) are the
+        losses of all lanes in the last step. `squares` (float64) are the squared norms of all lanes' slices
+        of the mean gradient. `progress` (float64) has the number of steps done and the smoothed loss.
         """
         denoiser = self.make_denoiser()
         initial = torch.cat([parameter.detach().flatten() for parameter in denoiser.parameters()])
@@ -112,12 +113,12 @@ class StageJob:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Values in all parameters."""
+    """The number of values in all parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def bind_parameters(module: nn.Module, values: Tensor, gradient: Tensor | None = None) -> None:
-    """Let a module's parameters, and their gradients, be views of flat tensors."""
+    """Make the parameters of a module, and their gradients, views of flat tensors."""
     start = 0
     for parameter in module.parameters():
         end = start + parameter.numel()
@@ -128,7 +129,7 @@ def bind_parameters(module: nn.Module, values: Tensor, gradient: Tensor | None =
 
 
 def rate_at(step: int, stage: Stage) -> float:
-    """The learning rate of a step: up over the warm-up, then down to zero along a cosine.
+    """The learning rate of a step: a linear warm-up times a cosine that falls to zero.
 
     Example:
         >>> stage = Stage(n_steps=1000, batch_size=2, learning_rate=1.0, n_warmup=10)
@@ -140,17 +141,17 @@ def rate_at(step: int, stage: Stage) -> float:
 
 
 def run_stage(job: StageJob, *, callback: Callable[[int, float], None]) -> Tensor:
-    """Run a stage to its end, or go on where it was stopped.
+    """Run a stage, or resume it.
 
     Args:
-        job: what to do.
-        callback: called with steps done and smoothed loss, every half second or so.
+        job: the stage.
+        callback: called about every half second with the number of steps done and the smoothed loss.
 
     Returns:
         The running mean of the weights, flat.
 
     Raises:
-        TrainingError: the gradient is no number, or the snapshot is damaged.
+        TrainingError: the gradient is not finite, or the snapshot is damaged.
         WorkerDied: a process died.
     """
     make_folder(job.snapshots.folder)
@@ -171,7 +172,7 @@ class _Share:
         self.phases = (self.compute, self.average, self.apply)
 
     def compute(self, step: int) -> None:
-        """Leave each lane's gradient and loss on the board."""
+        """Compute the gradient and loss of each lane."""
         for lane in self.lanes:
             gradient = self.board["gradients"][lane]
             bind_parameters(self.denoiser, self.board["values"], gradient.zero_())
@@ -181,18 +182,18 @@ class _Share:
             self.board["losses"][lane] = loss.detach()
 
     def average(self, step: int) -> None:
-        """Average all lanes' gradients in this share's slices."""
+        """Average the gradients of all lanes, in the slices of this share."""
         for lane in self.lanes:
             _average_slice(self.board, lane)
 
     def apply(self, step: int) -> None:
-        """Change the weights in this share's slices.
+        """Update the weights in the slices of this share.
 
         Raises:
-            TrainingError: the gradient is no number.
+            TrainingError: the gradient is not finite.
         """
         if not math.isfinite(float(self.board["squares"].sum())):
-            raise TrainingError(f"the gradient is no number at step {step}. Try a smaller learning rate.")
+            raise TrainingError(f"the gradient is not finite at step {step}. Try a smaller learning rate.")
         for lane in self.lanes:
             _update_slice(self.job, self.board, lane, step)
         if self.lanes.start == 0:
@@ -204,7 +205,7 @@ class _Share:
             write_bytes(folder / "state.safetensors", data, force=True)
 
     def restore(self, folder: Path) -> None:
-        """All that a snapshot holds is on the board."""
+        """Do nothing: all of a snapshot is on the board."""
 
 
 def _slice(board: Board, lane: int) -> slice:
@@ -214,7 +215,7 @@ def _slice(board: Board, lane: int) -> slice:
 
 @torch.no_grad()
 def _average_slice(board: Board, lane: int) -> None:
-    """Put the mean of all lanes' gradients into the first row, in this lane's slice, and measure it."""
+    """Write the mean of all lanes' gradients to the first row, in this lane's slice, and its square norm."""
     part = board["gradients"][:, _slice(board, lane)]
     part[0] = part.mean(dim=0)
     board["squares"][lane] = part[0].double().square().sum()
@@ -222,11 +223,11 @@ def _average_slice(board: Board, lane: int) -> None:
 
 @torch.no_grad()
 def _update_slice(job: StageJob, board: Board, lane: int, step: int) -> None:
-    """AdamW on this lane's slice, and the running mean of what comes of it."""
+    """Take a step of AdamW in this lane's slice, and update the running mean of the weights."""
     settings, place = job.settings, _slice(board, lane)
     rate = rate_at(step, job.stage)
     gradient, values = board["gradients"][0, place], board["values"][place]
-    norm = math.sqrt(float(board["squares"].sum()))
+    norm = math.sqrt(float(board["squares"].sum()))  # of all slices: every lane clips by the same factor
     gradient *= min(1.0, settings.max_gradient / (norm + 1e-6))
     values *= 1 - rate * settings.weight_decay
     adam_update(
@@ -249,11 +250,11 @@ def _count_step(board: Board, step: int) -> None:
 
 
 class ProgressLog:
-    """Lines of JSON in the run folder, every so many seconds: stage, step, loss, speed, time left.
+    """A log in the run folder, one JSON object per line: stage, step, loss, speed and remaining time.
 
     Args:
-        path: the file that lines are added to.
-        every: seconds between two lines.
+        path: the file; lines are appended.
+        every: interval between lines, seconds.
     """
 
     def __init__(self, path: Path, *, every: float = 30.0) -> None:
@@ -262,7 +263,7 @@ class ProgressLog:
         self._last = -math.inf
 
     def add(self, stage: str, n_done: int, n_all: int, loss: float) -> None:
-        """Write a line, if it is time for one or the stage is done."""
+        """Write a line if the interval has passed or the stage is done."""
         now = time.monotonic()
         if self._begin is None or self._begin[0] != stage:
             self._begin, self._last = (stage, n_done, now), now

@@ -1,7 +1,7 @@
-"""What a step of each stage makes small: loss and gradient of one lane's part of a batch.
+"""The losses of both stages, for one lane's part of a batch.
 
-All that is random comes from the seed, the stage, the step and the lane, never from what was drawn before:
-a training that is taken up again draws what it would have drawn.
+Random numbers depend on the seed, the stage, the step and the lane only, not on earlier draws. A resumed
+training therefore draws the same numbers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from initzoo.training.generator.settings import GeneratorSettings, Stage, Traini
 __all__ = ["BehaviourObjective", "WeightObjective"]
 
 _WHOLE_CROPS_FROM = 0.9
-"""Share of the second stage after which crops are seen whole: the border of a small one is much of it."""
+"""Share of the second stage after which whole crops are used, since small crops consist largely of border."""
 
 
 class _Draws:
-    """What both stages draw from: concepts, contexts, noise and timesteps of a lane's part of a batch."""
+    """Draws the concepts, contexts, noise and timesteps of one lane's part of a batch."""
 
     def __init__(
         self,
@@ -53,7 +53,8 @@ class _Draws:
         clean = self.residuals[places].masked_fill(is_practice[:, None, None], 0)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         timesteps = draw_timesteps(n_part, pure_share=self.stage.pure_share, generator=generator)
-        timesteps = timesteps.masked_fill(is_practice, 1.0)  # their weights are not known
+        # Practice concepts have no adapter to add noise to, so they start from pure noise.
+        timesteps = timesteps.masked_fill(is_practice, 1.0)
         noise = torch.randn(clean.shape, generator=generator)
         noised = add_noise(clean, noise, timesteps)
         if settings.regressor:
@@ -61,7 +62,7 @@ class _Draws:
         return _Part(concepts, context, clean, noised, timesteps, rng)
 
     def _choose(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The concepts of a step, half of them from practice where there is any: lanes get equal shares."""
+        """The concepts of a step, up to half from practice; permuted, so that lanes get equal shares."""
         n_known, n_all = len(self.residuals), self.stage.batch_size
         n_from_practice = min(n_all // 2, self.n_practice)
         n_from_known = n_all - n_from_practice
@@ -88,11 +89,10 @@ class WeightObjective:
     """The first stage: the error of weights.
 
     Args:
-        data: train concepts.
-        settings: of the training.
-        lessons: draws their contexts.
-        sensitivity: how much each value of a flat adapter matters, shape `(n_values,)`; None when all
-            matter alike.
+        data: the train concepts.
+        settings: settings of the training.
+        lessons: source of contexts.
+        sensitivity: weight of each value of a flat adapter, shape `(n_values,)`; equal weights by default.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class WeightObjective:
         self._draws = _Draws(settings, settings.weights, 1, lessons, residuals)
 
     def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
-        """The loss of a lane's part of the batch of a step."""
+        """The loss of one lane's part of the batch of a step."""
         part = self._draws.draw(step, lane)
         predicted = denoiser(part.noised, part.timesteps, part.context)
         return weight_error(predicted, part.clean, self.importance)
 
 
 class BehaviourObjective:
-    """The second stage: the error of images that the network makes with denoised adapters."""
+    """The second stage: the error of the images that the network makes with denoised adapters."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class BehaviourObjective:
         self._crops = open_crops(data.all_teachers, crops, crop_plan)
 
     def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
-        """The loss of a lane's part of the batch of a step."""
+        """The loss of one lane's part of the batch of a step."""
         part = self._draws.draw(step, lane)
         predicted = denoiser(part.noised, part.timesteps, part.context)
         are_whole = step >= _WHOLE_CROPS_FROM * self.settings.behaviour.n_steps
@@ -164,14 +164,14 @@ class BehaviourObjective:
         )
 
     def _adapters(self, predicted: Tensor) -> Tensor:
-        """Flat adapters, shape `(batch, n_values)`, of residuals."""
+        """Convert residuals to flat adapters, shape `(batch, n_values)`."""
         blocks = torch.addcmul(self._mean, predicted, self._scale)
         return blocks.flatten(1).index_select(1, self._places)
 
     def _draw_crops(
         self, concepts: NDArray[np.int64], rng: np.random.Generator, size: int | None
     ) -> tuple[Tensor, Tensor]:
-        """Some crops of each concept, or parts of them.
+        """Draw some crops of each concept, or parts of crops.
 
         Returns:
             Inputs and targets, float32, shape `(n_concepts * n_crops, 3, size, size)`, -1 to 1.

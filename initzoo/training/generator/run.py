@@ -1,7 +1,6 @@
-"""Train a weight generator in two stages: on the error of weights, then on the error of images.
+"""Training of a weight generator in two stages: on the error of weights, then on the error of images.
 
-Both leave their work in the run folder, so that a training may be killed at any moment and go on later;
-it then ends with the same bytes.
+Both stages keep their work in the run folder. A killed training can be resumed and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -58,12 +57,12 @@ TEXT_SOURCE = {
     "licence": "Apache-2.0",
     "made_with": "model2vec",
 }
-"""Where the token vectors come from."""
+"""Origin and licence of the token vectors."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A training as its parts need it."""
+    """The arguments of a training."""
 
     data: TrainingData
     settings: GeneratorSettings
@@ -77,7 +76,7 @@ class _Plan:
     curve: list[CurvePoint] = field(default_factory=list)
 
     def report(self, stage: str, n_all: int) -> Callable[[int, float], None]:
-        """What a stage calls with steps done and loss."""
+        """Make the callback of a stage, which gets the number of steps done and the loss."""
 
         def on_progress(n_done: int, loss: float) -> None:
             self.log.add(stage, n_done, n_all, loss)
@@ -117,45 +116,43 @@ def train_generator(
     start: WeightGenerator | None = None,
     callback: Progress | None = None,
 ) -> WeightGenerator:
-    """Train a weight generator, or go on with a training that was interrupted.
+    """Train a weight generator, or resume an interrupted training.
 
     Args:
-        data: train concepts of a zoo.
+        data: the train concepts of a zoo.
         words: token vectors.
-        settings: of the training.
-        run_folder: where unfinished work, crops, `log.jsonl` and `curve.csv` are kept; the same one is given
-            to go on.
-            It serves trainings with other settings too, which share crops and equal first stages.
-        n_workers: processes, one a core, at most one a lane; None for as many as there are cores. It
-            changes no byte.
-        backend: where the workers that make crops run: in processes of this machine, or on a ray cluster.
-            Those that train share memory, and so a machine.
-        crop_plan: which crops the second stage sees; None for the bundled photos.
-        start: a weight generator to go on from with the second stage alone; None to begin with the first.
-        callback: called with stage, things done, things in all, and loss.
+        settings: settings of the training.
+        run_folder: folder for unfinished work, crops, `log.jsonl` and `curve.csv`. Trainings with different
+            settings can use the same folder; they share crops and equal first stages.
+        n_workers: number of processes, one core each, at most one per lane; one per core by default. It does
+            not change the result.
+        backend: where the workers that make crops run: in processes on this machine, or on a Ray cluster. The
+            workers that train share memory and therefore a machine.
+        crop_plan: crops of the second stage; by default crops of the bundled photos.
+        start: a weight generator to train further by the second stage alone; both stages by default.
+        callback: called with the stage, the number of items done, their total, and the loss.
 
     Returns:
         The weight generator.
 
     Raises:
-        TrainingError: the run folder cannot be used, the loss is no number, a concept has fewer crops than
-            a step looks at, or `start` has other sizes, words or concepts than this training.
+        TrainingError: the run folder cannot be used, the loss is not finite, a concept has fewer crops than a
+            step uses, or `start` has other sizes, words or concepts than this training.
         WorkerDied: a worker died.
-        OutputError: the run folder holds something else, another process is at work in it, or it cannot be
-            written.
+        OutputError: the run folder has other content, another process uses it, or it cannot be written.
         InvalidImage: there are no photos.
-        InvalidWords: a wording of a concept holds no known token.
+        InvalidWords: a wording of a concept has no known token.
         MissingExtra: the backend is `ray`, which is not installed.
     """
-    Pool.make(1, backend)  # a backend that is not installed is to show now, not after the first stage
+    Pool.make(1, backend)  # reports a missing backend now, not after the first stage
     run_folder = Path(run_folder)
     crop_plan = crop_plan or CropPlan(crop_size=data.crop_size)
     if settings.n_crops > crop_plan.n_crops:
         raise TrainingError(
-            f"a step cannot look at {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
-            "Ask for fewer"
+            f"a step cannot use {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
+            "Set a smaller --crops"
         )
-    # One run folder serves trainings with other settings: each stage has a folder named by what decides it.
+    # Trainings with different settings share a run folder: each stage has a subfolder named by a digest.
     with open_run(run_folder, {}, kind="generator training"):
         return _train(
             data,
@@ -182,8 +179,9 @@ def _train(
     start: WeightGenerator | None,
     callback: Progress,
 ) -> WeightGenerator:
-    """Both stages, or what is left of them."""
+    """Run both stages, or the rest of them."""
     kept = data.take(settings.train_share, seed=settings.seed)[0] if settings.train_share < 1 else data
+    kept = replace(kept, photos=crop_plan.photos)
     plan = _Plan(
         data=kept,
         settings=settings,
@@ -211,19 +209,19 @@ def _train(
 
 
 def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, lessons: Lessons) -> None:
-    """A denoiser goes on only with what it began with: sizes, base, token vectors and taught words."""
+    """Check that a start has the sizes, base, token vectors and taught words of this training."""
     found = (start.config.kind, start.config.shape, start.config.learned_tokens, start.config.base_sha256)
     wanted = (plan.settings.kind, shape, lessons.learned_tokens, plan.data.base_sha256)
     if found != wanted or start.words.digest != plan.words.digest:
         raise TrainingError(
-            "the weight generator to go on from has another base, other sizes or other words than this "
-            "training. Train from the beginning, without --start."
+            "the weight generator of --start has another base, other sizes or words than this training. "
+            "Train from the beginning, without --start."
         )
 
 
 def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any]) -> Tensor:
     settings = plan.settings
-    folder = stage_folder(plan.run, "weights", *_what_decides_weights(plan))
+    folder = stage_folder(plan.run, "weights", *_weights_parts(plan))
     job = StageJob(
         settings=settings,
         stage=settings.weights,
@@ -239,7 +237,7 @@ def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[],
 
 
 def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
-    """How much each value matters, measured once; None if the settings do not ask for it."""
+    """The sensitivity of each value, measured once; None if the settings do not use it."""
     if not plan.settings.by_sensitivity:
         return None
     data, path = plan.data, folder / "sensitivity.npy"
@@ -273,9 +271,7 @@ def _train_on_behaviour(
     make_crops(plan.data.all_teachers, crops, plan.crop_plan, pool=pool, callback=on_crops)
     names = [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]
     begun = hashlib.sha256(start.numpy().tobytes()).hexdigest()
-    folder = stage_folder(
-        plan.run, "behaviour", settings.to_dict(), *_what_decides_weights(plan), names, begun
-    )
+    folder = stage_folder(plan.run, "behaviour", settings.to_dict(), *_weights_parts(plan), names, begun)
     job = StageJob(
         settings=settings,
         stage=settings.behaviour,
@@ -290,12 +286,16 @@ def _train_on_behaviour(
     return plan.train_stage(job, "behaviour")
 
 
-def _what_decides_weights(plan: _Plan) -> tuple[object, ...]:
-    """All that the first stage depends on: settings of the second stage do not belong to it."""
+def _weights_parts(plan: _Plan) -> tuple[object, ...]:
+    """Everything that the first stage depends on, without the settings of the second stage."""
     settings = plan.settings.to_dict()
     for name in ("behaviour", "n_crops", "crop_size"):
         del settings[name]
-    shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size] if plan.settings.by_sensitivity else []
+    shown: list[object] = []
+    if plan.settings.by_sensitivity:
+        shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size]
+    elif "pairs" in ENCODERS[plan.settings.encoder].reads:
+        shown = [plan.crop_plan.photos_digest]
     return settings, plan.data.digest, plan.words.digest, shown
 
 
@@ -309,7 +309,7 @@ def _config(
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
-    if start is not None:  # the first stage was the other training's
+    if start is not None:  # the other training did the first stage
         training["weights"]["n_steps"] = 0
         training["start"] = dict(start.config.training)
     return GeneratorConfig(

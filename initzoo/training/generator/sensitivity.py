@@ -1,4 +1,4 @@
-"""How much each value of an adapter matters: what weights do to images, seen from the weights."""
+"""The sensitivity of images to each value of an adapter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from initzoo.pairs import Photo, varied_photos
 __all__ = ["measure_sensitivity"]
 
 _GROUP = 8
-"""Adapters that run at once."""
+"""Number of adapters per batch."""
 
 
 def measure_sensitivity(
@@ -24,21 +24,21 @@ def measure_sensitivity(
     n_rounds: int = 48,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """The mean squared change of a pixel for a change of each value.
+    """Estimate the mean squared derivative of pixels by each value.
 
-    It is estimated with random signs: the gradient of a random sum of pixels has, squared, the mean
+    The estimate uses random signs: the squared gradient of a sum of pixels with random signs has the mean
     squared derivative as its expectation.
 
     Args:
-        base: network, not changed.
-        adapters: flat, shape `(n_concepts, n_values)`; some of them, drawn at random, are looked at.
-        photos: what they are shown, varied.
+        base: the network; not changed.
+        adapters: flat adapters, shape `(n_concepts, n_values)`, of which random ones are used.
+        photos: photos for the network, which are varied.
         crop_size: side of the crops, pixels.
-        n_rounds: batches of eight adapters and as many crops.
-        seed: draws adapters, crops and signs.
+        n_rounds: number of batches of eight adapters and crops.
+        seed: seed of adapters, crops and signs.
 
     Returns:
-        float32, shape `(n_values,)`, 0 or more.
+        float32, shape `(n_values,)`, not negative.
 
     Source:
         The diagonal of the Gauss-Newton matrix; the estimate is Hutchinson's (1990).

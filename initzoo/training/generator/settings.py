@@ -1,4 +1,4 @@
-"""What a weight generator is trained with and from, and where unfinished work is kept."""
+"""The settings and data of the training of a weight generator."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from initzoo.checkpoints import Recipe, join_blocks, split_blocks, value_mask
 from initzoo.errors import TrainingError
-from initzoo.files import to_plain
+from initzoo.files import check_least, to_plain
 from initzoo.generator import ENCODERS
-from initzoo.pairs import Concept, Teacher, parse_teacher
+from initzoo.pairs import TEACHING_SIDE, Concept, Teacher, fit_short_side, load_photos, parse_teacher
 from initzoo.training.harvest.recipe import recipe_of_base
 from initzoo.zoo import Zoo
 
@@ -29,19 +29,19 @@ __all__ = ["QUICK_TRAINING", "GeneratorSettings", "Stage", "TrainingData"]
 _MAX_BLOCK_SIZE = 2**20
 
 Kind = Literal["joint", "unet"]
-"""Names in `initzoo.generator.denoisers.DENOISERS`, which needs torch: options should not load it."""
+"""Keys of `DENOISERS`, repeated here because options must not import torch."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How long and how fast one stage of training is.
+    """The schedule of one training stage.
 
     Args:
-        n_steps: steps of the stage; 0 leaves it out.
-        batch_size: concepts in a step, a multiple of the lanes.
-        learning_rate: learning rate of AdamW after the warm-up; a cosine takes it to zero.
-        n_warmup: steps over which the learning rate rises.
-        pure_share: share of a batch that is denoised from pure noise, the rest from any timestep.
+        n_steps: number of steps; 0 leaves the stage out.
+        batch_size: number of concepts per step, a multiple of the lanes.
+        learning_rate: learning rate of AdamW after the warm-up; it falls to zero by a cosine.
+        n_warmup: number of warm-up steps.
+        pure_share: share of a batch that is denoised from pure noise; the rest is from random timesteps.
 
     Raises:
         ValueError: a number is out of range.
@@ -54,9 +54,7 @@ class Stage:
     pure_share: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, least in (("n_steps", 0), ("batch_size", 1), ("n_warmup", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_least(self, n_steps=0, batch_size=1, n_warmup=0)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
         if not 0 <= self.pure_share <= 1:
@@ -68,34 +66,33 @@ class GeneratorSettings:
     """All settings of a training.
 
     Args:
-        kind: denoiser: joint sees all blocks at once, unet is the paper's UNet on each block alone.
-        encoder: kind of condition that the denoiser sees: words, or another of `ENCODERS`.
+        kind: denoiser: joint reads all blocks at once, unet is the paper's UNet on single blocks.
+        encoder: encoder of the condition: words, or another of `ENCODERS`.
         weights: the first stage, on the error of weights.
         behaviour: the second stage, on the error of images.
-        regressor: predict weights from words alone, without noise and timesteps.
+        regressor: predict weights from the condition alone, without noise and timesteps.
         pooled_words: replace the sequence of words by one mean vector.
-        train_share: share of the train concepts to learn from.
-        block_size: values in a block; if the zoo has another size, its blocks are cut anew.
+        train_share: share of the train concepts to train on.
+        block_size: number of values per block; blocks of another size are converted.
         width: width of the denoiser, a multiple of 48.
-        scale_floor: smallest scale of a value, as a share of the median over all values.
-        by_sensitivity: weigh the error of each value also by how much the value changes images, and not
-            only by how much it varies.
+        scale_floor: minimum scale of a value, as a share of the median over all values.
+        by_sensitivity: weight the error of each value by its effect on images, besides its variance.
         token_dropout: probability of leaving out a token of a wording.
         words_dropout: probability of leaving out a whole wording.
         word_noise: noise on token vectors, as a share of their length.
-        n_fillers: largest number of frequent words without meaning to put into half of the wordings, so that
+        n_fillers: maximum number of frequent, meaningless words to insert into half of the wordings, so that
             the generator learns to ignore phrases like "could you please".
-        learned_words: learn a vector for each token of the train wordings, beside its static one.
+        learned_words: learn a vector for each token of the train wordings besides its static one.
         learned_dropout: probability of leaving out the learned vector of a token.
-        n_crops: crops of a concept in a step of the second stage.
-        crop_size: side of the part of a crop that such a step looks at, a multiple of 4 pixels. Small parts
-            leave time for more concepts; the last tenth of the steps looks at whole crops.
+        n_crops: number of crops per concept in a step of the second stage.
+        crop_size: side of the part of a crop that a step uses, a multiple of 4 pixels. Small parts leave time
+            for more concepts; the last tenth of the steps uses whole crops.
         weight_decay: weight decay of AdamW.
-        max_gradient: norm that gradients are clipped to.
-        ema: decay of the running mean of the denoiser's weights, which becomes the result.
-        bfloat16: compute in bfloat16 where torch's autocast does; quicker on hardware that has it.
-        n_lanes: parts of a batch, each computed by one process.
-        seed: seed of everything random.
+        max_gradient: maximum norm of gradients, to which they are clipped.
+        ema: decay of the running mean of the denoiser's weights, which is the result.
+        bfloat16: compute in bfloat16 where torch's autocast does; faster on hardware that supports it.
+        n_lanes: number of parts of a batch, each computed by one process.
+        seed: seed of all random numbers.
 
     Raises:
         ValueError: a setting is out of range.
@@ -157,25 +154,21 @@ class GeneratorSettings:
         for name in ("token_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, found {getattr(self, name)}")
-        for name, least in (
-            ("n_crops", 1), ("n_fillers", 0), ("seed", 0),
-            ("scale_floor", 0), ("word_noise", 0), ("weight_decay", 0),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_least(self, n_crops=1, n_fillers=0, seed=0)
+        check_least(self, scale_floor=0, word_noise=0, weight_decay=0)
         if not self.max_gradient > 0:
             raise ValueError(f"max_gradient must be above 0, found {self.max_gradient}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON values."""
+        """The settings as JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
     def shape(self, *, n_blocks: int, **sizes: int) -> DenoiserShape:
-        """Sizes of the denoiser to train.
+        """The sizes of the denoiser.
 
         Args:
-            n_blocks: blocks of an adapter.
+            n_blocks: number of blocks of an adapter.
             sizes: `Lessons.sizes`.
         """
         from initzoo.generator import DenoiserShape
@@ -196,23 +189,24 @@ QUICK_TRAINING: dict[str, Any] = {
     "weights": {"n_steps": 20},
     "behaviour": {"n_steps": 4},
 }
-"""Settings with hardly any training, by field and by field of a stage: to see that everything runs."""
+"""Settings of `--quick`, which test that everything runs, by field and by field of a stage."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Train concepts with their wordings, teachers and adapters, and the base that these belong to.
+    """The train concepts with their wordings, teachers and adapters, and the base of the adapters.
 
     Args:
-        concept_ids: in order.
-        prompts: wordings of each concept; never its test wordings.
-        teachers: of each concept.
-        blocks: float32, shape `(n_concepts, n_blocks, block_size)`, of the recipe's layout.
-        recipe: of the zoo.
-        base: weights by name, float32: weight, bias and A of each layer.
-        base_sha256: digest of the base on disk.
-        crop_size: side of the crops that the adapters were trained on, pixels.
-        practice: concepts without an adapter, which the second stage learns from too: it needs none.
+        concept_ids: ids of the concepts.
+        prompts: wordings of each concept, without its test wordings.
+        teachers: teacher of each concept.
+        blocks: adapters, float32, shape `(n_concepts, n_blocks, block_size)`, in the layout of the recipe.
+        recipe: recipe of the zoo.
+        base: weights of the base by name, float32: weight, bias and A of each layer.
+        base_sha256: digest of the base.
+        crop_size: side of the crops on which the adapters were trained, pixels.
+        practice: concepts without an adapter, for the second stage, which needs none.
+        photos: folder of photos for example pairs; the bundled ones by default.
     """
 
     concept_ids: tuple[str, ...]
@@ -224,15 +218,16 @@ class TrainingData:
     base_sha256: str
     crop_size: int = 64
     practice: tuple[Concept, ...] = ()
+    photos: Path | None = None
 
     @classmethod
     def from_zoo(cls, zoo: Zoo, concepts: Sequence[Concept] = ()) -> TrainingData:
-        """The train concepts of a zoo, and nothing of the others.
+        """Read the train concepts of a zoo.
 
         Args:
-            zoo: holds them.
-            concepts: those that it was harvested from, for teachers that a zoo does not hold: folders of
-                pairs and Python functions.
+            zoo: the zoo.
+            concepts: the concepts of its harvest, for teachers that a zoo cannot contain: folders of pairs
+                and Python functions.
 
         Raises:
             TrainingError: the zoo has fewer than two train concepts.
@@ -254,11 +249,11 @@ class TrainingData:
         )
 
     def with_practice(self, concepts: Sequence[Concept]) -> TrainingData:
-        """The same with more to learn from.
+        """Add concepts for practice.
 
         Args:
-            concepts: of split `train`. Where an adapter is known, its concept gets their wordings; others
-                become practice.
+            concepts: concepts of split `train`. Those with an adapter in the data add their wordings to it;
+                the others become practice.
         """
         more = {concept.id: concept.prompts for concept in concepts}
         prompts = zip(self.concept_ids, self.prompts, strict=True)
@@ -270,9 +265,10 @@ class TrainingData:
         )
 
     def take(self, share: float, *, seed: int) -> tuple[TrainingData, TrainingData]:
-        """A share of the concepts, and the others; a smaller share is part of a larger one.
+        """Split off a random share of the concepts. A smaller share is a subset of a larger one.
 
-        Both keep the order of the concepts.
+        Returns:
+            The share and the rest, both in the order of the concepts.
         """
         n_taken = max(2, round(share * len(self.concept_ids)))
         order = np.random.default_rng([seed, 0]).permutation(len(self.concept_ids))
@@ -289,16 +285,25 @@ class TrainingData:
 
     @property
     def all_teachers(self) -> tuple[Teacher, ...]:
-        """The teacher of each concept, then of each one of practice."""
+        """The teachers of all concepts, then of all practice concepts."""
         return (*self.teachers, *(concept.teacher for concept in self.practice))
 
     @property
     def all_prompts(self) -> tuple[tuple[str, ...], ...]:
-        """Wordings of each concept, then of each one of practice."""
+        """The wordings of all concepts, then of all practice concepts."""
         return (*self.prompts, *(concept.prompts for concept in self.practice))
 
+    def example_photos(self) -> list[NDArray[np.uint8]]:
+        """Photos of split `train`, of which a teacher can make example pairs.
+
+        Raises:
+            InvalidImage: the folder has no photos that can be read.
+        """
+        photos = load_photos(self.photos, split="train")
+        return [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in photos]
+
     def cut_blocks(self, block_size: int) -> NDArray[np.float32]:
-        """The blocks, cut anew if `block_size` is not the recipe's.
+        """Convert the blocks to another block size.
 
         Returns:
             float32, shape `(n_concepts, n_blocks, block_size)`.
@@ -311,7 +316,7 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """Sixty-four hex digits that change when anything that is learnt from does."""
+        """64 hex digits that change if any of the data changes, except the photos."""
         digest = hashlib.sha256(json.dumps([self.concept_ids, self.prompts, self.base_sha256]).encode())
         digest.update(json.dumps([teacher.to_json() for teacher in self.teachers]).encode())
         if self.practice:
@@ -324,12 +329,12 @@ class TrainingData:
 def normalisation(
     blocks: NDArray[np.float32], mask: NDArray[np.bool_], *, floor: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and scale of each value over the zoo.
+    """Compute the mean and scale of each value over the zoo.
 
     Args:
         blocks: shape `(n_concepts, n_blocks, block_size)`.
-        mask: where blocks hold values, shape `(n_blocks, block_size)`.
-        floor: the smallest scale, as a share of the median scale.
+        mask: bool, shape `(n_blocks, block_size)`; False at padding.
+        floor: minimum scale, as a share of the median scale.
 
     Returns:
         Mean and scale, float32, shape of `mask`; zero and one at padding.
@@ -342,14 +347,14 @@ def normalisation(
 
 
 def mask_of(recipe: Recipe, block_size: int) -> NDArray[np.bool_]:
-    """Where blocks of that size hold values."""
+    """The mask of values in blocks of a given size; False at padding."""
     return value_mask(replace(recipe.layout, block_size=block_size))
 
 
 def stage_folder(run: Path, name: str, *parts: object) -> Path:
-    """The folder of a stage's work, named by a digest of all that decides what comes of it.
+    """Create the folder of a stage, named by a digest of everything that its result depends on.
 
-    So one run folder serves trainings with other settings, and they share what they have in common.
+    Trainings with different settings can thus share a run folder and their common stages.
     """
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     folder = run / f"{name}-{digest[:16]}"

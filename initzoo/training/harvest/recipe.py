@@ -250,11 +250,13 @@ def load_recipe(name: str | os.PathLike[str] = "starter") -> HarvestRecipe:
         >>> load_recipe("starter").layout.n_blocks
         13
     """
-    bundled = files("initzoo.training.harvest") / "recipes" / f"{name}.toml"
+    folder = files("initzoo.training.harvest") / "recipes"
+    bundled = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
     path = Path(name)
-    if not is_file(path) and "/" not in str(name) and bundled.is_file():
-        path = Path(str(bundled))
-    with reported_as(LayoutMismatch, f"recipe '{name}'", "Name a TOML file, or a bundled recipe: starter."):
+    if not is_file(path) and str(name) in bundled:
+        path = Path(str(folder / f"{name}.toml"))
+    advice = f"Name a TOML file, or a bundled recipe: {', '.join(bundled)}."
+    with reported_as(LayoutMismatch, f"recipe '{name}'", advice):
         data = read_file(path, max_bytes=_MAX_BYTES)
         try:
             values = tomllib.loads(data.decode("utf-8"))
