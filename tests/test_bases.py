@@ -62,7 +62,7 @@ def test_write_base_keeps_what_is_there(tmp_path: Path) -> None:
 
 def test_write_base_says_why_it_cannot_make_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="cannot make the folder"):
+    with pytest.raises(OutputError, match="there is no folder .*file. Make it first"):
         write_tiny(tmp_path / "file" / "base")
 
 

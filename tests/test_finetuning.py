@@ -259,7 +259,7 @@ def test_a_damaged_snapshot_is_named(zoo, pairs, tmp_path):
 
 def test_a_diverging_run_stops_with_the_step_and_the_last_good_weights(zoo, pairs, tmp_path):
     settings = replace(QUICK, n_steps=40, gan="off", learning_rate=1e18, n_warmup=0)
-    with pytest.raises(FinetuneError, match=r"diverged: .* step \d+.*of step 0 .* are kept in .*best\.saf"):
+    with pytest.raises(FinetuneError, match=r"diverged: .* step \d+.*of step 0 .* are in .*best\.saf"):
         run(zoo, pairs, tmp_path / "run", settings)
     kept = Init.load(tmp_path / "run" / "best.safetensors")
     expected = zoo.pull("pencil sketch").weights
@@ -417,7 +417,7 @@ def test_a_call_validates_on_other_pairs(zoo, pairs, tmp_path):
     result = finetune(tmp_path / "pairs", validation=tmp_path / "held", zoo=zoo, settings=QUICK)
     assert [example.pair.name for example in result.examples] == ["x"]
     assert "on 6 pairs of" in result.init.metadata.source
-    with pytest.raises(InvalidPairs, match="validation goes with pairs of a folder or data set"):
+    with pytest.raises(InvalidPairs, match="validation goes with pairs of a folder or dataset"):
         finetune(pairs, validation=tmp_path / "held", zoo=zoo, settings=QUICK)
     with pytest.raises(InvalidPairs, match="pair '000000' is 4 x 4 pixels; expected at least 8"):
         finetune([(picture(0, 4, 4), picture(1, 4, 4))] * 2, zoo=zoo, settings=QUICK)

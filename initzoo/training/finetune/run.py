@@ -226,7 +226,8 @@ def _run(
         _validate(start, pairs, trainer, progress, run)
     log = CurveLog(run.curve, "steps", n_all=settings.n_steps, n_done=progress.n_done)
     if not progress.n_done:
-        log.add(0, loss=None, learning_rate=rate(0), psnr=progress.history[0][1])
+        first_rate = rate(0) if settings.n_steps else 0.0
+        log.add(0, loss=None, learning_rate=first_rate, psnr=progress.history[0][1])
     images = images_of(pairs.train)
     due = {round(settings.n_steps * number / n_validations) for number in range(1, n_validations + 1)}
     began, last_save = time.monotonic() - progress.seconds, time.monotonic()

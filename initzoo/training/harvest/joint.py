@@ -239,7 +239,7 @@ class _JointShare:
 
 def _log_loss(path: Path, update: int, loss: float) -> None:
     """Append the mean loss to the log, whose later lines are of a run that was killed after them."""
-    lines = path.read_text().splitlines()[1:] if path.exists() else []
+    lines = path.read_text("utf-8").splitlines()[1:] if path.exists() else []
     kept = [line for line in lines if int(line.split(",")[0]) < update]
     text = "\n".join(["update,loss", *kept, f"{update},{loss:.5f}"]) + "\n"
     write_bytes(path, text.encode(), force=True)
