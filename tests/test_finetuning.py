@@ -210,8 +210,8 @@ def test_stopped_fine_tuning_goes_on_to_the_same_bytes(zoo, pairs, tmp_path, mon
 
 def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
     def words(name):
-        given = ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 120, "--gan", "off"]
-        given += ["--crop", 32, "--validations", 12, "-o", tmp_path / name / "out.safetensors"]
+        given = ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 60, "--gan", "off"]
+        given += ["--crop", 32, "--validations", 6, "-o", tmp_path / name / "out.safetensors"]
         return ["pencil sketch", *map(str, given)]
 
     for name in ("whole", "killed"):

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import click
@@ -17,6 +18,12 @@ from initzoo.zoo.labels import METHODS
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "gradio", "datasets", "pyarrow", "cv2", "skimage", "transformers", "huggingface_hub"}
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a module, for all rooms that ask."""
+    return ast.parse(path.read_text("utf-8"))
 
 
 def modules_after(code: str) -> set[str]:
@@ -139,7 +146,7 @@ def test_figures_of_the_benchmark_in_the_readme_were_measured() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "initzoo").rglob("*.py")), ids=lambda path: path.stem)
 def test_modules_and_their_public_names_are_explained(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parsed(path)
     assert ast.get_docstring(tree), f"{path.name} has no docstring"
     public = {
         name
@@ -195,6 +202,12 @@ def test_generating_does_not_load_the_compiler_of_torch() -> None:
     assert result.stdout.split() == ["False", "True"]
 
 
+@cache
+def imports_from(path: Path) -> list[ast.ImportFrom]:
+    """The `from ... import` lines of a module, in functions too."""
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom)]
+
+
 ROOMS = sorted(path.parent.name for path in (ROOT / "initzoo").glob("*/__init__.py"))
 
 
@@ -210,8 +223,8 @@ def test_a_room_is_entered_by_its_door(room: str) -> None:
     for path in package.rglob("*.py"):
         if path.relative_to(package).parts[0] == room:
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"initzoo.{room}."):
+        for node in imports_from(path):
+            if (node.module or "").startswith(f"initzoo.{room}."):
                 target = ROOT / node.module.replace(".", "/")
                 if not target.is_dir():
                     deep.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.module}")
