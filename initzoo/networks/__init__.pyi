@@ -9,6 +9,7 @@ from .folders import check_weights_digest as check_weights_digest
 from .folders import is_network_folder as is_network_folder
 from .folders import load_network as load_network
 from .known import build_network as build_network
+from .natural_gradient import NaturalGradient as NaturalGradient
 from .network import CONFIG_FILE as CONFIG_FILE
 from .network import WEIGHTS_FILE as WEIGHTS_FILE
 from .network import ImageNetwork as ImageNetwork

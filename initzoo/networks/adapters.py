@@ -157,7 +157,7 @@ class Adapted(nn.Module):
             return None
         adapters, n_groups = self._adapters, len(self._adapters)
         # A is shared, so A * x is one convolution for all groups; only the small B differs per group.
-        low_rank = _apply(layer, given[0], self.shared[self._places[name]])
+        low_rank = self.low_rank(name, given[0])
         b, bias = self.adapter_tensor(f"{name}.B", adapters), self.adapter_tensor(f"{name}.bias", adapters)
         if isinstance(layer, nn.Linear):
             stacked = low_rank.reshape(n_groups, -1, low_rank.shape[-1])  # (groups, tokens, rank)
@@ -169,6 +169,15 @@ class Adapted(nn.Module):
 
     def _layer(self, name: str) -> Any:
         return self.network.get_submodule(name)
+
+    def low_rank(self, name: str, given: Tensor) -> Tensor:
+        """The output of a layer's A, which its B takes.
+
+        Args:
+            name: of an adapted layer.
+            given: input of the layer.
+        """
+        return _apply(self._layer(name), given, self.shared[self._places[name]])
 
     def adapter_tensor(self, name: str, adapters: Tensor) -> Tensor:
         """View a tensor of adapters, e.g. `head.B`, in their flat values; leading dimensions are kept."""
