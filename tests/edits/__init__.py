@@ -1,4 +1,4 @@
-"""Sixteen edits for tests and benchmarks: twelve looks and four restorations that nothing in a zoo is made from.
+"""Sixteen edits for tests and benchmarks: twelve looks and four restorations that no zoo was made from.
 
 They were written without sight of the operators and concepts of the bundled zoo, as users' own pairs are. An
 `Edit` is a function from a photo to a pair. Every edit has ten pairs to train on and twelve to score on, of
@@ -91,9 +91,7 @@ def _look(function: Callable[[Pixels], Pixels], *words: str, grid: int = 1) -> E
     return Edit((name, one, other), "look", lambda photo, rng: (photo, function(photo)), grid)
 
 
-def _restoration(
-    damage: Callable[[Pixels, np.random.Generator], Pixels], *words: str, grid: int = 1
-) -> Edit:
+def _restoration(damage: Callable[[Pixels, np.random.Generator], Pixels], *words: str, grid: int = 1) -> Edit:
     name, one, other = words
     return Edit((name, one, other), "restoration", lambda photo, rng: (damage(photo, rng), photo), grid)
 

@@ -7,15 +7,18 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from initzoo.errors import InitzooError
-from initzoo.evaluation.report.grids import GridRow, draw_grid
 from initzoo.files import replace_folder, write_bytes, write_image
 from initzoo.pairs import Pair, score_images
 
 from . import EDITS, edit_photos, make_edit_pairs
+
+if TYPE_CHECKING:
+    from initzoo.evaluation.report.grids import GridRow
 
 _N_SHOWN = 4
 
@@ -32,6 +35,8 @@ def write_edits(photos: Path | None, out: Path, *, force: bool = False) -> None:
         InvalidImage: a photo is missing.
         OutputError: `out` exists and `force` is False, or cannot be written.
     """
+    from initzoo.evaluation.report.grids import draw_grid  # loads torch, which --help does not need
+
     train, score = edit_photos(photos)
     described, rows = {}, []
     with replace_folder(out, force=force) as beside:
@@ -57,6 +62,8 @@ def _write_pairs(pairs: Sequence[Pair], folder: Path) -> None:
 
 def _row(name: str, pairs: Sequence[Pair]) -> GridRow:
     """A row of the sheet: some pairs, spread evenly over the photos."""
+    from initzoo.evaluation.report.grids import GridRow
+
     changes = [score_images([pair.given], [pair.wanted]).psnr for pair in pairs]
     shown = [pairs[i] for i in np.linspace(0, len(pairs) - 1, _N_SHOWN).round().astype(int)]
     images = tuple(image for pair in shown for image in (pair.given, pair.wanted))

@@ -1,4 +1,4 @@
-"""Colour and smoothing that the edits share. Images are float32 RGB, shape `(height, width, 3)`, values 0 to 1."""
+"""Colour and smoothing for the edits. Images are float32 RGB, shape `(height, width, 3)`, values 0 to 1."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Looks: functions from a photo to the edited photo, both uint8 RGB, shape `(height, width, 3)`.
 
-All work on small neighbourhoods and know nothing of the place in the photo or of the photo as a whole. Sizes are
-meant for a shorter side of 256 pixels.
+All work on small neighbourhoods, the same everywhere, and none measures the photo as a whole. Sizes are meant for
+a shorter side of 256 pixels.
 """
 
 from __future__ import annotations
@@ -63,18 +63,28 @@ _INFRARED = colour_table(
         ("#808080", "#807880"),
         ("#c0c0c0", "#c8c0c0"),
         ("#ffffff", "#fff8f2"),
+        ("#202020", "#1c1a20"),
+        ("#30241c", "#2c262c"),
+        ("#4c5058", "#484850"),
+        ("#6c5646", "#74645a"),
+        ("#a08468", "#b0a084"),
         ("#1a3010", "#541030"),
         ("#2d5a1e", "#a8183f"),
         ("#5c8a35", "#e4406c"),
         ("#9ab860", "#ff8ca8"),
+        ("#46461e", "#842040"),
+        ("#6c6834", "#b8405c"),
         ("#5a9ad8", "#2f8fb0"),
         ("#1e4e8c", "#10405c"),
         ("#b8d8f0", "#a8dce4"),
         ("#c03020", "#c89c20"),
-        ("#e07a2c", "#e8d454"),
-        ("#d8a888", "#ead8a4"),
+        ("#e07a2c", "#e8c854"),
+        ("#ff9018", "#ffd464"),
+        ("#ffc040", "#fff0b0"),
+        ("#d8a888", "#ecd0a8"),
         ("#7850a0", "#4474b4"),
-    ]
+    ],
+    power=3.0,
 )
 _EXPIRED = colour_table(
     [
@@ -112,11 +122,12 @@ def film_halation(photo: Pixels) -> Pixels:
     """Highlights bleed red and orange into what is around them, as light that the film's back reflects."""
     light = to_linear(from_pixels(photo))
     brightness = luma(light)
-    strong = ramp(brightness, 0.3, 0.9) * brightness
-    near, far = blur(strong, 2.0, 6), blur(strong, 6.0, 18)
-    glow = near[..., None] * np.array([0.45, 0.08, 0.0], np.float32)
-    glow = glow + far[..., None] * np.array([0.7, 0.24, 0.05], np.float32)
-    return to_pixels(from_linear(1 - np.exp(-1.25 * (light + glow))))
+    strong = ramp(brightness, 0.25, 0.7)
+    near = np.maximum(blur(strong, 2.5, 7) - 0.6 * strong, 0)
+    far = np.maximum(blur(strong, 6.0, 18) - 0.4 * strong, 0)
+    glow = near[..., None] * np.array([0.75, 0.1, 0.01], np.float32)
+    glow = glow + far[..., None] * np.array([0.45, 0.1, 0.02], np.float32)
+    return to_pixels(from_linear(1 - (1 - light) * np.exp(-glow)))
 
 
 def ink_drawing(photo: Pixels) -> Pixels:
@@ -133,7 +144,7 @@ def ink_drawing(photo: Pixels) -> Pixels:
 
 
 def local_tone_mapping(photo: Pixels) -> Pixels:
-    """Coarse contrast is halved and fine contrast nearly doubled, about a fixed middle grey.
+    """Coarse contrast shrinks by 0.6 and fine contrast nearly doubles, about a fixed middle grey.
 
     Source:
         He et al. (2010), doi:10.1007/978-3-642-15549-9_1: the guided filter that splits coarse from fine.
@@ -142,14 +153,14 @@ def local_tone_mapping(photo: Pixels) -> Pixels:
     brightness = np.maximum(luma(light), 2e-3)
     stops = np.log2(brightness)
     coarse = _guided(stops, radius=8, epsilon=0.5)
-    middle = np.float32(np.log2(0.2))
-    mapped = middle + 0.5 * (coarse - middle) + 1.8 * (stops - coarse)
+    middle = np.float32(np.log2(0.3))
+    mapped = middle + 0.6 * (coarse - middle) + 1.9 * (stops - coarse)
     ratio = np.power(np.maximum(light, 1e-4) / brightness[..., None], 0.85)
     return to_pixels(from_linear(ratio * np.exp2(mapped)[..., None]))
 
 
 def disc_bokeh(photo: Pixels) -> Pixels:
-    """Out of focus: every point becomes a disc, and highlights, brighter than the photo shows, shine as discs."""
+    """Out of focus: every point becomes a disc, and highlights shine as bright discs."""
     light = to_linear(from_pixels(photo))
     scene = light / (1.06 - light)  # what was clipped at white was brighter
     y, x = np.mgrid[-5:6, -5:6]
@@ -161,7 +172,7 @@ def disc_bokeh(photo: Pixels) -> Pixels:
 def wet_wash(photo: Pixels) -> Pixels:
     """Flat washes of thin, clear colour; pigment gathers in darker rims at their edges."""
     flat = photo
-    for side in (7, 5, 5):
+    for side in (5, 5):
         flat = cv2.medianBlur(flat, side)
     wash = from_pixels(flat)
     grey = luma(wash)[..., None]
@@ -169,8 +180,8 @@ def wet_wash(photo: Pixels) -> Pixels:
     wash = 1 - 0.78 * (1 - wash) ** 1.15  # paper shines through
     soft = blur(luma(from_pixels(flat)), 1.0, 3)
     slope = np.hypot(cv2.Sobel(soft, -1, 1, 0, ksize=3), cv2.Sobel(soft, -1, 0, 1, ksize=3))
-    rim = ramp(slope, 0.08, 0.6)[..., None]
-    return to_pixels(wash ** (1 + 1.6 * rim))
+    rim = ramp(slope, 0.05, 0.7)[..., None]
+    return to_pixels(wash ** (1 + 0.75 * rim))
 
 
 def cross_hatch(photo: Pixels) -> Pixels:
@@ -182,13 +193,13 @@ def cross_hatch(photo: Pixels) -> Pixels:
     height, width = dark.shape
     y, x = np.mgrid[:height, :width] % 4
     level, crossed = y == 1, (x == y) | (x + y == 3)
-    ink = np.maximum(level * ramp(dark, 0.2, 0.5), crossed * ramp(dark, 0.5, 0.75))
-    ink = np.maximum(ink, ramp(dark, 0.75, 1.0))
+    ink = np.maximum(level * ramp(dark, 0.1, 0.5), crossed * ramp(dark, 0.4, 0.8))
+    ink = np.maximum(ink, 0.9 * ramp(dark, 0.7, 1.0))
     return to_pixels(_between(colour("#f4ead6"), colour("#3c2415"), 0.92 * ink.astype(np.float32)))
 
 
 def two_ink_print(photo: Pixels) -> Pixels:
-    """Two spot colours on paper, pink and teal, printed over each other; the pink plate sits two pixels low."""
+    """Pink and teal spot inks on paper, printed over each other; the pink plate sits two pixels low."""
     soft = blur(from_pixels(photo), 0.7, 2)
     teal_plate = ramp(1 - (0.8 * soft[..., 0] + 0.2 * soft[..., 1]), 0.12, 0.9)
     pink_plate = ramp(1 - (0.6 * soft[..., 1] + 0.4 * soft[..., 2]), 0.12, 0.9)

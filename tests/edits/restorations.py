@@ -1,7 +1,7 @@
 """Damage that a restoration repairs: functions from a photo and a random generator to the damaged photo.
 
-The generator draws one field of standard normal values as large as the photo, or nothing, so that one pixel never
-changes the noise of another.
+The generator draws one field of standard normal values as large as the photo, or nothing, so that no pixel changes
+the noise of another.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .colour import Pixels, blur, cv2, from_linear, from_pixels, luma, ramp, to_
 __all__ = ["blotch", "fringe", "oversharpen", "stripe"]
 
 _STRIPES = np.array([0.085, -0.035, 0.03, -0.08], np.float32)
-"""What the four rows of a readout period are too bright."""
+"""Error of the four rows of a period."""
 
 
 def fringe(photo: Pixels, rng: np.random.Generator) -> Pixels:
@@ -21,18 +21,18 @@ def fringe(photo: Pixels, rng: np.random.Generator) -> Pixels:
     light = to_linear(from_pixels(photo))
     brightness = luma(light)
     bright = ramp(brightness, 0.25, 0.75)
-    spill = blur(bright, 1.8, 6) * (1 - bright)
-    seam = spill[..., None] * np.array([0.42, -0.06, 0.85], np.float32)
+    spill = np.maximum(blur(bright, 2.2, 7) - bright, 0)  # nothing where all is equally bright
+    seam = spill[..., None] * np.array([0.75, -0.05, 1.4], np.float32)
     return to_pixels(from_linear(light + seam))
 
 
 def blotch(photo: Pixels, rng: np.random.Generator) -> Pixels:
-    """Coloured blotches, stronger in the dark, and unchanged brightness: what is left of noise in a dim room."""
+    """Coloured blotches of unchanged brightness, stronger in the dark: chroma noise of a dim room."""
     height, width = photo.shape[:2]
     drawn = rng.standard_normal((height, width, 2), dtype=np.float32)
     grains = 0.55 * drawn + 5.5 * blur(drawn, 1.6, 5)  # single pixels, and blotches about four wide
     image = cv2.cvtColor(from_pixels(photo), cv2.COLOR_RGB2YCrCb)
-    amount = 0.025 + 0.045 * (1 - image[..., 0])
+    amount = 0.018 + 0.036 * (1 - image[..., 0])
     image[..., 1:] += amount[..., None] * grains
     return to_pixels(cv2.cvtColor(image, cv2.COLOR_YCrCb2RGB))
 
@@ -49,4 +49,4 @@ def stripe(photo: Pixels, rng: np.random.Generator) -> Pixels:
 def oversharpen(photo: Pixels, rng: np.random.Generator) -> Pixels:
     """Pale and dark halos along all edges, and clipped detail: a sharpening filter set too high."""
     image = from_pixels(photo)
-    return to_pixels(image + 2.4 * (image - blur(image, 1.8, 6)))
+    return to_pixels(image + 1.9 * (image - blur(image, 1.8, 6)))
