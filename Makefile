@@ -12,13 +12,14 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   cli_frame cli_using diffusion house images index initializations inits labels networks outputs photos \
   pull_generated shards starts teachers tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick times hub-times demo demo-times demo-pictures clean
+.PHONY: help pull test quick times edits hub-times demo demo-times demo-pictures clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
 	@echo 'make quick  set up, then run the quick tests, less than a minute of them'
 	@echo 'make times  set up, then print how long commands take'
+	@echo 'make edits  set up, then write 16 edits that no training saw, as folders of pairs in edit-pairs'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
 	@echo 'make demo   set up, then serve the page on this machine'
 	@echo 'make demo-times  set up for tests, then print what the page costs'
@@ -40,6 +41,9 @@ quick: $(VENV)/.ready-dev
 
 times: $(VENV)/.ready
 	$(VENV)/bin/python tests/times.py
+
+edits: $(VENV)/.ready
+	$(VENV)/bin/python -m tests.edits --out edit-pairs --force
 
 hub-times: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/hub_times.py

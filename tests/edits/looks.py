@@ -1,7 +1,7 @@
 """Looks: functions from a photo to the edited photo, both uint8 RGB, shape `(height, width, 3)`.
 
-All work on small neighbourhoods, the same everywhere, and none measures the photo as a whole. Sizes are meant for
-a shorter side of 256 pixels.
+All work on small neighbourhoods, the same everywhere, and none measures the photo as a whole. Sizes are for a
+shorter side of 256 pixels.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def blue_for_warm(photo: Pixels) -> Pixels:
     lab = cv2.cvtColor(from_pixels(photo), cv2.COLOR_RGB2Lab)
     hue = np.arctan2(lab[..., 2], lab[..., 1])
     chroma = np.hypot(lab[..., 1], lab[..., 2])
-    distance = np.abs(np.angle(np.exp(1j * (hue - np.deg2rad(55))))).astype(np.float32)
+    distance = np.abs((hue - np.deg2rad(55) + np.pi) % (2 * np.pi) - np.pi)  # hues are a circle
     warm = 1 - ramp(distance, np.deg2rad(40), np.deg2rad(62))
     warm = warm * ramp(chroma, 2, 12)
     turn = np.deg2rad(215)

@@ -1,7 +1,7 @@
 """Damage that a restoration repairs: functions from a photo and a random generator to the damaged photo.
 
-The generator draws one field of standard normal values as large as the photo, or nothing, so that no pixel changes
-the noise of another.
+The generator draws one field of standard normal values as large as the photo, or nothing, so that no pixel
+changes the noise of another.
 """
 
 from __future__ import annotations
