@@ -50,7 +50,9 @@ def test_a_stranger_reads_the_weights_that_pull_returns(detailed_zoo: Path, conc
     zoo = Zoo.from_pretrained(detailed_zoo)
     init = zoo.pull(concept_id, origin="exact")
     assert init.metadata.has_detail == (concept_id in DETAILED)
-    check_equal(stranger_reader.read_weights(stranger_reader.open_zoo(detailed_zoo), concept_id), init.weights)
+    check_equal(
+        stranger_reader.read_weights(stranger_reader.open_zoo(detailed_zoo), concept_id), init.weights
+    )
 
 
 def test_a_stranger_reads_a_checkpoint_of_every_family_and_split_of_the_bundled_zoo() -> None:
