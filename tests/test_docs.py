@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -78,7 +79,7 @@ def cells_of(table: str) -> dict[str, list[str]]:
 
 
 def test_warnings_are_errors_in_make_docs_and_ci_has_the_extra() -> None:
-    assert "-W" in re.search(r"^\t.*sphinx-build.*$", read("Makefile"), re.MULTILINE)[0].split()  # type: ignore[index]
+    assert "-W" in re.search(r"^\t.*sphinx-build.*$", read("Makefile"), re.MULTILINE)[0].split()
     extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
     (everything,) = (one for one in extras["dev"] if one.startswith("initzoo["))
     assert "docs" in re.split(r"[\[\],]", everything)
@@ -146,8 +147,8 @@ def test_python_of_the_pages_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         photo = rng.integers(0, 256, (64, 64, 3), np.uint8)
         for side, pixels in (("A", photo), ("B", 255 - photo)):
             (tmp_path / "my-pairs" / side).mkdir(parents=True, exist_ok=True)
-            write_image(tmp_path / "my-pairs" / side / f"{number}.png", pixels)
-    write_image(tmp_path / "photo.jpg", photo)
+            write_image(tmp_path / "my-pairs" / side / f"{number}.png", pixels, force=True)
+    write_image(tmp_path / "photo.jpg", photo, force=True)
     whole = initzoo.finetune
 
     def brief(*arguments: Any, n_steps: int, **named: Any) -> Any:
@@ -160,9 +161,12 @@ def test_python_of_the_pages_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     ]
     assert len(blocks) >= 4
-    for name, block in blocks:
-        exec(compile(block, name, "exec"), {})
-    assert (tmp_path / "halation.safetensors").is_file()
+    with warnings.catch_warnings():
+        # Whether words are far from the zoo depends on its weight generator.
+        warnings.filterwarnings("ignore", "weights for .* are generated")
+        for name, block in blocks:
+            exec(compile(block, name, "exec"), {})
+    assert (tmp_path / "mine.safetensors").is_file()
 
 
 def test_tables_of_the_weight_generator_are_the_report(generated: ModuleType) -> None:
@@ -241,7 +245,6 @@ def test_every_extra_that_a_message_names_exists() -> None:
         (extra, str(path.relative_to(ROOT)))
         for path in [*paths, ROOT / "README.md", ROOT / "CHANGELOG.md"]
         for group in re.findall(r"(?:initzoo|\.)\[([a-z,]+)\]", path.read_text("utf-8"))
-        if re.search(rf"(initzoo|\.)\[{group}\]\"?", path.read_text("utf-8"))
         for extra in group.split(",")
     }
     assert {"bench", "datasets", "demo", "heif", "ray", "distil", "socks"} <= {extra for extra, _ in named}
@@ -253,9 +256,7 @@ def test_every_hint_to_install_names_initzoo() -> None:
     hints = {
         (hint, path.name)
         for path in (ROOT / "initzoo").rglob("*.py")
-        for hint in re.findall(r"pip install ([^\s;,)]+(?: initzoo)?)", path.read_text("utf-8"))
+        for hint in re.findall(r"pip install \"?(-U initzoo|[\w.-]+(?:\[\w+\])?)", path.read_text("utf-8"))
     }
     assert len(hints) >= 7
-    assert {
-        pair for pair in hints if not re.match(r'"?initzoo(\[[a-z]+\]"?|==.*)?$|-U initzoo', pair[0])
-    } == set()
+    assert {pair for pair in hints if not re.fullmatch(r"(-U )?initzoo(\[\w+\])?", pair[0])} == set()
