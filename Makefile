@@ -12,13 +12,14 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   cli_frame cli_using diffusion house images index initializations inits labels networks outputs photos \
   pull_generated shards starts teachers tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick docs times hub-times demo demo-times demo-pictures clean
+.PHONY: help pull test quick docs tables times hub-times demo demo-times demo-pictures clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
 	@echo 'make quick  set up, then run the quick tests, less than a minute of them'
 	@echo 'make docs   set up for tests, then build the documentation in build/docs'
+	@echo 'make tables  set up for tests, then rewrite the generated tables of README.md'
 	@echo 'make times  set up, then print how long commands take'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
 	@echo 'make demo   set up, then serve the page on this machine'
@@ -41,6 +42,9 @@ quick: $(VENV)/.ready-dev
 
 docs: $(VENV)/.ready-dev
 	$(VENV)/bin/sphinx-build -W -E -q -b html -d build/doctrees docs build/docs
+
+tables: $(VENV)/.ready-dev
+	$(VENV)/bin/python docs/_ext/generated.py README.md
 
 times: $(VENV)/.ready
 	$(VENV)/bin/python tests/times.py

@@ -27,7 +27,7 @@ def check_equal(weights: dict[str, np.ndarray], expected: dict[str, np.ndarray])
     assert set(weights) == set(expected)
     for name, tensor in expected.items():
         assert weights[name].dtype == tensor.dtype == np.float32
-        # B A is summed in another order than by numpy's tensordot; rounding to float32 hides nearly all of it.
+        # B A may be summed in another order; rounding to float32 hides nearly all of it.
         np.testing.assert_allclose(weights[name], tensor, rtol=1e-6, atol=1e-6)
 
 

@@ -7,6 +7,13 @@ A page names the part in a fence, whose content is a note for readers of the Mar
     ```
 
 Before the page is parsed, the fence is replaced by the Markdown that the function in `GENERATED` returns.
+
+A file that is read as it is, such as README.md, holds the generated text itself between two comments:
+
+    <!-- generated: classical -->
+    <!-- end of generated -->
+
+`make tables` (this file as a program) rewrites what is between them, and a test compares.
 """
 
 from __future__ import annotations
@@ -14,6 +21,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +37,13 @@ from initzoo.zoo import Zoo
 from initzoo.zoo.cards.tables import markdown_table
 from initzoo.zoo.labels import METHODS, QUESTIONS, SCORED, SPLITS, STARTS, TARGETS
 
-__all__ = ["GENERATED", "fill", "setup"]
+__all__ = ["GENERATED", "fill", "refresh", "setup"]
 
 CATALOG = Path(__file__).parents[2] / "catalog"
 _FENCE = re.compile(r"^```\{generated\} ([\w-]+)\n.*?^```$", re.DOTALL | re.MULTILINE)
+_BETWEEN = re.compile(
+    r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end of generated -->$)", re.DOTALL | re.MULTILINE
+)
 _MISSING = "–"
 
 
@@ -47,12 +58,30 @@ def fill(text: str, catalog: Path = CATALOG) -> str:
         ExtensionError: a fence names a part that does not exist, or a report is missing.
     """
 
-    def part(match: re.Match[str]) -> str:
-        if match[1] not in GENERATED:
-            raise ExtensionError(f"no generated part {match[1]!r}; there are {', '.join(GENERATED)}")
-        return GENERATED[match[1]](catalog)
+    return _FENCE.sub(lambda match: _generate(match[1], catalog), text)
 
-    return _FENCE.sub(part, text)
+
+def refresh(text: str, catalog: Path = CATALOG) -> str:
+    """Rewrite what is between the comments of a file.
+
+    Args:
+        text: the file, as Markdown.
+        catalog: the zoo that scores are read from.
+
+    Raises:
+        ExtensionError: a comment names a part that does not exist, or a report is missing.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        return f"{match[1]}{match[2]}\n{_generate(match[1], catalog)}\n\n"
+
+    return _BETWEEN.sub(part, text)
+
+
+def _generate(name: str, catalog: Path) -> str:
+    if name not in GENERATED:
+        raise ExtensionError(f"no generated part {name!r}; there are {', '.join(GENERATED)}")
+    return GENERATED[name](catalog)
 
 
 def read_report(catalog: Path, name: str) -> dict[str, Any]:
@@ -241,7 +270,7 @@ def classical_table(catalog: Path) -> str:
     lengths = list(rows[0]["psnr"]) if rows else []
     lines = [
         [
-            f"`{row['name']}`",
+            row["name"],
             *(_number(row["psnr"][length]) for length in lengths),
             row["verdict"],
             "yes" if row["agrees"] else "no",
@@ -389,3 +418,8 @@ def _product(shape: Sequence[int]) -> int:
     for n in shape:
         size *= n
     return size
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(refresh(path.read_text("utf-8")), "utf-8")
