@@ -11,6 +11,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,9 +38,7 @@ def generated() -> Iterator[ModuleType]:
     pytest.importorskip("sphinx", reason=SKIPPED)
     sys.path.insert(0, str(DOCS / "_ext"))
     try:
-        import generated
-
-        yield generated
+        yield import_module("generated")
     finally:
         sys.path.remove(str(DOCS / "_ext"))
 
