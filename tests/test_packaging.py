@@ -25,7 +25,9 @@ OPTIONAL = {"ray", "spaces"}
 def imported(folder: Path) -> set[str]:
     """Top-level packages that the modules of a folder import anywhere, but for the standard library."""
     names = {name for path in folder.rglob("*.py") for name in imports_of(path)}
-    own = {"initzoo", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    tests = ROOT / "tests"
+    own = {"initzoo", *(path.stem for path in tests.glob("*.py"))}
+    own |= {path.parent.name for path in tests.glob("*/__init__.py")}
     return names - set(sys.stdlib_module_names) - own - OPTIONAL
 
 
