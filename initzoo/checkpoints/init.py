@@ -52,7 +52,7 @@ MAX_SEED = 2**63 - 1
 MAX_TIMESTEPS = 1000
 
 _MAX_NAME = 60
-_ORIGINS = ("exact", "generated", "fine-tuned", "blended", "scheme")
+_ORIGINS = ("exact", "matched", "generated", "fine-tuned", "blended", "scheme")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
@@ -169,7 +169,7 @@ class InitMetadata:
     Args:
         concept: concept id; for a generated init a short name made from its words.
         wording: the requested words.
-        origin: `exact` for a checkpoint of the zoo, `generated` for output of the weight generator,
+        origin: `exact` for the checkpoint that the words name, `matched` for the one that they mean, `generated` for output of the weight generator,
             `fine-tuned` after further training, `blended` for a blend of two inits, `scheme` for an
             initialization scheme such as `he_normal` or `mean`.
         zoo: name of the zoo.

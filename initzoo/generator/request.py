@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ORIGINS", "Request", "RequestOptions", "as_request"]
 
-ORIGINS = ("exact", "generated")
+ORIGINS = ("exact", "matched", "generated")
 """The origins that a request can demand."""
 
 
@@ -29,8 +29,8 @@ class Request:
             found by words, refuses them instead of ignoring them.
         seed: seed of the noise of generated weights, 0 to 2**63 - 1.
         n_timesteps: number of denoising steps of generated weights, 1 to 1000.
-        origin: `exact` to accept a checkpoint of the zoo only, `generated` to generate in any case; None to
-            prefer a checkpoint and generate otherwise.
+        origin: `exact` to accept only a checkpoint with that id or wording, `matched` to take the checkpoint
+            nearest by meaning, `generated` to generate in any case; None to let the zoo choose.
 
     Raises:
         TypeError: words are not a text, or seed or timesteps are not integers.
@@ -42,7 +42,7 @@ class Request:
         >>> Request("pencil sketch", origin="both")
         Traceback (most recent call last):
             ...
-        ValueError: origin must be exact, generated or None, found 'both'
+        ValueError: origin must be exact, matched, generated or None, found 'both'
     """
 
     words: str = ""

@@ -1,12 +1,17 @@
 from .concepts import HELD_OUT as HELD_OUT
+from .concepts import LANGUAGES as LANGUAGES
 from .concepts import SPLITS as SPLITS
 from .concepts import Concept as Concept
+from .concepts import TestPhrase as TestPhrase
 from .concepts import alphabets_of as alphabets_of
 from .concepts import catalog_folder as catalog_folder
 from .concepts import find_concept as find_concept
 from .concepts import limits_of as limits_of
 from .concepts import load_concepts as load_concepts
+from .concepts import load_lexicon as load_lexicon
+from .concepts import load_lexicon_colours as load_lexicon_colours
 from .concepts import load_practice as load_practice
+from .concepts import load_test_phrases as load_test_phrases
 from .concepts import normalise_words as normalise_words
 from .opencv import opencv as opencv
 from .photos import TEACHING_SIDE as TEACHING_SIDE

@@ -10,11 +10,12 @@ from typing import Protocol
 
 from initzoo.errors import InvalidGenerator, InvalidZoo
 from initzoo.files import read_file, reported_as
+from initzoo.generator import PHRASE_FOLDER
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest
 from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo
 
-__all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "model_files"]
+__all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "has_phrases", "model_files"]
 
 _ADVICE = "Get the zoo again, or accept its files as they are: initzoo verify FOLDER --accept"
 
@@ -63,6 +64,9 @@ class ZooFiles(Protocol):
 
     def generator_folder(self, recipe: str) -> Path:
         """The folder of a recipe's weight generator."""
+
+    def phrase_folder(self) -> Path | None:
+        """The folder of the zoo's phrase encoder, or None if it has none."""
 
     def payload(self, row: IndexRow, *, with_detail: bool = False) -> bytes:
         """The bytes of a checkpoint's blocks, and of its detail after them, checked against its row."""
@@ -133,6 +137,10 @@ class FolderFiles:
             )
         return self.folder / "model" / folder
 
+    def phrase_folder(self) -> Path | None:
+        """The folder of the zoo's phrase encoder, or None if it has none."""
+        return self.folder / "model" / PHRASE_FOLDER if has_phrases(self.manifest) else None
+
     def payload(self, row: IndexRow, *, with_detail: bool = False) -> bytes:
         """The bytes of a checkpoint's blocks, and of its detail after them.
 
@@ -165,6 +173,11 @@ class FolderFiles:
             parts = row.parts(with_detail=with_base)
             files.append((f"dataset/{row.shard}", parts[-1].end - parts[0].start))
         return [PlannedFile(self.name, path, n_bytes, True) for path, n_bytes in files]
+
+
+def has_phrases(manifest: Manifest) -> bool:
+    """Whether a zoo has a phrase encoder."""
+    return f"{PHRASE_FOLDER}/config.json" in manifest.model_files
 
 
 def folder_of(folders: Mapping[str, str], recipe: str, zoo_name: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from initzoo.errors import InvalidZoo
 from initzoo.files import DamagedFile, read_file, read_json, write_bytes, write_json
+from initzoo.generator import PHRASE_FOLDER
 
 __all__ = [
     "MANIFEST_FILE",
@@ -186,7 +187,8 @@ def describe_folder(folder: Path, *, recipe: str | None = None) -> Manifest:
             f"zoo '{folder}': expected a base at model/base/{recipe or 'RECIPE'}/config.json, found bases "
             f"{', '.join(bases) or 'none'}. Name one of them, or get the zoo again."
         )
-    model_paths = [path for part in (*bases.values(), *generators.values()) for path in _files_below(part)]
+    parts = [*bases.values(), *generators.values(), model / PHRASE_FOLDER]
+    model_paths = [path for part in parts for path in _files_below(part)]
     dataset_paths = [dataset / "index.parquet", *_files_below(dataset / "blocks")]
     try:
         return Manifest(

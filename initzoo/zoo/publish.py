@@ -18,7 +18,7 @@ __all__ = ["PlannedUpload", "PushReport", "plan_push", "push_zoo"]
 
 _DATASET_OWNED = ("blocks/", "index.parquet", "harvest.json")
 _MODEL_EXTRAS = ("evaluation.json", "bench.json")
-_MODEL_OWNED = ("base/", "weight_generator/", *_MODEL_EXTRAS)
+_MODEL_OWNED = ("base/", "phrase_encoder/", "weight_generator/", *_MODEL_EXTRAS)
 _CARD = "README.md"
 
 

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,7 +44,8 @@ from initzoo.generator import Request, RequestOptions, as_request
 from initzoo.pairs import alphabets_of, catalog_folder, limits_of, parse_teacher
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
-from initzoo.zoo.index import Index, IndexRow
+from initzoo.zoo.index import Index, IndexRow, Match
+from initzoo.zoo.router import Route, Router
 from initzoo.zoo.shards import decode_blocks
 from initzoo.zoo.verify import VerifyReport, check_row
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         Examples,
         Expectation,
         GeneratorFiles,
+        PhraseEncoder,
         TaughtAdapters,
         WeightGenerator,
     )
@@ -239,7 +241,7 @@ class Zoo:
         """
         row = self.index.find(words)
         if row is None:
-            closest = ", ".join(f"'{match.concept_id}'" for match in self.index.nearest(words))
+            closest = ", ".join(f"'{match.concept_id}'" for match in self.nearest(words))
             hint = f"; closest are {closest}" if closest else ""
             asked = _plain(words)[:_MAX_WORDING]
             more = (
@@ -256,6 +258,99 @@ class Zoo:
         """Whether `words` are the id or a wording of a concept."""
         return self.index.find(words) is not None
 
+    def nearest(self, words: str, n: int = 3) -> list[Match]:
+        """The `n` concepts nearest to words, nearest first: by meaning, or by letters without a phrase encoder.
+
+        Concepts that the phrase encoder does not know are compared by letters.
+
+        Example:
+            >>> [match.concept_id for match in Zoo.from_pretrained("starter").nearest("make it rain-soaked and foggy", 1)]
+            ['fog']
+        """
+        return self._ranked(words, n, self.index.nearest)
+
+    def search(self, words: str, n: int = 10) -> list[Match]:
+        """Up to `n` concepts that words could mean, the one that `pull` would take first; may be empty."""
+        return self._ranked(words, n, self.index.search)
+
+    def _ranked(self, words: str, n: int, by_letters: Callable[[str, int], list[Match]]) -> list[Match]:
+        router = self.router
+        if router is None:
+            return by_letters(words, n)
+        try:
+            matches = router.rank(words, n)
+        except InvalidWords:
+            return by_letters(words, n)
+        row = self.index.find(words)
+        if row is not None:
+            named = Match(row.concept_id, row.prompts[0], 1.0)
+            matches = [named, *(match for match in matches if match.concept_id != row.concept_id)]
+        if not matches:
+            return by_letters(words, n)
+        further = [match for match in self.index.search(words, n) if not router.knows(match.concept_id)]
+        known = {match.concept_id for match in matches}
+        further = [match for match in further if match.concept_id not in known]
+        return sorted([*matches, *further], key=lambda match: -match.similarity)[:n]
+
+    def route(self, request: Request | str, **options: Unpack[RequestOptions]) -> Route:
+        """Decide how the zoo answers a request: with which checkpoint, or with generated weights, and why.
+
+        Args:
+            request, options: as for `pull`.
+
+        Raises:
+            UnknownConcept: no checkpoint has the words, and the zoo cannot or must not generate.
+            InvalidRequest: a checkpoint would answer it, and would ignore its example pairs.
+            InvalidWords: the words are empty, too long, or have control or invisible characters.
+
+        Example:
+            >>> route = Zoo.from_pretrained("starter").route("thick fog rolling in over the harbour")
+            >>> route.origin, route.concept_id
+            ('matched', 'fog')
+        """
+        request = as_request(request, **options)
+        if request.origin == "generated":
+            return Route("generated", None, None, "generated weights are wanted")
+        if request.pairs:
+            if request.origin is not None or not self.has_generator:
+                raise InvalidRequest(
+                    f"the request has {len(request.pairs)} example pairs, and a checkpoint is found by words "
+                    "alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
+                )
+            return Route("generated", None, None, f"made from {request.conditions}")
+        row = self.index.find(request.words)
+        if row is not None:
+            return Route("exact", row.concept_id, 1.0, "a wording of it")
+        return self._route_by_meaning(request)
+
+    def _route_by_meaning(self, request: Request) -> Route:
+        router = self.router
+        words, wants_match = request.words, request.origin == "matched"
+        if router is None:
+            if wants_match:
+                raise UnknownConcept(
+                    f"zoo '{self.name}' has no phrase encoder, which finds checkpoints by meaning. "
+                    "Ask for a wording, or for generated weights"
+                )
+            if request.origin == "exact" or not self.has_generator:
+                self.find(words)  # raises
+            return Route("generated", None, None, "no checkpoint has these words")
+        misspelt = None if wants_match else router.find_misspelt(words)
+        if misspelt is not None:
+            return Route("exact", misspelt, 1.0, "a wording of it with one word misspelt")
+        if request.origin == "exact":
+            self.find(words)  # raises
+        route = router.route(words)
+        if route.origin == "matched":
+            return route
+        if wants_match and route.nearest:
+            best = route.nearest[0]
+            reason = f"nearest by meaning, though {route.reason}"
+            return Route("matched", best.concept_id, min(best.similarity, 0.49), reason, route.nearest)
+        if wants_match or not self.has_generator:
+            self.find(words)  # raises
+        return route
+
     def pull(
         self,
         request: Request | str,
@@ -264,7 +359,9 @@ class Zoo:
         warn: bool = True,
         **options: Unpack[RequestOptions],
     ) -> Init:
-        """Pull the checkpoint that a request names as an init, or generate one.
+        """Pull the checkpoint that a request names or means as an init, or generate one.
+
+        `route` says which of these it is, and why.
 
         Args:
             request: a request, or its words: a concept id, a wording of a concept, or other words for an
@@ -295,18 +392,21 @@ class Zoo:
             'generated'
         """
         request = as_request(request, **options)
-        row = self._row_of(request)
-        if row is None:
+        route = self.route(request)
+        if route.concept_id is None:
             init = self._generate(request, adapter_only)
             if warn:
                 self._warn_if_far(init, request)
                 _warn_of_limits(request.words)
             return init
+        row = self.index.row(route.concept_id)
+        if warn and route.origin == "matched":
+            _warn_of_limits(request.words)
         with_detail = row.has_detail and not adapter_only
         metadata = InitMetadata(
             concept=row.concept_id,
             wording=_plain(request.words)[:_MAX_WORDING],
-            origin="exact",
+            origin=route.origin,
             zoo=self.name,
             revision=self.revision,
             recipe=self.config_of(row.recipe).recipe,
@@ -346,6 +446,26 @@ class Zoo:
         from initzoo.generator import WeightGenerator
 
         return WeightGenerator.from_files(files)
+
+    @cached_property
+    def phrases(self) -> PhraseEncoder | None:
+        """The phrase encoder, or None if the zoo has none. Loads onnxruntime, not torch.
+
+        Raises:
+            InvalidGenerator: it is damaged.
+        """
+        folder = self.files.phrase_folder()
+        if folder is None:
+            return None
+        from initzoo.generator import PHRASE_FOLDER, PhraseEncoder
+
+        digest = self.files.manifest.model_files[f"{PHRASE_FOLDER}/config.json"].sha256
+        return PhraseEncoder.from_folder(folder, digest=digest)
+
+    @cached_property
+    def router(self) -> Router | None:
+        """The router of words to checkpoints, or None if the zoo has no phrase encoder."""
+        return None if self.phrases is None else Router(self.index, self.phrases)
 
     @property
     def encoder(self) -> Encoder:
@@ -393,7 +513,8 @@ class Zoo:
             InvalidRequest: the request has example pairs, which this zoo cannot use.
             InvalidZoo: the zoo is damaged.
         """
-        row = self._row_of(as_request(request, **options))
+        route = self.route(request, **options)
+        row = None if route.concept_id is None else self.index.row(route.concept_id)
         recipe = self.files.manifest.recipe if row is None else row.recipe
         return self.files.plan(row, recipe=recipe, with_base=not adapter_only)
 
@@ -548,27 +669,6 @@ class Zoo:
         """
         return self.files.verify()
 
-    def _row_of(self, request: Request) -> IndexRow | None:
-        """The row of the checkpoint that answers a request, or None if weights are to be generated.
-
-        Raises:
-            UnknownConcept: no checkpoint has the words, and the zoo cannot or must not generate.
-            InvalidRequest: a checkpoint would answer it, and would ignore its example pairs.
-        """
-        if request.origin == "generated":
-            return None
-        if request.pairs:
-            if request.origin == "exact" or not self.has_generator:
-                raise InvalidRequest(
-                    f"the request has {len(request.pairs)} example pairs, and a checkpoint is found by words "
-                    "alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
-                )
-            return None
-        row = self.index.find(request.words)
-        if row is None and (request.origin == "exact" or not self.has_generator):
-            return self.find(request.words)
-        return row
-
     def _generate(self, request: Request, adapter_only: bool) -> Init:
         """Generate an init. The request is checked before torch is loaded."""
         from initzoo.generator import check_words
@@ -608,7 +708,7 @@ class Zoo:
             return
         hint = ""
         if words:
-            nearest = self.index.search(words, 1)
+            nearest = self.search(words, 1)
             hint = f"; nearest is '{nearest[0].concept_id}'" if nearest else "; no concept is similar"
         asked = repr(words[:_MAX_WORDING]) if words else request.conditions
         warnings.warn(

@@ -14,14 +14,23 @@ from initzoo.pairs.concepts.concept import (
     normalise_words,
 )
 from initzoo.pairs.concepts.files import catalog_folder, load_concepts
+from initzoo.pairs.concepts.lexicon import (
+    LANGUAGES,
+    TestPhrase,
+    load_lexicon,
+    load_lexicon_colours,
+    load_test_phrases,
+)
 from initzoo.pairs.concepts.practice import load_practice
 
 __all__ = [
     "HELD_OUT",
+    "LANGUAGES",
     "NOVELTIES",
     "SPLITS",
     "Concept",
     "Limit",
+    "TestPhrase",
     "alphabets_of",
     "catalog_folder",
     "check_concepts",
@@ -30,7 +39,10 @@ __all__ = [
     "find_concept",
     "limits_of",
     "load_concepts",
+    "load_lexicon",
+    "load_lexicon_colours",
     "load_limits",
     "load_practice",
+    "load_test_phrases",
     "normalise_words",
 ]

@@ -10,7 +10,7 @@ from initzoo.errors import InvalidConcepts
 from initzoo.files import DamagedFile, read_file, read_settings, reported_as
 from initzoo.pairs.concepts.files import catalog_folder
 
-__all__ = ["LANGUAGES", "TestPhrase", "load_lexicon", "load_test_phrases"]
+__all__ = ["LANGUAGES", "TestPhrase", "load_lexicon", "load_lexicon_colours", "load_test_phrases"]
 
 LANGUAGES = ("de", "es", "fr", "ja", "zh")
 """Files of wordings in other languages; all other files of the lexicon are in English."""
@@ -74,6 +74,35 @@ def load_lexicon(folder: Path | None = None) -> dict[str, dict[str, tuple[str, .
                 looks[look] = tuple(phrase.strip() for phrase in phrases.split("|"))
         lexicon[path.stem] = looks
     return lexicon
+
+
+def load_lexicon_colours(folder: Path | None = None) -> dict[str, dict[str, str]]:
+    """Load the names of the catalog's colours in every language of the lexicon.
+
+    Args:
+        folder: the folder of the lexicon; by default that of the catalog.
+
+    Returns:
+        Names by language, then by English name; `en` has the English names.
+
+    Raises:
+        InvalidConcepts: the file cannot be read.
+
+    Example:
+        >>> load_lexicon_colours()["de"]["green"]
+        'gr\u00fcn'
+    """
+    path = (catalog_folder() / "lexicon" if folder is None else folder) / "colours.toml"
+    with reported_as(InvalidConcepts, f"'{path}'", _ADVICE):
+        try:
+            names = tomllib.loads(_text_of(path))
+        except tomllib.TOMLDecodeError as error:
+            raise DamagedFile(f"is not TOML ({error})") from error
+        try:
+            further = {language: {name: names[name][language] for name in names} for language in LANGUAGES}
+        except (KeyError, TypeError) as error:
+            raise DamagedFile(f"expected a name in each of {', '.join(LANGUAGES)} for every colour") from error
+    return {"en": {name: name for name in names}, **further}
 
 
 def load_test_phrases(path: Path | None = None) -> list[TestPhrase]:

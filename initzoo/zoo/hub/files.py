@@ -10,7 +10,8 @@ from pathlib import Path
 
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
 from initzoo.files import one_at_a_time, read_file, write_bytes
-from initzoo.zoo.folder import PlannedFile, folder_of, model_files
+from initzoo.generator import PHRASE_FOLDER
+from initzoo.zoo.folder import PlannedFile, folder_of, has_phrases, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
 from initzoo.zoo.hub.client import MissingFile, check_digest, download, fetch_range, resolve_revision
@@ -121,6 +122,19 @@ class HubFiles:
             if path.startswith(f"{folder}/"):
                 self._model_file(path)
         return self._model_file(f"{folder}/config.json").parent
+
+    def phrase_folder(self) -> Path | None:
+        """The folder of the zoo's phrase encoder, fetched if it is not in the cache; None if it has none.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: a file cannot be fetched or is damaged.
+        """
+        if not has_phrases(self.manifest):
+            return None
+        for path in self.manifest.model_files:
+            if path.startswith(f"{PHRASE_FOLDER}/"):
+                self._model_file(path)
+        return self._model_file(f"{PHRASE_FOLDER}/config.json").parent
 
     def payload(self, row: IndexRow, *, with_detail: bool = False) -> bytes:
         """The bytes of a checkpoint: from the cache, alone or in a whole shard, else fetched by range.

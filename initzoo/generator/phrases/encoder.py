@@ -1,0 +1,320 @@
+"""`PhraseEncoder`: reads a phrase as a whole, in onnxruntime and NumPy, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.errors import InvalidGenerator
+from initzoo.files import DamagedFile, read_file, read_json, reported_as, write_bytes, write_json
+from initzoo.generator.phrases.grams import hash_grams
+from initzoo.generator.phrases.shape import PhraseShape
+from initzoo.generator.phrases.states import PhraseStates
+from initzoo.generator.tokens import check_words
+
+__all__ = ["PHRASE_FOLDER", "Confidence", "PhraseConfig", "PhraseEncoder", "Reading"]
+
+PHRASE_FOLDER = "phrase_encoder"
+"""Folder of the phrase encoder in the model folder of a zoo."""
+
+_MAX_FILE_BYTES = 2**28
+_ADVICE = "Get the zoo again."
+_FILES = ("encoder.onnx", "head.safetensors", "tokenizer.json")
+_LICENCE = "LICENSE"
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure a reading is: a logistic regression on validation phrases.
+
+    Args:
+        bias: its constant.
+        look: weight of the log-odds of the best look.
+        margin: weight of the log of the best look's share over that of the next.
+        single: weight of the log-odds that one look is asked for.
+    """
+
+    bias: float = 0.0
+    look: float = 1.0
+    margin: float = 0.0
+    single: float = 0.0
+
+    def of(self, looks: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+        """The probability that the best look is the one that is meant, and the only one.
+
+        Args:
+            looks: share of each look, the last for none.
+            counts: probability of no look, of one, of two and of three.
+
+        Example:
+            >>> round(Confidence().of(np.array([0.5, 0.25, 0.25]), np.array([0, 1.0, 0, 0])), 2)
+            0.5
+        """
+        first, second = np.sort(looks)[::-1][:2]
+        score = self.bias + self.look * _log_odds(first) + self.margin * math.log(max(first, 1e-9) / max(second, 1e-9))
+        return _logistic(score + self.single * _log_odds(counts[1]))
+
+
+@dataclass(frozen=True)
+class PhraseConfig:
+    """What a phrase encoder knows.
+
+    Args:
+        looks: ids of the looks, in the order of the scores.
+        slots: for each look that takes colours the names of their places, e.g. `dark` and `light`.
+        colours: plain names of colours, in every language, with their values.
+        opposites: for each restoration the looks that it undoes.
+        shape: sizes of the trained part.
+        confidence: how sure a reading is.
+        licence: licence of all files.
+        source: where they come from.
+        files: digests of the other files, SHA-256 in hex.
+    """
+
+    looks: tuple[str, ...]
+    slots: dict[str, tuple[str, ...]]
+    colours: dict[str, str]
+    opposites: dict[str, tuple[str, ...]]
+    shape: PhraseShape
+    confidence: Confidence
+    licence: str
+    source: str
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a phrase encoder reads in a phrase.
+
+    Args:
+        vector: the phrase as a vector, float32, shape `(n_values,)`.
+        looks: share of each look by its id, together with `none` 1.
+        none: share of words that ask for no look.
+        counts: probability of no look, of one, of two and of three.
+        confidence: probability that the best look is the one that is meant, and the only one.
+    """
+
+    vector: NDArray[np.float32]
+    looks: Mapping[str, float]
+    none: float
+    counts: tuple[float, float, float, float]
+    confidence: float
+
+    @property
+    def best(self) -> list[str]:
+        """The looks, best first."""
+        return sorted(self.looks, key=lambda look: (-self.looks[look], look))
+
+    @property
+    def count(self) -> int:
+        """The number of looks that the phrase most likely asks for."""
+        return int(np.argmax(self.counts))
+
+
+class PhraseEncoder:
+    """Reads whole phrases: their vector, which looks they ask for, and how many.
+
+    Args:
+        config: what it knows.
+        states: the sentence encoder.
+        weights: those of the trained part by name.
+
+    Example:
+        >>> from initzoo.pairs import catalog_folder
+        >>> encoder = PhraseEncoder.from_folder(catalog_folder() / "model" / PHRASE_FOLDER)
+        >>> encoder.read("please make it look foggy").best[0]
+        'fog'
+    """
+
+    def __init__(
+        self, config: PhraseConfig, states: PhraseStates, weights: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        self.config = config
+        self.states = states
+        self._weights = weights
+        self._read = lru_cache(maxsize=256)(self._read_plain)
+
+    def read(self, words: str) -> Reading:
+        """Read a phrase.
+
+        Raises:
+            InvalidWords: the words are empty, too long, or have control or invisible characters.
+        """
+        return self._read(check_words(words))
+
+    def _read_plain(self, words: str) -> Reading:
+        # One phrase at a time: int8 activations are scaled over a whole batch, so others would change its values.
+        vector, looks, counts = self.run_head(self.states.encode([words])[0], words)
+        shares, of_counts = _softmax(looks), _softmax(counts)
+        return Reading(
+            vector=vector,
+            looks=dict(zip(self.config.looks, shares[:-1].tolist(), strict=True)),
+            none=float(shares[-1]),
+            counts=tuple(of_counts.tolist()),  # type: ignore[arg-type]
+            confidence=self.config.confidence.of(shares, of_counts),
+        )
+
+    def run_head(
+        self, states: NDArray[np.float32], words: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Run the trained part on the token states of one phrase; `PhraseHead` in torch is the same.
+
+        Returns:
+            The vector, the scores of all looks and none, and the scores of the four counts.
+        """
+        weights, shape = self._weights, self.config.shape
+        x = _linear(states, weights, "project")  # (n_tokens, width)
+        qkv = _linear(_layer_norm(x, weights, "norm_attention"), weights, "queries_keys_values")
+        queries, keys, values = (
+            part.reshape(len(x), shape.n_heads, -1).swapaxes(0, 1) for part in np.split(qkv, 3, axis=-1)
+        )
+        attention = _softmax(queries @ keys.swapaxes(1, 2) / np.float32(math.sqrt(queries.shape[-1])))
+        mixed = (attention @ values).swapaxes(0, 1).reshape(len(x), -1)
+        x = x + _linear(mixed, weights, "attended")
+        inner = _gelu(_linear(_layer_norm(x, weights, "norm_expand"), weights, "expand"))
+        x = x + _linear(inner, weights, "contract")
+        weighted = _softmax(_linear(x, weights, "weigh")[:, 0]) @ x
+        grams = hash_grams(words, shape.n_buckets)
+        table, scale = weights["grams.weight"], weights["grams.scale"]
+        letters = (table[grams] * scale[grams, None]).mean(axis=0) if grams else np.zeros(shape.n_gram_values, np.float32)
+        gathered = np.concatenate([weighted, x.mean(axis=0), states.mean(axis=0), letters]).astype(np.float32)
+        hidden = _gelu(_linear(gathered, weights, "gather"))
+        vector = _linear(hidden, weights, "vector")
+        return vector, _linear(vector, weights, "looks"), _linear(hidden, weights, "counts")
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str], *, digest: str | None = None) -> PhraseEncoder:
+        """Read the folder of a phrase encoder. Every file is checked against its digest.
+
+        Args:
+            folder: as `save` writes it.
+            digest: expected digest of `config.json`; not checked by default.
+
+        Raises:
+            InvalidGenerator: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        with reported_as(InvalidGenerator, f"phrase encoder '{folder}'", _ADVICE):
+            data = read_file(folder / "config.json", max_bytes=_MAX_FILE_BYTES)
+            if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+                raise DamagedFile("config.json does not match its digest in zoo.json")
+            config = read_json(data, PhraseConfig)
+            files = {name: read_file(folder / name, max_bytes=_MAX_FILE_BYTES) for name in _FILES}
+            for name, content in files.items():
+                if hashlib.sha256(content).hexdigest() != config.files.get(name):
+                    raise DamagedFile(f"{name} does not match its digest in config.json")
+            states = PhraseStates.from_bytes(files["encoder.onnx"], files["tokenizer.json"])
+            return cls(config, states, _read_weights(files["head.safetensors"], config))
+
+    @staticmethod
+    def save(
+        folder: str | os.PathLike[str],
+        config: PhraseConfig,
+        weights: Mapping[str, NDArray[Any]],
+        files: Mapping[str, bytes],
+        *,
+        force: bool = False,
+    ) -> PhraseConfig:
+        """Write the folder of a phrase encoder.
+
+        Args:
+            folder: created if it is missing.
+            config: what it knows; the digests of the files are filled in.
+            weights: those of the trained part: float32, and int8 `grams.weight` with a `grams.scale` per row.
+            files: `encoder.onnx`, `tokenizer.json` and the `LICENSE` of the sentence encoder.
+            force: replace files that exist.
+
+        Returns:
+            The config with the digests.
+
+        Raises:
+            OutputError: a file exists already or cannot be written.
+        """
+        from safetensors.numpy import save
+
+        small = {
+            name: np.ascontiguousarray(value if value.dtype == np.int8 else value.astype(np.float16))
+            for name, value in sorted(weights.items())
+        }
+        contents = {**files, "head.safetensors": save(small)}
+        digests = {name: hashlib.sha256(contents[name]).hexdigest() for name in _FILES}
+        values = asdict(config) | {"files": digests}
+        contents["config.json"] = write_json(values)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name in (*_FILES, _LICENCE, "config.json"):
+            write_bytes(Path(folder) / name, contents[name], force=force)
+        return read_json(contents["config.json"], PhraseConfig)
+
+
+def _read_weights(data: bytes, config: PhraseConfig) -> dict[str, NDArray[np.float32]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFile(f"head.safetensors is not a safetensors file ({error})") from error
+    weights = {
+        name: value if value.dtype == np.int8 else value.astype(np.float32) for name, value in tensors.items()
+    }
+    n_looks = len(config.looks) + 1
+    shape = config.shape
+    expected = {
+        "looks.weight": (n_looks, shape.n_values),
+        "grams.weight": (shape.n_buckets, shape.n_gram_values),
+        "project.weight": (shape.width, shape.n_states),
+        "counts.weight": (4, shape.n_hidden),
+    }
+    for name, size in expected.items():
+        actual = weights[name].shape if name in weights else None
+        if actual != size:
+            raise DamagedFile(f"head.safetensors: expected {name} of shape {size}, found {actual}")
+    return weights
+
+
+def _linear(x: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], name: str) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+    return result
+
+
+def _layer_norm(
+    x: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], name: str
+) -> NDArray[np.float32]:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(1e-5))
+    result: NDArray[np.float32] = scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    return result
+
+
+def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """GELU with the error function, which NumPy lacks: Abramowitz and Stegun 7.1.26, off by 1.5e-7 at most."""
+    z = np.abs(x) / np.float32(math.sqrt(2))
+    t = 1 / (1 + np.float32(0.3275911) * z)
+    poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    erf = np.copysign(1 - poly * np.exp(-z * z), x)
+    result: NDArray[np.float32] = (0.5 * x * (1 + erf)).astype(np.float32)
+    return result
+
+
+def _softmax(x: NDArray[Any]) -> NDArray[Any]:
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    result: NDArray[Any] = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
+def _log_odds(probability: float) -> float:
+    clipped = min(max(float(probability), 1e-6), 1 - 1e-6)
+    return math.log(clipped / (1 - clipped))
+
+
+def _logistic(score: float) -> float:
+    return 1 / (1 + math.exp(-score)) if score > -500 else 0.0

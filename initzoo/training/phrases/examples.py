@@ -1,0 +1,165 @@
+"""Training examples of the phrase encoder: phrases of the lexicon with the looks that each asks for."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from initzoo.pairs import LANGUAGES, normalise_words
+
+__all__ = ["Example", "Phrase", "list_phrases", "make_examples", "split_phrases"]
+
+_SLOT = re.compile(r"\{(\w+)\}")
+_JOINTS = ("{0}, {1}", "{0} and {1}", "{0} with {1}", "{0} plus {1}", "{0} + {1}", "{0} but {1}", "{1}: {0}", "{0} {1}")
+_THREE = ("{0}, {1} and {2}", "{0} with {1}, {2}", "{0} {1} {2}", "{2}, {0}, {1}", "{0}, {1}, {2}")
+_FRAMES = (
+    "make it {0}", "{0} photo", "turn this into {0}", "{0} style", "{0} effect", "{0} look", "give it a {0} look",
+    "please make my photo {0}", "i want {0}", "like {0}", "{0} filter", "as {0}", "{0} please", "can you do {0}",
+    "make my pic look like {0}", "more {0}", "apply {0}", "{0} vibe", "{0} aesthetic", "the {0} one",
+)  # fmt: skip
+_REQUESTS = (
+    "add a {0}", "remove the {0}", "replace the {0} with a {1}", "put a {0} next to the {1}", "a photo of a {0}",
+    "delete {0}", "swap the {0} for {1}", "draw a {0}", "what is a {0}", "{0} {1}", "the {0} of the {1}", "{0}",
+    "show me {0} and {1}", "how do i {0} a {1}", "{0} {1} {2}",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase of the lexicon; phrases of looks that take colours hold their placeholders."""
+
+    words: str
+    look: str
+    language: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """Words and the looks that they ask for; none for words that ask for no look."""
+
+    words: str
+    looks: tuple[str, ...]
+    kind: str
+
+
+def list_phrases(lexicon: Mapping[str, Mapping[str, Sequence[str]]]) -> list[Phrase]:
+    """List the distinct phrases of a lexicon. A phrase of several writers counts once.
+
+    Example:
+        >>> list_phrases({"names": {"fog": ["foggy", "Foggy"]}, "de": {"fog": ["neblig"]}})
+        [Phrase(words='foggy', look='fog', language='en'), Phrase(words='neblig', look='fog', language='de')]
+    """
+    phrases: dict[tuple[str, str], Phrase] = {}
+    for writer, looks in lexicon.items():
+        language = writer if writer in LANGUAGES else "en"
+        for look, texts in looks.items():
+            for text in texts:
+                phrases.setdefault((look, normalise_words(text)), Phrase(text, look, language))
+    return list(phrases.values())
+
+
+def split_phrases(
+    phrases: Sequence[Phrase], *, share: float = 1.0, kept: float = 0.1
+) -> tuple[list[Phrase], list[Phrase]]:
+    """Split phrases into those to train on and those kept for validation.
+
+    The place of a phrase depends on its own letters alone, so a longer lexicon moves no phrase to the other side.
+
+    Args:
+        phrases: of a lexicon.
+        share: the share of the training phrases to return.
+        kept: the share of the phrases of each look to keep.
+
+    Example:
+        >>> phrases = [Phrase(f"foggy {i}", "fog", "en") for i in range(1000)]
+        >>> train, kept = split_phrases(phrases, share=0.5)
+        >>> len(train), len(kept)
+        (452, 100)
+    """
+    train, validation = [], []
+    for phrase in phrases:
+        place = zlib.crc32(normalise_words(phrase.words).encode()) / 2**32
+        if place < kept:
+            validation.append(phrase)
+        elif (place - kept) / (1 - kept) < share:
+            train.append(phrase)
+    return train, validation
+
+
+def make_examples(
+    phrases: Sequence[Phrase],
+    *,
+    colours: Mapping[str, Mapping[str, str]],
+    vocabulary: Sequence[str] = (),
+    seed: int = 0,
+    n_colours: int = 3,
+    n_framed: int = 0,
+    n_misspelt: int = 0,
+    n_joined: int = 0,
+    n_without: int = 0,
+) -> list[Example]:
+    """Make examples: every phrase, phrases in sentences, misspelt ones, several joined, and words without a look.
+
+    Args:
+        phrases: phrases of the lexicon.
+        colours: names of colours by language, then by English name.
+        vocabulary: words of the language, for examples without a look.
+        seed: seed of all draws.
+        n_colours: number of draws of colours for each phrase with placeholders.
+        n_framed, n_misspelt, n_joined, n_without: number of examples of each further kind.
+    """
+    random = Random(seed)
+    examples: dict[str, Example] = {}
+
+    def add(words: str, looks: tuple[str, ...], kind: str) -> None:
+        words = " ".join(words.split())
+        examples.setdefault(normalise_words(words), Example(words, looks, kind))
+
+    for phrase in phrases:
+        for _ in range(n_colours if _SLOT.search(phrase.words) else 1):
+            add(_fill(phrase, colours, random), (phrase.look,), "phrase")
+    english = [phrase for phrase in phrases if phrase.language == "en"]
+    for _ in range(n_framed):
+        phrase = random.choice(english)
+        add(random.choice(_FRAMES).format(_fill(phrase, colours, random)), (phrase.look,), "framed")
+    for _ in range(n_misspelt):
+        phrase = random.choice(english)
+        add(_misspell(_fill(phrase, colours, random), random), (phrase.look,), "misspelt")
+    short = [phrase for phrase in english if len(phrase.words) <= 32]
+    for _ in range(n_joined):
+        parts = random.sample(short, 3 if random.random() < 0.25 else 2)
+        looks = tuple(dict.fromkeys(part.look for part in parts))
+        if len(looks) == len(parts):
+            pattern = random.choice(_THREE if len(parts) == 3 else _JOINTS)
+            add(pattern.format(*(_fill(part, colours, random) for part in parts)), looks, "joined")
+    for _ in range(n_without if vocabulary else 0):
+        add(random.choice(_REQUESTS).format(*random.sample(vocabulary, 3)), (), "without")
+    return list(examples.values())
+
+
+def _fill(phrase: Phrase, colours: Mapping[str, Mapping[str, str]], random: Random) -> str:
+    """Put different colours into the placeholders of a phrase; `{a}` is an article."""
+    names = colours[phrase.language]
+    slots = list(dict.fromkeys(slot for slot in _SLOT.findall(phrase.words) if slot != "a"))
+    chosen = dict(zip(slots, random.sample(sorted(names), len(slots)), strict=True))
+    text = phrase.words
+    for slot, colour in chosen.items():
+        text = text.replace(f"{{{slot}}}", names[colour])
+    return text.replace("{a}", "a")
+
+
+def _misspell(text: str, random: Random) -> str:
+    """Change one letter: leave it out, double it, swap it with the next one, or put another in its place."""
+    places = [i for i, letter in enumerate(text) if letter.isalpha()]
+    if len(places) < 4:
+        return text
+    i = random.choice(places[1:])
+    other = random.choice("abcdefghijklmnopqrstuvwxyz")
+    changed = (text[i] * 2, "", text[i + 1 : i + 2] + text[i], other)[random.randrange(4)]
+    is_swap = len(changed) == 2 and changed[0] != changed[1]
+    return text[:i] + changed + text[i + (2 if is_swap else 1) :]
+
+

@@ -1,0 +1,381 @@
+"""The router: decides whether words mean a checkpoint of the zoo, or ask for generated weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
+from initzoo.pairs import normalise_words
+from initzoo.zoo.index import Index, Match
+
+__all__ = ["LIKELY", "MAYBE", "Route", "Router", "how_sure", "is_misspelt"]
+
+LIKELY, MAYBE = 0.8, 0.5
+"""Confidence from which a match is called likely, and maybe; below it is a guess."""
+
+_LEAST_CONFIDENCE = 0.2  # below it weights are generated
+_LEAST_SCORE = 0.02  # below it, a concept is not listed
+_SAME_COLOUR = 14.0  # distance in CIE Lab from which a colour is another one
+_LEAST_LETTERS = 5  # a shorter word is not taken for another one with a letter changed
+_DEGREES = {
+    "faint": (
+        "faint", "barely", "slight", "slightly", "a bit", "a little", "a touch", "a hint", "hint of", "subtle",
+        "subtly", "gentle", "gently", "lightly", "mild", "mildly", "somewhat", "just a", "soft touch",
+    ),
+    "strong": (
+        "very", "strong", "strongly", "heavy", "heavily", "extreme", "extremely", "a lot", "super", "really",
+        "intense", "much", "totally", "hard", "dramatically", "maximum",
+    ),
+}  # fmt: skip
+_VARIANTS = {
+    "faint": ("faint", "slight", "delicate", "fine", "barely"),
+    "strong": ("strong", "heavy", "bold", "thick", "extreme"),
+}
+_SLOT_WORDS = {
+    "dark": ("dark", "darks", "shadow", "shadows", "blacks"),
+    "light": ("light", "lights", "highlight", "highlights", "whites"),
+    "shadows": ("dark", "darks", "shadow", "shadows"),
+    "highlights": ("light", "lights", "highlight", "highlights"),
+    "middle": ("mid", "mids", "middle", "midtone", "midtones"),
+    "paper": ("paper", "background", "ground", "sheet"),
+    "board": ("board", "blackboard", "chalkboard"),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a zoo answers to words, and why.
+
+    Args:
+        origin: `exact`, `matched` or `generated`.
+        concept_id: the checkpoint; None for generated weights.
+        confidence: probability that it is what the words mean, 1 for an exact answer; None for generated weights.
+        reason: in a few words.
+        nearest: the concepts nearest by meaning, the best first.
+    """
+
+    origin: str
+    concept_id: str | None
+    confidence: float | None
+    reason: str
+    nearest: tuple[Match, ...] = ()
+
+    @property
+    def sureness(self) -> str:
+        """How sure the answer is, in words; empty for exact and generated ones."""
+        return how_sure(self.confidence) if self.origin == "matched" and self.confidence is not None else ""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One look of a concept, with its colours and its degree."""
+
+    look: str
+    colours: tuple[str, ...]
+    degree: str
+
+
+@dataclass(frozen=True)
+class _Scored:
+    match: Match
+    parts: tuple[_Part, ...]
+    colour_distance: float | None
+
+
+def how_sure(confidence: float) -> str:
+    """Say a confidence in words.
+
+    Example:
+        >>> how_sure(0.9), how_sure(0.6), how_sure(0.3)
+        ('likely', 'maybe', 'a guess')
+    """
+    return "likely" if confidence >= LIKELY else "maybe" if confidence >= MAYBE else "a guess"
+
+
+def is_misspelt(words: str, wording: str, *, is_word: bool = False) -> bool:
+    """Whether words are a wording with one word misspelt: one letter missing, added, changed or swapped.
+
+    Args:
+        words: what was asked for.
+        wording: a wording of a concept.
+        is_word: whether the changed word is a word itself, which then is no slip.
+
+    Example:
+        >>> is_misspelt("pencil skecth", "pencil sketch"), is_misspelt("blue hour", "blur hour")
+        (True, False)
+    """
+    from rapidfuzz.distance import OSA
+
+    asked, known = normalise_words(words).split(), normalise_words(wording).split()
+    if is_word or len(asked) != len(known):
+        return False
+    differing = [(one, other) for one, other in zip(asked, known, strict=True) if one != other]
+    if len(differing) != 1:
+        return False
+    one, other = differing[0]
+    is_long = min(len(one), len(other)) >= _LEAST_LETTERS and one.isalpha() and other.isalpha()
+    return is_long and OSA.distance(one, other, score_cutoff=1) <= 1
+
+
+class Router:
+    """Ranks the concepts of a zoo by what words mean, and decides how the zoo answers.
+
+    Args:
+        index: the index of the zoo.
+        encoder: its phrase encoder.
+    """
+
+    def __init__(self, index: Index, encoder: PhraseEncoder) -> None:
+        self.index = index
+        self.encoder = encoder
+
+    def find_misspelt(self, words: str) -> str | None:
+        """The id of the only concept with a wording that the words misspell in one word, or None."""
+        found = set()
+        for match in self.index.nearest(words, 8):
+            row = self.index.row(match.concept_id)
+            for wording in (row.concept_id, *row.prompts, *row.test_prompts):
+                if is_misspelt(words, wording, is_word=self._is_correct(words, wording)):
+                    found.add(row.concept_id)
+        return found.pop() if len(found) == 1 else None
+
+    def route(self, words: str, *, n_nearest: int = 3) -> Route:
+        """Decide between a checkpoint and generated weights. The words are no wording of the zoo.
+
+        Args:
+            words: what was asked for.
+            n_nearest: number of nearest concepts to name.
+
+        Raises:
+            InvalidWords: the words are empty, too long, or have control or invisible characters.
+        """
+        scored = self._scored(words)
+        reading = self.encoder.read(words)
+        nearest = tuple(one.match for one in scored[:n_nearest])
+
+        def generated(reason: str) -> Route:
+            return Route("generated", None, None, reason, nearest)
+
+        if reading.count == 0 or reading.none > 0.5:
+            return generated("the words name no look that the zoo knows")
+        if not scored:
+            return generated("no concept of the zoo is near")
+        best = scored[0]
+        asked = reading.best[: reading.count]
+        if reading.count > 1 and {part.look for part in best.parts} != set(asked):
+            return generated(f"the words ask for several looks at once: {', '.join(asked)}")
+        missing = self._missing_colour(words, best)
+        if missing is not None:
+            return generated(missing)
+        confidence = self._confidence(reading, best)
+        if confidence < _LEAST_CONFIDENCE:
+            return generated("the words could mean several looks")
+        name = best.match.concept_id
+        return Route("matched", name, round(confidence, 4), f"the words mean '{name}'", nearest)
+
+    def knows(self, concept_id: str) -> bool:
+        """Whether the encoder knows all looks of a concept."""
+        return concept_id in self._concepts
+
+    def rank(self, words: str, n: int = 10) -> list[Match]:
+        """The concepts nearest to words by meaning, the best first, with a similarity from 0 to 1.
+
+        A restoration and the looks that it undoes are never ranked together.
+
+        Raises:
+            InvalidWords: as for `route`.
+        """
+        return [one.match for one in self._scored(words)[:n]]
+
+    def _scored(self, words: str) -> list[_Scored]:
+        reading = self.encoder.read(words)
+        colours = find_colours(words, self.encoder.config.colours)
+        degree = _degree_of(words)
+        scored = []
+        for concept_id, parts in self._concepts.items():
+            share = reading.counts[len(parts)] if len(parts) < len(reading.counts) else 0.0
+            looks = [min(1.0, reading.looks[part.look] * len(parts)) for part in parts]
+            score = share * math.prod(looks) ** (1 / len(parts))
+            if score < _LEAST_SCORE:
+                continue
+            distance = self._colour_distance(words, colours, parts)
+            agreement = 1.0 if distance is None else math.exp(-distance / 25)
+            agreement *= math.prod(1.0 if _fits(part.degree, degree) else 0.8 for part in parts)
+            match = Match(concept_id, "", round(score * agreement, 4))
+            scored.append(_Scored(match, parts, distance))
+        scored.sort(key=lambda one: (-one.match.similarity, one.match.concept_id))
+        return [self._with_prompt(one) for one in self._without_opposites(scored)]
+
+    def _with_prompt(self, scored: _Scored) -> _Scored:
+        name, match = scored.match.concept_id, scored.match
+        if name not in self._prompts:
+            self._prompts[name] = self.index.row(name).prompts[0]
+        return _Scored(Match(name, self._prompts[name], match.similarity), scored.parts, scored.colour_distance)
+
+    def _without_opposites(self, scored: Sequence[_Scored]) -> Iterable[_Scored]:
+        if not scored:
+            return []
+        undone = {
+            other for part in scored[0].parts for other in self._opposites.get(part.look, frozenset())
+        } - {part.look for part in scored[0].parts}
+        return (one for one in scored if not undone & {part.look for part in one.parts})
+
+    def _confidence(self, reading: Reading, best: _Scored) -> float:
+        if len(best.parts) > 1:
+            return best.match.similarity
+        is_best = reading.best[0] == best.parts[0].look
+        return reading.confidence if is_best else min(reading.confidence, reading.looks[best.parts[0].look])
+
+    def _missing_colour(self, words: str, best: _Scored) -> str | None:
+        """Why the best concept has not the colours of the words, or None if it has."""
+        if best.colour_distance is None:
+            return None
+        colours = find_colours(words, self.encoder.config.colours)
+        if not colours:
+            return f"'{best.parts[0].look}' needs a colour, and the words name none"
+        if best.colour_distance <= _SAME_COLOUR:
+            return None
+        names = ", ".join(colour.name for colour in colours)
+        return f"no checkpoint of '{best.parts[0].look}' has the colours of the words: {names}"
+
+    def _colour_distance(
+        self, words: str, colours: Sequence[Colour], parts: Sequence[_Part]
+    ) -> float | None:
+        """Mean distance of the colours of a concept to those that the words name; None if it has none."""
+        slots = [
+            (slot, value)
+            for part in parts
+            if part.colours
+            for slot, value in zip(self.encoder.config.slots[part.look], part.colours, strict=True)
+        ]
+        if not slots:
+            return None
+        if not colours:
+            return 2 * _SAME_COLOUR
+        given = assign_colours(words, colours, [slot for slot, _ in slots])
+        values = self.encoder.config.colours
+        distances = [
+            colour_difference(given[i].hex, values[name]) if i in given else _unasked(name)
+            for i, (_, name) in enumerate(slots)
+        ]
+        return sum(distances) / len(distances)
+
+    @cached_property
+    def _prompts(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _opposites(self) -> Mapping[str, frozenset[str]]:
+        """The opposites of each look, in both directions."""
+        both: dict[str, set[str]] = {}
+        for look, others in self.encoder.config.opposites.items():
+            for other in others:
+                both.setdefault(look, set()).add(other)
+                both.setdefault(other, set()).add(look)
+        return {look: frozenset(others) for look, others in both.items()}
+
+    @cached_property
+    def _concepts(self) -> dict[str, tuple[_Part, ...]]:
+        """The looks of each concept by its id. Concepts that the encoder does not know are left out."""
+        concepts = {}
+        for concept_id in self.index.ids:
+            parts = tuple(self._part(name) for name in concept_id.split("--"))
+            if all(part is not None for part in parts):
+                concepts[concept_id] = parts
+        return concepts  # type: ignore[return-value]
+
+    def _part(self, name: str) -> _Part | None:
+        """The look, colours and degree of a part of a concept id."""
+        pieces = name.split("-")
+        for end in range(len(pieces), 0, -1):
+            look, rest = "-".join(pieces[:end]), "-".join(pieces[end:])
+            if look not in self._looks:
+                continue
+            n_slots = len(self.encoder.config.slots.get(look, ()))
+            if not rest:
+                return _Part(look, (), "") if not n_slots else None
+            colours = self._split_colours(rest, n_slots)
+            if colours is not None:
+                return _Part(look, colours, "")
+            return _Part(look, (), rest) if not n_slots and "-" not in rest else None
+        return None
+
+    def _split_colours(self, text: str, n_slots: int) -> tuple[str, ...] | None:
+        """Split `sky-blue-cream` into the names of colours, or None if it is not so many of them."""
+        if n_slots == 0 or not text:
+            return () if n_slots == 0 and not text else None
+        pieces = text.split("-")
+        for end in range(len(pieces), 0, -1):
+            name = " ".join(pieces[:end])
+            if name in self.encoder.config.colours:
+                rest = self._split_colours("-".join(pieces[end:]), n_slots - 1)
+                if rest is not None:
+                    return (name, *rest)
+        return None
+
+    @cached_property
+    def _looks(self) -> frozenset[str]:
+        return frozenset(self.encoder.config.looks)
+
+    def _is_correct(self, words: str, wording: str) -> bool:
+        """Whether the word in which two texts differ is a word that the encoder knows as a whole."""
+        asked, known = normalise_words(words).split(), normalise_words(wording).split()
+        differing = [one for one, other in zip(asked, known, strict=False) if one != other]
+        return any(self.encoder.states.is_word(one) for one in differing)
+
+
+def assign_colours(words: str, colours: Sequence[Colour], slots: Sequence[str]) -> dict[int, Colour]:
+    """Give the colours of words to the slots of a look.
+
+    A word beside a colour may name its slot, as in "gold paper" or "shadows in navy"; all others go in order.
+
+    Args:
+        words: a phrase.
+        colours: its colours, in order.
+        slots: names of the slots.
+
+    Returns:
+        Colours by index of the slot; a slot without a colour is missing.
+
+    Example:
+        >>> text = "cream paper, brown ink"
+        >>> colours = find_colours(text, {"cream": "#fff1d0", "brown": "#7a4a2b"})
+        >>> {i: colour.name for i, colour in assign_colours(text, colours, ["colour", "paper"]).items()}
+        {1: 'cream', 0: 'brown'}
+    """
+    chosen = sorted(colours, key=lambda colour: not colour.is_plain)[: len(slots)]
+    chosen.sort(key=lambda colour: colour.index)
+    parts = normalise_words(words.replace("#", " ")).split()
+    given: dict[int, Colour] = {}
+    left = []
+    for colour in chosen:
+        end = colour.index + colour.n_words
+        beside = {*parts[end : end + 1], *parts[max(colour.index - 2, 0) : colour.index]}
+        named = [
+            i for i, slot in enumerate(slots) if i not in given and beside & {*_SLOT_WORDS.get(slot, ())}
+        ]
+        if named and len(slots) > 1:
+            given[named[0]] = colour
+        else:
+            left.append(colour)
+    free = [i for i in range(len(slots)) if i not in given]
+    return given | dict(zip(free, left, strict=False))
+
+
+def _unasked(name: str) -> float:
+    """The distance of a colour that the words do not name: little for paper white and black, which go without saying."""
+    return 4.0 if name in ("white", "cream", "black", "ivory") else 12.0
+
+
+def _degree_of(words: str) -> str:
+    """The degree that words ask for: `faint`, `strong` or none."""
+    text = f" {normalise_words(words)} "
+    return next((degree for degree, names in _DEGREES.items() if any(f" {name} " in text for name in names)), "")
+
+
+def _fits(degree: str, asked: str) -> bool:
+    """Whether the degree of a concept is the one asked for."""
+    return degree in _VARIANTS[asked] if asked else not degree
