@@ -50,6 +50,9 @@ _MAX_CANDIDATES = 100
     "pairs. The one of the bundled zoo reads words alone.",
 )
 @click.option("--exact", is_flag=True, help="Pull a checkpoint of the zoo, or fail.")
+@click.option(
+    "--match", is_flag=True, help="Pull the checkpoint nearest by meaning, even if the words hardly mean it."
+)
 @click.option("--generate", is_flag=True, help="Generate weights even if the zoo has a checkpoint.")
 @click.option(
     "--seed",
@@ -77,6 +80,7 @@ def command(
     adapter_only: bool,
     like: str | None,
     exact: bool,
+    match: bool,
     generate: bool,
     seed: int,
     candidates: int | None,
@@ -87,10 +91,11 @@ def command(
 ) -> None:
     """Write the checkpoint of a concept, or generated weights.
 
-    The id or any wording of a concept gives the zoo's checkpoint. For other words the zoo's weight generator
-    makes an init, and the command prints the distance of the words from those of the zoo and the predicted
-    PSNR. Words for an edit that no checkpoint makes, such as adding objects, get a warning. The name of an
-    initialization scheme, such as base or he_normal, gives its weights; with --exact or --generate, every
+    The id or any wording of a concept gives the zoo's checkpoint, one word misspelt or not. Other words that mean
+    one checkpoint give it too, and the command says how sure that is: likely, maybe, or a guess. For all others
+    the zoo's weight generator makes an init, and the command prints the distance of the words from those of the
+    zoo and the predicted PSNR. Words for an edit that no checkpoint makes, such as adding objects, get a warning. The name of an
+    initialization scheme, such as base or he_normal, gives its weights; with --exact, --match or --generate, every
     name counts as words.
     """
     from initzoo.zoo import Zoo
@@ -103,6 +108,7 @@ def command(
         pairs=_example_pairs(like),
         generate=generate,
         exact=exact,
+        match=match,
         seed=seed,
         candidates=candidates,
         timesteps=timesteps,
@@ -131,13 +137,29 @@ def command(
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(_line(zoo, init, path, len(data), state))
-    if inits[0].metadata.origin == "generated" and text:
-        echo_limits(text)
-        nearest = [match.concept_id for match in zoo.index.search(text, 3)]
-        click.echo(f"nearest in the zoo: {', '.join(nearest) or 'nothing like it'}", err=True)
+    if inits[0].metadata.origin in ("matched", "generated") and text:
+        _echo_choice(zoo, text, requests[0], inits[0])
     zoo_part = f" --zoo {shlex.quote(zoo_name)}" if adapter_only and zoo_name != DEFAULT_ZOO else ""
     first = shlex.quote(str(next(iter(files))))
     click.echo(f"next: initzoo apply {first} PHOTO.jpg -o OUT.png{zoo_part}", err=True)
+
+
+def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> None:
+    """Say why these weights were taken, what else is near, and how to take it."""
+    echo_limits(text)
+    zoo_part = "" if zoo.name == DEFAULT_ZOO else f" --zoo {shlex.quote(zoo.address)}"
+    route = zoo.route(request)
+    nearest = [one.concept_id for one in zoo.search(text, 4) if one.concept_id != init.metadata.concept][:3]
+    if route.origin == "matched":
+        click.echo(f"{route.sureness}: {route.reason}; also near: {', '.join(nearest) or 'nothing'}", err=True)
+        other = [f"initzoo pull {nearest[0]}{zoo_part}"] if nearest else []
+        if zoo.has_generator:
+            other.append(f"initzoo pull --generate {shlex.quote(text)}{zoo_part}")
+        click.echo(f"or: {'  or  '.join(other)}" if other else "", err=True)
+        return
+    if request.origin is None and zoo.router is not None:
+        click.echo(f"generated: {route.reason}", err=True)
+    click.echo(f"nearest in the zoo: {', '.join(nearest) or 'nothing like it'}", err=True)
 
 
 def _example_pairs(like: str | None) -> tuple[Pair, ...]:
@@ -156,6 +178,7 @@ def _requests(
     pairs: tuple[Pair, ...],
     generate: bool,
     exact: bool,
+    match: bool,
     seed: int,
     candidates: int | None,
     timesteps: int,
@@ -163,14 +186,15 @@ def _requests(
     """One request per init. Invalid and conflicting options are reported in one line."""
     from initzoo.generator import Request
 
-    if exact and (generate or candidates is not None):
-        other = "--generate" if generate else "--candidates"
-        raise click.ClickException(f"--exact and {other} exclude each other. Leave one of them out")
+    chosen = [name for name, is_given in (("--exact", exact), ("--match", match)) if is_given]
+    chosen += ["--generate"] * generate + ["--candidates"] * (candidates is not None)
+    if len(chosen) > 1 and chosen != ["--generate", "--candidates"]:
+        raise click.ClickException(f"{chosen[0]} and {chosen[1]} exclude each other. Leave one of them out")
     if candidates is not None and not 1 <= candidates <= _MAX_CANDIDATES:
         raise click.ClickException(
             f"--candidates must be from 1 to {_MAX_CANDIDATES}, found {candidates}. See: initzoo pull -h"
         )
-    origin = "generated" if generate else "exact" if exact else None
+    origin = "generated" if generate else "matched" if match else "exact" if exact else None
     try:
         return [
             Request(words, pairs=pairs, seed=one, n_timesteps=timesteps, origin=origin)
@@ -231,6 +255,8 @@ def _pull(zoo: Zoo, requests: list[Request], *, is_candidate: bool, adapter_only
     """Pull one init per request, all before the first is written."""
     inits: list[Init] = []
     for request in requests:
+        if is_candidate and zoo.route(request).origin == "matched":  # only generated weights differ by seed
+            request = replace(request, origin="generated")
         init = zoo.pull(request, adapter_only=adapter_only, warn=False)
         if is_candidate and init.metadata.origin == "exact":
             raise click.ClickException(
@@ -278,7 +304,7 @@ def _line(zoo: Zoo, init: Init, path: Path, n_bytes: int, state: str) -> str:
     """The result as one line."""
     metadata, generation = init.metadata, init.metadata.generation
     note = "" if state == "written" else f" ({state})"
-    known = "sha256 ok" if metadata.origin == "exact" else metadata.source
+    known = "sha256 ok" if metadata.origin in ("exact", "matched") else metadata.source
     if generation is not None:
         steps = f"  {generation.n_timesteps} timesteps" if generation.n_timesteps > 1 else ""
         known = f"seed {generation.seed}{steps}  {generation.prospect}"
@@ -291,7 +317,7 @@ def _line(zoo: Zoo, init: Init, path: Path, n_bytes: int, state: str) -> str:
 def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str) -> dict[str, Any]:
     """The result as JSON values; None for unknown values."""
     metadata = init.metadata
-    row = zoo.index.row(metadata.concept) if metadata.origin == "exact" else None
+    row = zoo.index.row(metadata.concept) if metadata.origin in ("exact", "matched") else None
     return {
         "concept": metadata.concept,
         "wording": metadata.wording,
@@ -314,8 +340,19 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
         "state": state,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "nearest": [match_to_json(match) for match in zoo.index.nearest(text)] if text else [],
-        "cannot": _limits(text) if metadata.origin == "generated" else [],
+        **_route_to_dict(zoo, text, metadata.origin),
+        "nearest": [match_to_json(match) for match in zoo.nearest(text)] if text else [],
+        "cannot": _limits(text) if metadata.origin in ("matched", "generated") else [],
+    }
+
+
+def _route_to_dict(zoo: Zoo, text: str, origin: str) -> dict[str, Any]:
+    """How sure a match is, and why it was taken; None for other origins."""
+    route = zoo.route(text, origin="matched") if origin == "matched" else None
+    return {
+        "confidence": route.confidence if route else None,
+        "sureness": route.sureness if route else None,
+        "reason": route.reason if route else None,
     }
 
 

@@ -32,8 +32,10 @@ SECTION = "Use"
 )
 @json_option
 def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
-    """List the concepts with the wordings nearest to some words.
+    """List the concepts nearest to some words by meaning, the one that pull would take first.
 
+    A zoo without a phrase encoder compares letters instead. Restorations and the looks that they undo, e.g.
+    deblur and blur, are never listed together.
     Says so if the words ask for what no checkpoint does, such as adding objects.
     """
     from initzoo.pairs import limits_of
@@ -41,7 +43,7 @@ def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> Non
 
     zoo = Zoo.from_pretrained(zoo_name)
     text = " ".join(words)
-    matches = zoo.index.search(text, n)
+    matches = zoo.search(text, n)
     rows = {match.concept_id: zoo.index.row(match.concept_id) for match in matches}
     if as_json:
         results = [

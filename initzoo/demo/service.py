@@ -240,17 +240,15 @@ class Studio:
         return Listing(tuple(concepts[(page - 1) * _PAGE : page * _PAGE]), len(concepts), page, n_pages)
 
     def _pull(self, request: Request, *, adapter_only: bool = False) -> Init:
-        if request.origin != "generated":
-            with self._lock:
-                is_exact = self.zoo.index.find(request.words) is not None
-                if is_exact or request.origin == "exact" or not self.zoo.has_generator:
-                    return self.zoo.pull(replace(request, origin="exact"), adapter_only=adapter_only)
+        with self._lock:
+            if self.zoo.route(request).concept_id is not None:
+                return self.zoo.pull(request, adapter_only=adapter_only, warn=False)
         # The page shows the distance of the words, so the warning would only fill the server's log.
         return self.zoo.pull(replace(request, origin="generated"), adapter_only=adapter_only, warn=False)
 
     def _search(self, words: str, n: int) -> tuple[Match, ...]:
         with self._lock:
-            return tuple(self.zoo.index.search(words, n))
+            return tuple(self.zoo.search(words, n))
 
     def _draw(self, concept_id: str) -> Pixels:
         self.listed(concept_id)

@@ -17,6 +17,11 @@ from .generator.merge import keep_further as keep_further
 from .generator.merge import read_evaluation as read_evaluation
 from .generator.settings import EvaluationSettings as EvaluationSettings
 from .generator.tables import evaluation_tables as evaluation_tables
+from .phrases import CatalogNames as CatalogNames
+from .phrases import PhraseAnswer as PhraseAnswer
+from .phrases import PhraseScore as PhraseScore
+from .phrases import answer_phrases as answer_phrases
+from .phrases import score_answers as score_answers
 from .report.diagnosis import diagnosis_tables as diagnosis_tables
 from .report.diagnosis import draw_diagnosis as draw_diagnosis
 from .report.grids import draw_examples as draw_examples

@@ -45,6 +45,8 @@ from .model import WeightGenerator as WeightGenerator
 from .model import build_denoiser as build_denoiser
 from .novelty import Novelty as Novelty
 from .phrases import PHRASE_FOLDER as PHRASE_FOLDER
+from .phrases import Confidence as Confidence
+from .phrases import PhraseConfig as PhraseConfig
 from .phrases import PhraseEncoder as PhraseEncoder
 from .phrases import PhraseShape as PhraseShape
 from .phrases import PhraseStates as PhraseStates

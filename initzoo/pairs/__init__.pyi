@@ -7,9 +7,11 @@ from .concepts import alphabets_of as alphabets_of
 from .concepts import catalog_folder as catalog_folder
 from .concepts import find_concept as find_concept
 from .concepts import limits_of as limits_of
+from .concepts import load_colours as load_colours
 from .concepts import load_concepts as load_concepts
 from .concepts import load_lexicon as load_lexicon
 from .concepts import load_lexicon_colours as load_lexicon_colours
+from .concepts import load_opposites as load_opposites
 from .concepts import load_practice as load_practice
 from .concepts import load_test_phrases as load_test_phrases
 from .concepts import normalise_words as normalise_words

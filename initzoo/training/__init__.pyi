@@ -19,6 +19,10 @@ from .harvest.recipe import load_recipe as load_recipe
 from .harvest.recipe import recipe_of_base as recipe_of_base
 from .harvest.updates import TrainingDiverged as TrainingDiverged
 from .harvest.updates import fit_adapter as fit_adapter
+from .phrases import PhraseReport as PhraseReport
+from .phrases import measure_lexicon as measure_lexicon
+from .phrases import train_phrases as train_phrases
+from .phrases.settings import PhraseSettings as PhraseSettings
 from .schemes import Initializer as Initializer
 from .start import AdapterOnly as AdapterOnly
 from .start import open_init as open_init

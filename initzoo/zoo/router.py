@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
 from initzoo.pairs import normalise_words
@@ -69,6 +70,17 @@ class Route:
         return how_sure(self.confidence) if self.origin == "matched" and self.confidence is not None else ""
 
 
+class Named(Protocol):
+    """Concepts as a router reads them; an `Index` is one."""
+
+    @property
+    def ids(self) -> list[str]:
+        """All concept ids."""
+
+    def row(self, concept_id: str) -> Any:
+        """The row of a concept, with its `prompts`."""
+
+
 @dataclass(frozen=True)
 class _Part:
     """One look of a concept, with its colours and its degree."""
@@ -124,19 +136,19 @@ class Router:
     """Ranks the concepts of a zoo by what words mean, and decides how the zoo answers.
 
     Args:
-        index: the index of the zoo.
+        index: the concepts, e.g. the index of the zoo.
         encoder: its phrase encoder.
     """
 
-    def __init__(self, index: Index, encoder: PhraseEncoder) -> None:
+    def __init__(self, index: Named, encoder: PhraseEncoder) -> None:
         self.index = index
         self.encoder = encoder
 
-    def find_misspelt(self, words: str) -> str | None:
-        """The id of the only concept with a wording that the words misspell in one word, or None."""
+    def find_misspelt(self, words: str, index: Index) -> str | None:
+        """The id of the only concept of an index with a wording that the words misspell in one word, or None."""
         found = set()
-        for match in self.index.nearest(words, 8):
-            row = self.index.row(match.concept_id)
+        for match in index.nearest(words, 8):
+            row = index.row(match.concept_id)
             for wording in (row.concept_id, *row.prompts, *row.test_prompts):
                 if is_misspelt(words, wording, is_word=self._is_correct(words, wording)):
                     found.add(row.concept_id)

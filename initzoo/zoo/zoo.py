@@ -335,7 +335,7 @@ class Zoo:
             if request.origin == "exact" or not self.has_generator:
                 self.find(words)  # raises
             return Route("generated", None, None, "no checkpoint has these words")
-        misspelt = None if wants_match else router.find_misspelt(words)
+        misspelt = None if wants_match else router.find_misspelt(words, self.index)
         if misspelt is not None:
             return Route("exact", misspelt, 1.0, "a wording of it with one word misspelt")
         if request.origin == "exact":

@@ -1,8 +1,8 @@
 """The phrase encoder: reads a whole phrase, and says which looks it asks for."""
 
-from initzoo.generator.phrases.encoder import PHRASE_FOLDER, PhraseEncoder, Reading
+from initzoo.generator.phrases.encoder import PHRASE_FOLDER, Confidence, PhraseConfig, PhraseEncoder, Reading
 from initzoo.generator.phrases.grams import hash_grams
 from initzoo.generator.phrases.shape import PhraseShape
 from initzoo.generator.phrases.states import PhraseStates
 
-__all__ = ["PHRASE_FOLDER", "PhraseEncoder", "PhraseShape", "PhraseStates", "Reading", "hash_grams"]
+__all__ = ["PHRASE_FOLDER", "Confidence", "PhraseConfig", "PhraseEncoder", "PhraseShape", "PhraseStates", "Reading", "hash_grams"]

@@ -59,9 +59,15 @@ class Confidence:
             >>> round(Confidence().of(np.array([0.5, 0.25, 0.25]), np.array([0, 1.0, 0, 0])), 2)
             0.5
         """
+        look, margin, single = self.features(looks, counts)
+        return _logistic(self.bias + self.look * look + self.margin * margin + self.single * single)
+
+    @staticmethod
+    def features(looks: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[float, float, float]:
+        """The three values that the weights multiply."""
         first, second = np.sort(looks)[::-1][:2]
-        score = self.bias + self.look * _log_odds(first) + self.margin * math.log(max(first, 1e-9) / max(second, 1e-9))
-        return _logistic(score + self.single * _log_odds(counts[1]))
+        margin = math.log(max(first, 1e-9) / max(second, 1e-9))
+        return _log_odds(first), margin, _log_odds(counts[1])
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ class PhraseStates:
         """
         return self._tokenizer.token_to_id(text.lower()) is not None
 
+    def list_words(self, *, least_letters: int) -> list[str]:
+        """List the whole words of the tokenizer in plain Latin letters, sorted."""
+        names = (name for name in self._tokenizer.get_vocab() if len(name) >= least_letters)
+        return sorted(name for name in names if name.isascii() and name.isalpha())
+
     def encode(self, phrases: Sequence[str]) -> list[NDArray[np.float32]]:
         """Encode phrases together.
 

@@ -17,8 +17,10 @@ from initzoo.pairs.concepts.files import catalog_folder, load_concepts
 from initzoo.pairs.concepts.lexicon import (
     LANGUAGES,
     TestPhrase,
+    load_colours,
     load_lexicon,
     load_lexicon_colours,
+    load_opposites,
     load_test_phrases,
 )
 from initzoo.pairs.concepts.practice import load_practice
@@ -38,10 +40,12 @@ __all__ = [
     "family_of",
     "find_concept",
     "limits_of",
+    "load_colours",
     "load_concepts",
     "load_lexicon",
     "load_lexicon_colours",
     "load_limits",
+    "load_opposites",
     "load_practice",
     "load_test_phrases",
     "normalise_words",

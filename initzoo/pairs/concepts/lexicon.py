@@ -9,8 +9,9 @@ from pathlib import Path
 from initzoo.errors import InvalidConcepts
 from initzoo.files import DamagedFile, read_file, read_settings, reported_as
 from initzoo.pairs.concepts.files import catalog_folder
+from initzoo.pairs.concepts.toml_tables import read_colours, read_toml
 
-__all__ = ["LANGUAGES", "TestPhrase", "load_lexicon", "load_lexicon_colours", "load_test_phrases"]
+__all__ = ["LANGUAGES", "TestPhrase", "load_colours", "load_lexicon", "load_lexicon_colours", "load_opposites", "load_test_phrases"]
 
 LANGUAGES = ("de", "es", "fr", "ja", "zh")
 """Files of wordings in other languages; all other files of the lexicon are in English."""
@@ -103,6 +104,40 @@ def load_lexicon_colours(folder: Path | None = None) -> dict[str, dict[str, str]
         except (KeyError, TypeError) as error:
             raise DamagedFile(f"expected a name in each of {', '.join(LANGUAGES)} for every colour") from error
     return {"en": {name: name for name in names}, **further}
+
+
+def load_colours() -> dict[str, str]:
+    """Load the colours of the catalog: values such as `#118a8a` by English name.
+
+    Raises:
+        InvalidConcepts: the catalog cannot be read.
+
+    Example:
+        >>> load_colours()["teal"]
+        '#118a8a'
+    """
+    return read_colours(read_toml(catalog_folder() / "concepts.toml"))
+
+
+def load_opposites(folder: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Load for each restoration the looks that it undoes.
+
+    Args:
+        folder: the folder of the lexicon; by default that of the catalog.
+
+    Raises:
+        InvalidConcepts: the file cannot be read.
+
+    Example:
+        >>> load_opposites()["demosaic"]
+        ('mosaic',)
+    """
+    path = (catalog_folder() / "lexicon" if folder is None else folder) / "opposites.toml"
+    tables = read_toml(path)
+    for look, others in tables.items():
+        if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
+            raise InvalidConcepts(f"'{path}': expected a list of looks for '{look}'. {_ADVICE}")
+    return {look: tuple(others) for look, others in tables.items()}
 
 
 def load_test_phrases(path: Path | None = None) -> list[TestPhrase]:

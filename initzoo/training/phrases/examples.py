@@ -10,9 +10,11 @@ from random import Random
 
 from initzoo.pairs import LANGUAGES, normalise_words
 
-__all__ = ["Example", "Phrase", "list_phrases", "make_examples", "split_phrases"]
+__all__ = ["Example", "Phrase", "list_phrases", "make_examples", "place_of", "slots_of", "split_phrases"]
 
 _SLOT = re.compile(r"\{(\w+)\}")
+_WITHOUT_COLOUR = ("amount",)  # a word of degree, which may be left out
+_SLOT_ORDER = ("shadows", "highlights", "colour", "dark", "middle", "light", "paper", "board")
 _JOINTS = ("{0}, {1}", "{0} and {1}", "{0} with {1}", "{0} plus {1}", "{0} + {1}", "{0} but {1}", "{1}: {0}", "{0} {1}")
 _THREE = ("{0}, {1} and {2}", "{0} with {1}, {2}", "{0} {1} {2}", "{2}, {0}, {1}", "{0}, {1}, {2}")
 _FRAMES = (
@@ -38,11 +40,20 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Example:
-    """Words and the looks that they ask for; none for words that ask for no look."""
+    """Words and the looks that they ask for; none for words that ask for no look.
+
+    Args:
+        words: the words.
+        looks: ids of the looks.
+        kind: `phrase` for one of the lexicon, `framed` for one in a sentence, `misspelt`, `joined` for several,
+            `without` for words that ask for no look.
+        place: the largest `place_of` of its phrases; the examples below a place are those of a smaller lexicon.
+    """
 
     words: str
     looks: tuple[str, ...]
     kind: str
+    place: float = 0.0
 
 
 def list_phrases(lexicon: Mapping[str, Mapping[str, Sequence[str]]]) -> list[Phrase]:
@@ -81,12 +92,17 @@ def split_phrases(
     """
     train, validation = [], []
     for phrase in phrases:
-        place = zlib.crc32(normalise_words(phrase.words).encode()) / 2**32
-        if place < kept:
+        place = place_of(phrase, kept=kept)
+        if place < 0:
             validation.append(phrase)
-        elif (place - kept) / (1 - kept) < share:
+        elif place < share:
             train.append(phrase)
     return train, validation
+
+
+def place_of(phrase: Phrase, *, kept: float = 0.1) -> float:
+    """The place of a phrase among those to train on, 0 to 1; below 0 if it is kept for validation."""
+    return (zlib.crc32(normalise_words(phrase.words).encode()) / 2**32 - kept) / (1 - kept)
 
 
 def make_examples(
@@ -114,30 +130,45 @@ def make_examples(
     random = Random(seed)
     examples: dict[str, Example] = {}
 
-    def add(words: str, looks: tuple[str, ...], kind: str) -> None:
+    def add(words: str, parts: Sequence[Phrase], kind: str) -> None:
         words = " ".join(words.split())
-        examples.setdefault(normalise_words(words), Example(words, looks, kind))
+        looks, place = tuple(part.look for part in parts), max(map(place_of, parts), default=0.0)
+        examples.setdefault(normalise_words(words), Example(words, looks, kind, place))
 
     for phrase in phrases:
         for _ in range(n_colours if _SLOT.search(phrase.words) else 1):
-            add(_fill(phrase, colours, random), (phrase.look,), "phrase")
+            add(_fill(phrase, colours, random), [phrase], "phrase")
     english = [phrase for phrase in phrases if phrase.language == "en"]
     for _ in range(n_framed):
         phrase = random.choice(english)
-        add(random.choice(_FRAMES).format(_fill(phrase, colours, random)), (phrase.look,), "framed")
+        add(random.choice(_FRAMES).format(_fill(phrase, colours, random)), [phrase], "framed")
     for _ in range(n_misspelt):
         phrase = random.choice(english)
-        add(_misspell(_fill(phrase, colours, random), random), (phrase.look,), "misspelt")
+        add(_misspell(_fill(phrase, colours, random), random), [phrase], "misspelt")
     short = [phrase for phrase in english if len(phrase.words) <= 32]
     for _ in range(n_joined):
         parts = random.sample(short, 3 if random.random() < 0.25 else 2)
-        looks = tuple(dict.fromkeys(part.look for part in parts))
-        if len(looks) == len(parts):
+        if len({part.look for part in parts}) == len(parts):
             pattern = random.choice(_THREE if len(parts) == 3 else _JOINTS)
-            add(pattern.format(*(_fill(part, colours, random) for part in parts)), looks, "joined")
+            add(pattern.format(*(_fill(part, colours, random) for part in parts)), parts, "joined")
     for _ in range(n_without if vocabulary else 0):
-        add(random.choice(_REQUESTS).format(*random.sample(vocabulary, 3)), (), "without")
+        add(random.choice(_REQUESTS).format(*random.sample(vocabulary, 3)), [], "without")
     return list(examples.values())
+
+
+def slots_of(phrases: Sequence[Phrase]) -> dict[str, tuple[str, ...]]:
+    """The names of the slots of each look that takes colours, in the order in which ids of concepts have them.
+
+    Example:
+        >>> slots_of([Phrase("{colour} ink on {paper}", "ink-colour", "en"), Phrase("foggy", "fog", "en")])
+        {'ink-colour': ('colour', 'paper')}
+    """
+    slots: dict[str, tuple[str, ...]] = {}
+    for phrase in phrases:
+        names = {name for name in _SLOT.findall(phrase.words) if name != "a"}
+        if names:
+            slots[phrase.look] = tuple(name for name in _SLOT_ORDER if name in {*slots.get(phrase.look, ()), *names})
+    return slots
 
 
 def _fill(phrase: Phrase, colours: Mapping[str, Mapping[str, str]], random: Random) -> str:
@@ -147,7 +178,7 @@ def _fill(phrase: Phrase, colours: Mapping[str, Mapping[str, str]], random: Rand
     chosen = dict(zip(slots, random.sample(sorted(names), len(slots)), strict=True))
     text = phrase.words
     for slot, colour in chosen.items():
-        text = text.replace(f"{{{slot}}}", names[colour])
+        text = text.replace(f"{{{slot}}}", "" if slot in _WITHOUT_COLOUR else names[colour])
     return text.replace("{a}", "a")
 
 

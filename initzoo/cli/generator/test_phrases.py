@@ -1,0 +1,59 @@
+"""`initzoo generator test-phrases`: measure how often the right checkpoint is taken for phrases never trained on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from initzoo.cli.options import echo_json, example, json_option, zoo_option
+
+__all__ = ["command"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("test-phrases", epilog=example("initzoo generator test-phrases --wrong"))
+@zoo_option
+@click.option("--phrases", "path", type=_PATH, help="File of phrases (TOML); by default those of the catalog.")
+@click.option("--wrong", "list_wrong", is_flag=True, help="Also list the phrases that are answered wrongly.")
+@json_option
+def command(zoo_name: str, path: Path | None, list_wrong: bool, as_json: bool) -> None:
+    """Measure how often the right checkpoint is taken for the phrases of the test of words.
+
+    All concepts of the catalog count, whether or not the zoo has trained them. The phrases come with a checkout
+    of initzoo. Nothing is trained on them.
+    """
+    from initzoo.errors import InvalidZoo
+    from initzoo.evaluation import CatalogNames, answer_phrases, score_answers
+    from initzoo.pairs import load_concepts, load_test_phrases
+    from initzoo.zoo import Router, Zoo
+
+    zoo = Zoo.from_pretrained(zoo_name)
+    if zoo.phrases is None:
+        raise InvalidZoo(f"zoo '{zoo.name}' has no phrase encoder. Train one: initzoo generator train-phrases -h")
+    names = CatalogNames(load_concepts())
+    answers = answer_phrases(names, Router(names, zoo.phrases), load_test_phrases(path))
+    scores = score_answers(answers)
+    wrong = [answer for answer in answers if answer.concept_id is not None and not answer.is_right]
+    if as_json:
+        echo_json(
+            {
+                "scores": [asdict(score) for score in scores],
+                "wrong": [
+                    {"words": one.phrase.words, "concept": one.phrase.concept, "taken": one.concept_id,
+                     "confidence": one.confidence}
+                    for one in wrong
+                ],
+            }
+        )  # fmt: skip
+        return
+    for score in scores:
+        click.echo(
+            f"{score.kind:11}  {score.n_phrases} phrases  right {score.right:.3f}  near {score.near:.3f}  "
+            f"wrong {score.wrong:.3f}  generated {score.generated:.3f}  likely {score.likely:.3f}  "
+            f"likely and wrong {score.likely_wrong:.3f}"
+        )
+    for one in wrong if list_wrong else ():
+        click.echo(f"{one.phrase.words!r}: wanted {one.phrase.concept}, took {one.concept_id} ({one.confidence})")

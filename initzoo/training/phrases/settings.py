@@ -1,0 +1,52 @@
+"""How a phrase encoder is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from initzoo.files import check_least
+
+__all__ = ["PhraseSettings"]
+
+
+@dataclass(frozen=True)
+class PhraseSettings:
+    """How a phrase encoder is trained.
+
+    Args:
+        epochs: passes over all examples.
+        batch_size: examples per step.
+        learning_rate: the highest learning rate; it rises at first and falls to zero at the end.
+        weight_decay: weight decay of AdamW.
+        dropout: share of values that a step drops.
+        count_weight: weight of the loss of the number of looks.
+        share: share of the lexicon to train on.
+        n_colours: draws of colours per phrase with placeholders.
+        n_framed: examples of phrases in a sentence.
+        n_misspelt: examples of misspelt phrases.
+        n_joined: examples of several looks at once.
+        n_without: examples of words that ask for no look.
+        seed: seed of all draws.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    epochs: int = 8
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.3
+    count_weight: float = 0.3
+    share: float = 1.0
+    n_colours: int = 3
+    n_framed: int = 7000
+    n_misspelt: int = 5000
+    n_joined: int = 13000
+    n_without: int = 3500
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_least(self, epochs=1, batch_size=1, seed=0)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, found {self.share}")
