@@ -169,9 +169,9 @@ class InitMetadata:
     Args:
         concept: concept id; for a generated init a short name made from its words.
         wording: the requested words.
-        origin: `exact` for the checkpoint that the words name, `matched` for the one that they mean, `generated` for output of the weight generator,
-            `fine-tuned` after further training, `blended` for a blend of two inits, `scheme` for an
-            initialization scheme such as `he_normal` or `mean`.
+        origin: `exact` for the checkpoint that the words name, `matched` for the one that they mean,
+            `generated` for output of the weight generator, `fine-tuned` after further training, `blended`
+            for a blend of two inits, `scheme` for an initialization scheme such as `he_normal` or `mean`.
         zoo: name of the zoo.
         revision: revision of the zoo, 40 hex digits.
         recipe: the recipe that the weights belong to.

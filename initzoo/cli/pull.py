@@ -91,12 +91,12 @@ def command(
 ) -> None:
     """Write the checkpoint of a concept, or generated weights.
 
-    The id or any wording of a concept gives the zoo's checkpoint, one word misspelt or not. Other words that mean
-    one checkpoint give it too, and the command says how sure that is: likely, maybe, or a guess. For all others
-    the zoo's weight generator makes an init, and the command prints the distance of the words from those of the
-    zoo and the predicted PSNR. Words for an edit that no checkpoint makes, such as adding objects, get a warning. The name of an
-    initialization scheme, such as base or he_normal, gives its weights; with --exact, --match or --generate, every
-    name counts as words.
+    The id or any wording of a concept gives the zoo's checkpoint, one word misspelt or not. Other words that
+    mean one checkpoint give it too, and the command says how sure that is: likely, maybe, or a guess. For all
+    others the zoo's weight generator makes an init, and the command prints the distance of the words from
+    those of the zoo and the predicted PSNR. Words for an edit that no checkpoint makes, such as adding objects, get a
+    warning. The name of an initialization scheme, such as base or he_normal, gives its weights; with
+    --exact, --match or --generate, every name counts as words.
     """
     from initzoo.zoo import Zoo
 
@@ -151,7 +151,9 @@ def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> None:
     route = zoo.route(request)
     nearest = [one.concept_id for one in zoo.search(text, 4) if one.concept_id != init.metadata.concept][:3]
     if route.origin == "matched":
-        click.echo(f"{route.sureness}: {route.reason}; also near: {', '.join(nearest) or 'nothing'}", err=True)
+        click.echo(
+            f"{route.sureness}: {route.reason}; also near: {', '.join(nearest) or 'nothing'}", err=True
+        )
         other = [f"initzoo pull {nearest[0]}{zoo_part}"] if nearest else []
         if zoo.has_generator:
             other.append(f"initzoo pull --generate {shlex.quote(text)}{zoo_part}")

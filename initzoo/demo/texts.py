@@ -39,7 +39,11 @@ def tell_init(init: Init) -> str:
         return f"Generated: the weights were made from the words just now, with seed {seed}."
     psnr = metadata.scores.get("psnr")
     score = "" if psnr is None else f" It scores {psnr:.1f} dB on photos that it never saw."
-    kind = "The checkpoint that the words mean" if metadata.origin == "matched" else "An exact checkpoint of the zoo"
+    kind = (
+        "The checkpoint that the words mean"
+        if metadata.origin == "matched"
+        else "An exact checkpoint of the zoo"
+    )
     return f"{kind}: '{metadata.concept}', trained for this look.{score}"
 
 

@@ -78,7 +78,9 @@ class CatalogNames:
         self.ids = [concept.id for concept in concepts]
         self._rows = {concept.id: _Row(concept.id, concept.prompts) for concept in concepts}
         self._owners = {
-            normalise_words(wording): concept.id for concept in concepts for wording in (concept.id, *concept.prompts)
+            normalise_words(wording): concept.id
+            for concept in concepts
+            for wording in (concept.id, *concept.prompts)
         }
 
     def row(self, concept_id: str) -> Any:
@@ -121,7 +123,9 @@ def score_answers(answers: Sequence[PhraseAnswer]) -> list[PhraseScore]:
     scores = []
     for kind in dict.fromkeys(answer.phrase.kind for answer in answers):
         chosen = [answer for answer in answers if answer.phrase.kind == kind]
-        likely = [one for one in chosen if one.confidence is not None and how_sure(one.confidence) == "likely"]
+        likely = [
+            one for one in chosen if one.confidence is not None and how_sure(one.confidence) == "likely"
+        ]
 
         def share(n: int, total: int = len(chosen)) -> float:
             return round(n / total, 4)

@@ -17,6 +17,10 @@ from .calibration import calibrate as calibrate
 from .cases import N_EXAMPLE_PAIRS as N_EXAMPLE_PAIRS
 from .cases import Examples as Examples
 from .cases import make_requests as make_requests
+from .colours import Colour as Colour
+from .colours import colour_difference as colour_difference
+from .colours import find_colours as find_colours
+from .colours import lab_values as lab_values
 from .denoisers import DenoiserShape as DenoiserShape
 from .encoders import ENCODERS as ENCODERS
 from .encoders import Context as Context
@@ -34,10 +38,6 @@ from .given import Given as Given
 from .given import Scheme as Scheme
 from .given import has_file_ending as has_file_ending
 from .given import parse_given as parse_given
-from .colours import Colour as Colour
-from .colours import colour_difference as colour_difference
-from .colours import find_colours as find_colours
-from .colours import lab_values as lab_values
 from .losses import behaviour_error as behaviour_error
 from .losses import weight_error as weight_error
 from .model import GeneratorConfig as GeneratorConfig

@@ -38,8 +38,8 @@ class Colour:
     Args:
         name: the words that name it.
         hex: its value, e.g. `#118a8a`.
-        is_plain: whether it is a plain name of a colour or a `#hex` value. The long list also holds words that
-            mean other things, such as names of places and moods.
+        is_plain: whether it is a plain name of a colour or a `#hex` value. The long list also holds words
+            that mean other things, such as names of places and moods.
         index: index of the first of its words among the words of the text.
         n_words: number of its words.
     """
@@ -79,8 +79,8 @@ def colour_difference(first: str, second: str) -> float:
     """The distance of two colours in CIE Lab; below 2.3 most people see no difference.
 
     Example:
-        >>> round(colour_difference("#ff0000", "#ff0000"), 1), round(colour_difference("#14254d", "#000080"), 1)
-        (0.0, 54.1)
+        >>> round(colour_difference("#ff0000", "#ff0000"), 1), round(colour_difference("#000080", "#14254d"))
+        (0.0, 54)
     """
     return float(np.linalg.norm(np.subtract(lab_of(first), lab_of(second))))
 
@@ -102,7 +102,7 @@ def colour_names() -> Mapping[str, str]:
             text = gzip.decompress(read_file(path, max_bytes=_MAX_BYTES)).decode("utf-8")
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise DamagedFile(f"cannot be read ({error})") from error
-    # Names are stored as `normalise_words` writes them: to normalise thirty thousand takes a third of a second.
+    # Names are stored as `normalise_words` writes them: to normalise thirty thousand is slow.
     rows = (line.partition("\t") for line in text.splitlines())
     return {name: f"#{value}" for name, _, value in rows}
 
@@ -176,6 +176,8 @@ def lab_values(words: str, *, n_most: int = 3) -> NDArray[np.float32]:
         ([[1.0, 0.0, -0.0]], (0, 3))
     """
     found = find_colours(words)
-    chosen = sorted(sorted(found, key=lambda colour: not colour.is_plain)[:n_most], key=lambda colour: colour.index)
+    chosen = sorted(
+        sorted(found, key=lambda colour: not colour.is_plain)[:n_most], key=lambda colour: colour.index
+    )
     labs = np.array([colour.lab for colour in chosen], dtype=np.float32).reshape(-1, 3)
     return (labs - np.float32([50, 0, 0])) / np.float32([50, 100, 100])

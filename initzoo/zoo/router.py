@@ -23,8 +23,8 @@ _SAME_COLOUR = 14.0  # distance in CIE Lab from which a colour is another one
 _LEAST_LETTERS = 5  # a shorter word is not taken for another one with a letter changed
 _DEGREES = {
     "faint": (
-        "faint", "barely", "slight", "slightly", "a bit", "a little", "a touch", "a hint", "hint of", "subtle",
-        "subtly", "gentle", "gently", "lightly", "mild", "mildly", "somewhat", "just a", "soft touch",
+        "faint", "barely", "slight", "slightly", "a bit", "a little", "a touch", "a hint", "hint of",
+        "subtle", "subtly", "gentle", "gently", "lightly", "mild", "mildly", "somewhat", "just a",
     ),
     "strong": (
         "very", "strong", "strongly", "heavy", "heavily", "extreme", "extremely", "a lot", "super", "really",
@@ -53,7 +53,8 @@ class Route:
     Args:
         origin: `exact`, `matched` or `generated`.
         concept_id: the checkpoint; None for generated weights.
-        confidence: probability that it is what the words mean, 1 for an exact answer; None for generated weights.
+        confidence: probability that it is what the words mean, 1 for an exact answer; None for generated
+            weights.
         reason: in a few words.
         nearest: the concepts nearest by meaning, the best first.
     """
@@ -145,7 +146,8 @@ class Router:
         self.encoder = encoder
 
     def find_misspelt(self, words: str, index: Index) -> str | None:
-        """The id of the only concept of an index with a wording that the words misspell in one word, or None."""
+        """The id of the only concept of an index with a wording that the words misspell in one word, or
+        None."""
         found = set()
         for match in index.nearest(words, 8):
             row = index.row(match.concept_id)
@@ -225,7 +227,9 @@ class Router:
         name, match = scored.match.concept_id, scored.match
         if name not in self._prompts:
             self._prompts[name] = self.index.row(name).prompts[0]
-        return _Scored(Match(name, self._prompts[name], match.similarity), scored.parts, scored.colour_distance)
+        return _Scored(
+            Match(name, self._prompts[name], match.similarity), scored.parts, scored.colour_distance
+        )
 
     def _without_opposites(self, scored: Sequence[_Scored]) -> Iterable[_Scored]:
         if not scored:
@@ -253,9 +257,7 @@ class Router:
         names = ", ".join(colour.name for colour in colours)
         return f"no checkpoint of '{best.parts[0].look}' has the colours of the words: {names}"
 
-    def _colour_distance(
-        self, words: str, colours: Sequence[Colour], parts: Sequence[_Part]
-    ) -> float | None:
+    def _colour_distance(self, words: str, colours: Sequence[Colour], parts: Sequence[_Part]) -> float | None:
         """Mean distance of the colours of a concept to those that the words name; None if it has none."""
         slots = [
             (slot, value)
@@ -378,14 +380,17 @@ def assign_colours(words: str, colours: Sequence[Colour], slots: Sequence[str]) 
 
 
 def _unasked(name: str) -> float:
-    """The distance of a colour that the words do not name: little for paper white and black, which go without saying."""
+    """The distance of a colour that the words do not name: little for paper white and black, which go
+    without saying."""
     return 4.0 if name in ("white", "cream", "black", "ivory") else 12.0
 
 
 def _degree_of(words: str) -> str:
     """The degree that words ask for: `faint`, `strong` or none."""
     text = f" {normalise_words(words)} "
-    return next((degree for degree, names in _DEGREES.items() if any(f" {name} " in text for name in names)), "")
+    return next(
+        (degree for degree, names in _DEGREES.items() if any(f" {name} " in text for name in names)), ""
+    )
 
 
 def _fits(degree: str, asked: str) -> bool:

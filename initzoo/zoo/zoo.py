@@ -259,12 +259,14 @@ class Zoo:
         return self.index.find(words) is not None
 
     def nearest(self, words: str, n: int = 3) -> list[Match]:
-        """The `n` concepts nearest to words, nearest first: by meaning, or by letters without a phrase encoder.
+        """The `n` concepts nearest to words, nearest first: by meaning, or by letters without a phrase
+        encoder.
 
         Concepts that the phrase encoder does not know are compared by letters.
 
         Example:
-            >>> [match.concept_id for match in Zoo.from_pretrained("starter").nearest("make it rain-soaked and foggy", 1)]
+            >>> zoo = Zoo.from_pretrained("starter")
+            >>> [match.concept_id for match in zoo.nearest("cannot see a thing for the fog", 1)]
             ['fog']
         """
         return self._ranked(words, n, self.index.nearest)

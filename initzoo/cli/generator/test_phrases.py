@@ -1,4 +1,4 @@
-"""`initzoo generator test-phrases`: measure how often the right checkpoint is taken for phrases never trained on."""
+"""`initzoo generator test-phrases`: measure how often phrases get the right checkpoint."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("test-phrases", epilog=example("initzoo generator test-phrases --wrong"))
 @zoo_option
-@click.option("--phrases", "path", type=_PATH, help="File of phrases (TOML); by default those of the catalog.")
+@click.option(
+    "--phrases", "path", type=_PATH, help="File of phrases (TOML); by default those of the catalog."
+)
 @click.option("--wrong", "list_wrong", is_flag=True, help="Also list the phrases that are answered wrongly.")
 @json_option
 def command(zoo_name: str, path: Path | None, list_wrong: bool, as_json: bool) -> None:
     """Measure how often the right checkpoint is taken for the phrases of the test of words.
 
-    All concepts of the catalog count, whether or not the zoo has trained them. The phrases come with a checkout
-    of initzoo. Nothing is trained on them.
+    All concepts of the catalog count, whether or not the zoo has trained them. The phrases come with a
+    checkout of initzoo. Nothing is trained on them.
     """
     from initzoo.errors import InvalidZoo
     from initzoo.evaluation import CatalogNames, answer_phrases, score_answers
@@ -32,7 +34,9 @@ def command(zoo_name: str, path: Path | None, list_wrong: bool, as_json: bool) -
 
     zoo = Zoo.from_pretrained(zoo_name)
     if zoo.phrases is None:
-        raise InvalidZoo(f"zoo '{zoo.name}' has no phrase encoder. Train one: initzoo generator train-phrases -h")
+        raise InvalidZoo(
+            f"zoo '{zoo.name}' has no phrase encoder. Train one: initzoo generator train-phrases -h"
+        )
     names = CatalogNames(load_concepts())
     answers = answer_phrases(names, Router(names, zoo.phrases), load_test_phrases(path))
     scores = score_answers(answers)
@@ -56,4 +60,6 @@ def command(zoo_name: str, path: Path | None, list_wrong: bool, as_json: bool) -
             f"likely and wrong {score.likely_wrong:.3f}"
         )
     for one in wrong if list_wrong else ():
-        click.echo(f"{one.phrase.words!r}: wanted {one.phrase.concept}, took {one.concept_id} ({one.confidence})")
+        click.echo(
+            f"{one.phrase.words!r}: wanted {one.phrase.concept}, took {one.concept_id} ({one.confidence})"
+        )

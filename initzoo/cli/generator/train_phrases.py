@@ -29,7 +29,8 @@ _PATH = click.Path(path_type=Path)
     "--encoder",
     type=_PATH,
     required=True,
-    help="Folder with encoder.onnx, tokenizer.json and LICENSE of the sentence encoder, e.g. an earlier result.",
+    help="Folder with encoder.onnx, tokenizer.json and LICENSE of the sentence encoder, "
+    "e.g. an earlier result.",
 )
 @click.option("--out", "-o", type=_PATH, help="Folder of the phrase encoder, e.g. ZOO/model/phrase_encoder.")
 @click.option(
@@ -54,7 +55,8 @@ def command(
     """Train a phrase encoder on the lexicon of a checkout.
 
     The sentence encoder stays as it is; the part that is trained reads its token states and the letter groups
-    of the phrase. A tenth of the phrases of each look is held back. Run `initzoo verify ZOO --accept` afterwards.
+    of the phrase. A tenth of the phrases of each look is held back. Run `initzoo verify ZOO --accept`
+    afterwards.
     """
     from initzoo.training import measure_lexicon, train_phrases
 
@@ -78,8 +80,8 @@ def command(
 
 def _line(report: PhraseReport) -> str:
     return (
-        f"{report.share:.2f} of the lexicon, {report.n_phrases} phrases: of {report.n_held_back} held-back phrases "
-        f"{report.first:.3f} right, {report.first_five:.3f} among five; English {report.english:.3f}, other "
-        f"letters {report.others:.3f}, misspelt {report.misspelt:.3f}, joined {report.joined:.3f}; "
-        f"likely {report.likely:.3f}, of which right {report.likely_right:.3f}"
+        f"{report.share:.2f} of the lexicon, {report.n_phrases} phrases: of {report.n_held_back} held-back "
+        f"phrases {report.first:.3f} right, {report.first_five:.3f} among five; English "
+        f"{report.english:.3f}, other letters {report.others:.3f}, misspelt {report.misspelt:.3f}, "
+        f"joined {report.joined:.3f}; likely {report.likely:.3f}, of which right {report.likely_right:.3f}"
     )

@@ -5,4 +5,13 @@ from initzoo.generator.phrases.grams import hash_grams
 from initzoo.generator.phrases.shape import PhraseShape
 from initzoo.generator.phrases.states import PhraseStates
 
-__all__ = ["PHRASE_FOLDER", "Confidence", "PhraseConfig", "PhraseEncoder", "PhraseShape", "PhraseStates", "Reading", "hash_grams"]
+__all__ = [
+    "PHRASE_FOLDER",
+    "Confidence",
+    "PhraseConfig",
+    "PhraseEncoder",
+    "PhraseShape",
+    "PhraseStates",
+    "Reading",
+    "hash_grams",
+]

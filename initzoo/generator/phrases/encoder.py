@@ -158,7 +158,7 @@ class PhraseEncoder:
         return self._read(check_words(words))
 
     def _read_plain(self, words: str) -> Reading:
-        # One phrase at a time: int8 activations are scaled over a whole batch, so others would change its values.
+        # One phrase at a time: int8 activations are scaled over a whole batch, so others would change them.
         vector, looks, counts = self.run_head(self.states.encode([words])[0], words)
         shares, of_counts = _softmax(looks), _softmax(counts)
         return Reading(
@@ -191,7 +191,11 @@ class PhraseEncoder:
         weighted = _softmax(_linear(x, weights, "weigh")[:, 0]) @ x
         grams = hash_grams(words, shape.n_buckets)
         table, scale = weights["grams.weight"], weights["grams.scale"]
-        letters = (table[grams] * scale[grams, None]).mean(axis=0) if grams else np.zeros(shape.n_gram_values, np.float32)
+        letters = (
+            (table[grams] * scale[grams, None]).mean(axis=0)
+            if grams
+            else np.zeros(shape.n_gram_values, np.float32)
+        )
         gathered = np.concatenate([weighted, x.mean(axis=0), states.mean(axis=0), letters]).astype(np.float32)
         hidden = _gelu(_linear(gathered, weights, "gather"))
         vector = _linear(hidden, weights, "vector")
@@ -287,7 +291,9 @@ def _read_weights(data: bytes, config: PhraseConfig) -> dict[str, NDArray[np.flo
     return weights
 
 
-def _linear(x: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], name: str) -> NDArray[np.float32]:
+def _linear(
+    x: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], name: str
+) -> NDArray[np.float32]:
     result: NDArray[np.float32] = x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
     return result
 
@@ -302,7 +308,7 @@ def _layer_norm(
 
 
 def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """GELU with the error function, which NumPy lacks: Abramowitz and Stegun 7.1.26, off by 1.5e-7 at most."""
+    """GELU. NumPy lacks the error function; Abramowitz and Stegun 7.1.26 is off by at most 1.5e-7."""
     z = np.abs(x) / np.float32(math.sqrt(2))
     t = 1 / (1 + np.float32(0.3275911) * z)
     poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from itertools import pairwise
 
 from initzoo.pairs import normalise_words
 
@@ -15,7 +16,8 @@ _MAX_LETTERS = 200
 def hash_grams(words: str, n_buckets: int) -> list[int]:
     """Hash the words of a phrase, its pairs of words, and the letter groups of each word.
 
-    Words of letters beyond Latin, Greek and Cyrillic, which few spaces part, give groups of one to three letters.
+    Words of letters beyond Latin, Greek and Cyrillic, which few spaces part, give groups of one to three
+    letters.
 
     Args:
         words: a phrase.
@@ -31,7 +33,7 @@ def hash_grams(words: str, n_buckets: int) -> list[int]:
     """
     parts = normalise_words(words)[:_MAX_LETTERS].split()
     grams = [f"={part}" for part in parts]
-    grams += [f"={first}={second}" for first, second in zip(parts, parts[1:], strict=False)]
+    grams += [f"={first}={second}" for first, second in pairwise(parts)]
     for part in parts:
         is_dense = max(part) > "\u2fff"
         letters = part if is_dense else f"<{part}>"

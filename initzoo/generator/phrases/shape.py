@@ -24,9 +24,9 @@ class PhraseShape:
 
     n_looks: int
     n_states: int = 384
-    width: int = 192
+    width: int = 64
     n_heads: int = 4
     n_buckets: int = 2**14
     n_gram_values: int = 64
-    n_hidden: int = 512
+    n_hidden: int = 384
     n_values: int = 256

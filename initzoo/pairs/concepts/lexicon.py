@@ -11,7 +11,15 @@ from initzoo.files import DamagedFile, read_file, read_settings, reported_as
 from initzoo.pairs.concepts.files import catalog_folder
 from initzoo.pairs.concepts.toml_tables import read_colours, read_toml
 
-__all__ = ["LANGUAGES", "TestPhrase", "load_colours", "load_lexicon", "load_lexicon_colours", "load_opposites", "load_test_phrases"]
+__all__ = [
+    "LANGUAGES",
+    "TestPhrase",
+    "load_colours",
+    "load_lexicon",
+    "load_lexicon_colours",
+    "load_opposites",
+    "load_test_phrases",
+]
 
 LANGUAGES = ("de", "es", "fr", "ja", "zh")
 """Files of wordings in other languages; all other files of the lexicon are in English."""
@@ -102,7 +110,9 @@ def load_lexicon_colours(folder: Path | None = None) -> dict[str, dict[str, str]
         try:
             further = {language: {name: names[name][language] for name in names} for language in LANGUAGES}
         except (KeyError, TypeError) as error:
-            raise DamagedFile(f"expected a name in each of {', '.join(LANGUAGES)} for every colour") from error
+            raise DamagedFile(
+                f"expected a name in each of {', '.join(LANGUAGES)} for every colour"
+            ) from error
     return {"en": {name: name for name in names}, **further}
 
 

@@ -15,17 +15,27 @@ __all__ = ["Example", "Phrase", "list_phrases", "make_examples", "place_of", "sl
 _SLOT = re.compile(r"\{(\w+)\}")
 _WITHOUT_COLOUR = ("amount",)  # a word of degree, which may be left out
 _SLOT_ORDER = ("shadows", "highlights", "colour", "dark", "middle", "light", "paper", "board")
-_JOINTS = ("{0}, {1}", "{0} and {1}", "{0} with {1}", "{0} plus {1}", "{0} + {1}", "{0} but {1}", "{1}: {0}", "{0} {1}")
+_JOINTS = (
+    "{0}, {1}",
+    "{0} and {1}",
+    "{0} with {1}",
+    "{0} plus {1}",
+    "{0} + {1}",
+    "{0} but {1}",
+    "{1}: {0}",
+    "{0} {1}",
+)
 _THREE = ("{0}, {1} and {2}", "{0} with {1}, {2}", "{0} {1} {2}", "{2}, {0}, {1}", "{0}, {1}, {2}")
 _FRAMES = (
-    "make it {0}", "{0} photo", "turn this into {0}", "{0} style", "{0} effect", "{0} look", "give it a {0} look",
-    "please make my photo {0}", "i want {0}", "like {0}", "{0} filter", "as {0}", "{0} please", "can you do {0}",
-    "make my pic look like {0}", "more {0}", "apply {0}", "{0} vibe", "{0} aesthetic", "the {0} one",
+    "make it {0}", "{0} photo", "turn this into {0}", "{0} style", "{0} effect", "{0} look",
+    "give it a {0} look", "please make my photo {0}", "i want {0}", "like {0}", "{0} filter", "as {0}",
+    "{0} please", "can you do {0}", "make my pic look like {0}", "more {0}", "apply {0}", "{0} vibe",
+    "{0} aesthetic", "the {0} one",
 )  # fmt: skip
 _REQUESTS = (
-    "add a {0}", "remove the {0}", "replace the {0} with a {1}", "put a {0} next to the {1}", "a photo of a {0}",
-    "delete {0}", "swap the {0} for {1}", "draw a {0}", "what is a {0}", "{0} {1}", "the {0} of the {1}", "{0}",
-    "show me {0} and {1}", "how do i {0} a {1}", "{0} {1} {2}",
+    "add a {0}", "remove the {0}", "replace the {0} with a {1}", "put a {0} next to the {1}",
+    "a photo of a {0}", "delete {0}", "swap the {0} for {1}", "draw a {0}", "what is a {0}", "{0} {1}",
+    "the {0} of the {1}", "{0}", "show me {0} and {1}", "how do i {0} a {1}", "{0} {1} {2}",
 )  # fmt: skip
 
 
@@ -45,9 +55,10 @@ class Example:
     Args:
         words: the words.
         looks: ids of the looks.
-        kind: `phrase` for one of the lexicon, `framed` for one in a sentence, `misspelt`, `joined` for several,
-            `without` for words that ask for no look.
-        place: the largest `place_of` of its phrases; the examples below a place are those of a smaller lexicon.
+        kind: `phrase` for one of the lexicon, `framed` for one in a sentence, `misspelt`, `joined` for
+            several, `without` for words that ask for no look.
+        place: the largest `place_of` of its phrases; the examples below a place are those of a smaller
+            lexicon.
     """
 
     words: str
@@ -77,7 +88,8 @@ def split_phrases(
 ) -> tuple[list[Phrase], list[Phrase]]:
     """Split phrases into those to train on and those kept for validation.
 
-    The place of a phrase depends on its own letters alone, so a longer lexicon moves no phrase to the other side.
+    The place of a phrase depends on its own letters alone, so a longer lexicon moves no phrase to the other
+    side.
 
     Args:
         phrases: of a lexicon.
@@ -117,7 +129,8 @@ def make_examples(
     n_joined: int = 0,
     n_without: int = 0,
 ) -> list[Example]:
-    """Make examples: every phrase, phrases in sentences, misspelt ones, several joined, and words without a look.
+    """Make examples: every phrase, phrases in sentences, misspelt ones, several joined, and words without a
+    look.
 
     Args:
         phrases: phrases of the lexicon.
@@ -157,7 +170,8 @@ def make_examples(
 
 
 def slots_of(phrases: Sequence[Phrase]) -> dict[str, tuple[str, ...]]:
-    """The names of the slots of each look that takes colours, in the order in which ids of concepts have them.
+    """The names of the slots of each look that takes colours, in the order in which ids of concepts have
+    them.
 
     Example:
         >>> slots_of([Phrase("{colour} ink on {paper}", "ink-colour", "en"), Phrase("foggy", "fog", "en")])
@@ -167,7 +181,9 @@ def slots_of(phrases: Sequence[Phrase]) -> dict[str, tuple[str, ...]]:
     for phrase in phrases:
         names = {name for name in _SLOT.findall(phrase.words) if name != "a"}
         if names:
-            slots[phrase.look] = tuple(name for name in _SLOT_ORDER if name in {*slots.get(phrase.look, ()), *names})
+            slots[phrase.look] = tuple(
+                name for name in _SLOT_ORDER if name in {*slots.get(phrase.look, ()), *names}
+            )
     return slots
 
 
@@ -192,5 +208,3 @@ def _misspell(text: str, random: Random) -> str:
     changed = (text[i] * 2, "", text[i + 1 : i + 2] + text[i], other)[random.randrange(4)]
     is_swap = len(changed) == 2 and changed[0] != changed[1]
     return text[:i] + changed + text[i + (2 if is_swap else 1) :]
-
-

@@ -54,7 +54,8 @@ class PhraseHead(nn.Module):
             offsets: where those of each phrase begin.
 
         Returns:
-            Vectors `(n_phrases, n_values)`, scores of looks `(n_phrases, n_looks)` and of counts `(n_phrases, 4)`.
+            Vectors `(n_phrases, n_values)`, scores of looks `(n_phrases, n_looks)` and of counts
+            `(n_phrases, 4)`.
         """
         n_phrases, n_tokens, _ = states.shape
         n_heads = self.shape.n_heads
@@ -63,7 +64,9 @@ class PhraseHead(nn.Module):
         queries, keys, values = (
             part.view(n_phrases, n_tokens, n_heads, -1).transpose(1, 2) for part in qkv.chunk(3, -1)
         )
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask[:, None, None, :])
+        mixed = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask[:, None, None, :]
+        )
         x = x + self.attended(mixed.transpose(1, 2).reshape(n_phrases, n_tokens, -1))
         x = x + self.contract(functional.gelu(self.expand(self.norm_expand(x))))
         scores = self.weigh(x).squeeze(-1).masked_fill(~mask, -1e9)

@@ -125,13 +125,15 @@ def train_phrases(
     """
     settings = settings or PhraseSettings()
     training, held_back, n_phrases = _encoded(encoder, settings, cache, callback)
-    looks = sorted(load_opposites().keys() | {look for example in training.examples for look in example.looks})
-    looks = [look for look in looks if any(look in example.looks for example in training.examples)]
+    looks = sorted({look for example in training.examples for look in example.looks})
     head = _train(training, looks, settings, callback)
     readings = _read(head, held_back)
     confidence = fit_confidence(*readings, _targets(held_back, looks))
     report = _report(held_back, looks, readings, settings.share, n_phrases)
-    files = {name: read_file(Path(encoder) / name, max_bytes=2**28) for name in ("encoder.onnx", "tokenizer.json", "LICENSE")}
+    files = {
+        name: read_file(Path(encoder) / name, max_bytes=2**28)
+        for name in ("encoder.onnx", "tokenizer.json", "LICENSE")
+    }
     config = PhraseConfig(
         looks=tuple(looks),
         slots=slots_of(list_phrases(load_lexicon())),
@@ -188,7 +190,10 @@ def _encoded(
         for language, words in load_lexicon_colours().items()
     }
     vocabulary = states.list_words(least_letters=4)
-    draws = {name: getattr(settings, name) for name in ("n_colours", "n_framed", "n_misspelt", "n_joined", "n_without")}
+    draws = {
+        name: getattr(settings, name)
+        for name in ("n_colours", "n_framed", "n_misspelt", "n_joined", "n_without")
+    }
     examples = make_examples(training, colours=names, vocabulary=vocabulary, seed=settings.seed, **draws)
     kept = make_examples(
         held_back, colours=names, vocabulary=vocabulary, seed=settings.seed + 1, **_N_VALIDATION
@@ -231,20 +236,21 @@ def _train(
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
     )
-    n_batches = max(1, len(encoded.examples) // settings.batch_size)
+    n_batches = len(_draw_batches(encoded, settings.batch_size, rng))
     n_steps = settings.epochs * n_batches
     for step in range(n_steps):
         if step % n_batches == 0:
-            order = rng.permutation(len(encoded.examples))
-        start = step % n_batches * settings.batch_size
-        chosen = order[start : start + settings.batch_size]
+            batches = _draw_batches(encoded, settings.batch_size, rng)
+        chosen = batches[step % n_batches]
         rate = min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * step / n_steps)) + 0.005)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate
         _, scores, of_counts = head(*_batch(encoded, chosen))
         wanted = torch.from_numpy(targets[chosen])
         loss = -(wanted * scores.log_softmax(-1)).sum(-1).mean()
-        loss = loss + settings.count_weight * functional.cross_entropy(of_counts, torch.from_numpy(counts[chosen]))
+        loss = loss + settings.count_weight * functional.cross_entropy(
+            of_counts, torch.from_numpy(counts[chosen])
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -254,7 +260,21 @@ def _train(
     return head.eval()
 
 
-def _batch(encoded: _Encoded, chosen: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _draw_batches(encoded: _Encoded, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Draw the batches of an epoch. Those of about the same length go together, so that little is padded."""
+    order = rng.permutation(len(encoded.examples))
+    lengths = np.array([len(states) for states in encoded.states])
+    batches = []
+    for start in range(0, len(order), 16 * batch_size):
+        part = order[start : start + 16 * batch_size]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _batch(
+    encoded: _Encoded, chosen: Sequence[int] | NDArray[np.int64]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     states = [encoded.states[i] for i in chosen]
     longest = max(map(len, states))
     padded = np.zeros((len(states), longest, states[0].shape[1]), dtype=np.float32)
@@ -335,7 +355,9 @@ def _report(
     shares, counts = readings
     wanted, n_looks = _targets(held_back, looks)
     kinds = np.array([example.kind for example in held_back.examples])
-    is_foreign = np.array([any(letter > "\u024f" for letter in example.words) for example in held_back.examples])
+    is_foreign = np.array(
+        [any(letter > "\u024f" for letter in example.words) for example in held_back.examples]
+    )
     ranks = (shares[:, :-1] > (shares * wanted).sum(-1, keepdims=True)).sum(-1)
     is_phrase = kinds == "phrase"
     is_joined = kinds == "joined"
@@ -376,7 +398,9 @@ def _weights_of(head: PhraseHead) -> dict[str, NDArray[Any]]:
     weights: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in head.state_dict().items()}
     table = weights["grams.weight"]
     scale = np.maximum(np.abs(table).max(axis=1) / 127, 1e-6).astype(np.float16)
-    weights["grams.weight"] = np.rint(table / scale[:, None].astype(np.float32)).clip(-127, 127).astype(np.int8)
+    weights["grams.weight"] = (
+        np.rint(table / scale[:, None].astype(np.float32)).clip(-127, 127).astype(np.int8)
+    )
     return weights | {"grams.scale": scale}
 
 
