@@ -1,0 +1,151 @@
+"""The router: which checkpoint words mean, how sure that is, and when weights are generated instead."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from initzoo.generator import Confidence, PhraseConfig, PhraseShape, Reading, find_colours
+from initzoo.zoo.router import Router, assign_colours, how_sure, is_misspelt
+
+LOOKS = ("blur", "deblur", "duotone", "fog", "night", "tint")
+COLOURS = {"navy": "#14254d", "gold": "#e0a526", "teal": "#118a8a", "red": "#d62828", "sky blue": "#6cb8f0"}
+IDS = [
+    "blur", "blur-faint", "deblur", "duotone-navy-gold", "duotone-gold-navy", "fog", "fog--night", "my-own-look",
+    "night", "tint-red", "tint-sky-blue", "tint-teal",
+]  # fmt: skip
+
+
+class Names:
+    """Concepts without an index file."""
+
+    ids = IDS
+
+    def row(self, concept_id: str) -> Any:
+        assert concept_id in IDS
+        return SimpleNamespace(concept_id=concept_id, prompts=(f"{concept_id} photo",))
+
+
+class FixedEncoder:
+    """Reads every phrase alike, so that a test says what the network would."""
+
+    def __init__(self, looks: dict[str, float], counts: tuple[float, ...] = (0.0, 1.0, 0.0, 0.0)) -> None:
+        self.config = PhraseConfig(
+            looks=LOOKS,
+            slots={"tint": ("colour",), "duotone": ("dark", "light")},
+            colours=COLOURS,
+            opposites={"deblur": ("blur",)},
+            shape=PhraseShape(len(LOOKS) + 1),
+            confidence=Confidence(),
+            licence="",
+            source="",
+        )
+        rest = (1 - sum(looks.values())) / len(LOOKS)
+        shares = {look: looks.get(look, rest) for look in LOOKS}
+        none = looks.get("none", 0.0)
+        self.reading = Reading(np.zeros(2, np.float32), shares, none, counts, looks.get("sure", 0.9))  # type: ignore[arg-type]
+
+    def read(self, words: str) -> Reading:
+        return self.reading
+
+
+def router(looks: dict[str, float], **options: Any) -> Router:
+    return Router(Names(), FixedEncoder(looks, **options))  # type: ignore[arg-type]
+
+
+def test_words_that_mean_a_look_get_its_checkpoint() -> None:
+    route = router({"fog": 0.9}).route("cannot see a thing")
+    assert (route.origin, route.concept_id, route.confidence) == ("matched", "fog", 0.9)
+    assert route.sureness == "likely" and route.reason == "the words mean 'fog'"
+    assert route.nearest[0].prompt == "fog photo"
+
+
+def test_words_of_degree_choose_the_concept_of_that_degree() -> None:
+    assert router({"blur": 0.9}).route("slightly out of focus").concept_id == "blur-faint"
+    assert router({"blur": 0.9}).route("out of focus").concept_id == "blur"
+
+
+def test_colours_of_the_words_choose_the_concept() -> None:
+    assert router({"tint": 0.9}).route("all in teal").concept_id == "tint-teal"
+    assert router({"tint": 0.9}).route("all in sky blue").concept_id == "tint-sky-blue"
+    assert router({"duotone": 0.9}).route("gold shadows, navy highlights").concept_id == "duotone-gold-navy"
+    assert router({"duotone": 0.9}).route("navy to gold").concept_id == "duotone-navy-gold"
+
+
+def test_a_colour_that_no_checkpoint_has_is_generated() -> None:
+    route = router({"tint": 0.9}).route("all in #ff00ff")
+    assert route.origin == "generated"
+    assert route.reason == "no checkpoint of 'tint' has the colours of the words: #ff00ff"
+
+
+def test_a_look_that_needs_a_colour_and_gets_none_is_generated() -> None:
+    assert router({"tint": 0.9}).route("tinted").reason == "'tint' needs a colour, and the words name none"
+
+
+def test_several_looks_at_once_are_generated_unless_the_zoo_has_just_them() -> None:
+    two = (0.0, 0.05, 0.95, 0.0)
+    route = router({"fog": 0.5, "night": 0.48}, counts=two).route("a foggy night")
+    assert (route.origin, route.concept_id) == ("matched", "fog--night")
+    route = router({"fog": 0.5, "deblur": 0.48}, counts=two).route("foggy but sharp")
+    assert route.origin == "generated"
+    assert route.reason == "the words ask for several looks at once: fog, deblur"
+
+
+def test_words_that_name_no_look_are_generated() -> None:
+    none = (1.0, 0.0, 0.0, 0.0)
+    assert "name no look" in router({"fog": 0.1}, counts=none).route("a hat").reason
+
+
+def test_an_unsure_reading_is_generated_and_a_guess_is_said_to_be_one() -> None:
+    assert router({"fog": 0.4, "sure": 0.1}).route("wet").origin == "generated"
+    route = router({"fog": 0.4, "sure": 0.3}).route("wet")
+    assert (route.origin, route.sureness) == ("matched", "a guess")
+
+
+def test_a_restoration_and_what_it_undoes_are_never_ranked_together() -> None:
+    for best, other in (("deblur", "blur"), ("blur", "deblur")):
+        ids = [match.concept_id for match in router({best: 0.6, other: 0.35}).rank("blurry")]
+        assert best in ids and other not in ids
+
+
+def test_rank_begins_with_what_route_takes() -> None:
+    one = router({"night": 0.6, "fog": 0.3})
+    assert one.rank("dark")[0].concept_id == one.route("dark").concept_id
+
+
+def test_concepts_that_the_encoder_does_not_know_are_left_to_letters() -> None:
+    one = router({"night": 0.6})
+    assert one.knows("fog--night") and one.knows("tint-sky-blue") and not one.knows("my-own-look")
+
+
+@pytest.mark.parametrize(
+    ("words", "wording", "expected"),
+    [
+        ("watercolur painting", "watercolour painting", True),
+        ("Pencil Skecth!", "pencil sketch", True),
+        ("pencli skecth", "pencil sketch", False),  # two words
+        ("fig", "fog", False),  # too short to tell
+        ("glow", "glow", False),  # no difference
+        ("warm night", "warm", False),
+        ("35 mm film1", "35 mm films", False),
+    ],
+)
+def test_one_misspelt_word_is_forgiven(words: str, wording: str, expected: bool) -> None:
+    assert is_misspelt(words, wording) is expected
+
+
+def test_a_word_of_its_own_is_no_misspelling() -> None:
+    assert not is_misspelt("bright night", "blight night", is_word=True)
+
+
+def test_sureness_is_said_in_words() -> None:
+    assert [how_sure(confidence) for confidence in (0.95, 0.8, 0.79, 0.5, 0.49)] == [
+        "likely", "likely", "maybe", "maybe", "a guess",
+    ]  # fmt: skip
+
+
+def test_colours_go_in_order_to_slots_that_no_word_names() -> None:
+    words = "gold, navy"
+    given = assign_colours(words, find_colours(words, COLOURS), ["dark", "light"])
+    assert {i: colour.name for i, colour in given.items()} == {0: "gold", 1: "navy"}
