@@ -64,7 +64,8 @@ def test_colours_are_found_inside_words_without_spaces() -> None:
 
 def test_lab_values_are_scaled_and_in_the_order_of_the_words() -> None:
     values = lab_values("#000000 then #ffffff then #ff0000 then #00ff00")
-    assert values.shape == (3, 3) and values.dtype == np.float32
+    assert values.shape == (3, 3)
+    assert values.dtype == np.float32
     assert np.allclose(values[:, 0], [-1, 1, 0.06], atol=0.01)
 
 
@@ -75,6 +76,6 @@ def test_lab_of_refuses_what_is_not_a_colour() -> None:
 
 def test_the_catalog_names_each_colour_once() -> None:
     values = list(load_colours().values())
-    assert min(
-        colour_difference(first, second) for i, first in enumerate(values) for second in values[:i]
-    ) > 2.3
+    assert (
+        min(colour_difference(first, second) for i, first in enumerate(values) for second in values[:i]) > 2.3
+    )

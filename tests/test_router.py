@@ -10,7 +10,13 @@ from initzoo.generator import Confidence, PhraseConfig, PhraseShape, Reading, fi
 from initzoo.zoo.router import Router, assign_colours, how_sure, is_misspelt
 
 LOOKS = ("blur", "deblur", "duotone", "fog", "night", "tint")
-COLOURS = {"navy": "#14254d", "gold": "#e0a526", "teal": "#118a8a", "red": "#d62828", "sky blue": "#6cb8f0"}
+COLOURS = {
+    "navy": "#14254d",
+    "gold": "#e0a526",
+    "teal": "#118a8a",
+    "red": "#d62828",
+    "sky blue": "#6cb8f0",
+}
 IDS = [
     "blur", "blur-faint", "deblur", "duotone-navy-gold", "duotone-gold-navy", "fog", "fog--night", "my-own-look",
     "night", "tint-red", "tint-sky-blue", "tint-teal",
@@ -57,7 +63,8 @@ def router(looks: dict[str, float], **options: Any) -> Router:
 def test_words_that_mean_a_look_get_its_checkpoint() -> None:
     route = router({"fog": 0.9}).route("cannot see a thing")
     assert (route.origin, route.concept_id, route.confidence) == ("matched", "fog", 0.9)
-    assert route.sureness == "likely" and route.reason == "the words mean 'fog'"
+    assert route.sureness == "likely"
+    assert route.reason == "the words mean 'fog'"
     assert route.nearest[0].prompt == "fog photo"
 
 
@@ -106,7 +113,8 @@ def test_an_unsure_reading_is_generated_and_a_guess_is_said_to_be_one() -> None:
 def test_a_restoration_and_what_it_undoes_are_never_ranked_together() -> None:
     for best, other in (("deblur", "blur"), ("blur", "deblur")):
         ids = [match.concept_id for match in router({best: 0.6, other: 0.35}).rank("blurry")]
-        assert best in ids and other not in ids
+        assert best in ids
+        assert other not in ids
 
 
 def test_rank_begins_with_what_route_takes() -> None:
@@ -116,7 +124,9 @@ def test_rank_begins_with_what_route_takes() -> None:
 
 def test_concepts_that_the_encoder_does_not_know_are_left_to_letters() -> None:
     one = router({"night": 0.6})
-    assert one.knows("fog--night") and one.knows("tint-sky-blue") and not one.knows("my-own-look")
+    assert one.knows("fog--night")
+    assert one.knows("tint-sky-blue")
+    assert not one.knows("my-own-look")
 
 
 @pytest.mark.parametrize(

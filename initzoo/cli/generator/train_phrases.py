@@ -33,6 +33,7 @@ _PATH = click.Path(path_type=Path)
     "e.g. an earlier result.",
 )
 @click.option("--out", "-o", type=_PATH, help="Folder of the phrase encoder, e.g. ZOO/model/phrase_encoder.")
+@click.option("--lexicon", type=_PATH, help="Folder of the lexicon; by default that of the catalog.")
 @click.option(
     "--curve",
     is_flag=True,
@@ -46,6 +47,7 @@ _PATH = click.Path(path_type=Path)
 def command(
     encoder: Path,
     out: Path | None,
+    lexicon: Path | None,
     curve: bool,
     cache: Path | None,
     settings: PhraseSettings,
@@ -65,11 +67,21 @@ def command(
     reports = []
     with StageBars() as bars:
         if out is None:
-            for report in measure_lexicon(encoder, settings=settings, cache=cache, callback=bars.show):
+            for report in measure_lexicon(
+                encoder, lexicon=lexicon, settings=settings, cache=cache, callback=bars.show
+            ):
                 reports.append(report)
         else:
             reports.append(
-                train_phrases(encoder, out, settings=settings, force=force, cache=cache, callback=bars.show)
+                train_phrases(
+                    encoder,
+                    out,
+                    lexicon=lexicon,
+                    settings=settings,
+                    force=force,
+                    cache=cache,
+                    callback=bars.show,
+                )
             )
     if as_json:
         echo_json([asdict(report) for report in reports])

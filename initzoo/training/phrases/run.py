@@ -101,18 +101,21 @@ def train_phrases(
     encoder: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    lexicon: Path | None = None,
     settings: PhraseSettings | None = None,
     force: bool = False,
     cache: str | os.PathLike[str] | None = None,
     callback: Callback | None = None,
 ) -> PhraseReport:
-    """Train a phrase encoder on the catalog's lexicon and write its folder.
+    """Train a phrase encoder on a lexicon and write its folder.
 
     A tenth of the phrases is held back: they calibrate the confidence and make the report.
 
     Args:
         encoder: folder with `encoder.onnx`, `tokenizer.json` and `LICENSE` of a sentence encoder.
         out: folder to write.
+        lexicon: folder with files of phrases, `colours.toml` and `opposites.toml`; by default that of the
+            catalog.
         settings: how it is trained.
         force: replace files that exist.
         cache: file that keeps the encoded examples for another run.
@@ -124,7 +127,7 @@ def train_phrases(
         OutputError: a file exists already or cannot be written.
     """
     settings = settings or PhraseSettings()
-    training, held_back, n_phrases = _encoded(encoder, settings, cache, callback)
+    training, held_back, n_phrases = _encoded(encoder, lexicon, settings, cache, callback)
     looks = sorted({look for example in training.examples for look in example.looks})
     head = _train(training, looks, settings, callback)
     readings = _read(head, held_back)
@@ -136,9 +139,9 @@ def train_phrases(
     }
     config = PhraseConfig(
         looks=tuple(looks),
-        slots=slots_of(list_phrases(load_lexicon())),
-        colours=_plain_colours(),
-        opposites=load_opposites(),
+        slots=slots_of(list_phrases(load_lexicon(lexicon))),
+        colours=_plain_colours(lexicon),
+        opposites=load_opposites(lexicon),
         shape=head.shape,
         confidence=confidence,
         licence=_LICENCE,
@@ -152,6 +155,7 @@ def measure_lexicon(
     encoder: str | os.PathLike[str],
     *,
     shares: Sequence[float] = (0.25, 0.5, 1.0),
+    lexicon: Path | None = None,
     settings: PhraseSettings | None = None,
     cache: str | os.PathLike[str] | None = None,
     callback: Callback | None = None,
@@ -159,13 +163,13 @@ def measure_lexicon(
     """Train on several shares of the lexicon, and report how well the same held-back phrases are understood.
 
     Args:
-        encoder, settings, cache, callback: as for `train_phrases`.
+        encoder, lexicon, settings, cache, callback: as for `train_phrases`.
         shares: shares of the lexicon.
     """
     settings = settings or PhraseSettings()
-    training, held_back, _ = _encoded(encoder, replace(settings, share=1.0), cache, callback)
+    training, held_back, _ = _encoded(encoder, lexicon, replace(settings, share=1.0), cache, callback)
     looks = sorted({look for example in training.examples for look in example.looks})
-    phrases = list_phrases(load_lexicon())
+    phrases = list_phrases(load_lexicon(lexicon))
     for share in shares:
         part = training.chosen(lambda example, share=share: example.place < share)  # type: ignore[misc]
         # As many steps for each share, so that a small one is not just trained less.
@@ -177,17 +181,18 @@ def measure_lexicon(
 
 def _encoded(
     encoder: str | os.PathLike[str],
+    lexicon: Path | None,
     settings: PhraseSettings,
     cache: str | os.PathLike[str] | None,
     callback: Callback | None,
 ) -> tuple[_Encoded, _Encoded, int]:
     """The encoded examples to train on and those held back, and the number of phrases to train on."""
     states = PhraseStates.from_folder(encoder)
-    phrases = list_phrases(load_lexicon())
+    phrases = list_phrases(load_lexicon(lexicon))
     training, held_back = split_phrases(phrases, share=settings.share)
     names = {
         language: {name: word for name, word in words.items() if name not in _NEW_COLOURS}
-        for language, words in load_lexicon_colours().items()
+        for language, words in load_lexicon_colours(lexicon).items()
     }
     vocabulary = states.list_words(least_letters=4)
     draws = {
@@ -404,9 +409,9 @@ def _weights_of(head: PhraseHead) -> dict[str, NDArray[Any]]:
     return weights | {"grams.scale": scale}
 
 
-def _plain_colours() -> dict[str, str]:
+def _plain_colours(lexicon: Path | None) -> dict[str, str]:
     """The catalog's colours by their names in all languages."""
-    values, names = load_colours(), load_lexicon_colours()
+    values, names = load_colours(), load_lexicon_colours(lexicon)
     plain = {normalise_words(name): value for name, value in values.items()}
     for language in LANGUAGES:
         for english, name in names[language].items():

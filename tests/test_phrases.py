@@ -1,0 +1,228 @@
+"""The phrase encoder: its parts, its training on a small lexicon, and what the bundled one reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from initzoo.errors import InvalidGenerator, InvalidWords
+from initzoo.generator import (
+    Confidence,
+    PhraseConfig,
+    PhraseEncoder,
+    PhraseShape,
+    PhraseStates,
+    hash_grams,
+)
+from initzoo.pairs import catalog_folder
+from initzoo.training.phrases.examples import Phrase, make_examples, split_phrases
+from initzoo.training.phrases.run import fit_confidence
+
+BUNDLED = catalog_folder() / "model" / "phrase_encoder"
+NAMES = {
+    "en": {"red": "red", "teal": "teal", "navy": "navy"},
+    "de": {"red": "rot", "teal": "petrol", "navy": "navy"},
+}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PhraseEncoder:
+    return PhraseEncoder.from_folder(BUNDLED)
+
+
+def test_letter_groups_are_the_same_everywhere() -> None:
+    assert hash_grams("fog", 1000) == hash_grams("  FOG! ", 1000)
+    assert hash_grams("fog", 2**32)[0] == zlib.crc32(b"=fog")
+    assert hash_grams("霧の中", 2**14) != hash_grams("霧", 2**14)
+    assert hash_grams("...", 100) == []
+
+
+def test_split_holds_the_same_phrases_back_when_the_lexicon_grows() -> None:
+    phrases = [Phrase(f"phrase {i}", "fog", "en") for i in range(500)]
+    few, many = split_phrases(phrases[:100])[1], split_phrases(phrases)[1]
+    assert few
+    assert set(few) == {phrase for phrase in many if phrase in phrases[:100]}
+    quarter, half = split_phrases(phrases, share=0.25)[0], split_phrases(phrases, share=0.5)[0]
+    assert set(quarter) < set(half)
+    assert not set(half) & set(many)
+
+
+def test_examples_fill_colours_of_their_language_and_join_different_looks() -> None:
+    phrases = [
+        Phrase("{dark} and {light}", "duotone", "en"),
+        Phrase("ganz {colour}", "tint", "de"),
+        Phrase("foggy", "fog", "en"),
+        Phrase("at night", "night", "en"),
+    ]
+    examples = make_examples(
+        phrases, colours=NAMES, vocabulary=["hat", "dog", "cat"], n_joined=20, n_without=3
+    )
+    words = {example.words for example in examples}
+    assert words & {"ganz rot", "ganz petrol", "ganz navy"}
+    assert not any("{" in text for text in words)
+    joined = [example for example in examples if example.kind == "joined"]
+    assert joined
+    assert all(len(set(example.looks)) == len(example.looks) >= 2 for example in joined)
+    assert next(example.looks for example in examples if example.kind == "without") == ()
+    again = make_examples(phrases, colours=NAMES, vocabulary=["hat", "dog", "cat"], n_joined=20, n_without=3)
+    assert again == examples
+
+
+def test_numpy_and_torch_read_alike() -> None:
+    import torch
+
+    from initzoo.training.phrases.head import PhraseHead
+
+    torch.manual_seed(0)
+    shape = PhraseShape(5, n_states=24, width=16, n_buckets=64, n_gram_values=8, n_hidden=12, n_values=10)
+    head = PhraseHead(shape).eval()
+    config = PhraseConfig(("a", "b", "c", "d"), {}, {}, {}, shape, Confidence(), "", "")
+    weights = {name: value.numpy() for name, value in head.state_dict().items()}
+    weights["grams.scale"] = np.ones(64, np.float32)
+    states = np.random.default_rng(0).standard_normal((7, 24)).astype(np.float32)
+    ours = PhraseEncoder(config, None, weights).run_head(states, "fix overexposed")  # type: ignore[arg-type]
+    grams = torch.tensor(hash_grams("fix overexposed", 64))
+    with torch.no_grad():
+        theirs = head(
+            torch.from_numpy(states)[None], torch.ones(1, 7, dtype=torch.bool), grams, torch.tensor([0])
+        )
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.allclose(one, other[0].numpy(), atol=1e-5)
+
+
+def test_padding_does_not_change_what_is_read() -> None:
+    import torch
+
+    from initzoo.training.phrases.head import PhraseHead
+
+    head = PhraseHead(
+        PhraseShape(3, n_states=8, width=8, n_buckets=16, n_gram_values=4, n_hidden=8, n_values=6)
+    ).eval()
+    states, mask = torch.randn(1, 4, 8), torch.ones(1, 4, dtype=torch.bool)
+    grams, offsets = torch.tensor([1, 2]), torch.tensor([0])
+    padded = torch.cat([states, 9 * torch.ones(1, 3, 8)], dim=1)
+    longer = torch.cat([mask, torch.zeros(1, 3, dtype=torch.bool)], dim=1)
+    with torch.no_grad():
+        for one, other in zip(
+            head(states, mask, grams, offsets), head(padded, longer, grams, offsets), strict=True
+        ):
+            assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_confidence_follows_the_share_of_right_readings() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0.4, 0.99, 4000)
+    shares = np.stack([first, 1 - first, np.zeros_like(first)], axis=1)
+    counts = np.tile([0.0, 1.0, 0.0, 0.0], (4000, 1))
+    is_right = rng.random(4000) < first
+    best = shares.argmax(1)
+    wanted = np.eye(3, dtype=np.float32)[np.where(is_right, best, 2 - best * 2)]
+    confidence = fit_confidence(shares, counts, (wanted, np.ones(4000, dtype=np.int64)))
+    sure = np.array([confidence.of(*pair) for pair in zip(shares, counts, strict=True)])
+    assert abs(sure.mean() - is_right.mean()) < 0.02
+
+
+def test_training_on_a_small_lexicon_writes_an_encoder_that_reads_it(tmp_path: Path) -> None:
+    from initzoo.training import PhraseSettings, measure_lexicon, train_phrases
+
+    lexicon = tmp_path / "lexicon"
+    lexicon.mkdir()
+    shutil.copy(catalog_folder() / "lexicon" / "colours.toml", lexicon)
+    (lexicon / "opposites.toml").write_text('deblur = ["blur"]\n')
+    fog = [
+        f"{how} {what}" for how in ("thick", "thin", "grey", "morning") for what in ("fog", "mist", "haze")
+    ]
+    tint = [
+        f"{how} {{colour}}" for how in ("all", "toned", "completely", "everything", "make it", "monochrome")
+    ]
+    (lexicon / "one.txt").write_text(f"fog: {' | '.join(fog)}\ntint: {' | '.join(tint)}\n")
+    settings = PhraseSettings(
+        epochs=12, batch_size=16, n_colours=2, n_framed=10, n_misspelt=10, n_joined=10, n_without=6
+    )
+    cache, out = tmp_path / "cache.npz", tmp_path / "out"
+    report = train_phrases(BUNDLED, out, lexicon=lexicon, settings=settings, cache=cache)
+    assert report.n_phrases + report.n_held_back <= len(fog) + len(tint) + 20
+    trained = PhraseEncoder.from_folder(out)
+    assert trained.config.looks == ("fog", "tint")
+    assert trained.config.slots == {"tint": ("colour",)}
+    assert trained.read("grey morning fog").best[0] == "fog"
+    assert trained.read("everything teal").best[0] == "tint"
+    reports = list(measure_lexicon(BUNDLED, shares=(1.0,), lexicon=lexicon, settings=settings, cache=cache))
+    assert reports[0].n_phrases == report.n_phrases
+    assert reports[0].first == report.first
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "phrases"
+    shutil.copytree(BUNDLED, folder)
+    data = bytearray((folder / "head.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "head.safetensors").write_bytes(data)
+    with pytest.raises(InvalidGenerator, match=r"head\.safetensors does not match its digest"):
+        PhraseEncoder.from_folder(folder)
+    (folder / "encoder.onnx").unlink()
+    with pytest.raises(InvalidGenerator, match="phrase encoder"):
+        PhraseEncoder.from_folder(folder)
+    with pytest.raises(InvalidGenerator, match="does not match its digest in zoo.json"):
+        PhraseEncoder.from_folder(BUNDLED, digest="0" * 64)
+
+
+def test_a_reading_is_the_same_after_others(encoder: PhraseEncoder) -> None:
+    first = encoder.read("thick fog").vector.copy()
+    encoder.read("a much longer phrase about something else entirely, with teal and gold")
+    again = PhraseEncoder.from_folder(BUNDLED).read("thick fog")
+    assert np.array_equal(first, again.vector)
+    assert abs(sum(again.looks.values()) + again.none - 1) < 1e-6
+    assert abs(sum(again.counts) - 1) < 1e-6
+
+
+def test_direction_counts(encoder: PhraseEncoder) -> None:
+    assert encoder.read("fix the overexposed sky").best[0] == "fix-overexposure"
+    assert encoder.read("overexposed look").best[0] == "overexposed"
+    assert encoder.read("gaussian blur").best[0] == "blur"
+    assert encoder.read("remove gaussian blur").best[0] == "deblur"
+
+
+@pytest.mark.parametrize(
+    ("words", "look"),
+    [
+        ("dichter Nebel", "fog"),
+        ("croquis au crayon", "pencil-sketch"),
+        ("油画", "oil"),
+        ("pencil skecth", "pencil-sketch"),
+    ],
+)
+def test_other_languages_and_misspelt_words_are_read(encoder: PhraseEncoder, words: str, look: str) -> None:
+    assert encoder.read(words).best[0] == look
+
+
+def test_empty_and_invisible_words_are_refused(encoder: PhraseEncoder) -> None:
+    for words in ("", "  ", "fog\x00"):
+        with pytest.raises(InvalidWords):
+            encoder.read(words)
+
+
+def test_a_matched_pull_loads_no_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys, json; from initzoo import Zoo; zoo = Zoo.from_pretrained('starter');"
+        "init = zoo.pull('cannot see a thing for the thick fog');"
+        "print(json.dumps([init.metadata.origin, init.metadata.concept, 'torch' in sys.modules]))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == ["matched", "fog", False]
+
+
+def test_the_bundled_encoder_is_small_and_has_its_licence() -> None:
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 26_000_000
+    assert "Apache License" in (BUNDLED / "LICENSE").read_text()
+    assert (BUNDLED / "encoder.onnx").stat().st_size <= 25_000_000
+    states = PhraseStates.from_folder(BUNDLED)
+    assert states.is_word("fog")
+    assert not states.is_word("skecth")
