@@ -18,8 +18,8 @@ COLOURS = {
     "sky blue": "#6cb8f0",
 }
 IDS = [
-    "blur", "blur-faint", "deblur", "duotone-navy-gold", "duotone-gold-navy", "fog", "fog--night", "my-own-look",
-    "night", "tint-red", "tint-sky-blue", "tint-teal",
+    "blur", "blur-faint", "deblur", "duotone-navy-gold", "duotone-gold-navy", "fog", "fog--night",
+    "my-own-look", "night", "tint-red", "tint-sky-blue", "tint-teal",
 ]  # fmt: skip
 
 

@@ -94,9 +94,9 @@ def command(
     The id or any wording of a concept gives the zoo's checkpoint, one word misspelt or not. Other words that
     mean one checkpoint give it too, and the command says how sure that is: likely, maybe, or a guess. For all
     others the zoo's weight generator makes an init, and the command prints the distance of the words from
-    those of the zoo and the predicted PSNR. Words for an edit that no checkpoint makes, such as adding objects, get a
-    warning. The name of an initialization scheme, such as base or he_normal, gives its weights; with
-    --exact, --match or --generate, every name counts as words.
+    those of the zoo and the predicted PSNR. Words for an edit that no checkpoint makes, such
+    as adding objects, get a warning. The name of an initialization scheme, such as base or he_normal, gives
+    its weights; with --exact, --match or --generate, every name counts as words.
     """
     from initzoo.zoo import Zoo
 
