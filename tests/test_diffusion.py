@@ -150,6 +150,27 @@ def test_room_after_the_last_token_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", DENOISERS)
+def test_the_phrase_and_its_colours_are_read_beside_the_words(kind):
+    denoiser = made(kind, replace(SHAPE, n_phrase_values=6, with_colours=True))
+    words, phrase = some_words(), torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
+    colours = torch.tensor([[[0.5, 0.1, 0.2], [float("nan")] * 3], [[float("nan")] * 3] * 2])
+    full = replace(words, phrase=phrase, colours=colours)
+
+    def run(context):
+        with torch.no_grad():
+            return denoiser(some_blocks(), torch.ones(2), context)
+
+    assert run(full).isfinite().all()
+    assert not torch.allclose(run(full), run(replace(full, phrase=-phrase)), atol=1e-4)
+    changed = run(replace(full, colours=colours * 2))
+    assert not torch.allclose(run(full)[0], changed[0], atol=1e-4)
+    torch.testing.assert_close(run(full)[1], changed[1], atol=1e-5, rtol=1e-5)  # it names no colour
+    nothing = replace(full, mask=torch.zeros_like(words.mask))
+    torch.testing.assert_close(run(nothing), run(replace(nothing, phrase=-phrase)), atol=1e-5, rtol=1e-5)
+    assert [len(part) for part in (full.repeat(2).phrase, full.repeat(2).colours)] == [4, 4]
+
+
+@pytest.mark.parametrize("kind", DENOISERS)
 @pytest.mark.parametrize("pooled", [False, True])
 def test_order_of_words_matters_unless_they_are_pooled(kind, pooled):
     denoiser, words = made(kind, replace(SHAPE, pooled_words=pooled)), some_words()

@@ -34,6 +34,8 @@ class DenoiserShape:
         max_tokens: maximum number of tokens.
         n_learned: number of tokens with a learned vector, which is added to the projected static one.
         encoder: key in `ENCODERS` of the encoder whose context is read.
+        n_phrase_values: values of the vector of a whole phrase, which is one more token; 0 for none.
+        with_colours: whether the colours that the words name are read as CIE Lab, a token each.
     """
 
     n_blocks: int
@@ -47,6 +49,8 @@ class DenoiserShape:
     max_tokens: int = 64
     n_learned: int = 0
     encoder: str = "words"
+    n_phrase_values: int = 0
+    with_colours: bool = False
 
 
 def draw_normal(*shape: int, scale: float = 1.0) -> Tensor:

@@ -31,17 +31,25 @@ class Context:
         mask: bool, shape `(batch, n_tokens)`; False at padding. A row of padding only is unconditional.
         learned: int64, shape `(batch, n_tokens)`: index of each token's learned vector, from 1; 0 for a
             token without one. None if no token has one.
+        phrase: the vector of each phrase as a whole, shape `(batch, n_phrase_values)`, or None.
+        colours: the colours that each phrase names, as `lab_values` gives them, shape
+            `(batch, n_colours, 3)`, or None. NaN where a phrase names fewer.
     """
 
     vectors: Tensor
     mask: Tensor
     learned: Tensor | None = None
+    phrase: Tensor | None = None
+    colours: Tensor | None = None
 
     def repeat(self, n_times: int) -> Context:
         """Repeat each row `n_times`; copies of a row are adjacent."""
-        learned = None if self.learned is None else self.learned.repeat_interleave(n_times, dim=0)
         vectors, mask = (part.repeat_interleave(n_times, dim=0) for part in (self.vectors, self.mask))
-        return Context(vectors, mask, learned)
+        others = (
+            None if part is None else part.repeat_interleave(n_times, dim=0)
+            for part in (self.learned, self.phrase, self.colours)
+        )
+        return Context(vectors, mask, *others)
 
 
 class Encoder(Protocol):
