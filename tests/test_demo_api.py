@@ -143,7 +143,7 @@ def test_the_health_route_tells_zoo_and_start(demo: DemoServer) -> None:
         (("sketch", None, 2**70, "auto"), "seed must be a whole number"),
         (("sketch", None, -1, "auto"), "seed must be a whole number"),
         (("sketch", None, 0.5, "auto"), "seed must be a whole number"),
-        (("sketch", None, 0, "../../etc/passwd"), "origin must be one of auto, exact, generated"),
+        (("sketch", None, 0, "../../etc/passwd"), "origin must be one of auto, exact, matched, generated"),
         (("../../etc/passwd", None, 0, "exact"), "no concept '../../etc/passwd' in zoo 'starter'"),
         (("sketch", {"a": 1}, 0, "auto"), "photo must be an uploaded image file"),
         (("sketch", 5, 0, "auto"), "photo must be an uploaded image file"),

@@ -210,7 +210,7 @@ def test_unsound_weights_make_no_init(
 
 
 def test_an_unknown_origin_is_refused() -> None:
-    known = "exact, generated, fine-tuned, blended"
+    known = "exact, matched, generated, fine-tuned, blended"
     with pytest.raises(InvalidInit, match=f"origin is 'guessed', expected one of {known}"):
         replace(tiny_init(), metadata=replace(METADATA, origin="guessed"))
 

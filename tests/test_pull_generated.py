@@ -147,7 +147,7 @@ def test_generation_can_be_forced_and_forbidden(zoo: Zoo) -> None:
     assert zoo.pull("pencil sketch", origin="exact").metadata.origin == "exact"
     with pytest.raises(UnknownConcept, match="no concept '.*' in zoo 'generating'; .* initzoo pull WORDS$"):
         zoo.pull(WORDS, origin="exact")
-    with pytest.raises(ValueError, match="origin must be exact, generated or None, found 'both'"):
+    with pytest.raises(ValueError, match="origin must be exact, matched, generated or None, found 'both'"):
         zoo.pull(WORDS, origin="both")
 
 

@@ -43,7 +43,7 @@ def encoder() -> WordsEncoder:
         ({"seed": True}, TypeError, "seed must be an integer"),
         ({"n_timesteps": 0}, ValueError, "n_timesteps must be from 1 to 1000, found 0"),
         ({"n_timesteps": 1001}, ValueError, "n_timesteps must be from 1"),
-        ({"origin": "both"}, ValueError, "origin must be exact, generated or None, found 'both'"),
+        ({"origin": "both"}, ValueError, "origin must be exact, matched, generated or None, found 'both'"),
         ({"words": 7}, TypeError, "words must be a text, found int"),
     ],
 )
