@@ -319,6 +319,8 @@ def _line(zoo: Zoo, init: Init, path: Path, n_bytes: int, state: str) -> str:
 def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str) -> dict[str, Any]:
     """The result as JSON values; None for unknown values."""
     metadata = init.metadata
+    # An exact pull needs no phrase encoder, so none is loaded for it.
+    nearest = zoo.index.nearest if metadata.origin == "exact" else zoo.nearest
     row = zoo.index.row(metadata.concept) if metadata.origin in ("exact", "matched") else None
     return {
         "concept": metadata.concept,
@@ -343,7 +345,7 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         **_route_to_dict(zoo, text, metadata.origin),
-        "nearest": [match_to_json(match) for match in zoo.nearest(text)] if text else [],
+        "nearest": [match_to_json(match) for match in nearest(text)] if text else [],
         "cannot": _limits(text) if metadata.origin in ("matched", "generated") else [],
     }
 

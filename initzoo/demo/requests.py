@@ -35,7 +35,7 @@ def read_request(words: object, origin: object = "auto", seed: object = 0) -> Re
 
     Args:
         words: concept id, wording, or any other words for an edit.
-        origin: `auto`, `exact` or `generated`.
+        origin: `auto`, `exact`, `matched` or `generated`.
         seed: seed of generated weights.
 
     Raises:

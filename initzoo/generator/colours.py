@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ class Colour:
         return lab_of(self.hex)
 
 
+@lru_cache(maxsize=4096)
 def lab_of(colour: str) -> tuple[float, float, float]:
     """Convert a colour such as `#118a8a` to CIE Lab (D65).
 
