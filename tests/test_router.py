@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from initzoo.generator import Confidence, PhraseConfig, PhraseShape, Reading, find_colours
-from initzoo.zoo.router import Router, assign_colours, how_sure, is_misspelt
+from initzoo.zoo.router import Router, assign_colours, how_sure, is_misspelt, strength_of
 
 LOOKS = ("blur", "deblur", "duotone", "fog", "night", "tint")
 COLOURS = {
@@ -159,3 +159,17 @@ def test_colours_go_in_order_to_slots_that_no_word_names() -> None:
     words = "gold, navy"
     given = assign_colours(words, find_colours(words, COLOURS), ["dark", "light"])
     assert {i: colour.name for i, colour in given.items()} == {0: "gold", 1: "navy"}
+
+
+@pytest.mark.parametrize(
+    ("words", "strength"),
+    [("150% fog", 1.5), ("400% fog", 1.5), ("fog, 20 percent", 0.2), ("a hint of fog", 0.5), ("a lot of fog", 1.4),
+     ("half a fog", 0.5), ("fog", 1.0), ("#123456% fog", 1.0)],
+)  # fmt: skip
+def test_words_of_degree_say_how_strong_a_look_should_be(words: str, strength: float) -> None:
+    assert strength_of(words) == strength
+
+
+def test_a_degree_that_no_checkpoint_has_becomes_a_strength() -> None:
+    assert router({"fog": 0.9}).route("slightly hazy outside").strength == 0.5
+    assert router({"blur": 0.9}).route("slightly out of focus").strength == 1.0  # blur-faint

@@ -29,8 +29,8 @@ _STREAM = Path("-")
 _STREAM_FORMAT = Path("image.png")
 
 
-def _check_number(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    if isnan(value):  # passes every range check
+def _check_number(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and isnan(value):  # passes every range check
         raise click.BadParameter("nan is not in the range 0<=x<=1.5.", context, parameter)
     return value
 
@@ -51,9 +51,8 @@ def _check_number(context: click.Context, parameter: click.Parameter, value: flo
     "--strength",
     type=click.FloatRange(0, 1.5),
     callback=_check_number,
-    default=1.0,
-    show_default=True,
-    help="0 for the unchanged photo, 1 for the look, more for an exaggerated look.",
+    help="0 for the unchanged photo, 1 for the look, more for an exaggerated look. By default 1, or what words of "
+    "degree ask for, such as slightly or 60%.",
 )
 @click.option(
     "--full-size",
@@ -68,7 +67,7 @@ def command(
     init: str,
     images: tuple[Path, ...],
     out: Path,
-    strength: float,
+    strength: float | None,
     full_size: bool,
     device_name: str,
     zoo_name: str,
@@ -99,11 +98,13 @@ def command(
             click.echo(f"left out: {error}", err=True)
             failures.append(error)
             continue
-        name, model = network()
+        name, model, asked_strength = network()
         height, width = picture.colours.shape[:2]
         try:
             side = None if full_size else look_side(picture.colours)
-            colours = model.to(device).edit(picture.colours, side=side, strength=strength)
+            colours = model.to(device).edit(
+                picture.colours, side=side, strength=asked_strength if strength is None else strength
+            )
             edited = replace(picture, colours=colours)
             if target == _STREAM:
                 _write_stream(edited)
@@ -127,8 +128,11 @@ def command(
         )
 
 
-def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork]:
-    """Open the init, and return its name and network. Prints a line if it was generated."""
+def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork, float]:
+    """Open the init, and return its name, its network and the strength that the words ask for.
+
+    Prints a line if it was matched or generated.
+    """
     from initzoo.generator import Request, parse_given
     from initzoo.training import open_init
     from initzoo.zoo import Zoo
@@ -139,7 +143,13 @@ def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork]:
     generation = ready.metadata.generation
     if generation is not None and isinstance(given, Request):
         click.echo(f"generated, since no concept of the zoo has these words: {generation.prospect}", err=True)
-    return ready.metadata.concept, ready.to_network()
+    strength = 1.0
+    if isinstance(given, Request) and ready.metadata.origin == "matched":
+        route = open_zoo().route(given)
+        strength = route.strength
+        at = "" if strength == 1 else f", at strength {strength:g}"
+        click.echo(f"{route.sureness}: {route.reason}{at}", err=True)
+    return ready.metadata.concept, ready.to_network(), strength
 
 
 def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple[Path, Path]], bool]:

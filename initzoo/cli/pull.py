@@ -137,15 +137,17 @@ def command(
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(_line(zoo, init, path, len(data), state))
+    strength = 1.0
     if inits[0].metadata.origin in ("matched", "generated") and text:
-        _echo_choice(zoo, text, requests[0], inits[0])
+        strength = _echo_choice(zoo, text, requests[0], inits[0])
     zoo_part = f" --zoo {shlex.quote(zoo_name)}" if adapter_only and zoo_name != DEFAULT_ZOO else ""
     first = shlex.quote(str(next(iter(files))))
+    zoo_part += "" if strength == 1 else f" --strength {strength:g}"  # what words of degree ask for
     click.echo(f"next: initzoo apply {first} PHOTO.jpg -o OUT.png{zoo_part}", err=True)
 
 
-def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> None:
-    """Say why these weights were taken, what else is near, and how to take it."""
+def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> float:
+    """Say why these weights were taken, what else is near, and how to take it. Returns the strength asked for."""
     echo_limits(text)
     zoo_part = "" if zoo.name == DEFAULT_ZOO else f" --zoo {shlex.quote(zoo.address)}"
     route = zoo.route(request)
@@ -157,11 +159,13 @@ def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> None:
         other = [f"initzoo pull {nearest[0]}{zoo_part}"] if nearest else []
         if zoo.has_generator:
             other.append(f"initzoo pull --generate {shlex.quote(text)}{zoo_part}")
-        click.echo(f"or: {'  or  '.join(other)}" if other else "", err=True)
-        return
+        if other:
+            click.echo(f"or: {'  or  '.join(other)}", err=True)
+        return route.strength
     if request.origin is None and zoo.router is not None:
         click.echo(f"generated: {route.reason}", err=True)
     click.echo(f"nearest in the zoo: {', '.join(nearest) or 'nothing like it'}", err=True)
+    return 1.0
 
 
 def _example_pairs(like: str | None) -> tuple[Pair, ...]:
@@ -354,6 +358,7 @@ def _route_to_dict(zoo: Zoo, text: str, origin: str) -> dict[str, Any]:
     """How sure a match is, and why it was taken; None for other origins."""
     route = zoo.route(text, origin="matched") if origin == "matched" else None
     return {
+        "strength": route.strength if route else None,
         "confidence": route.confidence if route else None,
         "sureness": route.sureness if route else None,
         "reason": route.reason if route else None,

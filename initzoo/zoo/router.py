@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference,
 from initzoo.pairs import normalise_words
 from initzoo.zoo.index import Index, Match
 
-__all__ = ["LIKELY", "MAYBE", "Route", "Router", "how_sure", "is_misspelt"]
+__all__ = ["LIKELY", "MAYBE", "Route", "Router", "how_sure", "is_misspelt", "strength_of"]
 
 LIKELY, MAYBE = 0.8, 0.5
 """Confidence from which a match is called likely, and maybe; below it is a guess."""
@@ -31,6 +32,9 @@ _DEGREES = {
         "intense", "much", "totally", "hard", "dramatically", "maximum",
     ),
 }  # fmt: skip
+_STRENGTHS = {"barely": 0.3, "hardly": 0.3, "half": 0.5, "extremely": 1.5, "maximum": 1.5}
+_DEGREE_STRENGTHS = {"faint": 0.5, "strong": 1.4, "": 1.0}
+_PERCENTAGE = re.compile(r"(?<![\w.#])(\d{1,3}) ?(?:%|percent\b|per cent\b)")
 _VARIANTS = {
     "faint": ("faint", "slight", "delicate", "fine", "barely"),
     "strong": ("strong", "heavy", "bold", "thick", "extreme"),
@@ -57,6 +61,8 @@ class Route:
             weights.
         reason: in a few words.
         nearest: the concepts nearest by meaning, the best first.
+        strength: how strong the words ask for the look: 1 for as it is, less for "slightly", more for "very". It
+            is 1, too, if the checkpoint itself is one of that degree.
     """
 
     origin: str
@@ -64,6 +70,7 @@ class Route:
     confidence: float | None
     reason: str
     nearest: tuple[Match, ...] = ()
+    strength: float = 1.0
 
     @property
     def sureness(self) -> str:
@@ -188,7 +195,8 @@ class Router:
         if confidence < _LEAST_CONFIDENCE:
             return generated("the words could mean several looks")
         name = best.match.concept_id
-        return Route("matched", name, round(confidence, 4), f"the words mean '{name}'", nearest)
+        strength = 1.0 if any(part.degree for part in best.parts) else strength_of(words)
+        return Route("matched", name, round(confidence, 4), f"the words mean '{name}'", nearest, strength)
 
     def knows(self, concept_id: str) -> bool:
         """Whether the encoder knows all looks of a concept."""
@@ -339,6 +347,23 @@ class Router:
         asked, known = normalise_words(words).split(), normalise_words(wording).split()
         differing = [one for one, other in zip(asked, known, strict=False) if one != other]
         return any(self.encoder.states.is_word(one) for one in differing)
+
+
+def strength_of(words: str) -> float:
+    """How strong words ask for a look, from 0.05 to 1.5: by a percentage, or by words of degree.
+
+    Example:
+        >>> strength_of("60% foggy"), strength_of("barely foggy"), strength_of("very foggy"), strength_of("foggy")
+        (0.6, 0.3, 1.4, 1.0)
+    """
+    percentage = _PERCENTAGE.search(words)
+    if percentage:
+        return min(max(int(percentage[1]) / 100, 0.05), 1.5)
+    text = f" {normalise_words(words)} "
+    return next(
+        (value for name, value in _STRENGTHS.items() if f" {name} " in text),
+        _DEGREE_STRENGTHS[_degree_of(words)],
+    )
 
 
 def assign_colours(words: str, colours: Sequence[Colour], slots: Sequence[str]) -> dict[int, Colour]:
