@@ -163,8 +163,9 @@ def test_colours_go_in_order_to_slots_that_no_word_names() -> None:
 
 @pytest.mark.parametrize(
     ("words", "strength"),
-    [("150% fog", 1.5), ("400% fog", 1.5), ("fog, 20 percent", 0.2), ("a hint of fog", 0.5), ("a lot of fog", 1.4),
-     ("half a fog", 0.5), ("fog", 1.0), ("#123456% fog", 1.0)],
+    [
+     ("150% fog", 1.5), ("400% fog", 1.5), ("fog, 20 percent", 0.2), ("a hint of fog", 0.5),
+     ("a lot of fog", 1.4), ("half a fog", 0.5), ("fog", 1.0), ("#123456% fog", 1.0)],
 )  # fmt: skip
 def test_words_of_degree_say_how_strong_a_look_should_be(words: str, strength: float) -> None:
     assert strength_of(words) == strength

@@ -51,8 +51,8 @@ def _check_number(context: click.Context, parameter: click.Parameter, value: flo
     "--strength",
     type=click.FloatRange(0, 1.5),
     callback=_check_number,
-    help="0 for the unchanged photo, 1 for the look, more for an exaggerated look. By default 1, or what words of "
-    "degree ask for, such as slightly or 60%.",
+    help="0 for the unchanged photo, 1 for the look, more for an exaggerated look. By default 1, or what "
+    "words of degree ask for, such as slightly or 60%.",
 )
 @click.option(
     "--full-size",

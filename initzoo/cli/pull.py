@@ -147,7 +147,7 @@ def command(
 
 
 def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> float:
-    """Say why these weights were taken, what else is near, and how to take it. Returns the strength asked for."""
+    """Say why these weights were taken and what else is near. Returns the strength that the words ask for."""
     echo_limits(text)
     zoo_part = "" if zoo.name == DEFAULT_ZOO else f" --zoo {shlex.quote(zoo.address)}"
     route = zoo.route(request)

@@ -61,8 +61,8 @@ class Route:
             weights.
         reason: in a few words.
         nearest: the concepts nearest by meaning, the best first.
-        strength: how strong the words ask for the look: 1 for as it is, less for "slightly", more for "very". It
-            is 1, too, if the checkpoint itself is one of that degree.
+        strength: how strong the words ask for the look: 1 for as it is, less for "slightly", more for "very".
+            It is 1, too, if the checkpoint itself is one of that degree.
     """
 
     origin: str
@@ -353,8 +353,8 @@ def strength_of(words: str) -> float:
     """How strong words ask for a look, from 0.05 to 1.5: by a percentage, or by words of degree.
 
     Example:
-        >>> strength_of("60% foggy"), strength_of("barely foggy"), strength_of("very foggy"), strength_of("foggy")
-        (0.6, 0.3, 1.4, 1.0)
+        >>> [strength_of(words) for words in ("60% foggy", "barely foggy", "very foggy", "foggy")]
+        [0.6, 0.3, 1.4, 1.0]
     """
     percentage = _PERCENTAGE.search(words)
     if percentage:
