@@ -181,4 +181,4 @@ def lab_values(words: str, *, n_most: int = 3) -> NDArray[np.float32]:
         sorted(found, key=lambda colour: not colour.is_plain)[:n_most], key=lambda colour: colour.index
     )
     labs = np.array([colour.lab for colour in chosen], dtype=np.float32).reshape(-1, 3)
-    return (labs - np.float32([50, 0, 0])) / np.float32([50, 100, 100])
+    return (labs - np.array([50, 0, 0], dtype=np.float32)) / np.array([50, 100, 100], dtype=np.float32)

@@ -165,7 +165,7 @@ class PhraseEncoder:
             vector=vector,
             looks=dict(zip(self.config.looks, shares[:-1].tolist(), strict=True)),
             none=float(shares[-1]),
-            counts=tuple(of_counts.tolist()),  # type: ignore[arg-type]
+            counts=tuple(of_counts.tolist()),
             confidence=self.config.confidence.of(shares, of_counts),
         )
 

@@ -94,7 +94,11 @@ class _Encoded:
 
     def chosen(self, keep: Callable[[Example], bool]) -> _Encoded:
         places = [i for i, example in enumerate(self.examples) if keep(example)]
-        return _Encoded(*([values[i] for i in places] for values in (self.examples, self.states, self.grams)))
+        return _Encoded(
+            [self.examples[i] for i in places],
+            [self.states[i] for i in places],
+            [self.grams[i] for i in places],
+        )
 
 
 def train_phrases(
