@@ -151,7 +151,7 @@ def test_room_after_the_last_token_changes_nothing(kind):
 
 @pytest.mark.parametrize("kind", DENOISERS)
 def test_the_phrase_and_its_colours_are_read_beside_the_words(kind):
-    denoiser = made(kind, replace(SHAPE, n_phrase_values=6, with_colours=True))
+    denoiser = made(kind, replace(SHAPE, n_phrase_values=6, n_colour_values=3))
     words, phrase = some_words(), torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
     colours = torch.tensor([[[0.5, 0.1, 0.2], [float("nan")] * 3], [[float("nan")] * 3] * 2])
     full = replace(words, phrase=phrase, colours=colours)

@@ -28,6 +28,7 @@ _HEX = re.compile(r"#([0-9a-fA-F]{6}|[0-9a-fA-F]{3})(?![0-9a-zA-Z])")
 _LINEAR_TO_XYZ = np.array(  # sRGB, D65: IEC 61966-2-1
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
+_LAB_CENTRE, _LAB_SCALE = np.array([[50, 0, 0], [50, 100, 100]], dtype=np.float32)
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
@@ -181,4 +182,5 @@ def lab_values(words: str, *, n_most: int = 3) -> NDArray[np.float32]:
         sorted(found, key=lambda colour: not colour.is_plain)[:n_most], key=lambda colour: colour.index
     )
     labs = np.array([colour.lab for colour in chosen], dtype=np.float32).reshape(-1, 3)
-    return (labs - np.array([50, 0, 0], dtype=np.float32)) / np.array([50, 100, 100], dtype=np.float32)
+    scaled: NDArray[np.float32] = np.asarray((labs - _LAB_CENTRE) / _LAB_SCALE, dtype=np.float32)
+    return scaled

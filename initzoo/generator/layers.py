@@ -35,7 +35,7 @@ class DenoiserShape:
         n_learned: number of tokens with a learned vector, which is added to the projected static one.
         encoder: key in `ENCODERS` of the encoder whose context is read.
         n_phrase_values: values of the vector of a whole phrase, which is one more token; 0 for none.
-        with_colours: whether the colours that the words name are read as CIE Lab, a token each.
+        n_colour_values: values of each colour that the words name, a token each: 3 for CIE Lab, 0 for none.
     """
 
     n_blocks: int
@@ -50,7 +50,7 @@ class DenoiserShape:
     n_learned: int = 0
     encoder: str = "words"
     n_phrase_values: int = 0
-    with_colours: bool = False
+    n_colour_values: int = 0
 
 
 def draw_normal(*shape: int, scale: float = 1.0) -> Tensor:

@@ -80,7 +80,7 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         """Refuse unreasonable sizes before memory is allocated for them."""
         sizes = {name: size for name, size in asdict(self.shape).items() if type(size) is int}
-        least = dict.fromkeys(sizes, 1) | {"n_learned": 0, "n_phrase_values": 0}
+        least = dict.fromkeys(sizes, 1) | {"n_learned": 0, "n_phrase_values": 0, "n_colour_values": 0}
         is_sound = all(least[name] <= size <= 2**16 for name, size in sizes.items())
         is_sound = is_sound and max(self.shape.n_layers, self.shape.n_word_layers) <= _MAX_LAYERS
         if not is_sound or self.shape.width % self.shape.n_heads:

@@ -26,7 +26,7 @@ class WordReader(nn.Module):
         self.project = nn.Linear(shape.n_word_values, shape.width)
         self.learned = nn.Parameter(torch.zeros(shape.n_learned, shape.width)) if shape.n_learned else None
         self.phrase = nn.Linear(shape.n_phrase_values, shape.width) if shape.n_phrase_values else None
-        self.colours = nn.Linear(3, shape.width) if shape.with_colours else None
+        self.colours = nn.Linear(shape.n_colour_values, shape.width) if shape.n_colour_values else None
         self.places = nn.Parameter(draw_normal(shape.max_tokens + 1, shape.width, scale=0.3))
         self.attentions = nn.ModuleList(
             Attention(shape.width, shape.n_heads) for _ in range(shape.n_word_layers)
