@@ -46,6 +46,7 @@ class FixedEncoder:
             confidence=Confidence(),
             licence="",
             source="",
+            colourless=("fog",),
         )
         rest = (1 - sum(looks.values())) / len(LOOKS)
         shares = {look: looks.get(look, rest) for look in LOOKS}
@@ -174,3 +175,9 @@ def test_words_of_degree_say_how_strong_a_look_should_be(words: str, strength: f
 def test_a_degree_that_no_checkpoint_has_becomes_a_strength() -> None:
     assert router({"fog": 0.9}).route("slightly hazy outside").strength == 0.5
     assert router({"blur": 0.9}).route("slightly out of focus").strength == 1.0  # blur-faint
+
+
+def test_a_colour_besides_a_look_that_has_none_is_generated() -> None:
+    route = router({"fog": 0.9}).route("teal fog")
+    assert (route.origin, route.reason) == ("generated", "the words ask for 'fog' and for a colour: teal")
+    assert router({"night": 0.9}).route("teal night").concept_id == "night"

@@ -191,6 +191,9 @@ class Router:
         missing = self._missing_colour(words, best)
         if missing is not None:
             return generated(missing)
+        further = self._further_colours(words, best)
+        if further:
+            return generated(f"the words ask for '{best.parts[0].look}' and for a colour: {further}")
         confidence = self._confidence(reading, best)
         if confidence < _LEAST_CONFIDENCE:
             return generated("the words could mean several looks")
@@ -264,6 +267,13 @@ class Router:
             return None
         names = ", ".join(colour.name for colour in colours)
         return f"no checkpoint of '{best.parts[0].look}' has the colours of the words: {names}"
+
+    def _further_colours(self, words: str, best: _Scored) -> str:
+        """The plain colours that words name besides looks that have none; empty if there are none."""
+        if not all(part.look in self.encoder.config.colourless for part in best.parts):
+            return ""
+        colours = find_colours(words, self.encoder.config.colours)
+        return ", ".join(colour.name for colour in colours if colour.is_plain)
 
     def _colour_distance(self, words: str, colours: Sequence[Colour], parts: Sequence[_Part]) -> float | None:
         """Mean distance of the colours of a concept to those that the words name; None if it has none."""

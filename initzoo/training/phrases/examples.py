@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from initzoo.pairs import LANGUAGES, normalise_words
 
-__all__ = ["Example", "Phrase", "list_phrases", "make_examples", "place_of", "slots_of", "split_phrases"]
+__all__ = [
+    "Example",
+    "Phrase",
+    "colourless_looks",
+    "list_phrases",
+    "make_examples",
+    "place_of",
+    "slots_of",
+    "split_phrases",
+]
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _WITHOUT_COLOUR = ("amount",)  # a word of degree, which may be left out
+_RARELY = 0.05
 _SLOT_ORDER = ("shadows", "highlights", "colour", "dark", "middle", "light", "paper", "board")
 _JOINTS = (
     "{0}, {1}",
@@ -185,6 +196,28 @@ def slots_of(phrases: Sequence[Phrase]) -> dict[str, tuple[str, ...]]:
                 name for name in _SLOT_ORDER if name in {*slots.get(phrase.look, ()), *names}
             )
     return slots
+
+
+def colourless_looks(phrases: Sequence[Phrase], colours: Mapping[str, str]) -> tuple[str, ...]:
+    """List the looks without slots of whose phrases less than one in twenty names a plain colour.
+
+    Args:
+        phrases: phrases of the lexicon.
+        colours: plain names of colours with their values.
+
+    Example:
+        >>> phrases = [Phrase("blue hour", "blue-hour", "en"), Phrase("foggy", "fog", "en")]
+        >>> colourless_looks(phrases, {"blue": "#2766d1"})
+        ('fog',)
+    """
+    totals: Counter[str] = Counter(phrase.look for phrase in phrases)
+    names = {f" {name} " for name in colours}
+    coloured = Counter(
+        phrase.look
+        for phrase in phrases
+        if any(name in f" {normalise_words(phrase.words)} " for name in names) or _SLOT.search(phrase.words)
+    )
+    return tuple(sorted(look for look in totals if coloured[look] / totals[look] < _RARELY))
 
 
 def _fill(phrase: Phrase, colours: Mapping[str, Mapping[str, str]], random: Random) -> str:

@@ -34,7 +34,14 @@ from initzoo.pairs import (
     load_opposites,
     normalise_words,
 )
-from initzoo.training.phrases.examples import Example, list_phrases, make_examples, slots_of, split_phrases
+from initzoo.training.phrases.examples import (
+    Example,
+    colourless_looks,
+    list_phrases,
+    make_examples,
+    slots_of,
+    split_phrases,
+)
 from initzoo.training.phrases.head import PhraseHead
 from initzoo.training.phrases.settings import PhraseSettings
 
@@ -141,15 +148,17 @@ def train_phrases(
         name: read_file(Path(encoder) / name, max_bytes=2**28)
         for name in ("encoder.onnx", "tokenizer.json", "LICENSE")
     }
+    plain = _plain_colours(lexicon)
     config = PhraseConfig(
         looks=tuple(looks),
         slots=slots_of(list_phrases(load_lexicon(lexicon))),
-        colours=_plain_colours(lexicon),
+        colours=plain,
         opposites=load_opposites(lexicon),
         shape=head.shape,
         confidence=confidence,
         licence=_LICENCE,
         source=_SOURCE,
+        colourless=colourless_looks(list_phrases(load_lexicon(lexicon)), plain),
     )
     PhraseEncoder.save(out, config, _weights_of(head), files, force=force)
     return report
@@ -242,8 +251,12 @@ def _train(
     rng = np.random.default_rng(settings.seed)
     head = PhraseHead(PhraseShape(len(looks) + 1), dropout=settings.dropout)
     targets, counts = _targets(encoded, looks)
+    rates = [settings.learning_rate, settings.learning_rate * settings.gram_rate]
+    others = [value for name, value in head.named_parameters() if not name.startswith("grams.")]
     optimizer = torch.optim.AdamW(
-        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+        [{"params": others}, {"params": list(head.grams.parameters()), "weight_decay": 0.0}],
+        weight_decay=settings.weight_decay,
+        betas=(0.9, 0.98),
     )
     n_batches = len(_draw_batches(encoded, settings.batch_size, rng))
     n_steps = settings.epochs * n_batches
@@ -252,8 +265,8 @@ def _train(
             batches = _draw_batches(encoded, settings.batch_size, rng)
         chosen = batches[step % n_batches]
         rate = min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * step / n_steps)) + 0.005)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * rate
+        for group, highest in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = highest * rate
         _, scores, of_counts = head(*_batch(encoded, chosen))
         wanted = torch.from_numpy(targets[chosen])
         loss = -(wanted * scores.log_softmax(-1)).sum(-1).mean()

@@ -17,7 +17,9 @@ class PhraseSettings:
         epochs: passes over all examples.
         batch_size: examples per step.
         learning_rate: the highest learning rate; it rises at first and falls to zero at the end.
-        weight_decay: weight decay of AdamW.
+        gram_rate: factor of the learning rate for the vectors of letter groups, each of which few examples
+            have.
+        weight_decay: weight decay of AdamW; the vectors of letter groups have none.
         dropout: share of values that a step drops.
         count_weight: weight of the loss of the number of looks.
         share: share of the lexicon to train on.
@@ -32,11 +34,12 @@ class PhraseSettings:
         ValueError: a number is out of range.
     """
 
-    epochs: int = 8
+    epochs: int = 7
     batch_size: int = 256
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
+    gram_rate: float = 10.0
     weight_decay: float = 0.02
-    dropout: float = 0.3
+    dropout: float = 0.15
     count_weight: float = 0.3
     share: float = 1.0
     n_colours: int = 3
