@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_running import fail, run, succeed
 
 from initzoo.errors import InvalidGenerator, InvalidWords
 from initzoo.generator import (
@@ -226,3 +227,36 @@ def test_the_bundled_encoder_is_small_and_has_its_licence() -> None:
     states = PhraseStates.from_folder(BUNDLED)
     assert states.is_word("fog")
     assert not states.is_word("skecth")
+
+
+def test_pull_says_how_sure_a_match_is_and_how_to_take_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("pull", "cannot see a thing for the fog")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("fog  starter  revision ")
+    assert "  matched  " in result.stdout
+    assert "likely: the words mean 'fog'; also near: " in result.stderr
+    assert "initzoo pull --generate 'cannot see a thing for the fog'" in result.stderr
+    values = json.loads(succeed("pull", "cannot see a thing for the fog", "--json", "--dry-run"))
+    assert (values["origin"], values["concept"], values["sureness"]) == ("matched", "fog", "likely")
+    assert values["nearest"][0]["concept"] == "fog"
+    assert values["psnr"] is not None
+
+
+def test_search_ranks_by_meaning_what_pull_would_take_first() -> None:
+    found = json.loads(succeed("search", "mosaic tiles", "--json"))["results"]
+    assert "demosaic" not in [match["concept"] for match in found]
+    found = json.loads(succeed("search", "cannot see a thing for the fog", "--json"))["results"]
+    assert found[0]["concept"] == "fog"
+    assert "dehaze" not in [match["concept"] for match in found]
+
+
+def test_match_takes_the_nearest_however_unsure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = json.loads(succeed("pull", "--match", "asdf qwer", "--json", "--dry-run"))
+    assert (values["origin"], values["sureness"]) == ("matched", "a guess")
+    assert values["reason"].startswith("nearest by meaning, though ")
+    assert "--exact and --match exclude each other" in fail("pull", "--match", "--exact", "fog")
+    assert "no concept 'asdf qwer'" in fail("pull", "--exact", "asdf qwer")

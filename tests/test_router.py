@@ -46,7 +46,7 @@ class FixedEncoder:
             confidence=Confidence(),
             licence="",
             source="",
-            colourless=("fog",),
+            own_colours={"night": ("#118a8a",)},
         )
         rest = (1 - sum(looks.values())) / len(LOOKS)
         shares = {look: looks.get(look, rest) for look in LOOKS}
@@ -181,3 +181,9 @@ def test_a_colour_besides_a_look_that_has_none_is_generated() -> None:
     route = router({"fog": 0.9}).route("teal fog")
     assert (route.origin, route.reason) == ("generated", "the words ask for 'fog' and for a colour: teal")
     assert router({"night": 0.9}).route("teal night").concept_id == "night"
+
+
+def test_a_restoration_and_what_it_undoes_are_never_asked_for_at_once() -> None:
+    two = (0.0, 0.4, 0.6, 0.0)
+    route = router({"blur": 0.6, "deblur": 0.3}, counts=two).route("blurry")
+    assert (route.origin, route.concept_id) == ("matched", "blur")

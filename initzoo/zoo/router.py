@@ -185,8 +185,9 @@ class Router:
         if not scored:
             return generated("no concept of the zoo is near")
         best = scored[0]
-        asked = reading.best[: reading.count]
-        if reading.count > 1 and {part.look for part in best.parts} != set(asked):
+        first = reading.best[0]
+        asked = [look for look in reading.best[: reading.count] if look not in self._opposites.get(first, ())]
+        if len(asked) > 1 and {part.look for part in best.parts} != set(asked):
             return generated(f"the words ask for several looks at once: {', '.join(asked)}")
         missing = self._missing_colour(words, best)
         if missing is not None:
@@ -269,11 +270,13 @@ class Router:
         return f"no checkpoint of '{best.parts[0].look}' has the colours of the words: {names}"
 
     def _further_colours(self, words: str, best: _Scored) -> str:
-        """The plain colours that words name besides looks that have none; empty if there are none."""
-        if not all(part.look in self.encoder.config.colourless for part in best.parts):
+        """The plain colours that words name besides those of the looks; empty if there are none."""
+        config = self.encoder.config
+        if any(part.look in config.slots for part in best.parts):
             return ""
-        colours = find_colours(words, self.encoder.config.colours)
-        return ", ".join(colour.name for colour in colours if colour.is_plain)
+        own = {value for part in best.parts for value in config.own_colours.get(part.look, ())}
+        colours = find_colours(words, config.colours)
+        return ", ".join(colour.name for colour in colours if colour.is_plain and colour.hex not in own)
 
     def _colour_distance(self, words: str, colours: Sequence[Colour], parts: Sequence[_Part]) -> float | None:
         """Mean distance of the colours of a concept to those that the words name; None if it has none."""

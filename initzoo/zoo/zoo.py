@@ -306,7 +306,7 @@ class Zoo:
             InvalidWords: the words are empty, too long, or have control or invisible characters.
 
         Example:
-            >>> route = Zoo.from_pretrained("starter").route("thick fog rolling in over the harbour")
+            >>> route = Zoo.from_pretrained("starter").route("cannot see a thing for the fog")
             >>> route.origin, route.concept_id
             ('matched', 'fog')
         """

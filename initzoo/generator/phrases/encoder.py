@@ -84,8 +84,8 @@ class PhraseConfig:
         licence: licence of all files.
         source: where they come from.
         files: digests of the other files, SHA-256 in hex.
-        colourless: looks whose phrases hardly ever name a colour. Words that name one ask for more than the
-            look.
+        own_colours: for each look the colours that its phrases name. Words that name another ask for more
+            than the look.
     """
 
     looks: tuple[str, ...]
@@ -97,7 +97,7 @@ class PhraseConfig:
     licence: str
     source: str
     files: dict[str, str] = field(default_factory=dict)
-    colourless: tuple[str, ...] = ()
+    own_colours: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from random import Random
 
 from initzoo.pairs import LANGUAGES, normalise_words
@@ -14,9 +15,9 @@ from initzoo.pairs import LANGUAGES, normalise_words
 __all__ = [
     "Example",
     "Phrase",
-    "colourless_looks",
     "list_phrases",
     "make_examples",
+    "own_colours",
     "place_of",
     "slots_of",
     "split_phrases",
@@ -24,7 +25,6 @@ __all__ = [
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _WITHOUT_COLOUR = ("amount",)  # a word of degree, which may be left out
-_RARELY = 0.05
 _SLOT_ORDER = ("shadows", "highlights", "colour", "dark", "middle", "light", "paper", "board")
 _JOINTS = (
     "{0}, {1}",
@@ -198,26 +198,26 @@ def slots_of(phrases: Sequence[Phrase]) -> dict[str, tuple[str, ...]]:
     return slots
 
 
-def colourless_looks(phrases: Sequence[Phrase], colours: Mapping[str, str]) -> tuple[str, ...]:
-    """List the looks without slots of whose phrases less than one in twenty names a plain colour.
+def own_colours(phrases: Sequence[Phrase], colours: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The plain colours that phrases of each look name, if at least two of them do.
 
     Args:
         phrases: phrases of the lexicon.
         colours: plain names of colours with their values.
 
     Example:
-        >>> phrases = [Phrase("blue hour", "blue-hour", "en"), Phrase("foggy", "fog", "en")]
-        >>> colourless_looks(phrases, {"blue": "#2766d1"})
-        ('fog',)
+        >>> phrases = [Phrase("blue hour", "dusk", "en"), Phrase("so blue", "dusk", "en")]
+        >>> own_colours(phrases, {"blue": "#2766d1"})
+        {'dusk': ('#2766d1',)}
     """
-    totals: Counter[str] = Counter(phrase.look for phrase in phrases)
-    names = {f" {name} " for name in colours}
-    coloured = Counter(
-        phrase.look
-        for phrase in phrases
-        if any(name in f" {normalise_words(phrase.words)} " for name in names) or _SLOT.search(phrase.words)
-    )
-    return tuple(sorted(look for look in totals if coloured[look] / totals[look] < _RARELY))
+    named: Counter[tuple[str, str]] = Counter()
+    for phrase in phrases:
+        text = f" {normalise_words(phrase.words)} "
+        named.update({(phrase.look, value) for name, value in colours.items() if f" {name} " in text})
+    kept = sorted(pair for pair, n_phrases in named.items() if n_phrases >= 2)
+    return {
+        look: tuple(value for _, value in pairs) for look, pairs in groupby(kept, key=lambda pair: pair[0])
+    }
 
 
 def _fill(phrase: Phrase, colours: Mapping[str, Mapping[str, str]], random: Random) -> str:

@@ -36,9 +36,9 @@ from initzoo.pairs import (
 )
 from initzoo.training.phrases.examples import (
     Example,
-    colourless_looks,
     list_phrases,
     make_examples,
+    own_colours,
     slots_of,
     split_phrases,
 )
@@ -158,7 +158,7 @@ def train_phrases(
         confidence=confidence,
         licence=_LICENCE,
         source=_SOURCE,
-        colourless=colourless_looks(list_phrases(load_lexicon(lexicon)), plain),
+        own_colours=own_colours(list_phrases(load_lexicon(lexicon)), plain),
     )
     PhraseEncoder.save(out, config, _weights_of(head), files, force=force)
     return report
