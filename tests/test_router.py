@@ -187,3 +187,19 @@ def test_a_restoration_and_what_it_undoes_are_never_asked_for_at_once() -> None:
     two = (0.0, 0.4, 0.6, 0.0)
     route = router({"blur": 0.6, "deblur": 0.3}, counts=two).route("blurry")
     assert (route.origin, route.concept_id) == ("matched", "blur")
+
+
+def test_a_look_that_the_zoo_lacks_is_named() -> None:
+    one = router({"fog": 0.9})
+    one.index.ids = ["night", "blur"]  # type: ignore[misc]
+    assert one.route("fog").origin == "generated"
+    one = router({"blur": 0.1, "fog": 0.9})
+    one.index.ids = ["blur", "night"]  # type: ignore[misc]
+    assert one.route("fog").reason == "the zoo has no checkpoint of 'fog'"
+
+
+def test_the_opposite_of_a_look_that_the_zoo_lacks_is_no_neighbour() -> None:
+    one = router({"deblur": 0.7, "blur": 0.2})
+    one.index.ids = ["blur", "night"]  # type: ignore[misc]
+    assert one.is_opposite("sharpen", "blur")
+    assert "blur" not in [match.concept_id for match in one.rank("sharpen")]

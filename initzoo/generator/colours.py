@@ -10,7 +10,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = ["Colour", "colour_difference", "colour_names", "find_colours", "lab_o
 
 _MAX_BYTES = 2**23
 _MAX_NAME = 5  # words of a name
+_BETWEEN = re.compile(r"[,;:.()/|+\u3001\u3002]")  # no name of a colour goes across
 _HEX = re.compile(r"#([0-9a-fA-F]{6}|[0-9a-fA-F]{3})(?![0-9a-zA-Z])")
 _LINEAR_TO_XYZ = np.array(  # sRGB, D65: IEC 61966-2-1
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -65,8 +66,8 @@ def lab_of(colour: str) -> tuple[float, float, float]:
         ValueError: it is not `#` and six hex digits.
 
     Example:
-        >>> [round(value, 1) for value in lab_of("#ffffff")], [round(value, 1) for value in lab_of("#ff0000")]
-        ([100.0, 0.0, -0.0], [53.2, 80.1, 67.2])
+        >>> [round(value) for value in lab_of("#ffffff")], [round(value) for value in lab_of("#ff0000")]
+        ([100, 0, 0], [53, 80, 67])
     """
     if not re.fullmatch("#[0-9a-fA-F]{6}", colour):
         raise ValueError(f"expected a colour such as #118a8a, found {colour[:20]!r}")
@@ -122,24 +123,27 @@ def find_colours(words: str, plain: Mapping[str, str] | None = None) -> list[Col
         >>> [colour.is_plain for colour in find_colours("teal", {"teal": "#118a8a"})]
         [True]
     """
-    plain = plain or {}
-    values = _HEX.findall(words)
-    marked = _HEX.sub(" hexvalue ", words)
-    parts = normalise_words(marked).split()
     found: list[Colour] = []
-    given = iter(values)
-    i = 0
-    while i < len(parts):
-        if parts[i] == "hexvalue":
-            value = next(given, "")
-            digits = value if len(value) == 6 else "".join(digit * 2 for digit in value)
-            colour = Colour(f"#{value.lower()}", f"#{digits.lower()}", True, i, 1)
-        else:
-            colour = _named(parts, i, plain) or _dense(parts[i], i, plain)  # type: ignore[assignment]
-        if colour is not None:
-            found.append(colour)
-        i += colour.n_words if colour is not None else 1
+    n_before = 0
+    for segment in _BETWEEN.split(_HEX.sub(lambda match: f" hexvalue{match[1]} ", words)):
+        parts = normalise_words(segment).split()
+        i = 0
+        while i < len(parts):
+            colour = _colour_at(parts, i, plain or {})
+            if colour is not None:
+                found.append(replace(colour, index=n_before + i))
+            i += colour.n_words if colour is not None else 1
+        n_before += len(parts)
     return found
+
+
+def _colour_at(parts: Sequence[str], i: int, plain: Mapping[str, str]) -> Colour | None:
+    """The colour that starts at a word."""
+    digits = parts[i].removeprefix("hexvalue")
+    if digits != parts[i] and _HEX.fullmatch(f"#{digits}"):
+        full = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+        return Colour(f"#{digits}", f"#{full}", True, i, 1)
+    return _named(parts, i, plain) or _dense(parts[i], i, plain)
 
 
 def _named(parts: Sequence[str], start: int, plain: Mapping[str, str]) -> Colour | None:
@@ -174,8 +178,8 @@ def lab_values(words: str, *, n_most: int = 3) -> NDArray[np.float32]:
         float32, shape `(n_colours, 3)`, in the order of the words.
 
     Example:
-        >>> lab_values("#ffffff paper").round(2).tolist(), lab_values("sharper edges").shape
-        ([[1.0, 0.0, -0.0]], (0, 3))
+        >>> lab_values("#ff0000 and #fff").shape, lab_values("sharper edges").shape
+        ((2, 3), (0, 3))
     """
     found = find_colours(words)
     chosen = sorted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -189,6 +189,8 @@ class Router:
         asked = [look for look in reading.best[: reading.count] if look not in self._opposites.get(first, ())]
         if len(asked) > 1 and {part.look for part in best.parts} != set(asked):
             return generated(f"the words ask for several looks at once: {', '.join(asked)}")
+        if len(asked) == 1 and first not in self._trained and reading.looks[first] > 0.5:
+            return generated(f"the zoo has no checkpoint of '{first}'")
         missing = self._missing_colour(words, best)
         if missing is not None:
             return generated(missing)
@@ -233,7 +235,7 @@ class Router:
             match = Match(concept_id, "", round(score * agreement, 4))
             scored.append(_Scored(match, parts, distance))
         scored.sort(key=lambda one: (-one.match.similarity, one.match.concept_id))
-        return [self._with_prompt(one) for one in self._without_opposites(scored)]
+        return [self._with_prompt(one) for one in self._without_opposites(scored, reading)]
 
     def _with_prompt(self, scored: _Scored) -> _Scored:
         name, match = scored.match.concept_id, scored.match
@@ -243,13 +245,21 @@ class Router:
             Match(name, self._prompts[name], match.similarity), scored.parts, scored.colour_distance
         )
 
-    def _without_opposites(self, scored: Sequence[_Scored]) -> Iterable[_Scored]:
-        if not scored:
-            return []
-        undone = {
-            other for part in scored[0].parts for other in self._opposites.get(part.look, frozenset())
-        } - {part.look for part in scored[0].parts}
-        return (one for one in scored if not undone & {part.look for part in one.parts})
+    def _without_opposites(self, scored: Sequence[_Scored], reading: Reading) -> list[_Scored]:
+        undone = set(self._undone(reading))
+        left = [one for one in scored if not undone & {part.look for part in one.parts}]
+        leading = {part.look for one in left[:1] for part in one.parts}
+        undone = {other for look in leading for other in self._opposites.get(look, frozenset())} - leading
+        return [one for one in left if not undone & {part.look for part in one.parts}]
+
+    def _undone(self, reading: Reading) -> frozenset[str]:
+        """The opposites of the look that is most likely meant."""
+        return self._opposites.get(reading.best[0], frozenset())
+
+    def is_opposite(self, words: str, concept_id: str) -> bool:
+        """Whether a concept undoes the look that words mean, or the other way round."""
+        undone = self._undone(self.encoder.read(words))
+        return any(part.look in undone for part in self._concepts.get(concept_id, ()))
 
     def _confidence(self, reading: Reading, best: _Scored) -> float:
         if len(best.parts) > 1:
@@ -301,6 +311,11 @@ class Router:
     @cached_property
     def _prompts(self) -> dict[str, str]:
         return {}
+
+    @cached_property
+    def _trained(self) -> frozenset[str]:
+        """The looks that concepts have."""
+        return frozenset(part.look for parts in self._concepts.values() for part in parts)
 
     @cached_property
     def _opposites(self) -> Mapping[str, frozenset[str]]:

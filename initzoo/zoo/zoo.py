@@ -288,7 +288,7 @@ class Zoo:
             named = Match(row.concept_id, row.prompts[0], 1.0)
             matches = [named, *(match for match in matches if match.concept_id != row.concept_id)]
         if not matches:
-            return by_letters(words, n)
+            return [one for one in by_letters(words, n) if not router.is_opposite(words, one.concept_id)]
         further = [match for match in self.index.search(words, n) if not router.knows(match.concept_id)]
         known = {match.concept_id for match in matches}
         further = [match for match in further if match.concept_id not in known]

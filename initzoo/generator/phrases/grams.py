@@ -29,7 +29,7 @@ def hash_grams(words: str, n_buckets: int) -> list[int]:
     Example:
         >>> shared = set(hash_grams("pencil", 10_000)) & set(hash_grams("pencll", 10_000))
         >>> len(shared), len(hash_grams("pencil", 10_000))
-        (5, 16)
+        (6, 16)
     """
     parts = normalise_words(words)[:_MAX_LETTERS].split()
     grams = [f"={part}" for part in parts]

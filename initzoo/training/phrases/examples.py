@@ -111,7 +111,7 @@ def split_phrases(
         >>> phrases = [Phrase(f"foggy {i}", "fog", "en") for i in range(1000)]
         >>> train, kept = split_phrases(phrases, share=0.5)
         >>> len(train), len(kept)
-        (452, 100)
+        (488, 92)
     """
     train, validation = [], []
     for phrase in phrases:
@@ -171,8 +171,8 @@ def make_examples(
         add(_misspell(_fill(phrase, colours, random), random), [phrase], "misspelt")
     short = [phrase for phrase in english if len(phrase.words) <= 32]
     for _ in range(n_joined):
-        parts = random.sample(short, 3 if random.random() < 0.25 else 2)
-        if len({part.look for part in parts}) == len(parts):
+        parts = random.sample(short, min(3 if random.random() < 0.25 else 2, len(short)))
+        if len({part.look for part in parts}) == len(parts) > 1:
             pattern = random.choice(_THREE if len(parts) == 3 else _JOINTS)
             add(pattern.format(*(_fill(part, colours, random) for part in parts)), parts, "joined")
     for _ in range(n_without if vocabulary else 0):
