@@ -32,10 +32,10 @@ SECTION = "Use"
 )
 @json_option
 def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> None:
-    """List the concepts nearest to some words by meaning, the one that pull would take first.
+    """List the concepts nearest to some words by meaning.
 
-    A zoo without a phrase encoder compares letters instead. Restorations and the looks that they undo, e.g.
-    deblur and blur, are never listed together.
+    The one that pull would take comes first. A zoo without a phrase encoder compares letters instead.
+    Restorations and the looks that they undo, e.g. deblur and blur, are never listed together.
     Says so if the words ask for what no checkpoint does, such as adding objects.
     """
     from initzoo.pairs import limits_of

@@ -253,8 +253,12 @@ def _train(
     targets, counts = _targets(encoded, looks)
     rates = [settings.learning_rate, settings.learning_rate * settings.gram_rate]
     others = [value for name, value in head.named_parameters() if not name.startswith("grams.")]
+    groups: list[dict[str, Any]] = [
+        {"params": others},
+        {"params": list(head.grams.parameters()), "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(
-        [{"params": others}, {"params": list(head.grams.parameters()), "weight_decay": 0.0}],
+        groups,
         weight_decay=settings.weight_decay,
         betas=(0.9, 0.98),
     )

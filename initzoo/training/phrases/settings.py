@@ -34,10 +34,10 @@ class PhraseSettings:
         ValueError: a number is out of range.
     """
 
-    epochs: int = 7
+    epochs: int = 9
     batch_size: int = 256
     learning_rate: float = 3e-3
-    gram_rate: float = 10.0
+    gram_rate: float = 30.0
     weight_decay: float = 0.02
     dropout: float = 0.15
     count_weight: float = 0.3

@@ -1,4 +1,4 @@
-"""`initzoo generator test-phrases`: measure how often phrases get the right checkpoint."""
+"""`initzoo generator score-phrases`: measure how often phrases get the right checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["command"]
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("test-phrases", epilog=example("initzoo generator test-phrases --wrong"))
+@click.command("score-phrases", epilog=example("initzoo generator score-phrases --wrong"))
 @zoo_option
 @click.option(
     "--phrases", "path", type=_PATH, help="File of phrases (TOML); by default those of the catalog."
