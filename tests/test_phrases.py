@@ -195,7 +195,7 @@ def test_direction_counts(encoder: PhraseEncoder) -> None:
     ("words", "look"),
     [
         ("dichter Nebel", "fog"),
-        ("croquis au crayon", "pencil-sketch"),
+        ("aquarelle", "watercolour"),
         ("油画", "oil"),
         ("pencil skecth", "pencil-sketch"),
     ],

@@ -48,6 +48,7 @@ class FixedEncoder:
             source="",
             own_colours={"night": ("#118a8a",)},
         )
+        self.states = SimpleNamespace(is_word=lambda text: text != "asdf")
         rest = (1 - sum(looks.values())) / len(LOOKS)
         shares = {look: looks.get(look, rest) for look in LOOKS}
         none = looks.get("none", 0.0)
@@ -109,6 +110,11 @@ def test_an_unsure_reading_is_generated_and_a_guess_is_said_to_be_one() -> None:
     assert router({"fog": 0.4, "sure": 0.1}).route("wet").origin == "generated"
     route = router({"fog": 0.4, "sure": 0.3}).route("wet")
     assert (route.origin, route.sureness) == ("matched", "a guess")
+
+
+def test_words_that_are_none_need_a_surer_reading() -> None:
+    assert router({"fog": 0.4, "sure": 0.4}).route("asdf").origin == "generated"
+    assert router({"fog": 0.4, "sure": 0.4}).route("asdf wet").origin == "matched"
 
 
 def test_a_restoration_and_what_it_undoes_are_never_ranked_together() -> None:
