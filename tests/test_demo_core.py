@@ -225,7 +225,7 @@ def test_a_photo_that_was_swept_away_is_asked_for_again(answers: Answers) -> Non
 def test_a_preview_is_what_the_downloaded_file_makes(answers: Answers, tmp_path: Path) -> None:
     shutil.copy(image_file(tmp_path, "plain"), answers.kept.folder / "mine.png")
     photo = {"path": str(answers.kept.folder / "mine.png")}
-    for words, origin in (("pencil sketch", "exact"), ("faded teal at dusk", "generated")):
+    for words, origin in (("pencil sketch", "exact"), ("faded teal charcoal at dusk", "generated")):
         picture, told = answers.generate(words, photo, 3, "auto")
         assert told["origin"] == origin
         file = answers.download(words, 3, "auto", "merged")
