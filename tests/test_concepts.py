@@ -28,6 +28,8 @@ from initzoo.pairs.concepts.compositions import catalog_presets
 from initzoo.pairs.concepts.wordings import with_article
 from initzoo.pairs.teachers import FAMILIES, FilterTeacher, Step
 
+pytestmark = pytest.mark.xdist_group("concepts")  # one process of the tests reads catalog and practice
+
 PLAIN = """
 [[concept]]
 id = "my-look"
