@@ -12,12 +12,14 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   cli_frame cli_using diffusion house images index initializations inits labels networks outputs photos \
   pull_generated shards starts teachers tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick times edits hub-times demo demo-times demo-pictures clean
+.PHONY: help pull test quick docs tables times edits hub-times demo demo-times demo-pictures clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
 	@echo 'make quick  set up, then run the quick tests, less than a minute of them'
+	@echo 'make docs   set up for tests, then build the documentation in build/docs'
+	@echo 'make tables  set up for tests, then rewrite the generated tables of README.md'
 	@echo 'make times  set up, then print how long commands take'
 	@echo 'make edits  set up, then write 16 edits that no training saw, as folders of pairs in edit-pairs'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
@@ -39,6 +41,12 @@ test: $(VENV)/.ready-dev
 quick: $(VENV)/.ready-dev
 	$(VENV)/bin/pytest $(QUICK)
 
+docs: $(VENV)/.ready-dev
+	$(VENV)/bin/sphinx-build -W -E -q -b html -d build/doctrees docs build/docs
+
+tables: $(VENV)/.ready-dev
+	$(VENV)/bin/python docs/_ext/generated.py README.md
+
 times: $(VENV)/.ready
 	$(VENV)/bin/python tests/times.py
 
@@ -58,7 +66,7 @@ demo-pictures: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/demo_pictures.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@for python in $(PYTHON) python3.11 python3 python3.12 python3.13; do \

@@ -86,7 +86,7 @@ def hub_call(what: str) -> Iterator[None]:
             raise
         raise HubUnavailable(
             f"{what}: a SOCKS proxy is set, and the HTTP client needs socksio for it. "
-            "Install it with: pip install socksio; or unset ALL_PROXY, HTTP_PROXY and HTTPS_PROXY"
+            'Install it with: pip install "initzoo[socks]"; or unset ALL_PROXY, HTTP_PROXY and HTTPS_PROXY'
         ) from error
     except ValueError as error:  # raised by the client for unsafe names and malformed answers
         advice = _CHECK_PROXY if "proxy" in str(error).lower() else "Try again later"
