@@ -34,6 +34,7 @@ def export_pth(init: Init, path: Path) -> None:
     """
     import torch
 
+    # Through the network, for the order and dtypes of its state dict: counts of batches are integers.
     buffer = io.BytesIO()
-    torch.save({name: torch.from_numpy(value.copy()) for name, value in init.weights.items()}, buffer)
+    torch.save(dict(init.to_network().state_dict()), buffer)
     write_bytes(path, buffer.getvalue(), force=True)

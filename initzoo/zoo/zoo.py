@@ -467,6 +467,8 @@ class Zoo:
         more = {concept.id: concept.prompts for concept in practice}
         known = [concept.teacher for concept in practice]
         for row in self.index.rows(split="train"):
+            if row.recipe != self.recipe.name:
+                continue  # as in `all_blocks`: the weight generator makes adapters of one recipe
             wordings = tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ()))))
             open_teacher = partial(parse_teacher, row.teacher, known)
             yield make_requests(encoder, wordings, open_teacher, examples or Examples())
@@ -484,14 +486,17 @@ class Zoo:
         requests = self.taught_requests(encoder, practice=practice, examples=examples)
         return TaughtAdapters.make(encoder, requests, self.all_blocks(split="train")[1])
 
-    def base(self) -> dict[str, np.ndarray]:
+    def base(self, recipe: str | None = None) -> dict[str, np.ndarray]:
         """The weights of the base by name, float32: weight, bias and A of each layer.
+
+        Args:
+            recipe: name of a recipe of the zoo; the default recipe by default.
 
         Raises:
             ChecksumMismatch: the weights do not match the digest in the config.
             InvalidZoo: a file is missing or damaged.
         """
-        return dict(self._base_of(self.recipe.name).weights)
+        return dict(self._base_of(recipe or self.recipe.name).weights)
 
     def network(self, blocks: np.ndarray) -> ImageNetwork:
         """The default recipe's network with an adapter merged into its base. Loads torch.
