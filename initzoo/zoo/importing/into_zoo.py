@@ -21,7 +21,7 @@ import numpy as np
 from initzoo import __version__
 from initzoo.checkpoints import BaseConfig, NetworkSpec, Recipe, name_words, split_blocks, write_base
 from initzoo.errors import InvalidRequest, LayoutMismatch, OutputError
-from initzoo.files import is_file, make_folder, one_at_a_time, replace_folder, to_plain
+from initzoo.files import check_free_folder, is_file, make_folder, one_at_a_time, replace_folder, to_plain
 from initzoo.zoo.importing.sources import Incoming, read_incoming
 from initzoo.zoo.index import IndexRow, write_index
 from initzoo.zoo.manifest import refresh_manifest
@@ -105,8 +105,10 @@ def import_checkpoint(
         _check_unknown(Zoo.from_pretrained(folder), concept)
     elif os.path.lexists(folder) and (not os.path.isdir(folder) or any(folder.iterdir())):
         raise OutputError(f"{folder} exists and is not a zoo. Name the folder of a zoo, or a new one")
+    if is_new:
+        check_free_folder(folder, force=False)
     incoming = read_incoming(path)
-    source = source or f"imported from {incoming.file.name}"
+    source = source or f"imported from {incoming.file_name}"
     if not is_new:
         with one_at_a_time(folder / "dataset" / ".import"):
             return _add(folder, incoming, concept, licence, source)
@@ -203,7 +205,7 @@ def _write_weights(
         adapter = {name: np.zeros(shape, np.float32) for name, shape in recipe.layout.tensors}
     made_with = {
         "imported": {
-            "file": incoming.file.name,
+            "file": incoming.file_name,
             "sha256": incoming.sha256,
             "network": incoming.summary,
             "options": incoming.options,

@@ -63,6 +63,11 @@ class Incoming:
     notes: tuple[str, ...] = ()
     adapter: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
+    @property
+    def file_name(self) -> str:
+        """The name of the file, as text that can be encoded."""
+        return self.file.name.encode("utf-8", "replace").decode()
+
 
 def read_incoming(path: str | os.PathLike[str]) -> Incoming:
     """Read a checkpoint from elsewhere. Pickles are read in a child process that can run no code of theirs.
