@@ -1,4 +1,4 @@
-"""Weights from elsewhere: they come in as they are, leave as they came, and what is no checkpoint is a line."""
+"""Weights from elsewhere: they come in as they are and leave as they came; all else is one line."""
 
 from __future__ import annotations
 
@@ -160,7 +160,11 @@ def test_prefixes_of_wrappers_and_halves_and_old_statistics_are_understood():
     torch.manual_seed(2)
     state = {f"module._orig_mod.{name}": one for name, one in PublicUNet(5, 2).half().state_dict().items()}
     weights = recognise_foreign(state)
-    assert weights.notes == ("prefix 'module.' removed", "prefix '_orig_mod.' removed", "float16 became float32")
+    assert weights.notes == (
+        "prefix 'module.' removed",
+        "prefix '_orig_mod.' removed",
+        "float16 became float32",
+    )
     old = PublicResNet(2, 2).state_dict()
     old |= {f"model.2.{name}": torch.ones(2) for name in ("running_mean", "running_var")}
     assert "2 statistics of instance normalisation left out" in recognise_foreign(old).notes[0]
@@ -241,7 +245,9 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     save("other.pth", {"fc.weight": torch.zeros(2, 2)}, r"unknown network: its first tensor is 'fc.weight'")
     cut = dict(good)
     cut["model.model.1.model.3.model.1.weight"] = torch.zeros(8, 5, 4, 4)
-    save("shape.pth", cut, r"tensor 'model.model.1.model.3.model.1.weight' of shape \(8, 5, 4, 4\), .* expects")
+    save(
+        "shape.pth", cut, r"tensor 'model.model.1.model.3.model.1.weight' of shape \(8, 5, 4, 4\), .* expects"
+    )
     nan = dict(good) | {"model.model.3.bias": torch.full((3,), torch.nan)}
     save("nan.pth", nan, "tensor 'model.model.3.bias': has NaN or infinite values")
     grey = dict(good) | {"model.model.0.weight": torch.zeros(2, 1, 4, 4)}

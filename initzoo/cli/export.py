@@ -36,8 +36,8 @@ def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) 
 
     INIT is a pulled file, words for an edit, or the name of an initialization scheme.
     """
-    from initzoo.export import export
     from initzoo.checkpoints import Init
+    from initzoo.export import export
     from initzoo.generator import File, Request, parse_given
     from initzoo.training import open_init
     from initzoo.zoo import Zoo
@@ -51,7 +51,9 @@ def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) 
     else:
         ready = open_init(given, lambda: zoo, adapter_only=chosen.needs_base, warn=False)
     if chosen.needs_base and isinstance(given, Request) and _has_detail(zoo, ready.metadata.concept):
-        click.echo(f"note: {format_name} holds the adapter alone, without the detail of this checkpoint", err=True)
+        click.echo(
+            f"note: {format_name} holds the adapter alone, without the detail of this checkpoint", err=True
+        )
     export(ready, out, format=format_name, zoo=zoo, force=force)
     click.echo(f"{ready.metadata.concept}  {format_name}  -> {out}")
 

@@ -24,14 +24,12 @@ SECTION = "Make your own zoo"
     "--out", "-o", type=click.Path(path_type=Path), required=True, help="Zoo to add to, or a new folder."
 )
 @json_option
-def command(
-    source_path: Path, concept: str, licence: str, source: str, out: Path, as_json: bool
-) -> None:
+def command(source_path: Path, concept: str, licence: str, source: str, out: Path, as_json: bool) -> None:
     """Import weights from elsewhere into your zoo.
 
     FILE is a generator of the pix2pix and CycleGAN code, e.g. latest_net_G.pth (train_opt.txt beside it is
-    read), or a safetensors state dict of a known network; FOLDER holds one, or a PEFT adapter. A pickle is read
-    in a process of its own that runs none of its code.
+    read), or a safetensors state dict of a known network; FOLDER holds one, or a PEFT adapter. A pickle is
+    read in a process of its own that runs none of its code.
     """
     from initzoo.zoo import import_checkpoint
 

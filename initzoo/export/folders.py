@@ -30,8 +30,8 @@ _README = """# {title}
 Licence of the weights: {licence}. Source: {source}.
 """
 _IMAGES = (
-    "`images` is float32 of shape `(n, 3, height, width)`, RGB from -1 to 1; so is the result. Batch, height and "
-    "width are free, sides from {least} pixels on; borders are mirrored inside.\n"
+    "`images` is float32 of shape `(n, 3, height, width)`, RGB from -1 to 1; so is the result. Batch, height "
+    "and width are free, sides from {least} pixels on; borders are mirrored inside.\n"
 )
 _ONNX_CODE = """import onnxruntime
 

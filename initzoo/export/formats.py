@@ -55,7 +55,12 @@ FORMATS: dict[str, Format] = {
 
 
 def export(
-    init: Init, path: str | os.PathLike[str], format: str = "safetensors", *, zoo: Zoo | None = None, force: bool = False
+    init: Init,
+    path: str | os.PathLike[str],
+    format: str = "safetensors",
+    *,
+    zoo: Zoo | None = None,
+    force: bool = False,
 ) -> Path:
     """Write an init as a file or folder of another format.
 
@@ -63,8 +68,8 @@ def export(
         init: a merged init; for `peft` an adapter.
         path: the file or folder to write.
         format: one of `FORMATS`: `safetensors`, the plain state dict that any safetensors reader and
-            `AutoNetwork` open; `pth`, the same as torch saves it; or one of the folders `peft` (the adapter and
-            its base), `onnx` and `program` (of `torch.export`), whose READMEs say how to load them.
+            `AutoNetwork` open; `pth`, the same as torch saves it; or one of the folders `peft` (the adapter
+            and its base), `onnx` and `program` (of `torch.export`), whose READMEs say how to load them.
         zoo: the zoo of an adapter, for `peft`; the bundled zoo by default.
         force: replace an existing file or folder.
 
@@ -88,7 +93,7 @@ def export(
     chosen = FORMATS[format]
     if chosen.needs_base and init.kind != "adapter":
         raise InvalidInit(
-            f"init of concept '{init.metadata.concept}' is merged with its base, and the format {format} takes an "
+            f"init of concept '{init.metadata.concept}' is merged with its base, and {format} takes an "
             "adapter. Pull it with: initzoo pull WORDS --adapter-only"
         )
     if not chosen.needs_base and init.kind != "merged":

@@ -13,18 +13,19 @@ from initzoo.files import encode_tensors, replace_folder, write_bytes, write_jso
 
 __all__ = ["export_peft"]
 
-_CODE = """from initzoo import AutoNetwork
-from peft import PeftModel
-
-model = PeftModel.from_pretrained(AutoNetwork.from_pretrained("base"), ".").merge_and_unload()"""
-_NOTES = """`base/` is the network that all adapters of the zoo share. Merged, as above, it is a plain network; unmerged, PEFT
-ignores the dilation of convolutions, which some networks have. A is the
-same in all adapters of a zoo, B and bias are those of this look.
+_CODE = (
+    "from initzoo import AutoNetwork\n"
+    "from peft import PeftModel\n\n"
+    'model = PeftModel.from_pretrained(AutoNetwork.from_pretrained("base"), ".").merge_and_unload()'
+)
+_NOTES = """`base/` is the network that all adapters of the zoo share. Merged, as above, it is a plain
+network; unmerged, PEFT ignores the dilation of convolutions, which some networks have. A is the same in all
+adapters of a zoo, B and bias are those of this look.
 """
 
 
 def export_peft(init: Init, path: Path, *, base: Base, force: bool = False) -> None:
-    """A folder that `peft` loads: `adapter_config.json`, `adapter_model.safetensors`, and `base/`. Loads torch.
+    """A folder that `peft` loads: config and weights of the adapter, and `base/`. Loads torch.
 
     Args:
         init: an adapter.
@@ -40,8 +41,8 @@ def export_peft(init: Init, path: Path, *, base: Base, force: bool = False) -> N
     metadata, recipe = init.metadata, init.metadata.recipe
     if base.config.base_sha256 != metadata.base_sha256:
         raise ChecksumMismatch(
-            f"init of concept '{metadata.concept}': made for the base with sha256 {metadata.base_sha256}, found "
-            f"{base.config.base_sha256}. Name the zoo it came from with --zoo (it says '{metadata.zoo}')."
+            f"init of concept '{metadata.concept}': made for the base with sha256 {metadata.base_sha256}, "
+            f"found {base.config.base_sha256}. Name its zoo with --zoo (it says '{metadata.zoo}')."
         )
     tensors: dict[str, np.ndarray] = {}
     for layer in recipe.ranks:
@@ -75,7 +76,9 @@ def export_peft(init: Init, path: Path, *, base: Base, force: bool = False) -> N
     network.load_arrays({name: base.weights[name] for name, _ in recipe.weights})
     with replace_folder(path, force=force) as folder:
         network.save_pretrained(folder / "base")
-        write_bytes(folder / "adapter_model.safetensors", encode_tensors(tensors, {"format": "pt"}), force=False)
+        write_bytes(
+            folder / "adapter_model.safetensors", encode_tensors(tensors, {"format": "pt"}), force=False
+        )
         write_bytes(folder / "adapter_config.json", write_json(config), force=False)
         summary = f"A LoRA adapter of {init.metadata.layout.n_values:,} values for PEFT."
         write_bytes(folder / "README.md", folder_readme(init, summary, _CODE, _NOTES), force=False)

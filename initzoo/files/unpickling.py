@@ -55,7 +55,7 @@ def _read(path: str) -> dict[str, Any]:
         raise _Problem(f"is not a file that torch.save wrote, or is damaged ({what})") from error
     except MemoryError as error:
         raise _Problem("needs more memory than a file of its size should") from error
-    except Exception as error:  # noqa: BLE001 - whatever a foreign file does to the reader is a line
+    except Exception as error:
         if "memory" in str(error).lower():
             raise _Problem("needs more memory than a file of its size should") from error
         raise _Problem(

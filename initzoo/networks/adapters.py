@@ -69,16 +69,17 @@ def default_ranks(network: nn.Module, rank: int = 4) -> dict[str, int]:
     which is an adapter of rank 1.
 
     Example:
-        >>> default_ranks(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 3, 1)))
+        >>> first, last = nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 3, 1)
+        >>> default_ranks(nn.Sequential(first, nn.BatchNorm2d(8), last))
         {'1': 1, '2': 3}
     """
     ranks = {}
     for name, layer in network.named_modules():
         if isinstance(layer, nn.BatchNorm2d) and layer.affine:
             ranks[name] = 1
-        elif isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
-            if not isinstance(layer, nn.Conv2d) or layer.groups == 1:
-                ranks[name] = min(rank, layer.weight.shape[0])
+        is_grouped = isinstance(layer, nn.Conv2d) and layer.groups != 1
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None and not is_grouped:
+            ranks[name] = min(rank, layer.weight.shape[0])
     return ranks
 
 

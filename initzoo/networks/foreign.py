@@ -144,7 +144,9 @@ def recognise_foreign(
     if others := sorted(dtypes - {"float32"}):
         reader.notes.append(f"{' and '.join(others)} became float32")
     arrays = {name: reader.tensors[name].float().numpy() for name in expected}
-    bad = next((name for name, array in arrays.items() if not bool(torch.from_numpy(array).isfinite().all())), "")
+    bad = next(
+        (name for name, array in arrays.items() if not bool(torch.from_numpy(array).isfinite().all())), ""
+    )
     if bad:
         raise LayoutMismatch(f"tensor '{bad}': has NaN or infinite values")
     network = build_network(kind, sizes)
@@ -188,7 +190,9 @@ def _check_options(kind: str, sizes: Mapping[str, int], options: Mapping[str, st
         raise LayoutMismatch(f"options with ngf {width}, and weights of {_summary(kind, sizes)}")
     for side in ("input_nc", "output_nc"):
         if options.get(side, "3") != "3":
-            raise LayoutMismatch(f"options with {side} {options[side][:20]}; networks from RGB to RGB are known")
+            raise LayoutMismatch(
+                f"options with {side} {options[side][:20]}; networks from RGB to RGB are known"
+            )
 
 
 def _check_shapes(
@@ -202,7 +206,9 @@ def _check_shapes(
             raise LayoutMismatch(f"tensor '{name}' of shape {shapes[name]}, {summary} expects {shape}")
     unexpected = next((name for name in shapes if name not in expected), None)
     if unexpected is not None:
-        raise LayoutMismatch(f"tensor '{unexpected[:80]}' {shapes[unexpected]}, which {summary} does not have")
+        raise LayoutMismatch(
+            f"tensor '{unexpected[:80]}' {shapes[unexpected]}, which {summary} does not have"
+        )
 
 
 def _summary(kind: str, sizes: Mapping[str, int]) -> str:
@@ -217,5 +223,3 @@ def _summary(kind: str, sizes: Mapping[str, int]) -> str:
     if "dropout" in sizes:
         parts.append(f"dropout {sizes['dropout']} %" if sizes["dropout"] else "no dropout")
     return ", ".join(parts)
-
-

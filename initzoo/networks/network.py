@@ -75,7 +75,7 @@ class ImageNetwork(nn.Module):
 
     @property
     def halo(self) -> int:
-        """Pixels of mirror image that `edit` adds around a photo, a multiple of `multiple`; `reach` by default."""
+        """Pixels of mirror image that `edit` adds around a photo, a multiple of `multiple`."""
         return self.reach
 
     @classmethod

@@ -247,7 +247,7 @@ def _norm_layer(norm: int, width: int) -> nn.Module:
 
 
 def _norm_of(shapes: Mapping[str, tuple[int, ...]], *, scale: str, bias: str) -> int:
-    """The normalisation: only that of batches has weights, and only with that of images convolutions have biases."""
+    """The normalisation: that of batches has weights, with that of images convolutions have biases."""
     if scale in shapes:
         return _BATCH
     return _INSTANCE if bias in shapes else NORMS.index("none")

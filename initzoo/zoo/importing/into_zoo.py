@@ -135,7 +135,9 @@ def _add(folder: Path, incoming: Incoming, concept: str, licence: str, source: s
     make_folder(base_folder.parent)
     make_folder(folder / "dataset" / "blocks")
     with _removed_on_error(base_folder, folder / "dataset" / shard):
-        config, payload = _write_weights(incoming, recipe, base_folder, folder / "dataset" / shard, concept_id, licence)
+        config, payload = _write_weights(
+            incoming, recipe, base_folder, folder / "dataset" / shard, concept_id, licence
+        )
         row = _row_of(incoming, recipe, config, shard, payload, concept_id, concept)
         values = {"licence": licence, "source": source}
         write_index(
@@ -260,5 +262,3 @@ def _removed_on_error(*paths: Path) -> Iterator[None]:
         for path in paths:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
-
-

@@ -136,7 +136,9 @@ def _file_in(folder: Path) -> Path:
     chosen = [name for name in names if re.fullmatch(r".*_net_G(_[AB])?\.pth", name)]
     chosen = chosen or [name for name in names if Path(name).suffix in (".pth", ".safetensors")]
     if len(chosen) > 1:
-        raise InvalidInit(f"'{folder}' holds {len(chosen)} checkpoints: {', '.join(chosen[:4])}. Name one file")
+        raise InvalidInit(
+            f"'{folder}' holds {len(chosen)} checkpoints: {', '.join(chosen[:4])}. Name one file"
+        )
     if not chosen:
         raise InvalidInit(f"'{folder}' holds no checkpoint. {_ADVICE}")
     return folder / chosen[0]
