@@ -158,7 +158,8 @@ def _bordered(network: ImageNetwork) -> nn.Module:
     def _mirror(side: int, network: ImageNetwork) -> Tensor:
         """Rows of the photo, by those of its mirror images: for sides smaller than the halo, too."""
         n_units = (side + 2 * network.halo + network.multiple - 1) // network.multiple
-        rows = (torch.arange(n_units * network.multiple) - network.halo).abs() % (2 * side - 2)
-        return torch.minimum(rows, 2 * side - 2 - rows)
+        period = torch.arange(2 * side - 1)[-1:]  # a tensor: ONNX has no remainder by a number of the graph
+        rows = (torch.arange(n_units * network.multiple) - network.halo).abs() % period
+        return torch.minimum(rows, period - rows)
 
     return Bordered().eval()
