@@ -88,7 +88,9 @@ def test_a_program_of_a_checkpoint_is_written_by_the_command(zoo, tmp_path, monk
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter and its packages, on their own future
-@pytest.mark.parametrize("kind", ["starter", "unet", "resnet"])
+@pytest.mark.parametrize(
+    "kind", ["starter", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("unet", "resnet"))]
+)
 def test_an_onnx_graph_edits_any_size_in_onnxruntime(kind, zoo, tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
