@@ -44,3 +44,4 @@ from .settings import write_json as write_json
 from .tensors import decode_tensors as decode_tensors
 from .tensors import encode_tensors as encode_tensors
 from .tensors import read_header as read_header
+from .unpickled import read_pickled_weights as read_pickled_weights

@@ -467,6 +467,8 @@ class Zoo:
         more = {concept.id: concept.prompts for concept in practice}
         known = [concept.teacher for concept in practice]
         for row in self.index.rows(split="train"):
+            if row.recipe != self.recipe.name:
+                continue  # as in `all_blocks`: the weight generator makes adapters of one recipe
             wordings = tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ()))))
             open_teacher = partial(parse_teacher, row.teacher, known)
             yield make_requests(encoder, wordings, open_teacher, examples or Examples())
@@ -484,14 +486,17 @@ class Zoo:
         requests = self.taught_requests(encoder, practice=practice, examples=examples)
         return TaughtAdapters.make(encoder, requests, self.all_blocks(split="train")[1])
 
-    def base(self) -> dict[str, np.ndarray]:
+    def base(self, recipe: str | None = None) -> dict[str, np.ndarray]:
         """The weights of the base by name, float32: weight, bias and A of each layer.
+
+        Args:
+            recipe: name of a recipe of the zoo; the default recipe by default.
 
         Raises:
             ChecksumMismatch: the weights do not match the digest in the config.
             InvalidZoo: a file is missing or damaged.
         """
-        return dict(self._base_of(self.recipe.name).weights)
+        return dict(self.base_of(recipe or self.recipe.name).weights)
 
     def network(self, blocks: np.ndarray) -> ImageNetwork:
         """The default recipe's network with an adapter merged into its base. Loads torch.
@@ -527,7 +532,7 @@ class Zoo:
         recipe = self.config_of(row.recipe).recipe
         blocks, detail = self._weights_of(row, with_detail=with_detail)
         adapter = join_blocks(blocks, recipe.layout)
-        weights = merge_adapter(self._base_of(recipe.name).weights, adapter, recipe.layout)
+        weights = merge_adapter(self.base_of(recipe.name).weights, adapter, recipe.layout)
         network = recipe.network.build()
         network.load_arrays(weights if detail is None else add_detail(weights, detail))
         return network
@@ -538,7 +543,7 @@ class Zoo:
         Raises:
             ChecksumMismatch: the adapter was made for another base.
         """
-        return init if init.kind == "merged" else init.merged_with(self._base_of(init.metadata.recipe.name))
+        return init if init.kind == "merged" else init.merged_with(self.base_of(init.metadata.recipe.name))
 
     def verify(self) -> VerifyReport:
         """Read and check every byte of the zoo. Problems are listed in the report, not raised.
@@ -641,7 +646,7 @@ class Zoo:
         recipe = metadata.recipe
         weights = join_blocks(blocks, recipe.layout)
         if not adapter_only:
-            weights = merge_adapter(self._base_of(recipe.name).weights, weights, recipe.layout)
+            weights = merge_adapter(self.base_of(recipe.name).weights, weights, recipe.layout)
         if detail is not None:
             weights = add_detail(weights, detail)
         return Init(weights=weights, kind="adapter" if adapter_only else "merged", metadata=metadata)
@@ -681,7 +686,13 @@ class Zoo:
             return blocks, None
         return blocks, decode_detail(data[n_bytes:], config.recipe, row.concept_id)
 
-    def _base_of(self, recipe: str) -> Base:
+    def base_of(self, recipe: str) -> Base:
+        """The base of a recipe, with its config.
+
+        Raises:
+            ChecksumMismatch: the weights do not match the digest in the config.
+            InvalidZoo: the zoo has no base of that recipe, or a file is missing or damaged.
+        """
         if recipe not in self._bases:
             folder = self.files.base_folder(recipe)
             self._bases[recipe] = read_base(folder, digest=self._digest_of(recipe))

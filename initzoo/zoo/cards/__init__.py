@@ -118,11 +118,12 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
 
 
 def _layer_lines(recipe: Recipe) -> list[tuple[str, ...]]:
-    """Name, channels, kernel, stride and rank of each adapted layer; dashes for a linear layer."""
+    """Name, channels, kernel, stride and rank of each adapted layer; dashes for what a layer lacks."""
     network = recipe.network.build()
     lines: list[tuple[str, ...]] = []
     for name, rank in recipe.ranks.items():
-        n_out, n_in, *kernel = recipe.weight_shapes[f"{name}.weight"]
+        n_out, *inside = recipe.weight_shapes[f"{name}.weight"]
+        n_in, *kernel = inside or (n_out,)  # a normalisation has as many channels as come in
         stride = getattr(network.get_submodule(name), "stride", None)
         sizes = (str(kernel[0]) if kernel else "-", str(stride[0]) if stride else "-")
         lines.append((name, f"{n_in} to {n_out}", *sizes, str(rank)))
