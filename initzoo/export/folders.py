@@ -130,13 +130,21 @@ def _export(network: ImageNetwork) -> ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=2**16)
     height, width = (torch.export.Dim(name, min=_LEAST_SIDE, max=2**15) for name in ("height", "width"))
     bordered = _bordered(network)
-    return torch.export.export(
+    program = torch.export.export(
         bordered,
         (example,),
         dynamic_shapes=({0: batch, 2: height, 3: width},),
         # Else the layout of a tensor whose sides were rounded up would limit the sides of photos.
         prefer_deferred_runtime_asserts_over_guards=True,
     )
+    # They assert what was so for the example, e.g. that its sides were rounded up. The operators hold for all
+    # sides, and the ranges of the arguments are checked apart from these.
+    for node in list(program.graph.nodes):
+        if node.op == "call_function" and node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return program
 
 
 def _bordered(network: ImageNetwork) -> nn.Module:
