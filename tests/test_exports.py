@@ -76,26 +76,25 @@ def test_a_program_edits_any_size_without_initzoo(network, tmp_path, monkeypatch
     check_pictures(init, folder, monkeypatch, as_numpy=False)
 
 
-def test_a_program_of_a_checkpoint_is_written_by_the_command(zoo, tmp_path, monkeypatch):
+def test_a_program_of_a_checkpoint_is_written_by_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    line = succeed("export", "night", "--zoo", zoo.folder, "--format", "program", "-o", "night")
-    assert line == "night  program  -> night\n"
-    check_pictures(zoo.pull("night"), tmp_path / "night", monkeypatch, as_numpy=False)
+    line = succeed("export", "pencil sketch", "--format", "program", "-o", "pencil")
+    assert line == "pencil-sketch  program  -> pencil\n"
+    init = Zoo.from_pretrained("starter").pull("pencil sketch")
+    check_pictures(init, tmp_path / "pencil", monkeypatch, as_numpy=False)
     monkeypatch.chdir(tmp_path)
-    assert "is not empty" in fail(
-        "export", "night", "--zoo", zoo.folder, "--format", "program", "-o", "night"
-    )
+    assert "is not empty" in fail("export", "pencil sketch", "--format", "program", "-o", "pencil")
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter and its packages, on their own future
 @pytest.mark.parametrize(
     "kind", ["starter", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("unet", "resnet"))]
 )
-def test_an_onnx_graph_edits_any_size_in_onnxruntime(kind, zoo, tmp_path, monkeypatch):
+def test_an_onnx_graph_edits_any_size_in_onnxruntime(kind, tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     init = (
-        zoo.pull("night")
+        Zoo.from_pretrained("starter").pull("pencil sketch")
         if kind == "starter"
         else random_init(UNet(5, 2) if kind == "unet" else ResNet(1, 2))
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -63,9 +66,10 @@ def export_program(init: Init, path: Path, *, force: bool = False) -> None:
     import torch
 
     network = init.to_network().eval()
-    program = _export(network)
+    data = io.BytesIO()
+    torch.export.save(_export(network), data)
     with replace_folder(path, force=force) as folder:
-        torch.export.save(program, folder / "model.pt2")
+        write_bytes(folder / "model.pt2", data.getvalue(), force=False)
         summary = f"`{network.kind}` as a program of `torch.export`."
         readme = folder_readme(init, summary, _PROGRAM_CODE, _IMAGES.format(least=_LEAST_SIDE))
         write_bytes(folder / "README.md", readme, force=False)
@@ -79,10 +83,6 @@ def export_onnx(init: Init, path: Path, *, force: bool = False) -> None:
         InvalidInit: the graph is larger than one ONNX file holds.
         OutputError: it cannot be written.
     """
-    import io
-    import logging
-    import warnings
-
     import torch
 
     try:
@@ -96,26 +96,26 @@ def export_onnx(init: Init, path: Path, *, force: bool = False) -> None:
     n_bytes = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     if n_bytes > 2**31 - 2**20:
         raise InvalidInit(f"an ONNX file holds 2 GB at most, the network has {n_bytes} bytes. Take program")
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, on its own future
+            graph = torch.onnx.export(
+                _export(network),
+                (),
+                input_names=["images"],
+                output_names=["edited"],
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert graph is not None
+    data = graph.model_proto.SerializeToString()
     with replace_folder(path, force=force) as folder:
-        buffer, logger = io.BytesIO(), logging.getLogger("torch.onnx")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the exporter, on its own future
-                onnx_program = torch.onnx.export(
-                    _export(network),
-                    (),
-                    input_names=["images"],
-                    output_names=["edited"],
-                    dynamo=True,
-                    verbose=False,
-                )
-                assert onnx_program is not None
-                onnx_program.save(buffer)
-        finally:
-            logger.setLevel(level)
-        write_bytes(folder / "model.onnx", buffer.getvalue(), force=False)
+        write_bytes(folder / "model.onnx", data, force=False)
         summary = f"`{network.kind}` as an ONNX graph."
         readme = folder_readme(init, summary, _ONNX_CODE, _IMAGES.format(least=_LEAST_SIDE))
         write_bytes(folder / "README.md", readme, force=False)
@@ -130,13 +130,21 @@ def _export(network: ImageNetwork) -> ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=2**16)
     height, width = (torch.export.Dim(name, min=_LEAST_SIDE, max=2**15) for name in ("height", "width"))
     bordered = _bordered(network)
-    return torch.export.export(
+    program = torch.export.export(
         bordered,
         (example,),
         dynamic_shapes=({0: batch, 2: height, 3: width},),
         # Else the layout of a tensor whose sides were rounded up would limit the sides of photos.
         prefer_deferred_runtime_asserts_over_guards=True,
     )
+    # They assert what was so for the example, e.g. that its sides were rounded up. The operators hold for all
+    # sides, and the ranges of the arguments are checked apart from these.
+    for node in list(program.graph.nodes):
+        if node.op == "call_function" and node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return program
 
 
 def _bordered(network: ImageNetwork) -> nn.Module:

@@ -192,7 +192,7 @@ def _write_weights(
 ) -> tuple[BaseConfig, Payload]:
     draw = np.random.default_rng(_SEED)
     base = {name: array.astype(np.float32) for name, array in incoming.network.to_arrays().items()}
-    adapter = {}
+    adapter: dict[str, np.ndarray] = {}
     for layer in recipe.ranks:
         name, shape = f"{layer}.A", recipe.base_shapes[f"{layer}.A"]
         if incoming.adapter:
