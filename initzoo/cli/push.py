@@ -53,7 +53,8 @@ def command(
             )
             return
         for file in files:
-            click.echo(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}")
+            note = "" if file.is_known else "  (a file that initzoo does not know)"
+            click.echo(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}{note}")
         name = f"  tag {tag}" if tag else ""
         click.echo(
             f"{repo}{name}  {len(files)} files  {readable_size(n_bytes)}  not uploaded (dry run); a push "

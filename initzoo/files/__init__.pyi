@@ -34,6 +34,9 @@ from .images import short_reason as short_reason
 from .images import warn_left_out as warn_left_out
 from .images import write_image as write_image
 from .images import write_picture as write_picture
+from .names import is_plain_name as is_plain_name
+from .names import list_files as list_files
+from .names import path_within as path_within
 from .settings import FORMAT_VERSION as FORMAT_VERSION
 from .settings import check_least as check_least
 from .settings import check_version as check_version

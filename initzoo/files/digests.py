@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,9 +71,13 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | Non
             another digest.
     """
     try:
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+            raise DamagedFile("cannot be read (it is a device or the like)")  # reading a pipe would not end
         with Path(path).open("rb") as file:
             # One byte more, in case the file grows while it is read.
             data = file.read(max_bytes + 1) if os.fstat(file.fileno()).st_size <= max_bytes else None
+    except DamagedFile:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DamagedFile(f"cannot be read ({reason})") from error

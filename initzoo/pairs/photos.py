@@ -17,6 +17,7 @@ from initzoo.files import (
     ImageFolder,
     describe_left_out,
     is_file,
+    is_plain_name,
     list_images,
     read_image,
     short_reason,
@@ -236,10 +237,12 @@ def _entries_of_table(folder: Path) -> list[dict[str, str]]:
             raise InvalidImage(
                 f"{table}, photo {photo['name']!r}: split {photo['split']!r}; expected 'train' or 'score'"
             )
-        if Path(photo["file"]).name != photo["file"]:
-            raise InvalidImage(
-                f"{table}, photo {photo['name']!r}: file {photo['file']!r} is not a plain file name"
-            )
+        for key in ("name", "file"):
+            if not is_plain_name(photo[key]):
+                raise InvalidImage(
+                    f"{table}, photo {photo['name'][:80]!r}: {key} {photo[key][:80]!r} is not a plain file name. "
+                    "Use letters, digits and hyphens"
+                )
     return photos
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
 from itertools import pairwise
 from pathlib import Path
+from threading import RLock
 from typing import Any, BinaryIO
 
 from initzoo.errors import InvalidZoo
@@ -235,6 +236,7 @@ class IndexTable:
         self._parquet = parquet
         self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._groups_with_checked_ids: set[int] = set()
+        self._lock = RLock()  # arrow's reader has one position for all threads
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, whole_up_to: int = _WHOLE_UP_TO) -> IndexTable:
@@ -281,15 +283,16 @@ class IndexTable:
         Raises:
             InvalidZoo: the row group is damaged, or a value is missing.
         """
-        if (group, name) in self._kept:
-            self._kept.move_to_end((group, name))
-            return self._kept[group, name]
-        with reported_as(InvalidZoo, f"index '{self.path}', column '{name}'", ADVICE):
-            array = self._decode(group, name)
-        self._kept[group, name] = array
-        while len(self._kept) > _MAX_KEPT_COLUMNS:
-            self._kept.popitem(last=False)
-        return array
+        with self._lock:
+            if (group, name) in self._kept:
+                self._kept.move_to_end((group, name))
+                return self._kept[group, name]
+            with reported_as(InvalidZoo, f"index '{self.path}', column '{name}'", ADVICE):
+                array = self._decode(group, name)
+            self._kept[group, name] = array
+            while len(self._kept) > _MAX_KEPT_COLUMNS:
+                self._kept.popitem(last=False)
+            return array
 
     def ids(self, group: int) -> Any:
         """The concept ids of a row group as an arrow array, checked to be valid, in order and distinct.
