@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_SEED",
+    "SAME_WITHIN",
     "SCORES",
     "Generation",
     "Init",
@@ -56,6 +57,11 @@ _ORIGINS = ("exact", "generated", "fine-tuned", "blended", "scheme")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
+
+
+SAME_WITHIN = 1e-5
+"""Generated weights from two machines count as the same if no value differs by more than this share of the largest
+absolute value of its tensor: machines add floats in different orders."""
 
 
 class TakesWeights(Protocol):
@@ -335,6 +341,35 @@ class Init:
             return cls(weights, metadata["kind"], parsed)
         except (InvalidInit, LayoutMismatch) as error:
             raise type(error)(f"'{path}', {error}") from error
+
+    def is_close(self, other: Init) -> bool:
+        """Whether another init is the same within the rounding of machines: `SAME_WITHIN`.
+
+        Both must have the same provenance, but for rounding in the predicted quality.
+
+        Example:
+            >>> from initzoo import Zoo
+            >>> init = Zoo.from_pretrained("starter").pull("sepia")
+            >>> init.is_close(init)
+            True
+        """
+        mine, theirs = self.metadata, other.metadata
+        if self.kind != other.kind or self.weights.keys() != other.weights.keys():
+            return False
+        if mine.generation is not None and theirs.generation is not None:
+            fixed = {"distance": None, "expected_psnr": None, "is_far": None}
+            numbers = [(one.distance, *(one.expected_psnr or ())) for one in (mine.generation, theirs.generation)]
+            if None not in (*numbers[0], *numbers[1]) and not np.allclose(*numbers, rtol=0, atol=0.02):
+                return False
+            mine = replace(mine, generation=replace(mine.generation, **fixed))
+            theirs = replace(theirs, generation=replace(theirs.generation, **fixed))
+        if mine != theirs:
+            return False
+        return all(
+            value.shape == other.weights[name].shape
+            and float(np.abs(value - other.weights[name]).max()) <= SAME_WITHIN * float(np.abs(value).max())
+            for name, value in self.weights.items()
+        )
 
     def merged_with(self, base: Base) -> Init:
         """Merge an adapter-only init into its base. Returns a merged init unchanged.

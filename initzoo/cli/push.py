@@ -13,6 +13,8 @@ from initzoo.cli.options import (
     readable_size,
 )
 
+from initzoo.errors import printable
+
 __all__ = ["command"]
 
 SECTION = "Make your own zoo"
@@ -54,7 +56,7 @@ def command(
             return
         for file in files:
             note = "" if file.is_known else "  (a file that initzoo does not know)"
-            click.echo(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}{note}")
+            click.echo(printable(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}{note}"))
         name = f"  tag {tag}" if tag else ""
         click.echo(
             f"{repo}{name}  {len(files)} files  {readable_size(n_bytes)}  not uploaded (dry run); a push "

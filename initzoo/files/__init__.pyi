@@ -8,6 +8,7 @@ from .atomic import replace_folder as replace_folder
 from .atomic import shorten_name as shorten_name
 from .atomic import write_bytes as write_bytes
 from .atomic import write_files as write_files
+from .atomic import written_together as written_together
 from .chunked import PieceFile as PieceFile
 from .digests import BLANK_SEAL as BLANK_SEAL
 from .digests import SEAL_MARK as SEAL_MARK
