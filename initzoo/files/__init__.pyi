@@ -39,6 +39,8 @@ from .names import is_plain_name as is_plain_name
 from .names import list_files as list_files
 from .names import path_within as path_within
 from .settings import FORMAT_VERSION as FORMAT_VERSION
+from .settings import MAX_DEPTH as MAX_DEPTH
+from .settings import check_depth as check_depth
 from .settings import check_least as check_least
 from .settings import check_version as check_version
 from .settings import read_json as read_json

@@ -29,6 +29,7 @@ __all__ = [
 
 SEAL_MARK = b"initzoo-seal-sha256:"
 _N_DIGITS = 64
+_MAX_PROBLEM = 220
 _POINTER = b"version https://git-lfs.github.com/spec/"
 BLANK_SEAL = SEAL_MARK.decode() + "0" * _N_DIGITS
 
@@ -55,7 +56,10 @@ def reported_as(error_class: type[InitzooError], where: str, advice: str) -> Ite
     try:
         yield
     except DamagedFile as error:
-        raise error_class(f"{where}: {error}. {advice}") from error
+        problem = " ".join(str(error).split())
+        if len(problem) > _MAX_PROBLEM:  # it quotes the file
+            problem = f"{problem[:_MAX_PROBLEM]}..."
+        raise error_class(f"{where}: {problem}. {advice}") from error
 
 
 def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | None = None) -> bytes:

@@ -10,7 +10,7 @@ from initzoo.errors import printable
 __all__ = ["inert", "inert_code", "inert_tag", "markdown_table"]
 
 
-_MARKUP = re.compile(r"[\\`*_\[\]<>|!#&$~@]|(?<=\w)[:.](?=[/\w])")
+_MARKUP = re.compile(r"[\\`*_\[\]<>|!#&$~]|(?<=\w)[:.](?=[/\w])")
 
 
 def inert(text: str) -> str:
