@@ -424,10 +424,15 @@ def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
             values["generation"] = json.loads(metadata["generation"])
     except KeyError as error:
         raise DamagedFile(f"its header lacks {error}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise DamagedFile("its recipe, layout, scores or generation are not JSON") from error
     if isinstance(values["recipe"], dict):
         values["recipe"] |= {"layout": values.pop("layout")}
+    scores = values["scores"]
+    if isinstance(scores, dict) and not all(
+        score is None or (isinstance(score, int | float) and math.isfinite(score)) for score in scores.values()
+    ):
+        raise DamagedFile("its scores are not numbers")
     texts = {name: text for name, text in metadata.items() if name in _TEXTS}
     return read_settings(texts | values, InitMetadata)
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -258,10 +257,7 @@ def load_recipe(name: str | os.PathLike[str] = "starter") -> HarvestRecipe:
     advice = f"Name a TOML file, or a bundled recipe: {', '.join(bundled)}."
     with reported_as(LayoutMismatch, f"recipe '{name}'", advice):
         data = read_file(path, max_bytes=_MAX_BYTES)
-        try:
-            values = tomllib.loads(data.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DamagedFile(f"is no TOML ({error})") from error
+        values = parse_toml(data)
         recipe = read_settings(values, HarvestRecipe)
         _refuse_unknown(values, to_plain(recipe), "")
     return recipe

@@ -10,7 +10,7 @@ from initzoo.errors import printable
 __all__ = ["inert", "inert_code", "inert_tag", "markdown_table"]
 
 
-_MARKUP = re.compile(r"[\\`*_\[\]<>|!#&$~]|(?<=\w)[:.](?=[/\w])")
+_MARKUP = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|[\\`*\[\]<>|!#&$~]|(?<=\w)[:.](?=[/\w])")
 
 
 def inert(text: str) -> str:
