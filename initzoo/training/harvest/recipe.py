@@ -14,7 +14,7 @@ from typing import Any
 
 from initzoo.checkpoints import BaseConfig, Layout, NetworkSpec, Recipe
 from initzoo.errors import InvalidZoo, LayoutMismatch
-from initzoo.files import DamagedFile, is_file, read_file, read_settings, reported_as, to_plain
+from initzoo.files import DamagedFile, is_file, parse_toml, read_file, read_settings, reported_as, to_plain
 
 __all__ = [
     "QUICK_HARVEST",
