@@ -37,13 +37,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(tmp_path: Path, calls: list[str]) -> None:
+def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(
+    tmp_path: Path, calls: list[str]
+) -> None:
     write_bytes(tmp_path / "a.txt", b"a", force=False)
     assert calls[0].startswith("flush .a.txt.")
     assert calls[1:] == ["rename", f"flush {tmp_path.name}"]
 
 
-def test_a_folder_is_flushed_with_all_its_files_before_it_is_renamed(tmp_path: Path, calls: list[str]) -> None:
+def test_a_folder_is_flushed_with_all_its_files_before_it_is_renamed(
+    tmp_path: Path, calls: list[str]
+) -> None:
     with replace_folder(tmp_path / "b", force=False) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "c.txt").write_bytes(b"c")
@@ -70,7 +74,9 @@ def test_files_of_one_result_survive_a_kill_between_any_two(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
         patch.setattr(  # a kill leaves the notes
-            Path, "unlink", lambda path, **options: None if path.suffix == ".unfinished" else unlink(path, **options)
+            Path,
+            "unlink",
+            lambda path, **options: None if path.suffix == ".unfinished" else unlink(path, **options),
         )
         if n_written < 3:
             with pytest.raises(Killed):
@@ -125,7 +131,9 @@ def test_a_fine_tune_that_is_killed_between_its_files_is_run_again(
             patch.setattr(work.runs, "remove_run", die)
             patch.setitem(work.__dict__, "remove_run", die)
         patch.setattr(
-            Path, "unlink", lambda path, **options: None if path.suffix == ".unfinished" else unlink(path, **options)
+            Path,
+            "unlink",
+            lambda path, **options: None if path.suffix == ".unfinished" else unlink(path, **options),
         )
         with pytest.raises(Killed):
             run(*FINETUNE, str(out))

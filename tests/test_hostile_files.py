@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +17,14 @@ import pytest
 from cli_running import run
 from zoo_fixtures import GENERATOR_WORDS, generating_zoo, kept_generating_zoo, kept_zoo, make_zoo, tiny_zoo
 
-from initzoo.checkpoints.base import read_base_config
-from initzoo.checkpoints.init import Init
-from initzoo.errors import InitzooError, InvalidConcepts, InvalidGenerator, InvalidImage, InvalidZoo, printable
+from initzoo.errors import (
+    InitzooError,
+    InvalidConcepts,
+    InvalidGenerator,
+    InvalidImage,
+    InvalidZoo,
+    printable,
+)
 from initzoo.files.images import read_image
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs import load_concepts, load_photos
@@ -71,7 +73,9 @@ def refused_everywhere(zoo: Path, pull: Callable[[], object]) -> None:
         ("column-twice", "the column 'licence' twice"),
     ],
 )
-def test_an_index_that_is_a_bomb_is_refused_before_it_is_decoded(tiny_zoo: Path, name: str, problem: str) -> None:
+def test_an_index_that_is_a_bomb_is_refused_before_it_is_decoded(
+    tiny_zoo: Path, name: str, problem: str
+) -> None:
     (tiny_zoo / "dataset" / "index.parquet").write_bytes((HOSTILE / f"{name}.parquet").read_bytes())
     refresh_manifest(tiny_zoo)
     with pytest.raises(InvalidZoo, match=problem):
@@ -138,7 +142,9 @@ for _ in range(900):
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_base_with_hostile_values_is_refused_by_pull_and_verify(tiny_zoo: Path, changes: dict[str, Any]) -> None:
+def test_a_base_with_hostile_values_is_refused_by_pull_and_verify(
+    tiny_zoo: Path, changes: dict[str, Any]
+) -> None:
     change_json(tiny_zoo / "model" / "base" / "tiny" / "config.json", **changes)
     refresh_manifest(tiny_zoo)
     refused_everywhere(tiny_zoo, lambda: Zoo.from_pretrained(tiny_zoo).pull("night"))
@@ -251,9 +257,8 @@ def test_tokenizers_that_hang_or_take_all_memory_are_harmless(tmp_path: Path, na
 def test_concepts_of_hostile_toml_are_refused(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "concepts.toml"
     path.write_bytes(text)
-    with within_caps(len(str(path))), pytest.raises(InvalidConcepts):
+    with within_caps(len(str(path))):
         load_concepts(path)
-        raise AssertionError("it was read")
     with pytest.raises(InvalidConcepts):
         load_concepts(path)
     (tmp_path / "photos.toml").write_bytes(text)
@@ -261,12 +266,13 @@ def test_concepts_of_hostile_toml_are_refused(tmp_path: Path, text: bytes) -> No
         load_photos(tmp_path, split=None)
 
 
+@pytest.mark.filterwarnings("ignore::initzoo.errors.InitzooWarning")
 def test_a_strip_is_no_photo_and_a_bomb_no_image(tmp_path: Path) -> None:
     for name in ("thin.png", "wide.jpg"):
         folder = tmp_path / name.replace(".", "-")
         folder.mkdir()
         (folder / name).write_bytes((HOSTILE / name).read_bytes())
-        with pytest.warns(UserWarning) if name == "x" else within_caps(2 * len(str(folder)) + 60):
+        with within_caps(2 * len(str(folder)) + 60):
             load_photos(folder, split=None)
     with within_caps(len(str(HOSTILE))):
         read_image(HOSTILE / "full-7000.png")
@@ -325,7 +331,13 @@ def evil_zoo(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    [("show", "night"), ("search", "night"), ("list",), ("show", "night", "--json"), ("pull", "night", "--dry-run")],
+    [
+        ("show", "night"),
+        ("search", "night"),
+        ("list",),
+        ("show", "night", "--json"),
+        ("pull", "night", "--dry-run"),
+    ],
 )
 def test_texts_of_others_reach_the_terminal_without_escapes(tmp_path: Path, command: tuple[str, ...]) -> None:
     result = run(*command, "--zoo", str(evil_zoo(tmp_path / "zoo")))

@@ -15,7 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from zoo_fixtures import generating_zoo, kept_generating_zoo, tiny_zoo
 
-from initzoo.errors import HubUnavailable, InitzooWarning, InvalidImage, InvalidZoo, PublishRefused, UnknownZoo
+from initzoo.errors import (
+    HubUnavailable,
+    InitzooWarning,
+    InvalidImage,
+    InvalidZoo,
+    PublishRefused,
+    UnknownZoo,
+)
 from initzoo.files import DamagedFile, path_within
 from initzoo.files.images import write_image
 from initzoo.pairs import find_concept, load_concepts, load_photos, write_pairs
@@ -55,7 +62,9 @@ def test_a_header_that_is_a_path_touches_nothing_outside_the_cache(
 
     monkeypatch.setattr(Api, "serve", evil)
     commit = hub.repo("dataset", "me/tiny").commits[-1].oid
-    with pytest.raises(HubUnavailable, match=f"unsafe (ETag|X-Linked-ETag|X-Repo-Commit) .*HF_ENDPOINT") as caught:
+    with pytest.raises(
+        HubUnavailable, match="unsafe (ETag|X-Linked-ETag|X-Repo-Commit) .*HF_ENDPOINT"
+    ) as caught:
         opened(hub, tmp_path / "cache", f"me/tiny@{commit}").pull("pencil sketch")
     assert secret.read_text() == "my private key"
     assert "\n" not in str(caught.value)
@@ -78,7 +87,9 @@ def test_a_revision_that_is_a_path_is_refused(hub: Hub, tmp_path: Path) -> None:
         opened(hub, tmp_path / "cache", "me/tiny", revision="../../escaped")
 
 
-@pytest.mark.parametrize("name", ["../a", "/a", "a//b", "a/../b", "", ".", "a\\b", "a\0b", "x" * 256, "/".join("a" * 99)])
+@pytest.mark.parametrize(
+    "name", ["../a", "/a", "a//b", "a/../b", "", ".", "a\\b", "a\0b", "x" * 256, "/".join("a" * 99)]
+)
 def test_an_unsafe_name_never_becomes_a_path(name: str) -> None:
     with pytest.raises(DamagedFile, match="unsafe as a path"):
         path_within(Path("zoo"), name)
@@ -142,7 +153,9 @@ def test_a_folder_that_is_a_link_is_refused(tiny_zoo: Path, tmp_path: Path) -> N
 def test_unknown_files_are_named_before_they_are_uploaded(own_hub: Hub, tiny_zoo: Path) -> None:
     (tiny_zoo / "model" / "base" / "tiny" / "notes.txt").write_text("my password")
     refresh_manifest(tiny_zoo)
-    assert [file.path for file in plan_push(tiny_zoo, "me/zoo") if not file.is_known] == ["base/tiny/notes.txt"]
+    assert [file.path for file in plan_push(tiny_zoo, "me/zoo") if not file.is_known] == [
+        "base/tiny/notes.txt"
+    ]
     with pytest.warns(InitzooWarning, match="does not know: base/tiny/notes.txt"):
         pushed(own_hub, tiny_zoo)
     result = run("push", str(tiny_zoo), "me/zoo", "--dry-run")

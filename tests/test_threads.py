@@ -169,4 +169,3 @@ def test_a_repeated_pull_says_that_a_file_differs_by_rounding_alone(
         assert result.exit_code == 1
         assert "exists already" in result.output
     assert path.read_bytes() == before
-

@@ -358,7 +358,9 @@ class Init:
             return False
         if mine.generation is not None and theirs.generation is not None:
             fixed = {"distance": None, "expected_psnr": None, "is_far": None}
-            numbers = [(one.distance, *(one.expected_psnr or ())) for one in (mine.generation, theirs.generation)]
+            numbers = [
+                (one.distance, *(one.expected_psnr or ())) for one in (mine.generation, theirs.generation)
+            ]
             if None not in (*numbers[0], *numbers[1]) and not np.allclose(*numbers, rtol=0, atol=0.02):
                 return False
             mine = replace(mine, generation=replace(mine.generation, **fixed))
@@ -430,7 +432,8 @@ def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
         values["recipe"] |= {"layout": values.pop("layout")}
     scores = values["scores"]
     if isinstance(scores, dict) and not all(
-        score is None or (isinstance(score, int | float) and math.isfinite(score)) for score in scores.values()
+        score is None or (isinstance(score, int | float) and math.isfinite(score))
+        for score in scores.values()
     ):
         raise DamagedFile("its scores are not numbers")
     texts = {name: text for name, text in metadata.items() if name in _TEXTS}

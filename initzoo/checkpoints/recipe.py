@@ -58,7 +58,9 @@ class Layout:
         if any(not shape or min(shape) < 1 for _, shape in self.tensors):
             raise ValueError("every tensor of a layout must have a shape of positive sizes")
         if self.block_size > _MAX_BLOCK_SIZE or len(names) > _MAX_TENSORS:
-            raise ValueError(f"a layout has at most {_MAX_TENSORS} tensors and blocks of {_MAX_BLOCK_SIZE} values")
+            raise ValueError(
+                f"a layout has at most {_MAX_TENSORS} tensors and blocks of {_MAX_BLOCK_SIZE} values"
+            )
         layers = [name.rpartition(".")[0] for name in names]
         changes = sum(a != b for a, b in itertools.pairwise(layers)) + bool(layers)
         if changes != len(set(layers)):

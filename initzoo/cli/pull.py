@@ -22,7 +22,6 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
-
 from initzoo.errors import printable
 
 if TYPE_CHECKING:
@@ -263,9 +262,7 @@ def _is_close(path: Path, init: Init) -> bool:
         return False
 
 
-def _write_all(
-    files: dict[Path, bytes], inits: list[Init], *, force: bool, dry_run: bool
-) -> list[str]:
+def _write_all(files: dict[Path, bytes], inits: list[Init], *, force: bool, dry_run: bool) -> list[str]:
     """Write files. If one of them must not be replaced, none is written."""
     passes = [True, False] if len(files) > 1 and not dry_run else [dry_run]
     for is_dry in passes:

@@ -12,7 +12,6 @@ from initzoo.cli.options import (
     json_option,
     readable_size,
 )
-
 from initzoo.errors import printable
 
 __all__ = ["command"]

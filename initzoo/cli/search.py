@@ -12,7 +12,6 @@ from initzoo.cli.options import (
     match_to_json,
     zoo_option,
 )
-
 from initzoo.errors import printable
 
 __all__ = ["command"]

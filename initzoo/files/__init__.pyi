@@ -47,8 +47,8 @@ from .settings import read_json as read_json
 from .settings import read_settings as read_settings
 from .settings import to_plain as to_plain
 from .settings import write_json as write_json
-from .toml import MAX_TOML_BYTES as MAX_TOML_BYTES
-from .toml import parse_toml as parse_toml
 from .tensors import decode_tensors as decode_tensors
 from .tensors import encode_tensors as encode_tensors
 from .tensors import read_header as read_header
+from .toml import MAX_TOML_BYTES as MAX_TOML_BYTES
+from .toml import parse_toml as parse_toml

@@ -164,7 +164,9 @@ class TaughtWords:
         taught = cls(vectors, tokens, shares, wordings, float(values["least"]))
         if wordings.shape[1] != vectors.n_values or tokens.ndim != 1 or not np.isfinite(taught.least):
             raise ValueError("its taught words have other sizes than the token vectors")
-        if len(tokens) and not (tokens[0] >= 0 and (np.diff(tokens) > 0).all() and tokens[-1] < len(vectors.values)):
+        if len(tokens) and not (
+            tokens[0] >= 0 and (np.diff(tokens) > 0).all() and tokens[-1] < len(vectors.values)
+        ):
             raise ValueError("its taught tokens are not in order, or not among those of the tokenizer")
         if not ((shares >= 0) & (shares < 1)).all():
             raise ValueError("the share of a taught token must be from 0 to 1")

@@ -21,7 +21,15 @@ _NORMALIZERS = (
     "StripAccents",
 )
 _PRE_TOKENIZERS = (
-    *("BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Digits", "Metaspace", "Punctuation", "Sequence"),
+    *(
+        "BertPreTokenizer",
+        "ByteLevel",
+        "CharDelimiterSplit",
+        "Digits",
+        "Metaspace",
+        "Punctuation",
+        "Sequence",
+    ),
     *("Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit"),
 )
 _MAX_PARTS = 16
@@ -66,7 +74,9 @@ def _check_kind(name: str, part: Mapping[str, Any], known: tuple[str, ...]) -> N
     # Older files leave out the type of the model; the package finds it by the keys.
     kind = part.get("type", known[0] if name == "model" else None)
     if kind not in known:
-        raise DamagedFile(f"tokenizer.json has a {name} of type {str(kind)[:40]!r}, which initzoo does not run")
+        raise DamagedFile(
+            f"tokenizer.json has a {name} of type {str(kind)[:40]!r}, which initzoo does not run"
+        )
 
 
 def _check_parts(name: str, part: Any, known: tuple[str, ...]) -> None:
@@ -80,7 +90,9 @@ def _check_parts(name: str, part: Any, known: tuple[str, ...]) -> None:
         _check_kind(name, one, known)
         pattern = one.get("pattern")
         if isinstance(pattern, dict) and "Regex" in pattern:
-            raise DamagedFile(f"tokenizer.json has a regular expression in its {name}, which initzoo does not run")
+            raise DamagedFile(
+                f"tokenizer.json has a regular expression in its {name}, which initzoo does not run"
+            )
         if len(str(one.get("content", ""))) > _MAX_CONTENT or pattern == {"String": ""}:
             raise DamagedFile(f"tokenizer.json has a {name} that makes texts much longer")
 

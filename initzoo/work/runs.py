@@ -104,7 +104,9 @@ def open_run(
 
 def remove_run(path: Path) -> None:
     """Delete a run folder after its result is written. A kill on the way leaves none that looks unfinished."""
-    old = path.absolute().with_name(f".{shorten_name(path.name, _MAX_NAME_BYTES - 20)}.{secrets.token_hex(4)}.old")
+    old = path.absolute().with_name(
+        f".{shorten_name(path.name, _MAX_NAME_BYTES - 20)}.{secrets.token_hex(4)}.old"
+    )
     with suppress(OSError):
         path.rename(old)
         path = old
@@ -132,7 +134,16 @@ def read_piece(path: Path, read: Callable[[Path], T]) -> T | None:
         return read(path)
     except FileNotFoundError:
         return None
-    except (InitzooError, SafetensorError, OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
+    except (
+        InitzooError,
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        RecursionError,
+    ):
         with suppress(OSError):
             path.unlink()
         return None

@@ -69,7 +69,7 @@ _MAX_WORDING = 200
 _T = TypeVar("_T")
 
 
-class _once(cached_property[_T]):  # noqa: N801
+class _once(cached_property[_T]):
     """A cached property of a zoo that one thread computes while the others wait."""
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:

@@ -102,9 +102,7 @@ def make_crops(
         WorkerDied: a worker died.
     """
     by_name = {plan.name_of(teacher): teacher for teacher in teachers}
-    todo = [
-        teacher for name, teacher in by_name.items() if read_piece(folder / name, _open) is None
-    ]
+    todo = [teacher for name, teacher in by_name.items() if read_piece(folder / name, _open) is None]
     n_all = len(by_name)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,10 @@ def _is_done(plan: HarvestPlan, run: RunFolder, concept_id: str) -> bool:
     is_kept = notes["trained"]["psnr"] >= fit["trained"]["psnr"] + _LEAST_GAIN
     detail = run.details / f"{concept_id}.detail"
     recipe = plan.recipe.checkpoint
-    if is_kept and read_piece(detail, lambda file: decode_detail(file.read_bytes(), recipe, concept_id)) is None:
+    if (
+        is_kept
+        and read_piece(detail, lambda file: decode_detail(file.read_bytes(), recipe, concept_id)) is None
+    ):
         path.unlink(missing_ok=True)
         return False
     return True

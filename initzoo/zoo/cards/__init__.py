@@ -102,9 +102,7 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
     hub = ""
     if repo is not None:
         first = next(zoo.index.each_row())
-        hub = _template("hub_model.md").format(
-            repo=repo, first_prompt=inert_code(first.prompts[0])
-        )
+        hub = _template("hub_model.md").format(repo=repo, first_prompt=inert_code(first.prompts[0]))
     return _template("model.md").format(
         front_matter="" if repo is None else f"datasets:\n- {repo}\n",
         hub=hub,
@@ -214,7 +212,11 @@ def _counted(names: Iterable[str]) -> str:
 def _failures(failures: Sequence[Sequence[str]]) -> str:
     if not failures:
         return "No concept failed."
-    return "Failed: " + "; ".join(f"{inert(str(concept_id))} ({inert(str(reason))})" for concept_id, reason in failures) + "."
+    return (
+        "Failed: "
+        + "; ".join(f"{inert(str(concept_id))} ({inert(str(reason))})" for concept_id, reason in failures)
+        + "."
+    )
 
 
 def _size_category(n_rows: int) -> str:

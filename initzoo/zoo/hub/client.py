@@ -25,8 +25,8 @@ from initzoo.errors import (
 )
 from initzoo.files import DamagedFile, write_bytes
 from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
-from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, ref_path
 from initzoo.zoo.hub.answers import checked_answers, guard_answers
+from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, ref_path
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
 __all__ = [

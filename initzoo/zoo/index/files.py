@@ -387,7 +387,6 @@ class IndexTable:
             raise DamagedFile("has an empty prompt")
         return array
 
-
     def _check_texts(self, group: int, name: str) -> None:
         """Refuse texts that take too much memory: a dictionary holds a long text once for all its rows."""
         path = self._parquet.metadata.schema.column(self._numbers[name]).path

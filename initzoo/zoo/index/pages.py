@@ -24,7 +24,13 @@ _MAX_GROUPS = 2**16
 _MAX_GROUP_ROWS = 2**17
 _LEAST_ROW_BYTES = 16  # every row has an id and a SHA-256 of its own, which do not compress
 _FREE_BYTES = 2**16
-_PHYSICAL = {"string": "BYTE_ARRAY", "list<string>": "BYTE_ARRAY", "int64": "INT64", "int32": "INT32", "float": "FLOAT"}
+_PHYSICAL = {
+    "string": "BYTE_ARRAY",
+    "list<string>": "BYTE_ARRAY",
+    "int64": "INT64",
+    "int32": "INT32",
+    "float": "FLOAT",
+}
 _MAX_HEADER_BYTES = 2**16
 _MAX_DEPTH = 8
 
@@ -58,7 +64,9 @@ def check_columns(metadata: Any, kinds: Mapping[str, str], n_bytes: int) -> None
         row_group = metadata.row_group(group)
         total += row_group.num_rows
         if not 0 <= row_group.num_rows <= _MAX_GROUP_ROWS or row_group.num_columns != metadata.num_columns:
-            raise DamagedFile(f"row group {group} has {row_group.num_rows} rows in {row_group.num_columns} columns")
+            raise DamagedFile(
+                f"row group {group} has {row_group.num_rows} rows in {row_group.num_columns} columns"
+            )
         for number in range(row_group.num_columns):
             chunk, column = row_group.column(number), metadata.schema.column(number)
             if chunk.path_in_schema != column.path or chunk.physical_type != column.physical_type:
@@ -94,7 +102,9 @@ def check_pages(chunk: Any, data: bytes) -> int:
                 n_values += max(page[1], 0)
         position += n_packed
     if n_bytes > _MAX_PAGE_BYTES or n_values > 2 * _MAX_CHUNK_VALUES:
-        raise DamagedFile(f"has pages of {n_bytes} bytes and {n_values} values, which is more than an index has")
+        raise DamagedFile(
+            f"has pages of {n_bytes} bytes and {n_values} values, which is more than an index has"
+        )
     if chunk.num_values > _MAX_CHUNK_VALUES:
         raise DamagedFile(f"has {chunk.num_values} values in a row group, the limit is {_MAX_CHUNK_VALUES}")
     return n_bytes + n_values * dictionary
