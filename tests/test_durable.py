@@ -1,4 +1,4 @@
-"""Power cuts and kills: files are flushed before they are renamed, and the same command ends well afterwards."""
+"""Power cuts and kills: files are flushed before they are renamed, and the same command ends well."""
 
 from __future__ import annotations
 

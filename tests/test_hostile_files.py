@@ -7,7 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,10 @@ __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo", "tiny_zoo"]
 
 HOSTILE = Path(__file__).parent / "hostile"
 MAX_SECONDS, MAX_BYTES, MAX_LETTERS = 5.0, 300 * 2**20, 300
-EVIL = "\x1b]0;owned\x07\u202etxt\r\nError: all is well\u2028<img src=x onerror=alert(1)> [a](http://evil.example) |`"
+EVIL = (
+    "\x1b]0;owned\x07\u202etxt\r\nError: all is well\u2028<img src=x onerror=alert(1)> "
+    "[a](http://evil.example) |`"
+)
 
 
 @contextmanager
@@ -57,10 +60,8 @@ def refused_everywhere(zoo: Path, pull: Callable[[], object]) -> None:
     """A pull refuses the zoo, and so does `verify`."""
     with within_caps(len(str(zoo)) + 40):
         pull()
-    try:
+    with suppress(InitzooError):
         assert Zoo.from_pretrained(zoo).verify().problems
-    except InitzooError:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,9 @@ REPLACING = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 HOSTILE_TOKENIZERS: dict[str, bytes | Callable[[], bytes]] = {
     "doubles": tokenizer(normalizer={"type": "Sequence", "normalizers": [REPLACING] * 60}),
     "long": tokenizer(normalizer=REPLACING | {"content": "a" * 10_000}),
-    "regex": tokenizer(pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}),
+    "regex": tokenizer(
+        pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    ),
     "nested": tokenizer(normalizer=DEEP),
     "unknown": tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": ""}),
     "no-model": b"{}",

@@ -100,7 +100,15 @@ def test_a_photo_is_not_written_outside_its_folder(tmp_path: Path, key: str) -> 
     folder = tmp_path / "photos"
     folder.mkdir()
     write_image(folder / "x.png", np.zeros((64, 64, 3), np.uint8), force=False)
-    values = dict(name="x", file="x.png", split="train", title="t", author="a", licence="CC0", source="s")
+    values = {
+        "name": "x",
+        "file": "x.png",
+        "split": "train",
+        "title": "t",
+        "author": "a",
+        "licence": "CC0",
+        "source": "s",
+    }
     values[key] = "../../../escaped"
     lines = "".join(f'{name} = "{value}"\n' for name, value in values.items())
     (folder / "photos.toml").write_text(f"[[photo]]\n{lines}")

@@ -1,4 +1,4 @@
-"""Threads that share a zoo, a weight generator and an init; and the same bytes whatever the threads and batch."""
+"""Threads that share a zoo, a weight generator and an init; the same bytes whatever threads and batch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def in_threads(work: Callable[[int], object]) -> list[object]:
         try:
             gate.wait()
             results[number] = work(number)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             errors.append(error)
 
     threads = [threading.Thread(target=start, args=(number,)) for number in range(N_THREADS)]

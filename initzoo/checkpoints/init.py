@@ -60,8 +60,8 @@ _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "lic
 
 
 SAME_WITHIN = 1e-5
-"""Generated weights from two machines count as the same if no value differs by more than this share of the largest
-absolute value of its tensor: machines add floats in different orders."""
+"""Generated weights of two machines are the same if no value differs by more than this share of its tensor's
+largest absolute value: machines add floats in different orders."""
 
 
 class TakesWeights(Protocol):

@@ -193,7 +193,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> Non
 def written_together(files: Mapping[Path, bytes], *, force: bool) -> Iterator[None]:
     """Write the files of one result, so that a killed command can be run again.
 
-    A note beside each file says what it will hold, until the block ends. If the process is killed before that,
+    A note beside each file says what it will hold, until the block ends. If the process is killed before,
     `check_free` and `write_bytes` let the same command replace the files that it had written, and no others.
 
     Args:

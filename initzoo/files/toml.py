@@ -18,7 +18,8 @@ def parse_toml(data: bytes) -> dict[str, Any]:
     """Parse the content of a TOML file.
 
     Raises:
-        DamagedFile: it is not TOML in UTF-8, has numbers of thousands of digits, or more than `MAX_DEPTH` levels.
+        DamagedFile: it is not TOML in UTF-8, or has numbers of thousands of digits or more than `MAX_DEPTH`
+            levels.
 
     Example:
         >>> parse_toml(b"a = [1, 2]")

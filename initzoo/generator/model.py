@@ -245,8 +245,8 @@ class WeightGenerator:
                 raise ValueError("origin 'exact' asks for a checkpoint, and a weight generator holds none")
             self.encoder.check(request)
         blocks = np.zeros((len(asked), self.layout.n_blocks, self.layout.block_size), np.float32)
-        # One by one and in one thread: sums of floats depend on the sizes of the batch and on how threads share
-        # them, and the same request must give the same bytes in any company.
+        # One by one and in one thread: sums of floats depend on the size of the batch and on how threads
+        # share them, and the same request must give the same bytes in any company.
         with _one_thread():
             for row, request in enumerate(asked):
                 blocks[row] = self._denoise([request], request.n_timesteps)[0]

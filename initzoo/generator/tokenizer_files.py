@@ -1,8 +1,9 @@
 """Checks of `tokenizer.json` before the `tokenizers` package reads it.
 
-The package runs what the file says: normalisers that grow the text without end, regular expressions that never
-finish, padding to millions of tokens. It also ends with a panic of Rust, which is no `Exception`, on files that
-contradict themselves. So the file may have those parts alone that are known to be quick, and its ids are checked.
+The package runs what the file says: normalisers that grow the text without end, regular expressions that
+never finish, padding to millions of tokens. On files that contradict themselves it ends with a panic of
+Rust, which is no `Exception`. So the file may only have parts that are known to be quick, and its ids are
+checked.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def check_tokenizer(data: bytes, *, n_tokens: int) -> None:
         >>> check_tokenizer(b'{"model": {"type": "Oracle"}}', n_tokens=1)
         Traceback (most recent call last):
             ...
-        initzoo.files.digests.DamagedFile: tokenizer.json has a model of type 'Oracle', which initzoo does not run
+        initzoo.files.digests.DamagedFile: tokenizer.json has a model of type 'Oracle', which ...
     """
     check_depth(data)
     try:

@@ -245,8 +245,8 @@ def _entries_of_table(folder: Path) -> list[dict[str, str]]:
         for key in ("name", "file"):
             if not is_plain_name(photo[key]):
                 raise InvalidImage(
-                    f"{table}, photo {photo['name'][:80]!r}: {key} {photo[key][:80]!r} is not a plain file name. "
-                    "Use letters, digits and hyphens"
+                    f"{table}, photo {photo['name'][:80]!r}: {key} {photo[key][:80]!r} is not a plain file "
+                    "name. Use letters, digits and hyphens"
                 )
     return photos
 

@@ -103,7 +103,7 @@ def open_run(
 
 
 def remove_run(path: Path) -> None:
-    """Delete a run folder after its result is written. A kill on the way leaves none that looks unfinished."""
+    """Delete a run folder after its result is written. After a kill on the way, none looks unfinished."""
     old = path.absolute().with_name(
         f".{shorten_name(path.name, _MAX_NAME_BYTES - 20)}.{secrets.token_hex(4)}.old"
     )

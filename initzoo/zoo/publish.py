@@ -143,13 +143,13 @@ def push_zoo(
         token: access token with write permission; by default HF_TOKEN or the token of `hf auth login`.
         endpoint: URL of the Hub; by default HF_ENDPOINT.
 
-    Files in the folders of bases and weight generators that initzoo does not know are named in a warning before
-    anything is uploaded.
+    A warning names the files of bases and weight generators that initzoo does not know, before anything is
+    uploaded.
 
     Raises:
         UnknownZoo: the folder holds no zoo, or the name of the repo is invalid.
-        PublishRefused: the zoo is damaged or has a link, a row has no licence or source, the tag is invalid or exists
-            already, `private` is given and a repo is public, or somebody else published meanwhile.
+        PublishRefused: the zoo is damaged or has a link, a row has no licence or source, the tag is invalid
+            or exists already, `private` is given and a repo is public, or somebody else published meanwhile.
         AccessDenied: the token may not write to the repos.
         HubUnavailable: the Hub does not answer.
 

@@ -82,7 +82,8 @@ class _once(cached_property[_T]):
 class Zoo:
     """Index, shards, base and weight generator. Open one with `Zoo.from_pretrained`.
 
-    Files are read lazily and verified on every read. A zoo may lack a weight generator. Threads can share a zoo.
+    Files are read lazily and verified on every read. A zoo may lack a weight generator. Threads can share
+    a zoo.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")  # doctest: +SKIP

@@ -101,5 +101,6 @@ def _check_answer(response: httpx2.Response) -> None:
 
 def _unsafe(what: str, name: str, value: str) -> HubUnavailable:
     return HubUnavailable(
-        f"{what}: the Hub answered with the unsafe {name} {value[:60]!a}. Check HF_ENDPOINT, and tell its operator"
+        f"{what}: the Hub answered with the unsafe {name} {value[:60]!a}. "
+        "Check HF_ENDPOINT, and tell its operator"
     )

@@ -1,9 +1,9 @@
-"""Limits of a parquet file, checked on its footer and on the headers of its pages before arrow decodes anything.
+"""Limits of a parquet file, checked on its footer and the headers of its pages before arrow decodes it.
 
-A few kilobytes of parquet can stand for gigabytes: a page compresses a million equal values into some bytes, and a
-footer may say anything. Arrow also aborts the process if a column chunk has another type than the schema. So the
-types, names and counts are compared here, and the sizes are those in the headers of the pages, which bound the
-memory that arrow takes.
+A few kilobytes of parquet can stand for gigabytes: a page compresses a million equal values into some bytes,
+and a footer may say anything. Arrow also aborts the process if a column chunk has another type than the
+schema. So types, names and counts are compared here, and sizes are taken from the headers of the pages, which
+bound the memory that arrow takes.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def check_columns(metadata: Any, kinds: Mapping[str, str], n_bytes: int) -> None
         n_bytes: size of the file.
 
     Raises:
-        DamagedFile: a column is there twice or has another type than its schema, or there are more rows than the
-            file has room for.
+        DamagedFile: a column is there twice or has another type than its schema, or there are more rows
+            than the file has room for.
     """
     n_groups, n_rows = metadata.num_row_groups, metadata.num_rows
     if n_groups > _MAX_GROUPS or n_rows > n_bytes // _LEAST_ROW_BYTES + _FREE_BYTES // _LEAST_ROW_BYTES:
@@ -83,10 +83,12 @@ def check_pages(chunk: Any, data: bytes) -> int:
         data: the bytes of the chunk, from its first page on.
 
     Returns:
-        The largest number of bytes that its texts can take: those of its pages, or all of the dictionary for each value.
+        The largest number of bytes that its texts can take: those of its pages, and all of the dictionary
+        for each value.
 
     Raises:
-        DamagedFile: a page takes more memory or has more values than the limits allow, or a header is damaged.
+        DamagedFile: a page takes more memory or has more values than the limits allow, or a header is
+            damaged.
     """
     position = n_values = n_bytes = dictionary = 0
     while position < len(data):
@@ -110,8 +112,8 @@ def check_pages(chunk: Any, data: bytes) -> int:
     return n_bytes + n_values * dictionary
 
 
-# Headers of pages are structs in the compact protocol of Thrift: each field has its type and the difference of its
-# number to that of the field before it in one byte, and integers are varints.
+# Headers of pages are structs in the compact protocol of Thrift: one byte of a field has its type and the
+# difference of its number to that of the field before it; integers are varints.
 
 
 def _read_struct(data: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
