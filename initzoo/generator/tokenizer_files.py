@@ -62,6 +62,8 @@ def check_tokenizer(data: bytes, *, n_tokens: int) -> None:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFile(f"tokenizer.json is not a tokenizer ({type(error).__name__})") from error
+    if len(ids) != n_tokens:
+        raise DamagedFile(f"tokenizer.json has {len(ids)} tokens, vectors.safetensors {n_tokens}")
     if ids != set(range(n_tokens)):
         raise DamagedFile(f"tokenizer.json has other ids than the {n_tokens} of vectors.safetensors")
 
