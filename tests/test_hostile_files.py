@@ -200,7 +200,7 @@ HOSTILE_TOKENIZERS: dict[str, bytes | Callable[[], bytes]] = {
     "doubles": tokenizer(normalizer={"type": "Sequence", "normalizers": [REPLACING] * 60}),
     "long": tokenizer(normalizer=REPLACING | {"content": "a" * 10_000}),
     "regex": tokenizer(
-        pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+"}, "behavior": "Isolated", "invert": False}
+        pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+"}, "behavior": "Removed", "invert": False}
     ),
     "nested": tokenizer(normalizer=DEEP),
     "unknown": tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": ""}),
