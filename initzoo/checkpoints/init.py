@@ -53,6 +53,7 @@ MAX_SEED = 2**63 - 1
 MAX_TIMESTEPS = 1000
 
 _MAX_NAME = 60
+_ROUNDING = 0.02  # of predicted distances and decibels, which are stored rounded
 _ORIGINS = ("exact", "generated", "fine-tuned", "blended", "scheme")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
@@ -357,14 +358,11 @@ class Init:
         if self.kind != other.kind or self.weights.keys() != other.weights.keys():
             return False
         if mine.generation is not None and theirs.generation is not None:
-            fixed = {"distance": None, "expected_psnr": None, "is_far": None}
-            numbers = [
-                (one.distance, *(one.expected_psnr or ())) for one in (mine.generation, theirs.generation)
-            ]
-            if None not in (*numbers[0], *numbers[1]) and not np.allclose(*numbers, rtol=0, atol=0.02):
+            first, second = _prediction(mine.generation), _prediction(theirs.generation)
+            if len(first) != len(second) or not np.allclose(first, second, rtol=0, atol=_ROUNDING):
                 return False
-            mine = replace(mine, generation=replace(mine.generation, **fixed))
-            theirs = replace(theirs, generation=replace(theirs.generation, **fixed))
+            mine = replace(mine, generation=_without_prediction(mine.generation))
+            theirs = replace(theirs, generation=_without_prediction(theirs.generation))
         if mine != theirs:
             return False
         return all(
@@ -414,6 +412,16 @@ class Init:
                 "Merge it first: zoo.merge(init)"
             )
         model.load_arrays(self.weights)
+
+
+def _prediction(generation: Generation) -> list[float]:
+    """The numbers of the predicted quality; none if it is not known."""
+    numbers = (generation.distance, *(generation.expected_psnr or ()))
+    return [number for number in numbers if number is not None]
+
+
+def _without_prediction(generation: Generation) -> Generation:
+    return replace(generation, distance=None, expected_psnr=None, is_far=None)
 
 
 def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:

@@ -172,8 +172,8 @@ def command(
             callback=show,
         )
     picture = encode_image(sheet, draw_examples(result.examples))
-    files = {out: result.init.to_bytes(), sheet: picture, curve: encode_curve(result.curve)}
-    with written_together(files, force=force):
+    contents = {out: result.init.to_bytes(), sheet: picture, curve: encode_curve(result.curve)}
+    with written_together(contents, force=force):
         remove_run(run_folder)
     if as_json:
         sizes = {"n_train": len(pairs.train), "n_validation": len(pairs.validation)}

@@ -151,14 +151,14 @@ class Calibration:
         with reported_as(InvalidGenerator, f"calibration '{path}'", _ADVICE):
             data = read_file(path, max_bytes=_MAX_BYTES, digest=digest)
             values = read_json(data, dict[str, Any])
+            if values.get("text_sha256") != encoder.digest:
+                raise DamagedFile("was made with other token vectors")
+            if values.get("generator_sha256") != generator_sha256:
+                raise DamagedFile("was made for another weight generator")
             try:
                 calibration = _parse(values, encoder)
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 raise DamagedFile(f"is not a calibration of this version of initzoo ({error})") from error
-            if calibration.text_sha256 != encoder.digest:
-                raise DamagedFile("was made with other token vectors")
-            if calibration.generator_sha256 != generator_sha256:
-                raise DamagedFile("was made for another weight generator")
             return calibration
 
 
