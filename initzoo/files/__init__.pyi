@@ -50,6 +50,6 @@ from .settings import write_json as write_json
 from .tensors import decode_tensors as decode_tensors
 from .tensors import encode_tensors as encode_tensors
 from .tensors import read_header as read_header
-from .unpickled import read_pickled_weights as read_pickled_weights
 from .toml import MAX_TOML_BYTES as MAX_TOML_BYTES
 from .toml import parse_toml as parse_toml
+from .unpickled import read_pickled_weights as read_pickled_weights
