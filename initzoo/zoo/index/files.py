@@ -274,7 +274,7 @@ class IndexTable:
         try:
             if size > whole_up_to and _FOOTER_MARK in footer:
                 checked = _Checked(Path(path), footer, size)
-                check_columns(checked.metadata, COLUMN_TYPES, size)
+                check_columns(checked.metadata, footer[:-_TAIL_BYTES], COLUMN_TYPES, size)
                 read = checked.read_at
 
                 def open_again(coded: list[str]) -> Any:
@@ -286,7 +286,9 @@ class IndexTable:
             else:
                 data = read_file(path, max_bytes=_MAX_WHOLE_BYTES)
                 check_seal(data)
-                check_columns(pq.read_metadata(pa.BufferReader(data)), COLUMN_TYPES, size)
+                metadata = pq.read_metadata(pa.BufferReader(data))
+                start = len(data) - _TAIL_BYTES - int.from_bytes(data[-_TAIL_BYTES:-4], "little")
+                check_columns(metadata, data[start:-_TAIL_BYTES], COLUMN_TYPES, size)
                 read = partial(_slice, data)
 
                 def open_again(coded: list[str]) -> Any:
@@ -363,9 +365,8 @@ class IndexTable:
         import pyarrow as pa
 
         chunk = self._parquet.metadata.row_group(group).column(self._numbers[name])
-        first = chunk.data_page_offset
-        if chunk.dictionary_page_offset is not None:
-            first = min(first, chunk.dictionary_page_offset)
+        # A chunk without rows has no data page, so that its offset is 0.
+        first = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
         largest = check_pages(chunk, self._read(first, first + chunk.total_compressed_size))
         try:
             if COLUMN_TYPES[name] in ("string", "list<string>") and largest > MAX_TEXT_BYTES:

@@ -2,8 +2,8 @@
 
 A few kilobytes of parquet can stand for gigabytes: a page compresses a million equal values into some bytes,
 and a footer may say anything. Arrow also aborts the process if a column chunk has another type than the
-schema. So types, names and counts are compared here, and sizes are taken from the headers of the pages, which
-bound the memory that arrow takes.
+schema, is encrypted, or counts other levels than the schema has. So types, names and counts are compared
+here, and sizes are taken from the headers of the pages, which bound the memory that arrow takes.
 """
 
 from __future__ import annotations
@@ -31,15 +31,22 @@ _PHYSICAL = {
     "int32": "INT32",
     "float": "FLOAT",
 }
+_KINDS = {"BYTE_ARRAY": "string", "INT64": "int64", "INT32": "int32", "FLOAT": "float"}
 _MAX_HEADER_BYTES = 2**16
 _MAX_DEPTH = 8
+_MAX_PARSED_FOOTER = (
+    2**18
+)  # parsing takes a second per megabyte, and an index of a million rows opens at once
 
 
-def check_columns(metadata: Any, kinds: Mapping[str, str], n_bytes: int) -> None:
+def check_columns(metadata: Any, footer: bytes, kinds: Mapping[str, str], n_bytes: int) -> None:
     """Check the columns and counts in a footer.
+
+    Levels and encryption are checked in footers of up to 256 KB, those of some two hundred thousand rows.
 
     Args:
         metadata: a `pyarrow.parquet.FileMetaData`.
+        footer: the bytes of the footer, without its length and magic number.
         kinds: type of each column by name, as in `COLUMN_TYPES`.
         n_bytes: size of the file.
 
@@ -58,7 +65,10 @@ def check_columns(metadata: Any, kinds: Mapping[str, str], n_bytes: int) -> None
             raise DamagedFile(f"has the column '{name[:80]}' twice")
         types[name] = column.physical_type
         if name in kinds and column.physical_type != _PHYSICAL[kinds[name]]:
-            raise DamagedFile(f"column '{name}': expected {kinds[name]}, found {column.physical_type}")
+            kind = _KINDS.get(column.physical_type, column.physical_type)
+            raise DamagedFile(f"column '{name}': expected {kinds[name]}, found {kind}")
+    if len(footer) <= _MAX_PARSED_FOOTER:
+        _check_chunks(metadata, footer)
     total = 0
     for group in range(n_groups):
         row_group = metadata.row_group(group)
@@ -73,6 +83,32 @@ def check_columns(metadata: Any, kinds: Mapping[str, str], n_bytes: int) -> None
                 raise DamagedFile(f"column '{column.path[:80]}' has another type than its schema says")
     if total != n_rows:
         raise DamagedFile(f"has {n_rows} rows, its row groups {total}")
+
+
+def _check_chunks(metadata: Any, footer: bytes) -> None:
+    """Refuse the column chunks that arrow ends the process at, before it is asked for one."""
+    groups = _read_struct(footer, 0, 0, max_bytes=len(footer))[0].get(4)
+    for group in groups if isinstance(groups, list) else ():
+        chunks = group.get(1) if isinstance(group, dict) else None
+        if not isinstance(chunks, list) or len(chunks) != metadata.num_columns:
+            raise DamagedFile("has a damaged footer")
+        for number, chunk in enumerate(chunks):
+            values = chunk.get(3) if isinstance(chunk, dict) else None
+            if not isinstance(values, dict) or chunk.keys() & {8, 9}:
+                raise DamagedFile("has a column chunk that is encrypted or damaged")
+            column, sizes = metadata.schema.column(number), values.get(16)
+            if sizes is None:
+                continue
+            if not isinstance(sizes, dict) or not (
+                (1 not in sizes or column.physical_type == "BYTE_ARRAY")
+                and _n_levels(sizes.get(2)) in (0, column.max_repetition_level + 1)
+                and _n_levels(sizes.get(3)) in (0, column.max_definition_level + 1)
+            ):
+                raise DamagedFile(f"column '{column.path[:80]}' counts other levels than its schema has")
+
+
+def _n_levels(counts: Any) -> int:
+    return len(counts) if isinstance(counts, list) else 0 if counts is None else -1
 
 
 def check_pages(chunk: Any, data: bytes) -> int:
@@ -116,11 +152,13 @@ def check_pages(chunk: Any, data: bytes) -> int:
 # difference of its number to that of the field before it; integers are varints.
 
 
-def _read_struct(data: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
+def _read_struct(
+    data: bytes, position: int, depth: int, *, max_bytes: int = _MAX_HEADER_BYTES
+) -> tuple[dict[int, Any], int]:
     values: dict[int, Any] = {}
     number, start = 0, position
     while True:
-        if position >= len(data) or position - start > _MAX_HEADER_BYTES or depth > _MAX_DEPTH:
+        if position >= len(data) or position - start > max_bytes or depth > _MAX_DEPTH:
             raise DamagedFile("has a damaged page")
         byte = data[position]
         position += 1
@@ -151,12 +189,14 @@ def _read_value(data: bytes, position: int, kind: int, depth: int) -> tuple[Any,
             raise DamagedFile("has a damaged page")
         byte = data[position]
         length, position = (byte >> 4, position + 1) if byte >> 4 < 15 else _read_varint(data, position + 1)
+        values = []
         for _ in range(length):
             if position >= len(data):
                 raise DamagedFile("has a damaged page")
-            _, position = _read_value(data, position, byte & 15, depth)
+            value, position = _read_value(data, position, byte & 15, depth)
+            values.append(value)
             position += (byte & 15) in (1, 2)
-        return None, position
+        return values, position
     if kind == 12:
         return _read_struct(data, position, depth + 1)
     raise DamagedFile("has a damaged page")
