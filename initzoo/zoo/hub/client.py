@@ -68,8 +68,8 @@ def hub_call(what: str) -> Iterator[None]:
     import httpx2
     from huggingface_hub import errors
 
-    guard_answers()
     try:
+        guard_answers()  # it may make the session, which reads the settings of proxies
         with _bars_on_terminals(), checked_answers(what):
             yield
     except InitzooError:
