@@ -228,9 +228,9 @@ def test_generated_tables_of_the_readme_are_up_to_date(generated: ModuleType, tm
     assert "<!-- generated: " in readme
     assert readme.count("<!-- generated: ") == readme.count("<!-- end of generated -->")
     assert generated.refresh(readme) == readme
-    table = "<!-- generated: classical -->\n\n| classical start |"
-    assert generated.refresh(readme.replace(table, table + " stale |")) == readme
-    (tmp_path / "README.md").write_text(readme.replace("symmetric", "healthy"))
+    part = "<!-- generated: summary -->\n"
+    assert generated.refresh(readme.replace(part, part + "stale\n")) == readme
+    (tmp_path / "README.md").write_text(readme.replace(" of the gap ", " of all "))
     program = [sys.executable, DOCS / "_ext" / "generated.py", tmp_path / "README.md"]
     subprocess.run(program, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     assert (tmp_path / "README.md").read_text("utf-8") == readme

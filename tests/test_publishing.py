@@ -217,12 +217,12 @@ def test_cards_have_what_the_hub_and_a_reader_need(hub: Hub) -> None:
     assert model.data.datasets == ["me/tiny"]
 
 
-def test_the_duckdb_queries_of_readme_and_card_run(hub: Hub, tmp_path: Path) -> None:
+def test_the_duckdb_queries_of_documentation_and_card_run(hub: Hub, tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     files = hub.repo("dataset", "me/tiny").commits[-1].files
     (tmp_path / "index.parquet").write_bytes(files["index.parquet"])
-    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
-    queries = re.findall(r"```sql\n(.*?)```", readme + files["README.md"].decode(), re.DOTALL)
+    page = (Path(__file__).parent.parent / "docs" / "publish.md").read_text("utf-8")
+    queries = re.findall(r"```sql\n(.*?)```", page + files["README.md"].decode(), re.DOTALL)
     assert len(queries) == 2
     for query in queries:
         local = re.sub(r"'hf://datasets/[^']*/index.parquet'", f"'{tmp_path}/index.parquet'", query)

@@ -45,6 +45,8 @@ _BETWEEN = re.compile(
     r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end of generated -->$)", re.DOTALL | re.MULTILINE
 )
 _MISSING = "–"
+_SIMPLE = ("nearest", "knn", "kernel_ridge")
+"""Methods without a network, of which a summary names the best."""
 
 
 def fill(text: str, catalog: Path = CATALOG) -> str:
@@ -92,6 +94,38 @@ def read_report(catalog: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ExtensionError(f"cannot read '{path}', from which a page is made: {error}") from error
     return report
+
+
+def summary(catalog: Path) -> str:
+    """The headline figures: checkpoints, generated weights, and what a start is worth."""
+    rows = [row for row in Zoo.from_pretrained(catalog).index.rows(split="train") if row.psnr is not None]
+    lines = [
+        f"**Checkpoints** of {len(rows):,} looks: {_mean(row.psnr for row in rows)} dB on average on scoring "
+        f"photos that training never sees; untouched photos have {_mean(row.psnr_untouched for row in rows)}."
+    ]
+    report = read_report(catalog, "evaluation.json")
+    for split, text in (
+        ("heldout-composed", "**Generated weights**, new combinations of known looks"),
+        ("train-unseen-wordings", "Generated weights, known looks in words that no training saw"),
+        ("heldout-new", "Generated weights, something new (a word, strength, colour or operator)"),
+    ):
+        scores, gap = report[split]["psnr"], report[split]["gap_closed"]
+        simple = [(scores[name], METHODS[name].short) for name in _SIMPLE if scores.get(name)]
+        psnr, best = max(simple)
+        lines.append(
+            f"{text}: {scores['generated']:.1f} dB, {gap:.2f} of the gap between the zoo's mean "
+            f"({scores['mean']:.1f}) and weights trained for the look ({scores['trained']:.1f}). "
+            f"The best simple method, {best}: {psnr:.1f}."
+        )
+    bench = read_report(catalog, "bench.json")
+    scratch, base = (_ratio(bench["ratio"][name]["within_3db"]) for name in ("scratch_best", "base"))
+    near = _ratio(bench["ratio"]["scratch_best"]["within_1db"])
+    lines.append(
+        f"**Fine-tuning** {bench['n_concepts']} held-out looks to within 3 dB of the best: the same network "
+        f"takes {scratch} times as long from its best random start, {base} times from the base; to within "
+        f"1 dB, {near} times from its best random start."
+    )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def zoo_table(catalog: Path) -> str:
@@ -316,6 +350,7 @@ def python_reference(catalog: Path) -> str:
 
 
 GENERATED: dict[str, Callable[[Path], str]] = {
+    "summary": summary,
     "zoo": zoo_table,
     "checkpoints": checkpoint_tables,
     "weakest": weakest_checkpoints,
