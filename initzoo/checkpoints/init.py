@@ -53,6 +53,7 @@ MAX_SEED = 2**63 - 1
 MAX_TIMESTEPS = 1000
 
 _MAX_NAME = 60
+_MAX_SCORE = 1e30
 _ROUNDING = 0.02  # of predicted distances and decibels, which are stored rounded
 _ORIGINS = ("exact", "generated", "fine-tuned", "blended", "scheme")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -439,11 +440,10 @@ def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
     if isinstance(values["recipe"], dict):
         values["recipe"] |= {"layout": values.pop("layout")}
     scores = values["scores"]
-    if isinstance(scores, dict) and not all(
-        score is None or (isinstance(score, int | float) and math.isfinite(score))
-        for score in scores.values()
+    if isinstance(scores, dict) and not all(  # `read_settings` names what is no number at all
+        -_MAX_SCORE < score < _MAX_SCORE for score in scores.values() if isinstance(score, int | float)
     ):
-        raise DamagedFile("its scores are not numbers")
+        raise DamagedFile("its scores are not finite numbers")
     texts = {name: text for name, text in metadata.items() if name in _TEXTS}
     return read_settings(texts | values, InitMetadata)
 
