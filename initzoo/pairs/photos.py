@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
     if split not in (None, *_SPLITS):
         raise ValueError(f"split must be 'train', 'score' or None, found {split!r}")
     folder = catalog_folder() / "photos" if folder is None else Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # also if the system refuses the name
         raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
     left_out: dict[str, str] = {}
     has_table = is_file(folder / "photos.toml")
