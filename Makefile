@@ -13,7 +13,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick docs tables times edits hub-times demo demo-times demo-pictures clean
+.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
@@ -21,6 +21,7 @@ help:
 	@echo 'make quick  set up, then run the quick tests, less than a minute of them'
 	@echo 'make docs   set up for tests, then build the documentation in build/docs'
 	@echo 'make tables  set up for tests, then rewrite the generated tables of README.md'
+	@echo 'make notebook  set up for tests, then run examples/tour.ipynb and keep its pictures'
 	@echo 'make times  set up, then print how long commands take'
 	@echo 'make edits  set up, then write 16 edits that no training saw, as folders of pairs in edit-pairs'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
@@ -47,6 +48,10 @@ docs: $(VENV)/.ready-dev
 
 tables: $(VENV)/.ready-dev
 	$(VENV)/bin/python docs/_ext/generated.py README.md
+
+notebook: $(VENV)/.ready-dev
+	$(PIP) ipykernel nbconvert
+	$(VENV)/bin/python -m nbconvert --to notebook --execute --inplace examples/tour.ipynb
 
 times: $(VENV)/.ready
 	$(VENV)/bin/python tests/times.py

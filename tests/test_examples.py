@@ -1,0 +1,101 @@
+"""Every example runs as it is written, with few steps."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from initzoo.checkpoints import Init
+from initzoo.files import read_image
+from initzoo.pairs import load_concepts, load_photos, write_pairs
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name: str, *arguments: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+@pytest.fixture(scope="module")
+def sepia_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("examples") / "pairs"
+    sepia = next(concept for concept in load_concepts() if concept.id == "sepia")
+    write_pairs([sepia], load_photos(split="score")[:4], folder)
+    return folder
+
+
+def test_own_pairs_in_plain_pytorch(
+    sepia_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.safetensors"
+    run(
+        "own_pairs_pytorch.py",
+        sepia_pairs,
+        "--steps",
+        "12",
+        "--crop",
+        "64",
+        "--out",
+        out,
+        monkeypatch=monkeypatch,
+    )
+    losses = [float(found) for found in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
+    assert losses[-1] < losses[0]
+    assert Init.load(out).metadata.concept == "mine"
+
+
+def test_own_pairs_with_finetune_keeps_the_better_start(
+    sepia_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.safetensors"
+    run("own_pairs_finetune.py", sepia_pairs, "sepia", "--steps", "2", "--out", out, monkeypatch=monkeypatch)
+    assert f"sepia -> {out}" in capsys.readouterr().out
+    assert Init.load(out).metadata.origin == "fine-tuned"
+
+
+def test_blends_and_strengths_go_from_one_look_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = EXAMPLES.parent / "catalog" / "photos" / "coffee.png"
+    out = tmp_path / "blends.png"
+    run(
+        "blend_and_strength.py",
+        "night",
+        "sepia",
+        photo,
+        "--side",
+        "64",
+        "--out",
+        out,
+        monkeypatch=monkeypatch,
+    )
+    sheet = read_image(out).astype(float)
+    pictures = [np.split(row, 5, axis=1) for row in np.split(sheet, 2)]
+    changes = [np.abs(picture - pictures[0][0]).mean() for picture in pictures[0]]
+    assert changes == sorted(changes)
+    assert np.array_equal(pictures[1][2], pictures[0][0])  # the first look at full strength
+
+
+def test_thirty_looks_are_a_concepts_file() -> None:
+    concepts = load_concepts(EXAMPLES / "thirty-looks.toml")
+    assert len(concepts) == 30
+    photo = load_photos(split="score")[0].pixels
+    edited = [concept.teacher.edit([photo], [0])[1][0] for concept in concepts]
+    assert len({picture.tobytes() for picture in edited}) == 30
+
+
+def test_the_notebook_runs_and_holds_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = json.loads((EXAMPLES / "tour.ipynb").read_text("utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    kinds = [kind for cell in code for output in cell["outputs"] for kind in output.get("data", {})]
+    assert kinds.count("image/jpeg") == 5
+    assert not [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {}
+    for cell in code:
+        exec(compile("".join(cell["source"]), "tour.ipynb", "exec"), space)
