@@ -270,7 +270,7 @@ def test_bad_file_is_explained_in_one_line(tmp_path: Path, text: str, words: str
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConcepts, match=r"none\.toml: cannot be read: No such file"):
+    with pytest.raises(InvalidConcepts, match=r"none\.toml: cannot be read \(No such file"):
         load_concepts(tmp_path / "none.toml")
 
 

@@ -9,6 +9,7 @@ import json
 import pickle
 import re
 import sys
+from importlib import import_module
 from typing import Any
 
 _MAX_TENSORS = 20_000
@@ -22,7 +23,7 @@ class _Problem(Exception):
 def _limit(n_bytes: int, seconds: float) -> None:
     """Limit memory and time from here on; torch, which needs much of its own, is loaded already."""
     try:
-        import resource
+        resource = import_module("resource")
     except ImportError:  # Windows: the parent's limit of time remains
         return
     try:
