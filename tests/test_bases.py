@@ -149,7 +149,9 @@ def test_a_base_of_an_unknown_network_still_reads_and_says_so_when_it_is_built(t
     write_tiny(tmp_path)
     write_config(tmp_path, network={"kind": "attention", "sizes": {"n_heads": 4}})
     recipe = read_base(tmp_path).config.recipe
-    with pytest.raises(LayoutMismatch, match="network 'attention' is not known, known are starter, .*; upgrade"):
+    with pytest.raises(
+        LayoutMismatch, match="network 'attention' is not known, known are starter, .*; upgrade"
+    ):
         recipe.network.build()
 
 
