@@ -9,8 +9,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Without servers, browsers and training runs: the tests that a change is tried with, in less than a minute.
 QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks book_networks calibration \
-  cli_frame cli_using diffusion house images index initializations inits labels networks outputs photos \
-  pull_generated shards starts teachers tensor_files weight_generator words zoo))
+  cli_frame cli_options cli_using diffusion given house images index initializations inits labels networks \
+  outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
+  tensor_files weight_generator words zoo))
 
 .PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures clean
 

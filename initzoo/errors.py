@@ -1,11 +1,40 @@
 """The errors that initzoo raises; catch `InitzooError` to catch all of them."""
 
+import unicodedata
+
+_HIDDEN = ("Cc", "Cf", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"  # of words in Persian and Hindi, and of emoji
+
+
+def printable(text: str) -> str:
+    """A text of somebody else as one harmless line: hidden characters are written as escapes.
+
+    Control characters, and with them the escape sequences of terminals and line breaks, and marks that change
+    the direction of writing become visible.
+
+    Example:
+        >>> printable("a" + chr(27) + "[2J" + chr(0x202E) + "b")
+        'a\\\\x1b[2J\\\\u202eb'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in _HIDDEN and letter not in _JOINERS
+        else letter
+        for letter in text
+    )
+
 
 class InitzooError(Exception):
     """Base class of all errors that initzoo raises on purpose.
 
     The message is one line that names the subject, the problem and the next step.
     """
+
+    def __str__(self) -> str:
+        """The message; what comes from files of others is printed without control characters."""
+        return printable(super().__str__())
 
 
 class InitzooWarning(UserWarning):

@@ -149,14 +149,19 @@ def test_a_base_of_an_unknown_network_still_reads_and_says_so_when_it_is_built(t
     write_tiny(tmp_path)
     write_config(tmp_path, network={"kind": "attention", "sizes": {"n_heads": 4}})
     recipe = read_base(tmp_path).config.recipe
-    with pytest.raises(LayoutMismatch, match="network 'attention' is not known, known are starter; upgrade"):
+    with pytest.raises(
+        LayoutMismatch, match="network 'attention' is not known, known are starter, .*; upgrade"
+    ):
         recipe.network.build()
 
 
-@pytest.mark.parametrize("text", [b"{", b"[" * 100_000, b"\xff"])
-def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path, text: bytes) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(b"{", "is not JSON"), (b"[" * 100_000, "more than 64 levels of lists"), (b"\xff", "is not JSON")],
+)
+def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path, text: bytes, words: str) -> None:
     (tmp_path / "config.json").write_bytes(text)
-    with pytest.raises(InvalidZoo, match="base config '.*config.json': is not JSON"):
+    with pytest.raises(InvalidZoo, match=f"base config '.*config.json': .*{words}"):
         read_base_config(tmp_path)
 
 

@@ -51,7 +51,7 @@ def test_unet_keeps_the_size_of_images_and_takes_a_batch_of_one(n_halvings):
 def test_unet_256_drops_values_in_three_stages():
     with torch.device("meta"):
         dropouts = [layer for layer in UNet().modules() if isinstance(layer, nn.Dropout)]
-        assert not [layer for layer in UNet(dropout=0.0).modules() if isinstance(layer, nn.Dropout)]
+        assert not [layer for layer in UNet(dropout=0).modules() if isinstance(layer, nn.Dropout)]
     assert [layer.p for layer in dropouts] == [0.5] * 3
 
 

@@ -21,7 +21,10 @@ from initzoo.zoo.publish import push_zoo
 from initzoo.zoo.zoo import Zoo
 
 # The client hands files to its HTTP library in a way that this one calls old.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+    pytest.mark.xdist_group("cli-hub"),  # one process of the tests publishes the starter zoo
+]
 
 WITHOUT_NETWORK = """
 import json, socket, sys

@@ -26,6 +26,8 @@ from initzoo.training.harvest.recipe import DetailStage, FitStage, HarvestRecipe
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
+pytestmark = pytest.mark.xdist_group("harvest-details")  # one process of the tests makes the harvest
+
 CONCEPTS = """
 [[concept]]
 id = "brown"

@@ -231,6 +231,9 @@ def test_an_unknown_origin_is_refused() -> None:
         ({"layout": "{}"}, "missing required field `tensors`"),
         ({"scores": "[1]"}, r"got `array` - at `\$.scores`"),
         ({"scores": '{"psnr": "high"}'}, "got `str` - at"),
+        ({"scores": '{"psnr": NaN}'}, "its scores are not finite numbers"),
+        ({"scores": '{"psnr": 1e400}'}, "its scores are not finite numbers"),
+        ({"scores": '{"psnr": 1' + "0" * 400 + "}"}, "its scores are not finite numbers"),
     ],
 )
 def test_odd_metadata_is_refused(tmp_path: Path, change: dict[str, str | None], words: str) -> None:

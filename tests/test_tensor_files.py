@@ -112,7 +112,7 @@ def test_any_missing_end_is_noticed() -> None:
         (raw_file({"a": entry(dtype="BF16")}), "dtype 'BF16', expected F16, F32 or U8"),
         (raw_file({"a": entry(dtype=["F32"])}), "expected F16, F32 or U8"),
         (raw_file({"a": entry(shape=2)}), "malformed shape"),
-        (raw_file({"a": entry(shape=[])}), "malformed shape"),
+        (raw_file({"a": entry(shape=[])}), "has 8 bytes, its shape needs 4"),
         (raw_file({"a": entry(shape=[0])}), "malformed shape"),
         (raw_file({"a": entry(shape=[True, 2])}), "malformed shape"),
         (raw_file({"a": entry(shape=[2.0])}), "malformed shape"),

@@ -12,10 +12,12 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 from cli_running import fail, succeed
+from click.testing import CliRunner
 from zoo_fixtures import kept_zoo
 
 import initzoo.files.atomic as atomic
 from initzoo.checkpoints import name_words
+from initzoo.cli.main import main
 from initzoo.errors import OutputError
 from initzoo.files.atomic import check_free, check_free_folder, is_reserved_name, replace_folder, write_bytes
 from initzoo.zoo.index.rows import problem_of
@@ -236,12 +238,19 @@ def test_commands_run_without_what_windows_lacks(photo_folder: Path, tmp_path: P
 @pytest.mark.parametrize(
     "words", [["list", "--json"], ["show", "pencil sketch"], ["operators", "colour", "--json"]]
 )
-def test_consoles_of_windows_show_every_result(encoding: str, words: list[str], tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
-    result = subprocess.run([sys.executable, "-m", "initzoo", *words], capture_output=True, env=environment)
-    assert result.returncode == 0, result.stderr
-    text = result.stdout.decode(encoding)
+def test_consoles_of_windows_show_every_result(encoding: str, words: list[str]) -> None:
+    result = CliRunner(charset=encoding).invoke(main, words)
+    assert result.exit_code == 0, result.output
+    text = result.stdout_bytes.decode(encoding)
     assert words[-1] != "--json" or json.loads(text)
+
+
+def test_a_whole_process_writes_to_a_console_of_windows() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "cp437:strict"}
+    command = [sys.executable, "-m", "initzoo", "show", "pencil sketch"]
+    result = subprocess.run(command, capture_output=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "pencil-sketch" in result.stdout.decode("cp437")
 
 
 # Names.

@@ -169,10 +169,7 @@ def mounted(script: str, place: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of the shell that mounts file systems, where nobody else sees them."""
     if shutil.which("unshare") is None:
         pytest.skip("no unshare")
-    environment = {**os.environ, "INIT": f"{sys.executable} -m initzoo"}
-    run = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, cwd=place, env=environment
-    )
+    run = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, cwd=place)
     if run.returncode == 77 or "unshare" in run.stderr:
         pytest.skip("this user may not mount")
     return run
@@ -194,13 +191,13 @@ COMMANDS = (
     ["diagnose", "base", "--plot", "there/a.png"],
 )
 ALL_OF_THEM = """
-import json, sys
+import json, os, sys
 from click.testing import CliRunner
 from initzoo.cli.main import main
 
 for words in json.loads(sys.argv[1]):
     result = CliRunner().invoke(main, words)
-    print(json.dumps([result.exit_code, result.stdout, result.stderr]))
+    print(json.dumps([result.exit_code, result.stdout, result.stderr, sorted(os.listdir("there"))]))
 """
 
 
@@ -218,8 +215,8 @@ def test_read_only_places_are_one_line_in_every_command(photo_folder: Path, tmp_
     result = mounted(script, tmp_path)
     results = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(results) == len(COMMANDS), result.stderr
-    for words, (code, shown, said) in zip(COMMANDS, results, strict=True):
-        assert (code, shown) == (1, ""), words
+    for words, (code, shown, said, there) in zip(COMMANDS, results, strict=True):
+        assert (code, shown, there) == (1, "", []), words
         assert said.startswith("Error: cannot "), (words, said)
         assert said.count("\n") == 1, (words, said)
         assert "read-only" in said.lower(), (words, said)
@@ -230,23 +227,25 @@ def test_full_places_are_one_line_and_what_was_there_stays(photo_folder: Path, t
     (tmp_path / "there").mkdir()
     shutil.copy(photo_folder / "cat.png", tmp_path / "photo.png")
     commands = (
-        "pull 'pencil sketch' -o there/a.safetensors --force",
-        "apply 'pencil sketch' photo.png -o there/a.bmp --force",
-        "export 'pencil sketch' --format pth -o there/a.pth --force",
-        "pairs 'pencil sketch' --photos photos --out there/pairs",
+        ["pull", "pencil sketch", "-o", "there/a.safetensors", "--force"],
+        ["apply", "pencil sketch", "photo.png", "-o", "there/a.bmp", "--force"],
+        ["export", "pencil sketch", "--format", "pth", "-o", "there/a.pth", "--force"],
+        ["pairs", "pencil sketch", "--photos", str(photo_folder), "--out", "there/pairs"],
     )
-    calls = "\n".join(f'$INIT {command}; echo "exit $?" >&2; ls -A there >&2' for command in commands)
+    (tmp_path / "run.py").write_text(ALL_OF_THEM)
     script = f"""mount -t tmpfs -o size=64k tmpfs there || exit 77
 for name in a.safetensors a.bmp a.pth; do echo mine > there/$name; done
 head -c 30000 /dev/zero > there/zeros
-{calls.replace("--photos photos", f"--photos '{photo_folder}'")}
+{sys.executable} run.py {shlex.quote(json.dumps(commands))}
 cat there/a.safetensors there/a.bmp there/a.pth
 """
     result = mounted(script, tmp_path)
-    assert result.stdout == "mine\n" * 3, result.stderr
-    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == len(commands), result.stderr
-    for line in errors:
-        assert "No space left on device. Choose a place" in line
-    listed = [line for line in result.stderr.splitlines() if not line.startswith("Error: ")]
-    assert listed == ["exit 1", "a.bmp", "a.pth", "a.safetensors", "zeros"] * len(commands)
+    *lines, first, second, third = result.stdout.splitlines()
+    assert [first, second, third] == ["mine"] * 3, result.stderr
+    results = [json.loads(line) for line in lines]
+    assert len(results) == len(commands), result.stderr
+    for words, (code, shown, said, there) in zip(commands, results, strict=True):
+        assert (code, shown, said.count("\n")) == (1, "", 1), words
+        assert said.startswith("Error: "), words
+        assert "No space left on device. Choose a place" in said
+        assert there == ["a.bmp", "a.pth", "a.safetensors", "zeros"], words

@@ -131,6 +131,7 @@ def sound_value(words: tuple[str, ...], parameter: click.Parameter, inputs: Inpu
         "images": inputs["photo.png"],
         "init": inputs["init.safetensors"],
         "inits": inputs["init.safetensors"],
+        "source_path": inputs["init.safetensors"],
         "concept": "pencil sketch",
         "concepts": "pencil sketch" if isinstance(parameter, click.Argument) else inputs["concepts.toml"],
         "names": inputs["photo.png"],

@@ -14,6 +14,7 @@ from .detail import decode_detail as decode_detail
 from .detail import detail_size as detail_size
 from .detail import encode_detail as encode_detail
 from .init import MAX_SEED as MAX_SEED
+from .init import SAME_WITHIN as SAME_WITHIN
 from .init import SCORES as SCORES
 from .init import Generation as Generation
 from .init import Init as Init

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_SEED",
+    "SAME_WITHIN",
     "SCORES",
     "Generation",
     "Init",
@@ -52,10 +53,17 @@ MAX_SEED = 2**63 - 1
 MAX_TIMESTEPS = 1000
 
 _MAX_NAME = 60
+_MAX_SCORE = 1e30
+_ROUNDING = 0.02  # of predicted distances and decibels, which are stored rounded
 _ORIGINS = ("exact", "matched", "generated", "fine-tuned", "blended", "scheme")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "Pull it again: initzoo pull WORDS --force"
 _TEXTS = ("concept", "wording", "origin", "zoo", "revision", "base_sha256", "licence", "source")
+
+
+SAME_WITHIN = 1e-5
+"""Generated weights of two machines are the same if no value differs by more than this share of its tensor's
+largest absolute value: machines add floats in different orders."""
 
 
 class TakesWeights(Protocol):
@@ -336,6 +344,34 @@ class Init:
         except (InvalidInit, LayoutMismatch) as error:
             raise type(error)(f"'{path}', {error}") from error
 
+    def is_close(self, other: Init) -> bool:
+        """Whether another init is the same within the rounding of machines: `SAME_WITHIN`.
+
+        Both must have the same provenance, but for rounding in the predicted quality.
+
+        Example:
+            >>> from initzoo import Zoo
+            >>> init = Zoo.from_pretrained("starter").pull("sepia")
+            >>> init.is_close(init)
+            True
+        """
+        mine, theirs = self.metadata, other.metadata
+        if self.kind != other.kind or self.weights.keys() != other.weights.keys():
+            return False
+        if mine.generation is not None and theirs.generation is not None:
+            first, second = _prediction(mine.generation), _prediction(theirs.generation)
+            if len(first) != len(second) or not np.allclose(first, second, rtol=0, atol=_ROUNDING):
+                return False
+            mine = replace(mine, generation=_without_prediction(mine.generation))
+            theirs = replace(theirs, generation=_without_prediction(theirs.generation))
+        if mine != theirs:
+            return False
+        return all(
+            value.shape == other.weights[name].shape
+            and float(np.abs(value - other.weights[name]).max()) <= SAME_WITHIN * float(np.abs(value).max())
+            for name, value in self.weights.items()
+        )
+
     def merged_with(self, base: Base) -> Init:
         """Merge an adapter-only init into its base. Returns a merged init unchanged.
 
@@ -379,6 +415,16 @@ class Init:
         model.load_arrays(self.weights)
 
 
+def _prediction(generation: Generation) -> list[float]:
+    """The numbers of the predicted quality; none if it is not known."""
+    numbers = (generation.distance, *(generation.expected_psnr or ()))
+    return [number for number in numbers if number is not None]
+
+
+def _without_prediction(generation: Generation) -> Generation:
+    return replace(generation, distance=None, expected_psnr=None, is_far=None)
+
+
 def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
     """Parse the header of an init; unknown keys are ignored."""
     try:
@@ -389,10 +435,15 @@ def _parse_metadata(metadata: Mapping[str, str]) -> InitMetadata:
             values["generation"] = json.loads(metadata["generation"])
     except KeyError as error:
         raise DamagedFile(f"its header lacks {error}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise DamagedFile("its recipe, layout, scores or generation are not JSON") from error
     if isinstance(values["recipe"], dict):
         values["recipe"] |= {"layout": values.pop("layout")}
+    scores = values["scores"]
+    if isinstance(scores, dict) and not all(  # `read_settings` names what is no number at all
+        -_MAX_SCORE < score < _MAX_SCORE for score in scores.values() if isinstance(score, int | float)
+    ):
+        raise DamagedFile("its scores are not finite numbers")
     texts = {name: text for name, text in metadata.items() if name in _TEXTS}
     return read_settings(texts | values, InitMetadata)
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "NetworkSpec", "Recipe"]
 
+_MAX_BLOCK_SIZE = 2**16
+_MAX_TENSORS = 2**14
+_MAX_VALUES = 2**28
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -54,10 +57,16 @@ class Layout:
             raise ValueError("a layout must not repeat the name of a tensor")
         if any(not shape or min(shape) < 1 for _, shape in self.tensors):
             raise ValueError("every tensor of a layout must have a shape of positive sizes")
+        if self.block_size > _MAX_BLOCK_SIZE or len(names) > _MAX_TENSORS:
+            raise ValueError(
+                f"a layout has at most {_MAX_TENSORS} tensors and blocks of {_MAX_BLOCK_SIZE} values"
+            )
         layers = [name.rpartition(".")[0] for name in names]
         changes = sum(a != b for a, b in itertools.pairwise(layers)) + bool(layers)
         if changes != len(set(layers)):
             raise ValueError("the tensors of a layer must be adjacent")
+        if self.n_blocks * self.block_size > _MAX_VALUES:
+            raise ValueError(f"a layout has at most {_MAX_VALUES} values")
 
     @cached_property
     def layers(self) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:

@@ -23,6 +23,9 @@ __all__ = ["command"]
 
 SECTION = "Measure"
 
+_SIDE = 128
+"""Side of the photos that are passed forward, pixels, rounded up to what the network takes."""
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -74,13 +77,15 @@ def command(
         raise click.UsageError(f"--words goes with {' and '.join(NEED_WORDS)}")
     zoo = Zoo.from_pretrained(zoo_name)
     given = {name: parse_given(name, is_wording=zoo.holds) for name in names}
-    images = to_images(middle_squares(load_photos(photos, split="score")))
+    score_photos = load_photos(photos, split="score")
     found: dict[str, Diagnosis] = {}
     for name, one in given.items():
         start = open_start(one, zoo, words=words, seed=seed, warn=False)
         echo_if_generated(start.metadata)
         network = start.network
         assert not isinstance(network, AdapterOnly)
+        side = network.multiple * -(-_SIDE // network.multiple)
+        images = to_images(middle_squares(score_photos, side=side))
         found[name] = diagnose_network(network, images, seed=seed)
     if plot is not None:
         write_bytes(plot, draw_diagnosis(found[names[0]], names[0]), force=force)

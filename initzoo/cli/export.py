@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from initzoo.cli.options import example, force_option, zoo_option
 from initzoo.export import FORMATS
+
+if TYPE_CHECKING:
+    from initzoo.zoo import Zoo
 
 __all__ = ["command"]
 
@@ -22,9 +26,9 @@ SECTION = "Use"
     type=click.Choice(list(FORMATS)),
     default="safetensors",
     show_default=True,
-    help="Format of the file: safetensors and pth are plain state dicts.",
+    help="safetensors and pth are plain state dicts; peft, onnx and program are folders with a README.",
 )
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File or folder to write.")
 @zoo_option
 @force_option
 def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) -> None:
@@ -32,14 +36,28 @@ def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) 
 
     INIT is a pulled file, words for an edit, or the name of an initialization scheme.
     """
+    from initzoo.checkpoints import Init
     from initzoo.export import export
-    from initzoo.files import check_free
-    from initzoo.generator import parse_given
+    from initzoo.generator import File, Request, parse_given
     from initzoo.training import open_init
     from initzoo.zoo import Zoo
 
-    check_free(out, force=force)
+    chosen = FORMATS[format_name]
+    chosen.check_free(out, force=force)
     zoo = Zoo.from_pretrained(zoo_name)
-    ready = open_init(parse_given(init, is_wording=zoo.holds), lambda: zoo, warn=False)
-    export(ready, out, format=format_name, force=force)
+    given = parse_given(init, is_wording=zoo.holds)
+    if chosen.needs_base and isinstance(given, File):
+        ready = Init.load(given.path)
+    else:
+        ready = open_init(given, lambda: zoo, adapter_only=chosen.needs_base, warn=False)
+    if chosen.needs_base and isinstance(given, Request) and _has_detail(zoo, ready.metadata.concept):
+        click.echo(
+            f"note: {format_name} holds the adapter alone, without the detail of this checkpoint", err=True
+        )
+    export(ready, out, format=format_name, zoo=zoo, force=force)
     click.echo(f"{ready.metadata.concept}  {format_name}  -> {out}")
+
+
+def _has_detail(zoo: Zoo, concept_id: str) -> bool:
+    row = zoo.index.find(concept_id)
+    return row is not None and row.has_detail

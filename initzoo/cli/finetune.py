@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -111,10 +110,10 @@ def command(
     from tqdm import tqdm
 
     from initzoo.evaluation import draw_examples
-    from initzoo.files import WRITABLE_SUFFIXES, check_free, encode_image, write_bytes
+    from initzoo.files import WRITABLE_SUFFIXES, check_free, encode_image, written_together
     from initzoo.pairs import check_crop_size, find_concept, load_concepts, open_pairs, teach_pairs
     from initzoo.training import open_start, run_finetune
-    from initzoo.work import choose_device, default_run_folder, encode_curve
+    from initzoo.work import choose_device, default_run_folder, encode_curve, remove_run
     from initzoo.zoo import Zoo
 
     _refuse_idle_options(init, source, teacher)
@@ -173,10 +172,9 @@ def command(
             callback=show,
         )
     picture = encode_image(sheet, draw_examples(result.examples))
-    result.init.save(out, force=force)
-    write_bytes(sheet, picture, force=force)
-    write_bytes(curve, encode_curve(result.curve), force=force)
-    shutil.rmtree(run_folder, ignore_errors=True)
+    contents = {out: result.init.to_bytes(), sheet: picture, curve: encode_curve(result.curve)}
+    with written_together(contents, force=force):
+        remove_run(run_folder)
     if as_json:
         sizes = {"n_train": len(pairs.train), "n_validation": len(pairs.validation)}
         files = {"init": str(out), "sheet": str(sheet), "curve": str(curve)}

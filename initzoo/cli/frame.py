@@ -20,7 +20,7 @@ from typing import Any
 import click
 from click.exceptions import NoSuchCommand
 
-from initzoo.errors import InitzooError, InitzooWarning
+from initzoo.errors import InitzooError, InitzooWarning, printable
 
 __all__ = ["CommandFile", "LazyGroup"]
 
@@ -180,7 +180,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show_line(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
             if issubclass(category, InitzooWarning):
-                click.echo(f"Warning: {message}", err=True)
+                click.echo(f"Warning: {printable(str(message))}", err=True)
             else:
                 show(message, category, *rest, **named)
 

@@ -13,6 +13,7 @@ from initzoo.cli.options import (
     json_option,
     zoo_option,
 )
+from initzoo.errors import printable
 from initzoo.zoo import SPLITS
 
 if TYPE_CHECKING:
@@ -50,9 +51,8 @@ def command(family: str | None, split: str | None, zoo_name: str, as_json: bool)
         return
     id_width = max((len(_id_of(concept)) for concept in chosen), default=0)
     for concept in chosen:
-        click.echo(
-            f"{_id_of(concept):{id_width}}  {concept.family:11}  {concept.split:16}  {concept.prompts[0]}"
-        )
+        line = f"{_id_of(concept):{id_width}}  {concept.family:11}  {concept.split:16}  {concept.prompts[0]}"
+        click.echo(printable(line))
 
 
 def _concepts_of(zoo_name: str) -> Sequence[Concept | IndexRow]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from initzoo.checkpoints import InitMetadata
     from initzoo.zoo import Match
 
+from initzoo.errors import printable
+
 __all__ = [
     "DEFAULT_ZOO",
     "backend_option",
@@ -118,6 +120,8 @@ def backend_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def echo_json(result: object) -> None:
     """Print a result as JSON on standard output."""
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    if any(printable(line) != line for line in text.split("\n")):  # a direction mark, for instance
+        text = json.dumps(result, indent=2, allow_nan=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:  # not UTF-8, or not in the encoding of the terminal

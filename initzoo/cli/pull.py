@@ -22,6 +22,7 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
+from initzoo.errors import printable
 
 if TYPE_CHECKING:
     from initzoo.checkpoints import Generation, Init
@@ -127,7 +128,7 @@ def command(
         _place(init, request, out, is_candidate=candidates is not None): init.to_bytes()
         for init, request in zip(inits, requests, strict=True)
     }
-    states = _write_all(files, force=force, dry_run=dry_run)
+    states = _write_all(files, inits, force=force, dry_run=dry_run)
     if as_json:
         results = [
             _result(zoo, text, init, path, data, state)
@@ -136,7 +137,7 @@ def command(
         echo_json(results[0] if candidates is None else {"candidates": results})
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
-        click.echo(_line(zoo, init, path, len(data), state))
+        click.echo(printable(_line(zoo, init, path, len(data), state)))
     strength = 1.0
     if inits[0].metadata.origin in ("matched", "generated") and text:
         strength = _echo_choice(zoo, text, requests[0], inits[0])
@@ -282,16 +283,34 @@ def _place(init: Init, request: Request, out: Path | None, *, is_candidate: bool
     return out.with_name(f"{out.stem}{tail}{out.suffix}") if tail and out.name else out
 
 
-def _write_all(files: dict[Path, bytes], *, force: bool, dry_run: bool) -> list[str]:
+def _is_close(path: Path, init: Init) -> bool:
+    """Whether a file holds the same generated init within the rounding of machines."""
+    from initzoo.checkpoints import Init
+    from initzoo.errors import InitzooError
+
+    try:
+        return init.metadata.origin == "generated" and Init.load(path).is_close(init)
+    except InitzooError:
+        return False
+
+
+def _write_all(files: dict[Path, bytes], inits: list[Init], *, force: bool, dry_run: bool) -> list[str]:
     """Write files. If one of them must not be replaced, none is written."""
     passes = [True, False] if len(files) > 1 and not dry_run else [dry_run]
     for is_dry in passes:
-        states = [_write(path, data, force=force, dry_run=is_dry) for path, data in files.items()]
+        states = [
+            _write(path, data, init, force=force, dry_run=is_dry)
+            for (path, data), init in zip(files.items(), inits, strict=True)
+        ]
     return states
 
 
-def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
-    """Write a file unless it has this content already, and return its state in words."""
+def _write(path: Path, data: bytes, init: Init, *, force: bool, dry_run: bool) -> str:
+    """Write a file unless it has this content already, and return its state in words.
+
+    Weights that another machine has generated may differ in their last digits; they are kept unless `force`.
+    """
+    from initzoo.checkpoints import SAME_WITHIN
     from initzoo.files import DamagedFile, check_free, is_file, read_file, write_bytes
 
     try:
@@ -299,6 +318,8 @@ def _write(path: Path, data: bytes, *, force: bool, dry_run: bool) -> str:
             return "up to date"
     except DamagedFile:
         pass  # larger or unreadable: write_bytes decides
+    if not force and is_file(path) and _is_close(path, init):
+        return f"up to date within {SAME_WITHIN:g}"
     if dry_run:
         check_free(path, force=force)
         return "dry run"
@@ -392,5 +413,5 @@ def _echo_plan(zoo: Zoo, words: str, plan: list[PlannedFile], *, as_json: bool) 
         return
     for file in plan:
         state = "cached" if file.is_cached else "fetch"
-        click.echo(f"{state:6}  {file.n_bytes:>12}  {file.repo}  {file.path}")
+        click.echo(printable(f"{state:6}  {file.n_bytes:>12}  {file.repo}  {file.path}"))
     click.echo(f"{words}  {zoo.name}  revision {zoo.revision[:7]}  {n_bytes} bytes to fetch (dry run)")

@@ -12,6 +12,7 @@ from initzoo.cli.options import (
     json_option,
     readable_size,
 )
+from initzoo.errors import printable
 
 __all__ = ["command"]
 
@@ -53,7 +54,8 @@ def command(
             )
             return
         for file in files:
-            click.echo(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}")
+            note = "" if file.is_known else "  (a file that initzoo does not know)"
+            click.echo(printable(f"{file.kind:7}  {file.n_bytes:>12}  {file.path}{note}"))
         name = f"  tag {tag}" if tag else ""
         click.echo(
             f"{repo}{name}  {len(files)} files  {readable_size(n_bytes)}  not uploaded (dry run); a push "

@@ -12,6 +12,7 @@ from initzoo.cli.options import (
     match_to_json,
     zoo_option,
 )
+from initzoo.errors import printable
 
 __all__ = ["command"]
 
@@ -57,7 +58,7 @@ def command(words: tuple[str, ...], zoo_name: str, n: int, as_json: bool) -> Non
     width = max((len(concept_id) for concept_id in rows), default=0)
     for match, row in zip(matches, rows.values(), strict=True):
         summary = f"{row.family:11}  {row.split:16}  {match.similarity:.2f}"
-        click.echo(f"{match.concept_id:{width}}  {summary}  {match.prompt}")
+        click.echo(printable(f"{match.concept_id:{width}}  {summary}  {match.prompt}"))
     if not matches:
         click.echo("no concept of this zoo has similar words. The bundled ones: initzoo list", err=True)
     if not zoo.holds(text):

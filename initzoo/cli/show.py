@@ -15,6 +15,7 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
+from initzoo.errors import printable
 from initzoo.zoo import SCORED
 
 __all__ = ["command"]
@@ -48,7 +49,7 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
             echo_json(values)
             return
         for name, value in values.items():
-            click.echo(f"{name + ':':17} {_readable(value)}")
+            click.echo(f"{name + ':':17} {printable(_readable(value))}")
         return
     zoo = Zoo.from_pretrained(zoo_name)
     row = zoo.find(text)
@@ -78,7 +79,7 @@ def command(concept: tuple[str, ...], zoo_name: str, as_json: bool) -> None:
         "source": row.source,
     }
     for name, text in lines.items():
-        click.echo(f"{name + ':':15} {text}")
+        click.echo(f"{name + ':':15} {printable(text)}")
 
 
 def _readable(value: Any) -> str:

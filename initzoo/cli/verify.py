@@ -13,6 +13,7 @@ from initzoo.cli.options import (
     readable_size,
     zoo_option,
 )
+from initzoo.errors import printable
 
 __all__ = ["command"]
 
@@ -45,10 +46,12 @@ def command(target: str | None, zoo_name: str, accept: bool, as_json: bool) -> N
         echo_json(asdict(report) | {"ok": not report.problems})
     elif not report.problems:
         counts = f"{_count(report.n_checkpoints, 'checkpoint')}  {_count(report.n_files, 'file')}"
-        click.echo(f"{report.target}  {report.kind}  {counts}  {readable_size(report.n_bytes)}  all ok")
+        click.echo(
+            f"{printable(report.target)}  {report.kind}  {counts}  {readable_size(report.n_bytes)}  all ok"
+        )
     else:
         for problem in report.problems:
-            click.echo(problem, err=True)
+            click.echo(printable(problem), err=True)
     if report.problems:
         raise click.exceptions.Exit(1)
 

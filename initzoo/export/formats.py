@@ -4,32 +4,73 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from initzoo.checkpoints import Init
-from initzoo.errors import InvalidInit, OutputError
+from initzoo.errors import InvalidInit
+from initzoo.export.folders import export_onnx, export_program
+from initzoo.export.peft_folders import export_peft
 from initzoo.export.state_dicts import export_pth, export_safetensors
-from initzoo.files import is_file
+from initzoo.files import check_free, check_free_folder
+from initzoo.zoo import BUNDLED_ZOO, Zoo
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "Format", "export"]
 
-FORMATS: dict[str, Callable[[Init, Path], None]] = {
-    "safetensors": export_safetensors,
-    "pth": export_pth,
+
+@dataclass(frozen=True)
+class Format:
+    """A format of exports.
+
+    Args:
+        write: writes a merged init to a path; with `needs_base`, an adapter, whose base is `base=`.
+        is_folder: whether it writes a folder.
+        needs_base: whether it takes an adapter apart from its base.
+    """
+
+    write: Callable[..., None]
+    is_folder: bool = False
+    needs_base: bool = False
+
+    def check_free(self, path: Path, *, force: bool) -> None:
+        """Raise if the file or folder could not be written.
+
+        Raises:
+            OutputError: it exists and `force` is False, or its parent folder is missing.
+        """
+        if self.is_folder:
+            check_free_folder(path, force=force)
+        else:
+            check_free(path, force=force)
+
+
+FORMATS: dict[str, Format] = {
+    "safetensors": Format(export_safetensors),
+    "pth": Format(export_pth),
+    "peft": Format(export_peft, is_folder=True, needs_base=True),
+    "onnx": Format(export_onnx, is_folder=True),
+    "program": Format(export_program, is_folder=True),
 }
-"""Functions that write a merged init to a path, by the name of the format."""
+"""The formats by name."""
 
 
 def export(
-    init: Init, path: str | os.PathLike[str], format: str = "safetensors", *, force: bool = False
+    init: Init,
+    path: str | os.PathLike[str],
+    format: str = "safetensors",
+    *,
+    zoo: Zoo | None = None,
+    force: bool = False,
 ) -> Path:
     """Write an init as a file or folder of another format.
 
     Args:
-        init: a merged init.
+        init: a merged init; for `peft` an adapter.
         path: the file or folder to write.
         format: one of `FORMATS`: `safetensors`, the plain state dict that any safetensors reader and
-            `AutoNetwork` open; or `pth`, the same as torch saves it.
+            `AutoNetwork` open; `pth`, the same as torch saves it; or one of the folders `peft` (the adapter
+            and its base), `onnx` and `program` (of `torch.export`), whose READMEs say how to load them.
+        zoo: the zoo of an adapter, for `peft`; the bundled zoo by default.
         force: replace an existing file or folder.
 
     Returns:
@@ -37,7 +78,8 @@ def export(
 
     Raises:
         ValueError: the format is unknown.
-        InvalidInit: the init is an adapter alone.
+        InvalidInit: the init is an adapter alone, or for `peft` is not, or the format cannot express it.
+        MissingExtra: the format needs a package that is not installed.
         OutputError: the path exists and `force` is False, or it cannot be written.
 
     Example:
@@ -48,13 +90,22 @@ def export(
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, found {format!r}")
-    if init.kind != "merged":
+    chosen = FORMATS[format]
+    if chosen.needs_base and init.kind != "adapter":
+        raise InvalidInit(
+            f"init of concept '{init.metadata.concept}' is merged with its base, and {format} takes an "
+            "adapter. Pull it with: initzoo pull WORDS --adapter-only"
+        )
+    if not chosen.needs_base and init.kind != "merged":
         raise InvalidInit(
             f"init of concept '{init.metadata.concept}' holds an adapter alone. "
             "Merge it first: zoo.merge(init)"
         )
     target = Path(path)
-    if (is_file(target) or os.path.isdir(target)) and not force:
-        raise OutputError(f"{target} exists already. Choose another name, or add --force to replace it")
-    FORMATS[format](init, target)
+    chosen.check_free(target, force=force)
+    if chosen.needs_base:
+        base = (zoo or Zoo.from_pretrained(BUNDLED_ZOO)).base_of(init.metadata.recipe.name)
+        chosen.write(init, target, base=base, force=force)
+    else:
+        chosen.write(init, target, force=force)
     return target

@@ -15,7 +15,7 @@ from initzoo.files import to_plain, write_bytes
 __all__ = ["export_pth", "export_safetensors"]
 
 
-def export_safetensors(init: Init, path: Path) -> None:
+def export_safetensors(init: Init, path: Path, *, force: bool = False) -> None:
     """A safetensors file with the network's state dict, float32; its metadata names the network.
 
     Raises:
@@ -23,10 +23,10 @@ def export_safetensors(init: Init, path: Path) -> None:
     """
     note = json.dumps(to_plain(init.metadata.recipe.network), sort_keys=True)
     weights = {name: np.ascontiguousarray(value) for name, value in init.weights.items()}
-    write_bytes(path, save(weights, metadata={"network": note}), force=True)
+    write_bytes(path, save(weights, metadata={"network": note}), force=force)
 
 
-def export_pth(init: Init, path: Path) -> None:
+def export_pth(init: Init, path: Path, *, force: bool = False) -> None:
     """A file that `torch.load(path, weights_only=True)` reads as a state dict. Loads torch.
 
     Raises:
@@ -34,6 +34,7 @@ def export_pth(init: Init, path: Path) -> None:
     """
     import torch
 
+    # Through the network, for the order and dtypes of its state dict: counts of batches are integers.
     buffer = io.BytesIO()
-    torch.save({name: torch.from_numpy(value.copy()) for name, value in init.weights.items()}, buffer)
-    write_bytes(path, buffer.getvalue(), force=True)
+    torch.save(dict(init.to_network().state_dict()), buffer)
+    write_bytes(path, buffer.getvalue(), force=force)

@@ -8,6 +8,7 @@ from .atomic import replace_folder as replace_folder
 from .atomic import shorten_name as shorten_name
 from .atomic import write_bytes as write_bytes
 from .atomic import write_files as write_files
+from .atomic import written_together as written_together
 from .chunked import PieceFile as PieceFile
 from .digests import BLANK_SEAL as BLANK_SEAL
 from .digests import SEAL_MARK as SEAL_MARK
@@ -34,7 +35,12 @@ from .images import short_reason as short_reason
 from .images import warn_left_out as warn_left_out
 from .images import write_image as write_image
 from .images import write_picture as write_picture
+from .names import is_plain_name as is_plain_name
+from .names import list_files as list_files
+from .names import path_within as path_within
 from .settings import FORMAT_VERSION as FORMAT_VERSION
+from .settings import MAX_DEPTH as MAX_DEPTH
+from .settings import check_depth as check_depth
 from .settings import check_least as check_least
 from .settings import check_version as check_version
 from .settings import read_json as read_json
@@ -44,3 +50,6 @@ from .settings import write_json as write_json
 from .tensors import decode_tensors as decode_tensors
 from .tensors import encode_tensors as encode_tensors
 from .tensors import read_header as read_header
+from .toml import MAX_TOML_BYTES as MAX_TOML_BYTES
+from .toml import parse_toml as parse_toml
+from .unpickled import read_pickled_weights as read_pickled_weights

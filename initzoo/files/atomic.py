@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -25,6 +26,7 @@ __all__ = [
     "shorten_name",
     "write_bytes",
     "write_files",
+    "written_together",
 ]
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
@@ -71,7 +73,7 @@ def check_free(path: Path, *names: str, force: bool, endings: Collection[str] = 
             raise OutputError(f"cannot write {file}: it is a folder. Name a file")
         if os.path.exists(file) and not os.path.isfile(file):
             raise OutputError(f"cannot write {file}: it is a device or the like. Name a file")
-        if os.path.lexists(file) and not force:
+        if os.path.lexists(file) and not force and not _is_unfinished(file):
             raise OutputError(f"{file} exists already. Choose another name, or add --force to replace it")
     if names:
         _check_parent(_first_missing(path / names[0]))
@@ -183,8 +185,60 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> Non
     """
     check_free(folder, *files, force=force)
     make_folder(folder)
-    for name, data in files.items():
-        write_bytes(folder / name, data, force=force)
+    with written_together({folder / name: data for name, data in files.items()}, force=force):
+        pass
+
+
+@contextmanager
+def written_together(files: Mapping[Path, bytes], *, force: bool) -> Iterator[None]:
+    """Write the files of one result, so that a killed command can be run again.
+
+    A note beside each file says what it will hold, until the block ends. If the process is killed before,
+    `check_free` and `write_bytes` let the same command replace the files that it had written, and no others.
+
+    Args:
+        files: content by path; the folders must exist.
+        force: replace existing files.
+
+    Raises:
+        OutputError: as for `check_free` and `write_bytes`; if one file must not be replaced, none is written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     files = {Path(name) / "a.txt": b"a", Path(name) / "b.txt": b"b"}
+        ...     with written_together(files, force=False):
+        ...         check_free(Path(name) / "a.txt", force=False)  # as after a kill
+        ...     sorted(file.name for file in Path(name).iterdir())
+        ['a.txt', 'b.txt']
+    """
+    for path in files:
+        check_free(path, force=force)
+    notes = {_note_of(path): hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    for note, digest in notes.items():
+        write_bytes(note, digest.encode(), force=True)
+    try:
+        for path, data in files.items():
+            write_bytes(path, data, force=force)
+        yield
+    finally:
+        for note in notes:
+            with suppress(OSError):
+                note.unlink(missing_ok=True)
+
+
+def _note_of(path: Path) -> Path:
+    return path.absolute().parent / f".{shorten_name(path.name, 200)}.unfinished"
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a file is part of a result that a killed command left unfinished, and has not changed since."""
+    try:
+        digest = _note_of(path).read_bytes()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest().encode() == digest
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -211,7 +265,10 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     try:
         with open(beside, "x+b") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave an empty file under the new name
         os.replace(beside, os.path.realpath(path))
+        _flush_folder(beside.parent)
     except OSError as error:
         raise _not_writable(path, error) from error
     finally:
@@ -261,16 +318,43 @@ def _swap(new: Path, path: Path) -> None:
     old = _beside(path, "old")
     moved = False
     try:
+        _flush_tree(new)
         if path.exists():
             os.rename(path, old)
             moved = True
         os.rename(new, path)
+        _flush_folder(path.absolute().parent)
     except OSError as error:
         if moved:
             os.rename(old, path)
         raise _not_writable(path, error) from error
     if moved:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush_tree(folder: Path) -> None:
+    """Flush all files and folders below a folder to the disk. Does nothing where folders cannot be opened."""
+    if _IS_WINDOWS:
+        return
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _flush(os.path.join(parent, name))
+        _flush(parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk. Windows cannot, and does it itself."""
+    if not _IS_WINDOWS:
+        _flush(folder)
+
+
+def _flush(path: str | os.PathLike[str]) -> None:
+    with suppress(OSError):  # some file systems refuse to flush a folder
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _check_name(path: Path) -> None:

@@ -76,14 +76,17 @@ class PieceFile:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _piece(self, number: int) -> bytes:
+        with self._lock:  # one position in the file, and one memory, for all threads
+            return self._read_piece(number)
+
+    def _read_piece(self, number: int) -> bytes:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
         start, end = self._bounds[number], self._bounds[number + 1]
         try:
-            with self._lock:  # seek and read, since Windows has no pread
-                self._file.seek(start)
-                data = self._file.read(end - start)
+            self._file.seek(start)  # Windows has no pread
+            data = self._file.read(end - start)
         except OSError as error:
             raise DamagedFile(f"cannot be read ({error.strerror or error})") from error
         if hashlib.sha256(data).digest() != self._digests[number]:

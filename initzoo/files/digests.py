@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
 
 SEAL_MARK = b"initzoo-seal-sha256:"
 _N_DIGITS = 64
+_MAX_PROBLEM = 220
 _POINTER = b"version https://git-lfs.github.com/spec/"
 BLANK_SEAL = SEAL_MARK.decode() + "0" * _N_DIGITS
 
@@ -54,7 +56,10 @@ def reported_as(error_class: type[InitzooError], where: str, advice: str) -> Ite
     try:
         yield
     except DamagedFile as error:
-        raise error_class(f"{where}: {error}. {advice}") from error
+        problem = " ".join(str(error).split())
+        if len(problem) > _MAX_PROBLEM:  # it quotes the file
+            problem = f"{problem[:_MAX_PROBLEM]}..."
+        raise error_class(f"{where}: {problem}. {advice}") from error
 
 
 def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | None = None) -> bytes:
@@ -70,9 +75,13 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | Non
             another digest.
     """
     try:
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+            raise DamagedFile("cannot be read (it is a device or the like)")  # reading a pipe would not end
         with Path(path).open("rb") as file:
             # One byte more, in case the file grows while it is read.
             data = file.read(max_bytes + 1) if os.fstat(file.fileno()).st_size <= max_bytes else None
+    except DamagedFile:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DamagedFile(f"cannot be read ({reason})") from error

@@ -7,15 +7,19 @@ making older or newer files unreadable. A file with a higher `format_version` is
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from initzoo.files.digests import DamagedFile
 
 __all__ = [
     "FORMAT_VERSION",
+    "MAX_DEPTH",
+    "check_depth",
     "check_least",
     "read_json",
     "read_settings",
@@ -27,6 +31,12 @@ FORMAT_VERSION = 2
 """Version of every JSON file of initzoo; raised only if an older initzoo would misread a file."""
 
 _UPGRADE = "upgrade: pip install -U initzoo"
+
+MAX_DEPTH = 64
+"""Maximum number of levels of lists and objects in a JSON file."""
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 
 T = TypeVar("T")
 
@@ -50,6 +60,7 @@ def read_json(data: bytes, kind: type[T]) -> T:
             ...
         initzoo.files.digests.DamagedFile: has format version 3, this initzoo reads 2; upgrade: ...
     """
+    check_depth(data)
     try:
         values = msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:
@@ -57,6 +68,25 @@ def read_json(data: bytes, kind: type[T]) -> T:
     version = values.get("format_version") if isinstance(values, dict) else None
     check_version(version)
     return read_settings(values, kind)
+
+
+def check_depth(data: bytes) -> None:
+    """Refuse JSON with more than `MAX_DEPTH` levels, before it is parsed.
+
+    Raises:
+        DamagedFile: it has more.
+
+    Example:
+        >>> check_depth(b"[" * 900)
+        Traceback (most recent call last):
+            ...
+        initzoo.files.digests.DamagedFile: has more than 64 levels of lists
+    """
+    brackets = _STRINGS.sub(b"", data).translate(None, _NO_BRACKETS)
+    codes = np.frombuffer(brackets, np.uint8)
+    steps = np.where((codes == ord("[")) | (codes == ord("{")), 1, -1)
+    if len(steps) and int(np.cumsum(steps).max()) > MAX_DEPTH:
+        raise DamagedFile(f"has more than {MAX_DEPTH} levels of lists")
 
 
 def check_version(version: object) -> None:

@@ -26,7 +26,7 @@ __all__ = ["Header", "TensorEntry", "decode_tensors", "encode_tensors", "read_he
 
 _MAX_HEADER_BYTES = 8 * 2**20
 _MAX_DIMENSIONS = 8
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(\.[A-Za-z0-9_-]{1,128}){0,16}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(\.[A-Za-z0-9_-]{1,128}){0,64}")
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -185,7 +185,7 @@ def _parse_entry(name: str, entry: Any, first: int) -> TensorEntry:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise DamagedFile(f"tensor '{name}' has dtype {str(dtype)[:20]!r}, expected F16, F32 or U8")
-    if not _are_counts(shape) or not 1 <= len(shape) <= _MAX_DIMENSIONS or min(shape) < 1:
+    if not _are_counts(shape) or len(shape) > _MAX_DIMENSIONS or 0 in shape:
         raise DamagedFile(f"tensor '{name}' has a malformed shape")
     if not _are_counts(offsets) or len(offsets) != 2:
         raise DamagedFile(f"tensor '{name}' has malformed offsets")

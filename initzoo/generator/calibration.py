@@ -25,6 +25,7 @@ __all__ = ["CALIBRATION_FILE", "Calibration", "Expectation", "PsnrRanges", "cali
 CALIBRATION_FILE = "calibration.json"
 
 _MAX_BYTES = 2**25
+_MAX_PSNR = 1000.0
 _ADVICE = "Get the weight generator again."
 
 
@@ -150,14 +151,14 @@ class Calibration:
         with reported_as(InvalidGenerator, f"calibration '{path}'", _ADVICE):
             data = read_file(path, max_bytes=_MAX_BYTES, digest=digest)
             values = read_json(data, dict[str, Any])
+            if values.get("text_sha256") != encoder.digest:
+                raise DamagedFile("was made with other token vectors")
+            if values.get("generator_sha256") != generator_sha256:
+                raise DamagedFile("was made for another weight generator")
             try:
                 calibration = _parse(values, encoder)
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 raise DamagedFile(f"is not a calibration of this version of initzoo ({error})") from error
-            if calibration.text_sha256 != encoder.digest:
-                raise DamagedFile("was made with other token vectors")
-            if calibration.generator_sha256 != generator_sha256:
-                raise DamagedFile("was made for another weight generator")
             return calibration
 
 
@@ -167,6 +168,17 @@ def _parse(values: Mapping[str, Any], encoder: Encoder) -> Calibration:
     ranges = PsnrRanges(**(parts | lists))
     if any(len(knots) != 3 or not np.isfinite(knots).all() for knots in lists.values()):
         raise ValueError("ranges must have three finite knots")
+    knots, ends = lists["distances"], zip(lists["lows"], lists["highs"], strict=True)
+    if not 0 == knots[0] < knots[1] < knots[2] == 1:
+        raise ValueError("the distances of its ranges must rise from 0 to 1")
+    if any(not -_MAX_PSNR <= low <= high <= _MAX_PSNR for low, high in ends):
+        raise ValueError("the ends of a range must be in order")
+    for name in ("far_from", "level", "coverage"):
+        if type(parts[name]) not in (int, float) or not 0 <= parts[name] <= 1:
+            raise ValueError(f"{name} must be from 0 to 1")
+    for name in ("n_calibrated", "n_tested"):
+        if type(parts[name]) is not int or not 0 <= parts[name] < 2**31:
+            raise ValueError(f"{name} must be a count")
     digests = {name: str(values[name]) for name in ("text_sha256", "generator_sha256")}
     return Calibration(encoder.read_novelty(values), ranges, **digests)
 

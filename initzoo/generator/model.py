@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Unpack
 
 import numpy as np
@@ -41,8 +43,9 @@ from initzoo.generator.tokens import TokenVectors
 
 __all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser"]
 
-_BATCH = 64
 _MAX_LAYERS = 64
+_THREADS = Lock()
+_DRAWING = Lock()  # the random state of torch is one for all threads
 _ADVICE = "Get the weight generator again."
 _NORMALISATION = ("mean", "scale")
 
@@ -96,15 +99,36 @@ class GeneratorConfig:
         return replace(self.layout, block_size=self.shape.block_size)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread within the block. Blocks of several Python threads follow each other.
+
+    The number of threads belongs to the process, so no two blocks may set and restore it at the same time.
+    """
+    with _THREADS:
+        n_threads = torch.get_num_threads()
+        if n_threads == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)
+
+
 def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
     """Build a denoiser with initial weights that depend on `seed` only."""
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DENOISERS[kind](shape)
 
 
 class WeightGenerator:
     """Generates weight blocks from requests. Open one with `WeightGenerator.from_pretrained`.
+
+    A request gives the same bytes on one machine, whatever the number of threads and the other requests of a
+    call. Threads can share a generator.
 
     The weights of the denoiser are rounded to float16, their precision on disk, so that a generator gives the
     same results before and after saving.
@@ -221,11 +245,11 @@ class WeightGenerator:
                 raise ValueError("origin 'exact' asks for a checkpoint, and a weight generator holds none")
             self.encoder.check(request)
         blocks = np.zeros((len(asked), self.layout.n_blocks, self.layout.block_size), np.float32)
-        for n_timesteps in sorted({request.n_timesteps for request in asked}):
-            rows = [row for row, request in enumerate(asked) if request.n_timesteps == n_timesteps]
-            for first in range(0, len(rows), _BATCH):
-                chosen = rows[first : first + _BATCH]
-                blocks[chosen] = self._denoise([asked[row] for row in chosen], n_timesteps)
+        # One by one and in one thread: sums of floats depend on the size of the batch and on how threads
+        # share them, and the same request must give the same bytes in any company.
+        with _one_thread():
+            for row, request in enumerate(asked):
+                blocks[row] = self._denoise([request], request.n_timesteps)[0]
         return blocks
 
     @torch.no_grad()

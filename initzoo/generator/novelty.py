@@ -162,6 +162,14 @@ class TaughtWords:
         tokens = np.array(values["taught_tokens"], np.int64)
         shares = np.array(values["taught_shares"], np.float32)
         taught = cls(vectors, tokens, shares, wordings, float(values["least"]))
+        if wordings.shape[1] != vectors.n_values or tokens.ndim != 1 or not np.isfinite(taught.least):
+            raise ValueError("its taught words have other sizes than the token vectors")
+        if len(tokens) and not (
+            tokens[0] >= 0 and (np.diff(tokens) > 0).all() and tokens[-1] < len(vectors.values)
+        ):
+            raise ValueError("its taught tokens are not in order, or not among those of the tokenizer")
+        if not ((shares >= 0) & (shares < 1)).all():
+            raise ValueError("the share of a taught token must be from 0 to 1")
         if not len(tokens) or shares.shape != tokens.shape or not len(wordings) or not taught.least > 0:
             raise ValueError("no taught words")
         return taught

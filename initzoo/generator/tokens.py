@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator, InvalidWords, MissingExtra, OutputError
 from initzoo.files import DamagedFile, read_file, reported_as, write_bytes
+from initzoo.generator.tokenizer_files import check_tokenizer, is_panic
 
 __all__ = ["MAX_TOKENS", "TokenVectors", "check_words", "distil_words", "read_extra_words"]
 
@@ -92,6 +93,8 @@ class TokenVectors:
         # Special tokens such as [UNK] and [MASK] are not words, even if somebody types them.
         ids = (tokenizer.token_to_id(mark) for mark in _MARKS)
         special = {token for token in ids if token is not None}
+        tokenizer.no_padding()  # else a file could ask for any number of tokens
+        tokenizer.no_truncation()  # words are limited by `tokenise`
         object.__setattr__(self, "_tokenizer", tokenizer)
         object.__setattr__(self, "_marks", frozenset(special))
 
@@ -112,7 +115,14 @@ class TokenVectors:
         """
         plain = check_words(words)
         tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
-        ids = tokenizer.encode(plain, add_special_tokens=False).ids
+        try:
+            ids = tokenizer.encode(plain, add_special_tokens=False).ids
+        except BaseException as error:
+            if not is_panic(error) and not isinstance(error, Exception):
+                raise
+            raise InvalidGenerator(
+                f"the tokenizer of the weight generator fails on {plain[:60]!r}. {_ADVICE}"
+            ) from error
         known = [token for token in ids if token not in self._marks]  # type: ignore[attr-defined]
         if not known:
             raise InvalidWords(f"no word of {plain[:60]!r} is known. Say it in plain English words")
@@ -231,10 +241,15 @@ class TokenVectors:
                 f"vectors.safetensors: expected int8 (n, m) and finite float16 (n,), "
                 f"found {values.dtype} {values.shape} and {scales.dtype} {scales.shape}"
             )
+        check_tokenizer(files["tokenizer.json"], n_tokens=len(values))
         try:
             vectors = cls(files["tokenizer.json"], values, scales)
         except Exception as error:
             raise DamagedFile(f"tokenizer.json is not a tokenizer ({str(error)[:100]})") from error
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            raise DamagedFile("tokenizer.json is not a tokenizer") from error
         n_tokens = vectors._tokenizer.get_vocab_size()  # type: ignore[attr-defined]
         if n_tokens != len(values):
             raise DamagedFile(f"tokenizer.json has {n_tokens} tokens, vectors.safetensors {len(values)}")

@@ -23,7 +23,7 @@ from torch.func import functional_call
 from initzoo.errors import LayoutMismatch
 from initzoo.networks.network import ImageNetwork, layers_of
 
-__all__ = ["Adapted", "adapter_from_arrays", "adapter_shapes", "adapter_to_arrays"]
+__all__ = ["Adapted", "adapter_from_arrays", "adapter_shapes", "adapter_to_arrays", "default_ranks"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -62,8 +62,34 @@ def adapter_shapes(network: nn.Module, ranks: Mapping[str, int]) -> dict[str, tu
     return shapes
 
 
-def _adapted_layers(network: nn.Module, ranks: Mapping[str, int]) -> dict[str, nn.Conv2d | nn.Linear]:
-    layers = layers_of(network)
+def default_ranks(network: nn.Module, rank: int = 4) -> dict[str, int]:
+    """Ranks that adapt every layer of a network that can have an adapter.
+
+    Convolutions and linear layers need a bias. A batch normalisation gets a change of its scale and shift,
+    which is an adapter of rank 1.
+
+    Example:
+        >>> first, last = nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 3, 1)
+        >>> default_ranks(nn.Sequential(first, nn.BatchNorm2d(8), last))
+        {'1': 1, '2': 3}
+    """
+    ranks = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.affine:
+            ranks[name] = 1
+        is_grouped = isinstance(layer, nn.Conv2d) and layer.groups != 1
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None and not is_grouped:
+            ranks[name] = min(rank, layer.weight.shape[0])
+    return ranks
+
+
+def _adapted_layers(
+    network: nn.Module, ranks: Mapping[str, int]
+) -> dict[str, nn.Conv2d | nn.Linear | nn.BatchNorm2d]:
+    layers: dict[str, nn.Conv2d | nn.Linear | nn.BatchNorm2d] = {
+        **layers_of(network),
+        **{name: one for name, one in network.named_modules() if isinstance(one, nn.BatchNorm2d)},
+    }
     for name, rank in ranks.items():
         if name not in layers:
             raise LayoutMismatch(
@@ -138,7 +164,7 @@ class Adapted(nn.Module):
         merged = {}
         for name, place in self._places.items():
             layer = self._layer(name)
-            added = (change[f"{name}.B"] @ self.shared[place].flatten(1)).view_as(layer.weight)
+            added = (change[f"{name}.B"] @ _as_rows(self.shared[place])).view_as(layer.weight)
             merged[f"{name}.weight"] = layer.weight + added
             merged[f"{name}.bias"] = layer.bias + change[f"{name}.bias"]
         return merged
@@ -156,6 +182,8 @@ class Adapted(nn.Module):
         if self._adapters is None:
             return None
         adapters, n_groups = self._adapters, len(self._adapters)
+        if isinstance(layer, nn.BatchNorm2d):
+            return made + self._add_to_scale(name, layer, given[0], adapters)
         # A is shared, so A * x is one convolution for all groups; only the small B differs per group.
         low_rank = self.low_rank(name, given[0])
         b, bias = self.adapter_tensor(f"{name}.B", adapters), self.adapter_tensor(f"{name}.bias", adapters)
@@ -166,6 +194,18 @@ class Adapted(nn.Module):
         stacked = low_rank.reshape(n_groups, len(made) // n_groups, low_rank.shape[1], -1)
         change = b[:, None] @ stacked  # (groups, images, out, pixels)
         return made + (change + bias[:, None, :, None]).view(made.shape)
+
+    def _add_to_scale(self, name: str, layer: nn.BatchNorm2d, x: Tensor, adapters: Tensor) -> Tensor:
+        """The output of changes of scale and shift, a group of images at a time."""
+        is_batch = layer.training or layer.running_mean is None
+        # The running statistics were updated by the layer itself, and must not be twice.
+        mean, variance = (None, None) if is_batch else (layer.running_mean, layer.running_var)
+        normal = F.batch_norm(x, mean, variance, training=is_batch, eps=layer.eps)
+        scale = self.adapter_tensor(f"{name}.B", adapters) @ self.shared[self._places[name]]  # (groups, out)
+        shift = self.adapter_tensor(f"{name}.bias", adapters)
+        stacked = normal.reshape(len(adapters), -1, *x.shape[1:])  # (groups, images, out, height, width)
+        change = stacked * scale[:, None, :, None, None] + shift[:, None, :, None, None]
+        return change.view(x.shape)
 
     def _layer(self, name: str) -> Any:
         return self.network.get_submodule(name)
@@ -263,9 +303,8 @@ class Adapted(nn.Module):
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The base's tensors by their names on disk, e.g. `head.weight`, float32."""
-        return {
-            name: value.detach().cpu().float().numpy().copy() for name, value in self.named_tensors().items()
-        }
+        tensors = self.named_tensors() | dict(self.network.named_buffers())
+        return {name: value.detach().cpu().float().numpy().copy() for name, value in tensors.items()}
 
     @torch.no_grad()
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> Adapted:
@@ -274,7 +313,7 @@ class Adapted(nn.Module):
         Raises:
             KeyError: a tensor is missing.
         """
-        for name, value in self.named_tensors().items():
+        for name, value in (self.named_tensors() | dict(self.network.named_buffers())).items():
             value.copy_(torch.from_numpy(np.asarray(arrays[name])))
         return self
 
@@ -294,6 +333,11 @@ class Adapted(nn.Module):
                 tensor.copy_(spread * torch.randn(tensor.shape, generator=generator))
             nn.init.zeros_(layer.bias)
         self.network.blank()
+
+
+def _as_rows(shared: Tensor) -> Tensor:
+    """A as a matrix, `(rank, values)`; that of a normalisation has one value."""
+    return shared.flatten(1) if shared.ndim > 1 else shared[:, None]
 
 
 def _apply(layer: nn.Module, x: Tensor, weight: Tensor) -> Tensor:

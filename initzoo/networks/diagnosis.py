@@ -179,7 +179,10 @@ def _saturated(role: str, values: Tensor) -> float:
 
 def _dead(role: str, given: Tensor, made: Tensor) -> float:
     after = made.detach() if role in (*_NO_ACTIVATION, *_ENDS) else nn.functional.silu(made.detach())
-    spread = after.movedim(1, 0).flatten(1).std(dim=1)
+    values = after.movedim(1, 0).flatten(1)
+    if values.shape[1] < 2:
+        return 0.0  # one photo at one pixel: nothing to compare
+    spread = values.std(dim=1)
     return float((spread <= _STILL * _rms(given)).float().mean())
 
 

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 
 from initzoo.errors import LayoutMismatch
 from initzoo.networks.network import CONFIG_FILE, ImageNetwork
+from initzoo.networks.pix2pix import ResNet, UNet
 from initzoo.networks.starter import StarterNet
 
 __all__ = ["NETWORKS", "build_network", "recognise"]
 
 NETWORKS: dict[str, type[ImageNetwork]] = {
     "starter": StarterNet,
+    UNet.kind: UNet,
+    ResNet.kind: ResNet,
 }
 """Image networks by `kind`, their name in files."""
 
@@ -35,7 +38,7 @@ def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
         >>> build_network("resnet-9000", {})
         Traceback (most recent call last):
             ...
-        initzoo.errors.LayoutMismatch: network 'resnet-9000' is not known, known are starter; upgrade: ...
+        initzoo.errors.LayoutMismatch: network 'resnet-9000' is not known, known are starter, ...
     """
     if kind not in NETWORKS:
         raise LayoutMismatch(

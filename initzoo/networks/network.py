@@ -7,7 +7,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -58,7 +59,7 @@ class ImageNetwork(nn.Module):
     """
 
     kind: ClassVar[str] = ""
-    multiple: ClassVar[int] = 1
+    multiple: int = 1
     hidden_sizes: ClassVar[tuple[str, ...]] = ()
     sizes: dict[str, int]
 
@@ -71,6 +72,11 @@ class ImageNetwork(nn.Module):
     def reach(self) -> int:
         """Maximum distance over which a pixel has influence, rounded up to `multiple`."""
         raise NotImplementedError  # each network defines it
+
+    @property
+    def halo(self) -> int:
+        """Pixels of mirror image that `edit` adds around a photo, a multiple of `multiple`."""
+        return self.reach
 
     @classmethod
     def sizes_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int] | None:
@@ -119,7 +125,7 @@ class ImageNetwork(nn.Module):
         side: int | None = None,
         strength: float = 1.0,
     ) -> NDArray[np.uint8]:
-        """Edit one photo of any size.
+        """Edit one photo of any size, in evaluation mode: with running statistics and without dropout.
 
         Args:
             photo: uint8 RGB pixels, shape `(height, width, 3)`, a Pillow image, or the path of an image file.
@@ -149,7 +155,8 @@ class ImageNetwork(nn.Module):
         pixels = _to_pixels(photo)
         check_photo(pixels)
         small = pixels if side is None else shrink_to_side(pixels, side)
-        edited = edit_in_tiles(self, small, multiple=self.multiple, reach=self.reach)
+        with _evaluating(self):
+            edited = edit_in_tiles(self, small, multiple=self.multiple, reach=self.halo)
         if small is not pixels:
             edited = upsample_edit(pixels, small, edited)
         return mix(pixels, edited, strength)
@@ -194,6 +201,18 @@ class ImageNetwork(nn.Module):
         files = {WEIGHTS_FILE: data, CONFIG_FILE: write_json({"network": spec, "weights_sha256": digest})}
         write_files(folder, files, force=force)
         return folder
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and each of its layers back into the mode that it had."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:

@@ -43,7 +43,7 @@ class StarterNet(ImageNetwork):
     """
 
     kind: ClassVar[str] = "starter"
-    multiple: ClassVar[int] = 4
+    multiple: int = 4
 
     def __init__(
         self,

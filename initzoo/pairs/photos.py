@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,16 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidImage
 from initzoo.files import (
+    MAX_TOML_BYTES,
+    DamagedFile,
     ImageFolder,
     describe_left_out,
     is_file,
+    is_plain_name,
     list_images,
+    parse_toml,
+    path_within,
+    read_file,
     read_image,
     short_reason,
     warn_left_out,
@@ -46,6 +52,7 @@ PHOTO_SIDE = 384
 TEACHING_SIDE = 256
 """Shorter side of the photos that teachers edit, pixels."""
 
+_MAX_ASPECT = 32
 _SPLITS = ("train", "score")
 _PHOTO_KEYS = {"name", "file", "split", "title", "author", "licence", "source"}
 
@@ -92,7 +99,7 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
     if split not in (None, *_SPLITS):
         raise ValueError(f"split must be 'train', 'score' or None, found {split!r}")
     folder = catalog_folder() / "photos" if folder is None else Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # also if the system refuses the name
         raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
     left_out: dict[str, str] = {}
     has_table = is_file(folder / "photos.toml")
@@ -222,9 +229,9 @@ def training_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[P
 def _entries_of_table(folder: Path) -> list[dict[str, str]]:
     table = folder / "photos.toml"
     try:
-        photos = tomllib.loads(table.read_text("utf-8"))["photo"]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, OSError) as error:
-        raise InvalidImage(f"cannot read {table}: {error}. Expected [[photo]] tables") from error
+        photos = parse_toml(read_file(table, max_bytes=MAX_TOML_BYTES))["photo"]
+    except (DamagedFile, KeyError) as error:
+        raise InvalidImage(f"cannot read {table}: it {error}. Expected [[photo]] tables") from error
     if not isinstance(photos, list) or not all(isinstance(photo, dict) for photo in photos):
         raise InvalidImage(f"cannot read {table}: expected [[photo]] tables")
     for number, photo in enumerate(photos):
@@ -236,10 +243,12 @@ def _entries_of_table(folder: Path) -> list[dict[str, str]]:
             raise InvalidImage(
                 f"{table}, photo {photo['name']!r}: split {photo['split']!r}; expected 'train' or 'score'"
             )
-        if Path(photo["file"]).name != photo["file"]:
-            raise InvalidImage(
-                f"{table}, photo {photo['name']!r}: file {photo['file']!r} is not a plain file name"
-            )
+        for key in ("name", "file"):
+            if not is_plain_name(photo[key]):
+                raise InvalidImage(
+                    f"{table}, photo {photo['name'][:80]!r}: {key} {photo[key][:80]!r} is not a plain file "
+                    "name. Use letters, digits and hyphens"
+                )
     return photos
 
 
@@ -283,7 +292,12 @@ def _check_names(folder: Path, entries: list[dict[str, str]]) -> None:
 
 
 def _load(folder: Path, entry: dict[str, str]) -> Photo:
-    pixels = read_image(folder / entry["file"])
+    pixels = read_image(path_within(folder, entry["file"]))
+    if max(pixels.shape[:2]) > _MAX_ASPECT * min(pixels.shape[:2]):
+        raise InvalidImage(
+            f"{folder / entry['file']} is {pixels.shape[1]} x {pixels.shape[0]} pixels; a photo is at most "
+            f"{_MAX_ASPECT} times as long as wide. Crop it"
+        )
     if min(pixels.shape[:2]) > PHOTO_SIDE:
         pixels = fit_short_side(pixels, PHOTO_SIDE)
     return Photo(

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidConcepts, OutputError
-from initzoo.files import replace_folder, write_image
+from initzoo.errors import InvalidConcepts, InvalidImage, OutputError
+from initzoo.files import path_within, replace_folder, reported_as, write_image
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.opencv import fit_short_side
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, varied_photos
@@ -52,6 +52,7 @@ def write_pairs(
     Raises:
         ValueError: `n_varied` is below 0.
         OutputError: `out` exists and `force` is False, has other content than pairs, or cannot be written.
+        InvalidImage: the name of a photo cannot name a file.
         InvalidConcepts: two concepts have the same id, an id is not a valid folder name, or a teacher is
             itself a folder of pairs.
         TeacherError: a teacher failed.
@@ -72,6 +73,9 @@ def write_pairs(
     if force and out.is_dir():
         _check_holds_pairs(out)
     shown = _shown_photos(photos, n_varied, seed)
+    with reported_as(InvalidImage, "photos", "Rename the photo"):
+        for name, _ in shown:
+            path_within(out, f"{name}.png")
     with replace_folder(out, force=force) as beside:
         for number, concept in enumerate(concepts):
             folder = beside / concept.id if len(concepts) > 1 else beside
@@ -95,8 +99,8 @@ def _write_concept(concept: Concept, shown: list[tuple[str, Pixels]], folder: Pa
     damage = [int(np.random.default_rng([seed, number, 2]).integers(2**31)) for number in range(len(shown))]
     taught = teach(concept.teacher, [photo for _, photo in shown], damage)
     for (name, _), (given, wanted) in zip(shown, taught, strict=True):
-        write_image(folder / "A" / f"{name}.png", given, force=False)
-        write_image(folder / "B" / f"{name}.png", wanted, force=False)
+        write_image(path_within(folder / "A", f"{name}.png"), given, force=False)
+        write_image(path_within(folder / "B", f"{name}.png"), wanted, force=False)
 
 
 def _check_concepts(concepts: Sequence[Concept]) -> None:

@@ -191,8 +191,8 @@ def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False) -> Star
             "initzoo pull CONCEPT --adapter-only, or leave --adapter-only out"
         )
     zoo.merge(init)  # raises if the adapter was made for another base
-    base = zoo.base()
-    adapted = zoo.recipe.build_base(base)
+    base = zoo.base(init.metadata.recipe.name)
+    adapted = init.metadata.recipe.build_base(base)
     adapter = adapter_from_arrays(init.weights, dict(init.metadata.layout.tensors))
     return Start(name, AdapterOnly(adapted, adapter), init.metadata, base)
 

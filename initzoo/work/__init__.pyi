@@ -12,3 +12,6 @@ from .progress import StageBars as StageBars
 from .runs import StageClock as StageClock
 from .runs import default_run_folder as default_run_folder
 from .runs import open_run as open_run
+from .runs import read_json_piece as read_json_piece
+from .runs import read_piece as read_piece
+from .runs import remove_run as remove_run

@@ -6,19 +6,29 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from initzoo.errors import OutputError
+from initzoo.errors import InitzooError, OutputError
 from initzoo.files import one_at_a_time, shorten_name, write_bytes
 
-__all__ = ["StageClock", "default_run_folder", "open_run"]
+__all__ = [
+    "StageClock",
+    "default_run_folder",
+    "open_run",
+    "read_json_piece",
+    "read_piece",
+    "remove_run",
+]
 
 _MAX_NAME_BYTES = 240
+T = TypeVar("T")
+
 _CLAIM, _LOCK, _HOLDER = "run.json", "run.lock", "run.holder.json"
 
 
@@ -92,6 +102,65 @@ def open_run(
         yield
 
 
+def remove_run(path: Path) -> None:
+    """Delete a run folder after its result is written. After a kill on the way, none looks unfinished."""
+    old = path.absolute().with_name(
+        f".{shorten_name(path.name, _MAX_NAME_BYTES - 20)}.{secrets.token_hex(4)}.old"
+    )
+    with suppress(OSError):
+        path.rename(old)
+        path = old
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def read_piece(path: Path, read: Callable[[Path], T]) -> T | None:
+    """Read a piece of unfinished work. One that is missing, empty or cut is none, and is to be made again.
+
+    Args:
+        path: the file.
+        read: reads it; any error of it means that the file is damaged, and removes it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "scores.json"
+        ...     _ = path.write_bytes(b"")  # as a power cut may leave it
+        ...     read_piece(path, lambda path: json.loads(path.read_bytes())), path.exists()
+        (None, False)
+    """
+    from safetensors import SafetensorError
+
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except (
+        InitzooError,
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        RecursionError,
+    ):
+        with suppress(OSError):
+            path.unlink()
+        return None
+
+
+def read_json_piece(path: Path) -> dict[str, Any] | None:
+    """Read a piece of unfinished work that is a JSON object; None as for `read_piece`."""
+
+    def read(path: Path) -> dict[str, Any]:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise TypeError(f"expected an object, found {values!r}")
+        return values
+
+    return read_piece(path, read)
+
+
 def _holds_other_files(path: Path) -> bool:
     if not path.exists():
         return False
@@ -109,7 +178,7 @@ def _claim(path: Path, settings: Mapping[str, Any], *, force: bool | None) -> No
     """Store the settings, or check that they equal the stored ones."""
     claim, text = path / _CLAIM, json.dumps(settings, sort_keys=True, indent=1)
     before = claim.read_text("utf-8", errors="replace") if claim.is_file() else text
-    if before != text:
+    if not text.startswith(before):  # a power cut may have left the file empty or cut
         difference = _difference(path, before, json.loads(text))
         if not force:
             advice = "Delete it" if force is None else "Add --force to start again"
@@ -164,7 +233,7 @@ class StageClock:
 
     def __init__(self, path: Path, n_workers: int) -> None:
         self._path = path / "seconds.json"
-        kept = json.loads(self._path.read_bytes()) if self._path.exists() else {}
+        kept = read_json_piece(self._path) or {}
         self.seconds: dict[str, float] = kept.get("seconds", {})
         self.core_seconds: float = kept.get("core_seconds", 0.0)
         self._n_workers = n_workers

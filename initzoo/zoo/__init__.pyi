@@ -8,6 +8,8 @@ from .hub import HubSettings as HubSettings
 from .hub import is_hub_address as is_hub_address
 from .hub import lookup_folder as lookup_folder
 from .hub import split_address as split_address
+from .importing import ImportReport as ImportReport
+from .importing import import_checkpoint as import_checkpoint
 from .index import IndexRow as IndexRow
 from .index import Match as Match
 from .index import write_index as write_index

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from initzoo.errors import InvalidGenerator, InvalidZoo
-from initzoo.files import read_file, reported_as
+from initzoo.files import list_files, read_file, reported_as
 from initzoo.generator import PHRASE_FOLDER
 from initzoo.zoo.index import IndexRow
-from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest
+from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest, not_plain
 from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo
 
 __all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "has_phrases", "model_files"]
@@ -160,6 +160,13 @@ class FolderFiles:
         Raises:
             InvalidZoo: the manifest is missing, damaged or of another format.
         """
+        problems = []
+        for part in ("dataset", "model"):
+            if (self.folder / part).is_symlink():
+                problems.append(not_plain(self.folder / part, "a link"))
+            problems += [not_plain(*other) for other in list_files(self.folder / part)[1].items()]
+        if problems:  # what they point to is not read
+            return VerifyReport(self.name, "zoo", 0, 0, 0, tuple(problems))
         return verify_zoo(self.folder / "dataset", self.folder / "model", self.manifest, self.name)
 
     def plan(self, row: IndexRow | None, *, recipe: str, with_base: bool) -> list[PlannedFile]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from initzoo.errors import InvalidZoo
-from initzoo.files import DamagedFile, read_file, read_json, write_bytes, write_json
+from initzoo.files import DamagedFile, list_files, path_within, read_file, read_json, write_bytes, write_json
 from initzoo.generator import PHRASE_FOLDER
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Manifest",
     "describe_folder",
     "digest_files",
+    "not_plain",
     "refresh_around",
     "refresh_manifest",
 ]
@@ -84,6 +85,7 @@ class Manifest:
         folders = [*self.bases.values(), *self.generators.values()]
         for path in (*folders, *self.dataset_files, *self.model_files):
             _check(_PATH, path, "path")
+            path_within(Path(), path)
         for file in (*self.dataset_files.values(), *self.model_files.values()):
             _check(_DIGEST, file.sha256, "digest")
             if not 0 <= file.n_bytes < _MAX_FILE_BYTES:
@@ -236,7 +238,21 @@ def refresh_around(generator_folder: Path) -> None:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """The plain files below a folder that do not begin with a dot.
+
+    Raises:
+        InvalidZoo: the folder has a link, a device or the like.
+    """
+    files, others = list_files(folder)
+    if others:
+        path, kind = next(iter(others.items()))
+        raise InvalidZoo(not_plain(path, kind))
+    return [path for path in files if not path.name.startswith(".")]
+
+
+def not_plain(path: Path, kind: str) -> str:
+    """The problem with a path of a zoo that is a link, a device or the like, in one line."""
+    return f"'{path}' is {kind}, and a zoo has plain files alone. Remove it, or copy the file there."
 
 
 def _check(pattern: re.Pattern[str], text: str, what: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from initzoo.checkpoints import Init
 from initzoo.errors import InvalidInit, PublishRefused
 from initzoo.networks import check_weights_digest
+from initzoo.zoo.cards.tables import inert, inert_tag
 from initzoo.zoo.hub import HubSettings, Upload, commit, is_hub_address, look_at_repo
 
 if TYPE_CHECKING:
@@ -79,11 +80,11 @@ def push_to_hub(
         licence, source = licence or network.metadata.licence, source or network.metadata.source
         network = network.to_network()
     card = _CARD.format(
-        licence=f"license: {licence.lower()}\n" if licence else "",
+        licence=f"license: {inert_tag(licence)}\n" if licence else "",
         repo=repo,
         n_weights=sum(value.numel() for value in network.state_dict().values()),
         kind=network.kind,
-        source=f"{source}\n" if source else "",
+        source=f"{inert(source)}\n" if source else "",
     )
     settings = HubSettings(token=token, endpoint=endpoint)
     state = look_at_repo(settings, "model", repo, private=private)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from initzoo.errors import PublishRefused
+from initzoo.errors import InitzooWarning, PublishRefused
+from initzoo.generator import CALIBRATION_FILE
 from initzoo.zoo.cards import dataset_card, model_card
 from initzoo.zoo.hub import HubSettings, Upload, commit, look_at_repo, set_tag
 from initzoo.zoo.hub.addresses import is_hub_address
@@ -20,6 +22,16 @@ _DATASET_OWNED = ("blocks/", "index.parquet", "harvest.json")
 _MODEL_EXTRAS = ("evaluation.json", "bench.json")
 _MODEL_OWNED = ("base/", "phrase_encoder/", "weight_generator/", *_MODEL_EXTRAS)
 _CARD = "README.md"
+_KNOWN_FILES = (
+    "config.json",
+    "model.safetensors",
+    CALIBRATION_FILE,
+    "text/tokenizer.json",
+    "text/vectors.safetensors",
+)
+"""Files of a base or weight generator, relative to its folder."""
+
+_N_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -55,11 +67,13 @@ class PlannedUpload:
         kind: kind of the repo, `dataset` or `model`.
         path: path in the repo.
         n_bytes: size of the file.
+        is_known: whether it is a file that zoos have; somebody else put the others there.
     """
 
     kind: str
     path: str
     n_bytes: int
+    is_known: bool = True
 
 
 def plan_push(folder: str | os.PathLike[str], repo: str, *, tag: str | None = None) -> list[PlannedUpload]:
@@ -93,7 +107,12 @@ def plan_push(folder: str | os.PathLike[str], repo: str, *, tag: str | None = No
     manifest = _manifest(zoo, repo, "0" * 40, dataset_files, model_files)
     dataset_files[MANIFEST_FILE] = manifest.to_bytes()
     return [
-        PlannedUpload(kind, path, len(content) if isinstance(content, bytes) else content.stat().st_size)
+        PlannedUpload(
+            kind,
+            path,
+            len(content) if isinstance(content, bytes) else content.stat().st_size,
+            is_known=kind == "dataset" or _is_known(path),
+        )
         for kind, files in (("model", model_files), ("dataset", dataset_files))
         for path, content in files.items()
     ]
@@ -124,10 +143,13 @@ def push_zoo(
         token: access token with write permission; by default HF_TOKEN or the token of `hf auth login`.
         endpoint: URL of the Hub; by default HF_ENDPOINT.
 
+    A warning names the files of bases and weight generators that initzoo does not know, before anything is
+    uploaded.
+
     Raises:
         UnknownZoo: the folder holds no zoo, or the name of the repo is invalid.
-        PublishRefused: the zoo is damaged, a row has no licence or source, the tag is invalid or exists
-            already, `private` is given and a repo is public, or somebody else published meanwhile.
+        PublishRefused: the zoo is damaged or has a link, a row has no licence or source, the tag is invalid
+            or exists already, `private` is given and a repo is public, or somebody else published meanwhile.
         AccessDenied: the token may not write to the repos.
         HubUnavailable: the Hub does not answer.
 
@@ -141,6 +163,7 @@ def push_zoo(
     settings = HubSettings(token=token, endpoint=endpoint)
     model_files = _model_files(zoo, repo)
     dataset_files = _dataset_files(zoo, repo)
+    _warn_of_unknown(zoo, model_files)
     model = look_at_repo(settings, "model", repo, private=private)
     dataset = look_at_repo(settings, "dataset", repo, private=private)
     model_upload = Upload.between(model, model_files, _MODEL_OWNED)
@@ -175,6 +198,23 @@ def push_zoo(
         n_unchanged=model_upload.n_unchanged + upload.n_unchanged,
         n_removed=len(model_upload.removed) + len(upload.removed),
     )
+
+
+def _is_known(path: str) -> bool:
+    """Whether a path in a model repo is that of a file that zoos have."""
+    return path in (_CARD, *_MODEL_EXTRAS) or path.split("/", 2)[-1] in _KNOWN_FILES
+
+
+def _warn_of_unknown(zoo: Zoo, model_files: Mapping[str, Path | bytes]) -> None:
+    unknown = [path for path in model_files if not _is_known(path)]
+    if unknown:
+        more = f" and {len(unknown) - _N_NAMED} more" if len(unknown) > _N_NAMED else ""
+        warnings.warn(
+            f"zoo '{zoo.folder}': publishing files that initzoo does not know: "
+            f"{', '.join(unknown[:_N_NAMED])}{more}",
+            InitzooWarning,
+            stacklevel=3,
+        )
 
 
 def _check_names(repo: str, tag: str | None) -> None:

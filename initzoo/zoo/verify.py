@@ -10,7 +10,7 @@ from pathlib import Path
 
 from initzoo.checkpoints import BaseConfig, Init, decode_detail, read_base, read_base_config
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, InvalidZoo, LayoutMismatch
-from initzoo.files import check_seal, is_file, read_file, read_header, reported_as
+from initzoo.files import check_seal, is_file, path_within, read_file, read_header, reported_as
 from initzoo.generator import CALIBRATION_FILE, Calibration, is_generator_config, read_generator_files
 from initzoo.zoo.index import Index, IndexRow
 from initzoo.zoo.manifest import FileDigest, Manifest
@@ -76,7 +76,9 @@ def read_payload(folder: Path, row: IndexRow, *, with_detail: bool = False) -> b
         ChecksumMismatch: the bytes do not match the digest of the row.
     """
     parts = row.parts(with_detail=with_detail)
-    data = read_range(folder / row.shard, parts[0].start, parts[-1].end)
+    with reported_as(InvalidZoo, f"concept '{row.concept_id}'", "Get the zoo again."):
+        path = path_within(folder, row.shard)
+    data = read_range(path, parts[0].start, parts[-1].end)
     for part in parts:
         digest = hashlib.sha256(data[part.start - parts[0].start : part.end - parts[0].start]).hexdigest()
         if digest != part.sha256:

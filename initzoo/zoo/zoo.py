@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 
@@ -67,12 +68,24 @@ __all__ = ["BUNDLED_ZOO", "Zoo"]
 
 BUNDLED_ZOO = "starter"
 _MAX_WORDING = 200
+_T = TypeVar("_T")
+
+
+class _once(cached_property[_T]):
+    """A cached property of a zoo that one thread computes while the others wait."""
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        if instance is None:
+            return self
+        with instance._lock:
+            return super().__get__(instance, owner)
 
 
 class Zoo:
     """Index, shards, base and weight generator. Open one with `Zoo.from_pretrained`.
 
-    Files are read lazily and verified on every read. A zoo may lack a weight generator.
+    Files are read lazily and verified on every read. A zoo may lack a weight generator. Threads can share
+    a zoo.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")  # doctest: +SKIP
@@ -85,6 +98,7 @@ class Zoo:
         self.files = files
         self._configs: dict[str, BaseConfig] = {}
         self._bases: dict[str, Base] = {}
+        self._lock = RLock()
 
     def __repr__(self) -> str:
         return f"Zoo({self.address!r})"
@@ -171,7 +185,7 @@ class Zoo:
             return self.files.folder
         raise InvalidZoo(f"zoo '{self.name}' is on the Hub, and this needs a zoo in a folder.")
 
-    @cached_property
+    @_once
     def index(self) -> Index:
         """The index of the zoo.
 
@@ -205,10 +219,11 @@ class Zoo:
         Raises:
             InvalidZoo: the zoo has no base of that recipe, or its config is damaged.
         """
-        if recipe not in self._configs:
-            folder = self.files.base_folder(recipe)
-            self._configs[recipe] = read_base_config(folder, digest=self._digest_of(recipe))
-        return self._configs[recipe]
+        with self._lock:
+            if recipe not in self._configs:
+                folder = self.files.base_folder(recipe)
+                self._configs[recipe] = read_base_config(folder, digest=self._digest_of(recipe))
+            return self._configs[recipe]
 
     @property
     def layout(self) -> Layout:
@@ -220,7 +235,7 @@ class Zoo:
         """The default recipe, which generated inits have."""
         return self.config.recipe
 
-    @cached_property
+    @_once
     def revision(self) -> str:
         """40 hex digits that change when a checkpoint, a wording or the base changes.
 
@@ -427,7 +442,7 @@ class Zoo:
         manifest = self.files.manifest
         return manifest.recipe in manifest.generators
 
-    @cached_property
+    @_once
     def generator_folder(self) -> Path:
         """The folder of the zoo's weight generator. On first use it is fetched from the Hub.
 
@@ -436,7 +451,7 @@ class Zoo:
         """
         return self.files.generator_folder(self.files.manifest.recipe)
 
-    @cached_property
+    @_once
     def generator(self) -> WeightGenerator:
         """The weight generator, checked to fit the zoo's base. Loads torch.
 
@@ -590,6 +605,8 @@ class Zoo:
         more = {concept.id: concept.prompts for concept in practice}
         known = [concept.teacher for concept in practice]
         for row in self.index.rows(split="train"):
+            if row.recipe != self.recipe.name:
+                continue  # as in `all_blocks`: the weight generator makes adapters of one recipe
             wordings = tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ()))))
             open_teacher = partial(parse_teacher, row.teacher, known)
             yield make_requests(encoder, wordings, open_teacher, examples or Examples())
@@ -607,14 +624,17 @@ class Zoo:
         requests = self.taught_requests(encoder, practice=practice, examples=examples)
         return TaughtAdapters.make(encoder, requests, self.all_blocks(split="train")[1])
 
-    def base(self) -> dict[str, np.ndarray]:
+    def base(self, recipe: str | None = None) -> dict[str, np.ndarray]:
         """The weights of the base by name, float32: weight, bias and A of each layer.
+
+        Args:
+            recipe: name of a recipe of the zoo; the default recipe by default.
 
         Raises:
             ChecksumMismatch: the weights do not match the digest in the config.
             InvalidZoo: a file is missing or damaged.
         """
-        return dict(self._base_of(self.recipe.name).weights)
+        return dict(self.base_of(recipe or self.recipe.name).weights)
 
     def network(self, blocks: np.ndarray) -> ImageNetwork:
         """The default recipe's network with an adapter merged into its base. Loads torch.
@@ -650,7 +670,7 @@ class Zoo:
         recipe = self.config_of(row.recipe).recipe
         blocks, detail = self._weights_of(row, with_detail=with_detail)
         adapter = join_blocks(blocks, recipe.layout)
-        weights = merge_adapter(self._base_of(recipe.name).weights, adapter, recipe.layout)
+        weights = merge_adapter(self.base_of(recipe.name).weights, adapter, recipe.layout)
         network = recipe.network.build()
         network.load_arrays(weights if detail is None else add_detail(weights, detail))
         return network
@@ -661,7 +681,7 @@ class Zoo:
         Raises:
             ChecksumMismatch: the adapter was made for another base.
         """
-        return init if init.kind == "merged" else init.merged_with(self._base_of(init.metadata.recipe.name))
+        return init if init.kind == "merged" else init.merged_with(self.base_of(init.metadata.recipe.name))
 
     def verify(self) -> VerifyReport:
         """Read and check every byte of the zoo. Problems are listed in the report, not raised.
@@ -743,12 +763,12 @@ class Zoo:
         recipe = metadata.recipe
         weights = join_blocks(blocks, recipe.layout)
         if not adapter_only:
-            weights = merge_adapter(self._base_of(recipe.name).weights, weights, recipe.layout)
+            weights = merge_adapter(self.base_of(recipe.name).weights, weights, recipe.layout)
         if detail is not None:
             weights = add_detail(weights, detail)
         return Init(weights=weights, kind="adapter" if adapter_only else "merged", metadata=metadata)
 
-    @cached_property
+    @_once
     def _generator_files(self) -> GeneratorFiles:
         from initzoo.generator import read_generator_files
 
@@ -757,7 +777,7 @@ class Zoo:
         files.check_made_for(base_sha256=self.config.base_sha256, layout=self.layout)
         return files
 
-    @cached_property
+    @_once
     def _calibration(self) -> Calibration | None:
         """The calibration, or None: a zoo with few held-out concepts cannot be calibrated."""
         from initzoo.generator import CALIBRATION_FILE, Calibration
@@ -783,11 +803,18 @@ class Zoo:
             return blocks, None
         return blocks, decode_detail(data[n_bytes:], config.recipe, row.concept_id)
 
-    def _base_of(self, recipe: str) -> Base:
-        if recipe not in self._bases:
-            folder = self.files.base_folder(recipe)
-            self._bases[recipe] = read_base(folder, digest=self._digest_of(recipe))
-        return self._bases[recipe]
+    def base_of(self, recipe: str) -> Base:
+        """The base of a recipe, with its config.
+
+        Raises:
+            ChecksumMismatch: the weights do not match the digest in the config.
+            InvalidZoo: the zoo has no base of that recipe, or a file is missing or damaged.
+        """
+        with self._lock:
+            if recipe not in self._bases:
+                folder = self.files.base_folder(recipe)
+                self._bases[recipe] = read_base(folder, digest=self._digest_of(recipe))
+            return self._bases[recipe]
 
     def _digest_of(self, recipe: str) -> str:
         """The digest of the config of a recipe's base, from the manifest."""

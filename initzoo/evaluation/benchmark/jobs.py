@@ -24,7 +24,7 @@ from initzoo.generator import NEED_WORDS, read_generator_files
 from initzoo.networks import UNet, initialise_by_the_book
 from initzoo.pairs import TEACHING_SIDE, load_photos, score_images, scoring_pairs, teach, varied_photos
 from initzoo.training import Initializer, Trainer, TrainingDiverged, draw_batch
-from initzoo.work import Pool, choose_device, repeatable
+from initzoo.work import Pool, choose_device, read_piece, repeatable
 from initzoo.zoo import Zoo, ZooFiles
 
 __all__ = ["Job", "Outcome", "edit_in_tiles", "run_jobs"]
@@ -156,7 +156,7 @@ def run_jobs(
     paths = _OutcomeFiles(run_folder, questions, zoo.files)
     for folder in {paths.of(job).parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
-    todo = [job for job in jobs if not paths.of(job).exists()]
+    todo = [job for job in jobs if read_piece(paths.of(job), _read) is None]
     n_all = sum(job.n_steps + 1 for job in jobs)
     n_done = n_all - sum(job.n_steps + 1 for job in todo)
     make_worker = partial(_start_worker, zoo.files, tuple(questions), settings, run_folder)
@@ -170,6 +170,8 @@ def run_jobs(
 def _read(path: Path) -> Outcome:
     try:
         return Outcome(**json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        raise  # not run yet
     except (OSError, ValueError, TypeError) as error:
         raise BenchmarkError(
             f"the outcome {path} is damaged. Delete it, and run the same command again"

@@ -40,7 +40,7 @@ from initzoo.evaluation.generator.memorisation import (
 )
 from initzoo.evaluation.generator.settings import EvaluationSettings
 from initzoo.evaluation.generator.statistics import summarise
-from initzoo.files import check_free, make_folder, write_bytes, write_image
+from initzoo.files import check_free, encode_image, write_files
 from initzoo.generator import (
     Calibration,
     Encoder,
@@ -120,13 +120,11 @@ class GeneratorEvaluation:
         """
         check_free(folder, *OUTPUTS, force=force)
         scatter = self.scatter()
-        make_folder(folder)
         text = json.dumps(self.report, indent=1, ensure_ascii=False, allow_nan=False)
         # Names of files that are not UTF-8 are escaped as JSON escapes them.
         data = text.encode(errors="backslashreplace") + b"\n"
-        write_bytes(folder / "evaluation.json", data, force=force)
-        write_image(folder / "grid.png", self.grid, force=force)
-        write_bytes(folder / "scatter.png", scatter, force=force)
+        grid = encode_image(Path("grid.png"), self.grid)
+        write_files(folder, {"evaluation.json": data, "grid.png": grid, "scatter.png": scatter}, force=force)
         if self.calibration is not None:
             self.calibration.save(folder, force=force)
 

@@ -36,6 +36,10 @@ MAX_PIXELS = 50_000_000
 _BYTES_A_PIXEL = 14
 """Peak memory of reading, bytes per pixel: the Pillow image, a copy in sRGB, and the array."""
 
+_FREE_PIXELS = 4_000_000
+_MAX_PIXELS_A_BYTE = 1100
+"""More than PNG can compress grey pixels of one value to; photos have below one pixel a byte."""
+
 _DECODE_ERRORS = (*notes.METADATA_ERRORS, zlib.error)
 _LIMIT = threading.Lock()
 
@@ -161,6 +165,7 @@ def _opened(name: str, source: Path | bytes, max_pixels: int | None) -> Iterator
                 )
             with _pillow_limit(max_pixels), Image.open(file, formats=_formats()) as image:
                 _check_size(name, image.width, image.height, max_pixels)
+                _check_density(name, image.width * image.height, source)
                 yield image
     except Image.DecompressionBombError as error:
         raise _too_large(name, "far more", max_pixels or MAX_PIXELS) from error
@@ -318,6 +323,16 @@ def _check_size(name: str, width: int, height: int, max_pixels: int | None) -> N
                 f"{name} is {width} x {height} pixels, which takes {needed / 1e9:.1f} GB of memory; "
                 f"{free / 1e9:.1f} GB are free. Make it smaller"
             )
+
+
+def _check_density(name: str, n_pixels: int, source: Path | bytes) -> None:
+    """Refuse an image with more pixels than the bytes of its file can stand for, before it takes memory."""
+    n_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
+    if n_pixels > _FREE_PIXELS and n_pixels > _MAX_PIXELS_A_BYTE * n_bytes:
+        raise InvalidImage(
+            f"{name} has {n_pixels / 1e6:.0f} million pixels in {n_bytes} bytes; no photo is so small. "
+            "Give a whole image file"
+        )
 
 
 def _free_memory() -> int | None:

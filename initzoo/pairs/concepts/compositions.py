@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import product
@@ -15,6 +16,8 @@ from initzoo.pairs.concepts.wordings import Templates, Wordings
 _COMPOSITION_KEYS = {"join", "train", "heldout"}
 _N_PARTS = {"one": 1, "two": 2, "three": 3}
 _MAX_ID = 64
+_MAX_JOINED = 8
+_MAX_CANDIDATES = 2_000_000
 
 
 def catalog_presets(
@@ -80,10 +83,17 @@ def candidates_of(
     rule: Mapping[str, Any], presets: Sequence[Preset], seed: int, seen: set[str]
 ) -> list[tuple[str, tuple[Preset, ...]]]:
     """All combinations of a rule that were not seen yet, with their ids, in the order of a hash."""
+    if not isinstance(rule["join"], list) or not 1 <= len(rule["join"]) <= _MAX_JOINED:
+        raise InvalidConcepts(f"a composition joins 1 to {_MAX_JOINED} groups")
     members = [[preset for preset in presets if group in preset.groups] for group in rule["join"]]
     for group, found in zip(rule["join"], members, strict=True):
         if not found:
             raise InvalidConcepts(f"a composition joins group '{group}', which no look is in")
+    n_all = math.prod(map(len, members))
+    if n_all > _MAX_CANDIDATES:
+        raise InvalidConcepts(
+            f"the composition {rule['join']} has {n_all} members, at most {_MAX_CANDIDATES} are composed"
+        )
     named = ((joined_id(parts), parts) for parts in product(*members) if _fit(parts))
     ordered = sorted(
         (blake2b(f"{seed}|{name}".encode()).digest(), name, parts)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidConcepts
+from initzoo.files import MAX_TOML_BYTES, DamagedFile, parse_toml, read_file
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
@@ -16,11 +16,9 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}")
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a file, or `InvalidConcepts` with the reason why it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidConcepts(f"cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidConcepts(f"is not TOML: {' '.join(str(error).split())}") from error
+        return parse_toml(read_file(path, max_bytes=MAX_TOML_BYTES))
+    except DamagedFile as error:
+        raise InvalidConcepts(str(error)) from error
 
 
 def tables_of(tables: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from initzoo.errors import OutputError, TeacherError, TrainingError
 from initzoo.files import write_bytes
 from initzoo.pairs import Teacher, load_photos, teach, varied_photos
-from initzoo.work import Pool
+from initzoo.work import Pool, read_piece
 
 __all__ = ["CropPlan", "make_crops", "open_crops", "quick_crops"]
 
@@ -102,7 +102,7 @@ def make_crops(
         WorkerDied: a worker died.
     """
     by_name = {plan.name_of(teacher): teacher for teacher in teachers}
-    todo = [teacher for name, teacher in by_name.items() if not (folder / name).exists()]
+    todo = [teacher for name, teacher in by_name.items() if read_piece(folder / name, _open) is None]
     n_all = len(by_name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,8 +117,12 @@ def make_crops(
 
 def open_crops(teachers: Sequence[Teacher], folder: Path, plan: CropPlan) -> list[NDArray[np.uint8]]:
     """Open the crops of each teacher, memory-mapped."""
-    files = [folder / plan.name_of(teacher) for teacher in teachers]
-    return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+    return [_open(folder / plan.name_of(teacher)) for teacher in teachers]
+
+
+def _open(path: Path) -> NDArray[np.uint8]:
+    crops: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return crops
 
 
 def _start_worker(folder: Path, plan: CropPlan) -> Callable[[Teacher], None]:

@@ -6,13 +6,13 @@ Both stages keep their work in the run folder. A killed training can be resumed 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ from initzoo.training.generator.settings import (
     normalisation,
     stage_folder,
 )
-from initzoo.work import Backend, CurveLog, CurvePoint, Pool, encode_curve, open_run
+from initzoo.work import Backend, CurveLog, CurvePoint, Pool, encode_curve, open_run, read_piece
 
 __all__ = ["CURVE_FILE", "train_generator"]
 
@@ -241,21 +241,21 @@ def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
     if not plan.settings.by_sensitivity:
         return None
     data, path = plan.data, folder / "sensitivity.npy"
-    if not path.exists():
+    kept: NDArray[np.float32] | None = read_piece(path, lambda path: np.load(path, allow_pickle=False))
+    if kept is None:
         base = data.recipe.build_base(data.base).requires_grad_(False)
         layout = data.recipe.layout
-        found = measure_sensitivity(
+        kept = measure_sensitivity(
             base,
             data.blocks[:, mask_of(data.recipe, layout.block_size)],
             load_photos(plan.crop_plan.photos, split="train"),
             crop_size=plan.crop_plan.crop_size,
             seed=plan.settings.seed,
         )
-        with NamedTemporaryFile(dir=folder, delete=False) as file:
-            np.save(file, found, allow_pickle=False)
-        Path(file.name).replace(path)
-    measured: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    return measured
+        buffer = io.BytesIO()
+        np.save(buffer, kept, allow_pickle=False)
+        write_bytes(path, buffer.getvalue(), force=True)
+    return kept
 
 
 def _train_on_behaviour(

@@ -25,7 +25,7 @@ from initzoo.networks import adapter_from_arrays
 from initzoo.pairs import make_pairs, score_images, scoring_pairs, training_photos
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import TrainingDiverged, fit_detail
-from initzoo.work import Pool
+from initzoo.work import Pool, read_json_piece, read_piece
 
 __all__ = ["run_details"]
 
@@ -51,12 +51,31 @@ def run_details(
         WorkerDied: a worker died.
     """
     chosen = _choose(plan, run)
-    todo = [concept_id for concept_id in chosen if not (run.details / f"{concept_id}.json").exists()]
+    todo = [concept_id for concept_id in chosen if not _is_done(plan, run, concept_id)]
     n_done = len(chosen) - len(todo)
     callback(n_done, len(chosen))
     for _ in pool.run(partial(_start_worker, plan, run), todo):
         n_done += 1
         callback(n_done, len(chosen))
+
+
+def _is_done(plan: HarvestPlan, run: RunFolder, concept_id: str) -> bool:
+    """Whether a concept has its detail, or notes on why it has none. Damaged files are removed."""
+    path = run.details / f"{concept_id}.json"
+    notes = read_json_piece(path)
+    if notes is None or "trained" not in notes:
+        return notes is not None
+    fit = run.fit_notes(concept_id) or {}
+    is_kept = notes["trained"]["psnr"] >= fit["trained"]["psnr"] + _LEAST_GAIN
+    detail = run.details / f"{concept_id}.detail"
+    recipe = plan.recipe.checkpoint
+    if (
+        is_kept
+        and read_piece(detail, lambda file: decode_detail(file.read_bytes(), recipe, concept_id)) is None
+    ):
+        path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _choose(plan: HarvestPlan, run: RunFolder) -> list[str]:

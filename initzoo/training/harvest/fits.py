@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from initzoo.errors import HarvestError, InitzooError
 from initzoo.files import write_bytes
 from initzoo.networks import adapter_to_arrays
 from initzoo.pairs import make_pairs, score_images, scoring_pairs, training_photos
-from initzoo.training.harvest.settings import HarvestPlan, RunFolder
+from initzoo.training.harvest.settings import HarvestPlan, RunFolder, read_blocks
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
-from initzoo.work import Pool
+from initzoo.work import Pool, read_json_piece
 
 __all__ = ["run_fits", "run_mean_scores"]
 
@@ -49,7 +48,8 @@ def run_fits(
     Raises:
         WorkerDied: a worker died.
     """
-    _run_all(plan, run, _fit_concept, run.fits, pool=pool, callback=callback)
+    todo = [concept.id for concept in plan.concepts if run.fit_notes(concept.id) is None]
+    _run_all(plan, run, _fit_concept, todo, pool=pool, callback=callback)
     failures = []
     for concept in plan.concepts:
         path = run.fits / f"{concept.id}.json"
@@ -75,27 +75,28 @@ def run_mean_scores(
         WorkerDied: a worker died.
     """
     path = run.mean_adapter
-    if not path.exists():
+    if read_blocks(path) is None:
         files = [run.fits / f"{concept.id}.safetensors" for concept in plan.train_concepts]
         blocks = [load_file(file)["blocks"] for file in files if file.exists()]
         if not blocks:
             raise HarvestError(f"every train concept failed, e.g. {_first_failure(plan, run)}")
         mean = np.stack(blocks).mean(axis=0, dtype=np.float64).astype(np.float32)
         write_bytes(path, save({"blocks": mean}), force=True)
-    _run_all(plan, run, _score_mean, run.mean_scores, pool=pool, callback=callback)
+    scores = {concept.id: run.mean_scores / f"{concept.id}.json" for concept in plan.concepts}
+    todo = [concept_id for concept_id, path in scores.items() if read_json_piece(path) is None]
+    _run_all(plan, run, _score_mean, todo, pool=pool, callback=callback)
 
 
 def _run_all(
     plan: HarvestPlan,
     run: RunFolder,
     job: Callable[[_Worker, str], None],
-    folder: Path,
+    todo: Sequence[str],
     *,
     pool: Pool,
     callback: Callable[[int, int], None],
 ) -> None:
-    """Run a job for each concept whose JSON file is not yet in the folder."""
-    todo = [concept.id for concept in plan.concepts if not (folder / f"{concept.id}.json").exists()]
+    """Run a job for each concept that is not done."""
     n_done, n_all = len(plan.concepts) - len(todo), len(plan.concepts)
     callback(n_done, n_all)
     for _ in pool.run(partial(_start_worker, plan, run, job), todo):

@@ -35,10 +35,10 @@ from initzoo.training.harvest.updates import (
     rate_at,
 )
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes
-from initzoo.work import one_thread
+from initzoo.work import one_thread, read_piece
 from initzoo.zoo import Zoo
 
-__all__ = ["run_joint_stage", "take_base"]
+__all__ = ["has_base", "run_joint_stage", "take_base"]
 
 _SNAPSHOT_EVERY = 100
 """Updates between two snapshots: about ten seconds."""
@@ -48,6 +48,7 @@ _AVERAGED = 100
 
 _FAILURES = "joint-failures.json"
 _LOG = "joint.csv"
+_LOST = "left out of the joint stage; the reason was lost with a damaged file"
 
 _PHOTOS_A_BATCH = 2
 """Photos that the crops of a batch come from: each must be taught whole, which takes time."""
@@ -61,6 +62,14 @@ def take_base(zoo: Zoo, run: RunFolder) -> None:
     write_bytes(run.mean_adapter, save({"blocks": mean}), force=True)
     arrays = {name: torch.from_numpy(array) for name, array in zoo.base().items()}
     write_bytes(run.base, save(arrays), force=True)
+
+
+def has_base(plan: HarvestPlan, run: RunFolder) -> bool:
+    """Whether the joint stage is done, or the base of a zoo was taken. Damaged files do not count."""
+    pieces = [run.joint_adapters, run.base]
+    if plan.zoo is not None:  # otherwise the mean is made of the fits, later
+        pieces.append(run.mean_adapter)
+    return all(read_piece(path, load_file) is not None for path in pieces)
 
 
 def run_joint_stage(
@@ -85,7 +94,8 @@ def run_joint_stage(
         TrainingError: the snapshot is damaged.
         WorkerDied: a worker died.
     """
-    if not run.base.exists():
+    if not has_base(plan, run):
+        run.base.unlink(missing_ok=True)
         n_updates = _count_updates(plan)
         train_in_lanes(
             _JointTraining(plan, run),
@@ -95,8 +105,24 @@ def run_joint_stage(
         with one_thread():
             _finish(plan, run)
         shutil.rmtree(run.joint, ignore_errors=True)
-    failures = json.loads((run.path / _FAILURES).read_bytes())
-    return [(concept_id, reason) for concept_id, reason in failures]
+    return _failures(plan, run)
+
+
+def _failures(plan: HarvestPlan, run: RunFolder) -> list[tuple[str, str]]:
+    """The concepts that were left out, with the reason."""
+
+    def read(path: Path) -> list[tuple[str, str]]:
+        return [(str(concept_id), str(reason)) for concept_id, reason in json.loads(path.read_bytes())]
+
+    path = run.path / _FAILURES
+    failures = read_piece(path, read)
+    if failures is None:  # the file is damaged; the adapters say who is missing
+        made = load_file(run.joint_adapters)
+        failures = [(concept.id, _LOST) for concept in plan.train_concepts if concept.id not in made]
+        if plan.zoo is not None:  # nobody was trained
+            failures = []
+        write_bytes(path, json.dumps(failures).encode(), force=True)
+    return failures
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -15,7 +14,7 @@ from typing import Any
 
 from initzoo.checkpoints import BaseConfig, Layout, NetworkSpec, Recipe
 from initzoo.errors import InvalidZoo, LayoutMismatch
-from initzoo.files import DamagedFile, is_file, read_file, read_settings, reported_as, to_plain
+from initzoo.files import DamagedFile, is_file, parse_toml, read_file, read_settings, reported_as, to_plain
 
 __all__ = [
     "QUICK_HARVEST",
@@ -258,10 +257,7 @@ def load_recipe(name: str | os.PathLike[str] = "starter") -> HarvestRecipe:
     advice = f"Name a TOML file, or a bundled recipe: {', '.join(bundled)}."
     with reported_as(LayoutMismatch, f"recipe '{name}'", advice):
         data = read_file(path, max_bytes=_MAX_BYTES)
-        try:
-            values = tomllib.loads(data.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DamagedFile(f"is no TOML ({error})") from error
+        values = parse_toml(data)
         recipe = read_settings(values, HarvestRecipe)
         _refuse_unknown(values, to_plain(recipe), "")
     return recipe

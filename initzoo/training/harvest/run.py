@@ -18,7 +18,7 @@ import numpy as np
 from initzoo.files import write_bytes
 from initzoo.training.harvest.details import run_details
 from initzoo.training.harvest.fits import run_fits, run_mean_scores
-from initzoo.training.harvest.joint import run_joint_stage, take_base
+from initzoo.training.harvest.joint import has_base, run_joint_stage, take_base
 from initzoo.training.harvest.pack import check_free, pack_zoo
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
@@ -133,7 +133,7 @@ def _harvest(
 
         return on_progress
 
-    if plan.zoo is not None and not run.base.exists():
+    if plan.zoo is not None and not has_base(plan, run):
         take_base(plan.zoo, run)
     joint_failures = run_joint_stage(plan, run, n_workers=pool.n_workers, callback=counting("joint"))
     failures = run_fits(plan, run, pool=pool, callback=counting("fits"))

@@ -6,11 +6,17 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from initzoo.errors import HarvestError
 from initzoo.files import make_folder
 from initzoo.pairs import TEACHING_SIDE, Concept, Photo, load_concepts, load_photos
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe, recipe_of_base
+from initzoo.work import read_json_piece, read_piece
 from initzoo.zoo import Zoo
 
 __all__ = ["HarvestPlan", "RunFolder"]
@@ -192,4 +198,21 @@ class RunFolder:
 
     def has_begun_packing(self, out: Path) -> bool:
         """Whether an interrupted run left its own half of a zoo in a folder."""
-        return self.packing.exists() and json.loads(self.packing.read_bytes()) == str(out.resolve())
+        return read_piece(self.packing, lambda path: json.loads(path.read_bytes())) == str(out.resolve())
+
+    def fit_notes(self, concept_id: str) -> dict[str, Any] | None:
+        """The notes of a fit; None if it is not done, or its files are damaged and it is to be made again."""
+        path = self.fits / f"{concept_id}.json"
+        notes = read_json_piece(path)
+        if notes is None or "failure" in notes:
+            return notes
+        if "trained" in notes and read_blocks(self.fits / f"{concept_id}.safetensors") is not None:
+            return notes
+        path.unlink(missing_ok=True)
+        return None
+
+
+def read_blocks(path: Path) -> NDArray[np.float32] | None:
+    """The blocks of an adapter in a run folder; None if the file is missing or damaged."""
+    blocks: NDArray[np.float32] | None = read_piece(path, lambda path: load_file(path)["blocks"])
+    return blocks

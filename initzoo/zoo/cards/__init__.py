@@ -14,7 +14,7 @@ from initzoo.errors import InvalidZoo
 from initzoo.files import write_bytes
 from initzoo.pairs import TEACHING_SIDE
 from initzoo.zoo.cards.generator import generator_section
-from initzoo.zoo.cards.tables import markdown_table
+from initzoo.zoo.cards.tables import inert, inert_code, inert_tag, markdown_table
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.labels import SCORED, SPLITS
 from initzoo.zoo.zoo import Zoo
@@ -60,15 +60,16 @@ def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
     """
     rows, recipe, layout = zoo.index.rows(), zoo.recipe, zoo.layout
     licences = sorted({row.licence for row in rows})
-    first_prompt = rows[0].prompts[0]
+    first_prompt, first_command = inert(rows[0].prompts[0]), inert_code(rows[0].prompts[0])
     return _template("dataset.md").format(
-        hub="" if repo is None else _template("hub_dataset.md").format(repo=repo, first_prompt=first_prompt),
+        hub="" if repo is None else _template("hub_dataset.md").format(repo=repo, first_prompt=first_command),
         made=_made(zoo),
-        licence_tag=licences[0].lower() if len(licences) == 1 else "other",
+        licence_tag=inert_tag(licences[0]) if len(licences) == 1 else "other",
         recipe=recipe.name,
         size_category=_size_category(len(rows)),
         n_checkpoints=f"{len(rows):,}",
         first_prompt=first_prompt,
+        first_command=first_command,
         n_values=f"{layout.n_values:,}",
         n_blocks=layout.n_blocks,
         block_size=layout.block_size,
@@ -81,7 +82,7 @@ def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
         scores_composed=_score_table(rows, "heldout-composed"),
         scores_new=_score_table(rows, "heldout-new"),
         lowest=_lowest(rows),
-        licences=", ".join(licences),
+        licences=", ".join(map(inert, licences)),
         reach=recipe.network.build().reach,
     )
 
@@ -101,11 +102,11 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
     hub = ""
     if repo is not None:
         first = next(zoo.index.each_row())
-        hub = _template("hub_model.md").format(repo=repo, first_prompt=first.prompts[0])
+        hub = _template("hub_model.md").format(repo=repo, first_prompt=inert_code(first.prompts[0]))
     return _template("model.md").format(
         front_matter="" if repo is None else f"datasets:\n- {repo}\n",
         hub=hub,
-        licence_tag=zoo.config.licence.lower(),
+        licence_tag=inert_tag(zoo.config.licence),
         recipe=recipe.name,
         n_base=f"{sum(array.size for name, array in base.items() if not name.endswith('.A')):,}",
         n_shared=f"{sum(array.size for name, array in base.items() if name.endswith('.A')):,}",
@@ -118,14 +119,15 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
 
 
 def _layer_lines(recipe: Recipe) -> list[tuple[str, ...]]:
-    """Name, channels, kernel, stride and rank of each adapted layer; dashes for a linear layer."""
+    """Name, channels, kernel, stride and rank of each adapted layer; dashes for what a layer lacks."""
     network = recipe.network.build()
     lines: list[tuple[str, ...]] = []
     for name, rank in recipe.ranks.items():
-        n_out, n_in, *kernel = recipe.weight_shapes[f"{name}.weight"]
+        n_out, *inside = recipe.weight_shapes[f"{name}.weight"]
+        n_in, *kernel = inside or (n_out,)  # a normalisation has as many channels as come in
         stride = getattr(network.get_submodule(name), "stride", None)
         sizes = (str(kernel[0]) if kernel else "-", str(stride[0]) if stride else "-")
-        lines.append((name, f"{n_in} to {n_out}", *sizes, str(rank)))
+        lines.append((inert(name), f"{n_in} to {n_out}", *sizes, str(rank)))
     return lines
 
 
@@ -144,10 +146,10 @@ def _made(zoo: Zoo) -> str:
             n_lanes=made_with["joint"]["n_lanes"],
             n_steps=made_with["fit"]["n_steps"],
             minutes=f"{sum(minutes.values()):.0f}",
-            minutes_by_stage=", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items()),
+            minutes_by_stage=", ".join(f"{inert(stage)} {value:.1f}" for stage, value in minutes.items()),
             n_workers=report["n_workers"],
-            processor=report["machine"]["processor"],
-            torch=report["machine"]["torch"],
+            processor=inert(str(report["machine"]["processor"])),
+            torch=inert(str(report["machine"]["torch"])),
             rate=f"{report['concepts_per_core_minute']:.1f}",
             failures=_failures(report["failures"]),
         )
@@ -190,7 +192,7 @@ def _score_table(rows: Sequence[IndexRow], split: str) -> str:
             f"{_mean(row.scores[f'ssim{kind}'] for row in group):.3f}"
             for kind in ("_untouched", "_mean", "")
         ]
-        lines.append((family, str(len(group)), *cells))
+        lines.append((inert(family), str(len(group)), *cells))
     return markdown_table(("family", "concepts", *(label.long for label in SCORED.values())), lines)
 
 
@@ -205,13 +207,17 @@ def _lowest(rows: Sequence[IndexRow], n: int = 8) -> str:
 
 
 def _counted(names: Iterable[str]) -> str:
-    return ", ".join(f"{count} new {name}" for name, count in Counter(names).most_common()) or "none"
+    return ", ".join(f"{count} new {inert(name)}" for name, count in Counter(names).most_common()) or "none"
 
 
 def _failures(failures: Sequence[Sequence[str]]) -> str:
     if not failures:
         return "No concept failed."
-    return "Failed: " + "; ".join(f"{concept_id} ({reason})" for concept_id, reason in failures) + "."
+    return (
+        "Failed: "
+        + "; ".join(f"{inert(str(concept_id))} ({inert(str(reason))})" for concept_id, reason in failures)
+        + "."
+    )
 
 
 def _size_category(n_rows: int) -> str:

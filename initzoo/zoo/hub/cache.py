@@ -17,6 +17,8 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from initzoo.errors import InvalidZoo, UnknownZoo
+from initzoo.files import path_within, reported_as
 from initzoo.zoo.hub.addresses import HubSettings, is_revision
 from initzoo.zoo.manifest import MANIFEST_FILE
 
@@ -30,6 +32,7 @@ __all__ = [
     "lock_path",
     "lookup_folder",
     "payload_path",
+    "ref_path",
     "repo_folder",
 ]
 
@@ -66,13 +69,14 @@ def repo_folder(settings: HubSettings, kind: str, repo: str) -> Path:
 
 def cached_file(settings: HubSettings, kind: str, repo: str, revision: str, path: str) -> Path | None:
     """The path of a cached file, or None."""
-    pointer = repo_folder(settings, kind, repo).joinpath("snapshots", revision, *path.split("/"))
+    with reported_as(InvalidZoo, f"zoo '{repo}'", "Tell its publisher"):
+        pointer = path_within(repo_folder(settings, kind, repo), f"snapshots/{revision}/{path}")
     return pointer if pointer.is_file() else None
 
 
 def cached_revision(settings: HubSettings, kind: str, repo: str, name: str) -> str | None:
     """The revision that a branch or tag last resolved to, or None."""
-    path = repo_folder(settings, kind, repo).joinpath("refs", *name.split("/"))
+    path = ref_path(settings, kind, repo, name)
     try:
         revision = path.read_text("ascii", errors="replace").strip()
     except OSError:
@@ -80,15 +84,27 @@ def cached_revision(settings: HubSettings, kind: str, repo: str, name: str) -> s
     return revision if is_revision(revision) else None
 
 
+def ref_path(settings: HubSettings, kind: str, repo: str, name: str) -> Path:
+    """The file with the revision that a branch or tag last resolved to.
+
+    Raises:
+        UnknownZoo: the name cannot be that of a branch or tag.
+    """
+    with reported_as(UnknownZoo, f"zoo '{repo}', revision {name[:80]!r}", "Name a branch, tag or commit"):
+        return path_within(repo_folder(settings, kind, repo) / "refs", name)
+
+
 def payload_path(settings: HubSettings, repo: str, sha256: str) -> Path:
     """The path at which the bytes of a checkpoint are cached."""
-    return repo_folder(settings, "dataset", repo) / "payloads" / sha256[:2] / sha256
+    with reported_as(InvalidZoo, f"zoo '{repo}'", "Tell its publisher"):
+        return path_within(repo_folder(settings, "dataset", repo), f"payloads/{sha256[:2]}/{sha256}")
 
 
 def lock_path(settings: HubSettings, repo: str, sha256: str) -> Path:
     """The lock for fetching a checkpoint, in the folder of the client's own locks."""
     folder = repo_folder(settings, "dataset", repo)
-    return folder.parent / ".locks" / folder.name / f"{sha256}.lock"
+    with reported_as(InvalidZoo, f"zoo '{repo}'", "Tell its publisher"):
+        return path_within(folder.parent / ".locks" / folder.name, f"{sha256}.lock")
 
 
 def forget_file(pointer: Path) -> None:

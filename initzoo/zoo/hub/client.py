@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +25,8 @@ from initzoo.errors import (
 )
 from initzoo.files import DamagedFile, write_bytes
 from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
-from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, repo_folder
+from initzoo.zoo.hub.answers import checked_answers, guard_answers
+from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, ref_path
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
 __all__ = [
@@ -43,6 +45,9 @@ _LEAST_BAR_BYTES = 2**20
 _RETRIED = (408, 429, 500, 502, 503, 504)
 _CHECK_PROXY = "Check HF_ENDPOINT, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
 _LOGIN = "Log in: hf auth login, or set HF_TOKEN"
+
+_BARS = threading.Lock()
+_n_without_bars = 0  # blocks of `hub_call` that have turned the progress bars off
 
 Check = Callable[[Path], None]
 
@@ -64,7 +69,8 @@ def hub_call(what: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     try:
-        with _bars_on_terminals():
+        guard_answers()  # it may make the session, which reads the settings of proxies
+        with _bars_on_terminals(), checked_answers(what):
             yield
     except InitzooError:
         raise
@@ -102,15 +108,25 @@ def _bars_on_terminals() -> Iterator[None]:
         enable_progress_bars,
     )
 
-    is_decided = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled()
-    if is_decided or sys.stderr.isatty():
+    global _n_without_bars
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or sys.stderr.isatty():
         yield
         return
-    disable_progress_bars()
+    with _BARS:  # the first thread turns them off, the last one on again
+        if not _n_without_bars and are_progress_bars_disabled():
+            is_ours = False
+        else:
+            is_ours = True
+            _n_without_bars += 1
+            disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        if is_ours:
+            with _BARS:
+                _n_without_bars -= 1
+                if not _n_without_bars:
+                    enable_progress_bars()
 
 
 def _answer_error(what: str, error: Exception) -> InitzooError:
@@ -189,7 +205,7 @@ def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | No
         if cached is None:
             raise
         return cached
-    path = repo_folder(settings, kind, repo).joinpath("refs", *name.split("/"))
+    path = ref_path(settings, kind, repo, name)
     with suppress(OSError, OutputError):  # a read-only cache costs a request next time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, revision.encode(), force=True)

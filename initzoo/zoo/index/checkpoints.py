@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from initzoo.errors import InvalidZoo
@@ -28,7 +29,7 @@ _MAX_GROUPS_COMPARED = 12  # row groups decoded per query, a few milliseconds ea
 class Index:
     """The checkpoints of a zoo, found by id or by words. Make one with `Index.open`.
 
-    Of a large index only what a query needs is read and decoded.
+    Of a large index only what a query needs is read and decoded. Threads can share an index.
     """
 
     def __init__(self, table: IndexTable, lookup_folder: Callable[[], Path] | None) -> None:
@@ -36,6 +37,7 @@ class Index:
         self._table = table
         self._lookup_folder = lookup_folder
         self._kept_lookup: Lookup | None = None
+        self._lock = RLock()
         self._starts = [0, *accumulate(table.n_rows_of(group) for group in range(table.n_groups))]
 
     @classmethod
@@ -219,12 +221,17 @@ class Index:
     def _ask(self, query: Callable[[Lookup], list[int]]) -> list[int]:
         """Query the lookup; rebuild it once if its file is damaged."""
         for is_last in (False, True):
-            if self._kept_lookup is None:
-                self._kept_lookup = open_lookup(self._table, self._lookup_folder, again=is_last)
+            with self._lock:  # one thread builds it, the others wait
+                lookup = self._kept_lookup
+                if lookup is None:
+                    lookup = open_lookup(self._table, self._lookup_folder, again=is_last)
+                    self._kept_lookup = lookup
             try:
-                result = query(self._kept_lookup)
+                result = query(lookup)
             except DamagedFile:
-                self._kept_lookup = None
+                with self._lock:
+                    if self._kept_lookup is lookup:
+                        self._kept_lookup = None
                 if is_last:
                     raise
                 continue

@@ -12,11 +12,15 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from threading import RLock
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from initzoo.errors import InvalidZoo
 from initzoo.files import (
@@ -29,6 +33,7 @@ from initzoo.files import (
     read_file,
     reported_as,
 )
+from initzoo.zoo.index.pages import MAX_TEXT_BYTES, check_columns, check_pages
 from initzoo.zoo.index.rows import (
     ADAPTER_SCORES,
     COLUMN_TYPES,
@@ -224,10 +229,24 @@ class IndexTable:
         path: the file.
         parquet: an open `pyarrow.parquet.ParquetFile` of checked bytes.
         digest: hex digest that identifies the content of the file.
+        read: reads checked bytes from an offset to another.
+        open_again: opens the same bytes again; the named columns then stay coded by their dictionaries.
     """
 
-    def __init__(self, path: Path, parquet: Any, digest: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parquet: Any,
+        digest: str,
+        read: Callable[[int, int], bytes],
+        open_again: Callable[[list[str]], Any],
+    ) -> None:
         self.path = path
+        self._read, self._open = read, open_again
+        self._numbers = {
+            parquet.metadata.schema.column(number).path.partition(".")[0]: number
+            for number in range(parquet.metadata.num_columns)
+        }
         self.digest = digest
         self.columns = [name for name in COLUMN_TYPES if name in parquet.schema_arrow.names]
         self.n_groups: int = parquet.metadata.num_row_groups
@@ -235,6 +254,7 @@ class IndexTable:
         self._parquet = parquet
         self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._groups_with_checked_ids: set[int] = set()
+        self._lock = RLock()  # arrow's reader has one position for all threads
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, whole_up_to: int = _WHOLE_UP_TO) -> IndexTable:
@@ -254,12 +274,27 @@ class IndexTable:
         try:
             if size > whole_up_to and _FOOTER_MARK in footer:
                 checked = _Checked(Path(path), footer, size)
-                parquet = pq.ParquetFile(pa.PythonFile(checked, mode="r"), metadata=checked.metadata)
+                check_columns(checked.metadata, footer[:-_TAIL_BYTES], COLUMN_TYPES, size)
+                read = checked.read_at
+
+                def open_again(coded: list[str]) -> Any:
+                    file = pa.PythonFile(checked, mode="r")
+                    return pq.ParquetFile(file, metadata=checked.metadata, read_dictionary=coded)
+
+                parquet = open_again([])
                 digest = hashlib.sha256(footer).hexdigest()
             else:
                 data = read_file(path, max_bytes=_MAX_WHOLE_BYTES)
                 check_seal(data)
-                parquet = pq.ParquetFile(pa.BufferReader(data))
+                metadata = pq.read_metadata(pa.BufferReader(data))
+                start = len(data) - _TAIL_BYTES - int.from_bytes(data[-_TAIL_BYTES:-4], "little")
+                check_columns(metadata, data[start:-_TAIL_BYTES], COLUMN_TYPES, size)
+                read = partial(_slice, data)
+
+                def open_again(coded: list[str]) -> Any:
+                    return pq.ParquetFile(pa.BufferReader(data), read_dictionary=coded)
+
+                parquet = open_again([])
                 digest = hashlib.sha256(data).hexdigest()
             version = (parquet.metadata.metadata or {}).get(_VERSION_KEY.encode())
             columns = {field.name: str(field.type) for field in parquet.schema_arrow}
@@ -268,7 +303,7 @@ class IndexTable:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DamagedFile("is not a parquet table") from error
         _check_table(version, columns, parquet.metadata.num_rows)
-        return cls(Path(path), parquet, digest)
+        return cls(Path(path), parquet, digest, read, open_again)
 
     def n_rows_of(self, group: int) -> int:
         """Number of rows in a row group."""
@@ -281,15 +316,16 @@ class IndexTable:
         Raises:
             InvalidZoo: the row group is damaged, or a value is missing.
         """
-        if (group, name) in self._kept:
-            self._kept.move_to_end((group, name))
-            return self._kept[group, name]
-        with reported_as(InvalidZoo, f"index '{self.path}', column '{name}'", ADVICE):
-            array = self._decode(group, name)
-        self._kept[group, name] = array
-        while len(self._kept) > _MAX_KEPT_COLUMNS:
-            self._kept.popitem(last=False)
-        return array
+        with self._lock:
+            if (group, name) in self._kept:
+                self._kept.move_to_end((group, name))
+                return self._kept[group, name]
+            with reported_as(InvalidZoo, f"index '{self.path}', column '{name}'", ADVICE):
+                array = self._decode(group, name)
+            self._kept[group, name] = array
+            while len(self._kept) > _MAX_KEPT_COLUMNS:
+                self._kept.popitem(last=False)
+            return array
 
     def ids(self, group: int) -> Any:
         """The concept ids of a row group as an arrow array, checked to be valid, in order and distinct.
@@ -300,7 +336,11 @@ class IndexTable:
         array = self.column(group, "concept_id")
         if group not in self._groups_with_checked_ids:
             with reported_as(InvalidZoo, f"index '{self.path}'", ADVICE):
-                _check_ids(array.to_pylist())
+                ids = array.to_pylist()
+                _check_ids(ids)
+                ranges = self.id_ranges()
+                if ids and ranges is not None and ranges[group] != (ids[0], ids[-1]):
+                    raise DamagedFile("has a footer with other concept ids than its rows")
             self._groups_with_checked_ids.add(group)
         return array
 
@@ -312,13 +352,25 @@ class IndexTable:
             statistics = column.statistics if column.path_in_schema == "concept_id" else None
             if statistics is None or not statistics.has_min_max:
                 return None
-            ranges.append((statistics.min, statistics.max))
+            try:
+                ends = (statistics.min, statistics.max)
+            except (ValueError, ArithmeticError):  # not UTF-8
+                return None
+            if not all(isinstance(end, str) for end in ends):
+                return None
+            ranges.append(ends)
         return ranges
 
     def _decode(self, group: int, name: str) -> Any:
         import pyarrow as pa
 
+        chunk = self._parquet.metadata.row_group(group).column(self._numbers[name])
+        # A chunk without rows has no data page, so that its offset is 0.
+        first = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
+        largest = check_pages(chunk, self._read(first, first + chunk.total_compressed_size))
         try:
+            if COLUMN_TYPES[name] in ("string", "list<string>") and largest > MAX_TEXT_BYTES:
+                self._check_texts(group, name)
             chunks = self._parquet.read_row_group(group, columns=[name], use_threads=False).column(name)
             array = chunks.combine_chunks()
             array = array.chunk(0) if isinstance(array, pa.ChunkedArray) and array.num_chunks else array
@@ -335,6 +387,23 @@ class IndexTable:
         if COLUMN_TYPES[name] == "list<string>" and values_of(array).null_count:
             raise DamagedFile("has an empty prompt")
         return array
+
+    def _check_texts(self, group: int, name: str) -> None:
+        """Refuse texts that take too much memory: a dictionary holds a long text once for all its rows."""
+        path = self._parquet.metadata.schema.column(self._numbers[name]).path
+        n_bytes = 0
+        for part in self._open([path]).read_row_group(group, columns=[name], use_threads=False)[name].chunks:
+            coded = part if COLUMN_TYPES[name] == "string" else part.values
+            coded.validate(full=True)
+            offsets = np.frombuffer(coded.dictionary.buffers()[1] or b"", np.int32)
+            first, n_texts = coded.dictionary.offset, len(coded.dictionary)
+            lengths = np.diff(offsets[first : first + n_texts + 1])
+            places = np.frombuffer(coded.indices.buffers()[1] or b"", np.int32)
+            places = places[coded.indices.offset : coded.indices.offset + len(coded)]
+            if n_texts:
+                n_bytes += int(lengths[places.clip(0, n_texts - 1)].sum(dtype=np.int64))
+        if n_bytes > MAX_TEXT_BYTES:
+            raise DamagedFile(f"has texts of {n_bytes} bytes in a row group, the limit is {MAX_TEXT_BYTES}")
 
 
 def values_of(array: Any) -> Any:
@@ -360,6 +429,12 @@ def _check_ids(ids: list[str]) -> None:
         raise DamagedFile(f"has two rows for concept '{repeated}'")
     if any(first > second for first, second in pairwise(ids)):
         raise DamagedFile("does not have its rows in the order of concept ids")
+
+
+def _slice(data: bytes, start: int, end: int) -> bytes:
+    if not 0 <= start <= end <= len(data):
+        raise DamagedFile("has a column outside its row groups")
+    return data[start:end]
 
 
 class _Checked(io.RawIOBase):
@@ -390,6 +465,16 @@ class _Checked(io.RawIOBase):
         if start >= min(end, first):
             return part
         return self._pieces.read(start, min(end, first)) + part
+
+    def read_at(self, start: int, end: int) -> bytes:
+        """Read verified bytes from one offset to another.
+
+        Raises:
+            DamagedFile: they lie outside the row groups.
+        """
+        if not 0 <= start <= end <= self._size - len(self._footer):
+            raise DamagedFile("has a column outside its row groups")
+        return self._pieces.read(start, end)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to a position."""
