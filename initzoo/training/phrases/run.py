@@ -187,9 +187,15 @@ def measure_lexicon(
         part = training.chosen(lambda example, share=share: example.place < share)  # type: ignore[misc]
         # As many steps for each share, so that a small one is not just trained less.
         epochs = max(1, round(settings.epochs * len(training.examples) / len(part.examples)))
-        head = _train(part, looks, replace(settings, epochs=min(epochs, 2 * settings.epochs)), callback)
+        staged = None if callback is None else _named(callback, f"train on {share:g}")
+        head = _train(part, looks, replace(settings, epochs=min(epochs, 2 * settings.epochs)), staged)
         n_phrases = len(split_phrases(phrases, share=share)[0])
         yield _report(held_back, looks, _read(head, held_back), share, n_phrases)
+
+
+def _named(callback: Callback, name: str) -> Callback:
+    """A callback that gives its stage another name, so that each training has a bar."""
+    return lambda stage, done, total: callback(name, done, total)
 
 
 def _encoded(
