@@ -28,12 +28,12 @@ __all__ = ["THUMBNAIL_SIDE", "Thumbnails", "draw_thumbnail", "make_thumbnails", 
 
 Pixels = NDArray[np.uint8]
 
-THUMBNAIL_SIDE = 64
+THUMBNAIL_SIDE = 128
 """Side of a thumbnail, pixels."""
 
 _TABLE = "thumbnails.json"
 _N_COLUMNS = 16
-_QUALITY = 34
+_QUALITY = 40
 _MAX_BYTES = 2**25
 _MAX_SHEET_ROWS = 512
 _PHOTO = "chelsea"
@@ -55,7 +55,7 @@ class Thumbnails:
     sheets: dict[str, Pixels]
 
     def get(self, concept_id: str) -> Pixels | None:
-        """The picture of a concept, uint8, shape `(64, 64, 3)`, or None."""
+        """The picture of a concept, uint8, shape `(128, 128, 3)`, or None."""
         if concept_id not in self.places:
             return None
         sheet, number = self.places[concept_id]
@@ -105,7 +105,7 @@ def draw_thumbnail(zoo: Zoo, row: IndexRow) -> Pixels:
     """Draw a small picture of a checkpoint's edit; a restoration is applied to a degraded photo.
 
     Returns:
-        uint8 RGB, shape `(64, 64, 3)`.
+        uint8 RGB, shape `(128, 128, 3)`.
 
     Raises:
         ChecksumMismatch, InvalidZoo: the zoo is damaged.
