@@ -88,7 +88,7 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
             name = function.__name__
             press.click(
                 _polite(function),
-                [_Input(parameter) for parameter in ENDPOINTS[name]],
+                [_Input.of(parameter) for parameter in ENDPOINTS[name]],
                 outputs,
                 api_name=name,
                 preprocess=False,  # `answers` checks the values and says in one line what is wrong
@@ -101,19 +101,24 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
 class _Input(Api):
     """A parameter of an endpoint, which passes any value; `/gradio_api/info` tells its type."""
 
-    def __init__(self, parameter: Parameter) -> None:
+    example: Any = None
+
+    @classmethod
+    def of(cls, parameter: Parameter) -> _Input:
+        """The input of a parameter."""
         # gradio reads `additional_description`, and other tools `description`.
         texts = {"description": parameter.description, "additional_description": parameter.description}
-        self._example = parameter.example
-        super().__init__(parameter.default, parameter.schema | texts, parameter.name)
+        made = cls(parameter.default, parameter.schema | texts, parameter.name)
+        made.example = parameter.example
+        return made
 
     def example_payload(self) -> Any:
         """The value of an example call."""
-        return self._example
+        return self.example
 
     def example_value(self) -> Any:
         """The value of an example call."""
-        return self._example
+        return self.example
 
     def get_block_name(self) -> str:
         """The name of the component in the server's settings."""

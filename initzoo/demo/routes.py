@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import html
 import os
 import tempfile
@@ -75,18 +76,18 @@ def page_routes(views: Views) -> list[Route]:
 
 def _page(views: Views, request: Request) -> Response:
     query, origin, problem = request.query_params, _origin(request), ""
-    look, status = Look(LookRequest(views.studio.first)), 200
+    look = Look(LookRequest(views.studio.first))
     try:
         view = views.look(read_look(query) if "words" in query else look, views.first_photo, origin)
     except InitzooError as error:  # said above a look that works
         view, problem = views.look(look, views.first_photo, origin), str(error)
     page = views.page_html(view, origin=origin, problem=problem, theme=query.get("__theme", ""))
-    return HTMLResponse(page, status, headers=_HEADERS | {"Cache-Control": "no-cache"})
+    return _text(request, page, "text/html", _HEADERS | {"Cache-Control": "no-cache"})
 
 
 def _look(views: Views, request: Request) -> Response:
     view = views.look(read_look(request.query_params), _photo_of(views, request), _origin(request))
-    return HTMLResponse(views.result_html(view), headers={"Cache-Control": "no-store"})
+    return _text(request, views.result_html(view), "text/html", {"Cache-Control": "no-store"})
 
 
 def _picture(views: Views, request: Request) -> Response:
@@ -134,7 +135,7 @@ def _zoo(views: Views, request: Request) -> Response:
     page = query.get("page", "1")
     if not page.isdecimal() or len(page) > 6:
         raise InvalidRequest(f"page must be a number, found {page[:20]!r}")
-    return HTMLResponse(views.zoo_html(words, query.get("family", ""), int(page)))
+    return _text(request, views.zoo_html(words, query.get("family", ""), int(page)), "text/html", {})
 
 
 def _example(views: Views, request: Request) -> Response:
@@ -149,11 +150,9 @@ def _wheel(views: Views, request: Request) -> Response:
 
 
 def _script(views: Views, request: Request) -> Response:
-    data = (STATIC / "page.js").read_bytes()
     is_named = request.query_params.get("v") == views.script_version
-    return Response(
-        data, media_type="text/javascript", headers={"Cache-Control": _YEAR if is_named else "no-cache"}
-    )
+    script = (STATIC / "page.js").read_text("utf-8")
+    return _text(request, script, "text/javascript", {"Cache-Control": _YEAR if is_named else "no-cache"})
 
 
 def _favicon(_: Views, __: Request) -> Response:
@@ -163,6 +162,14 @@ def _favicon(_: Views, __: Request) -> Response:
 
 def _credits(_: Views, __: Request) -> Response:
     return HTMLResponse(credits_html(), headers=_HEADERS)
+
+
+def _text(request: Request, text: str, kind: str, headers: Mapping[str, str]) -> Response:
+    """A text, compressed for browsers that can read that."""
+    data, headers = text.encode(), {**headers, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        data, headers = gzip.compress(data, 5), headers | {"Content-Encoding": "gzip"}
+    return Response(data, media_type=kind, headers=headers)
 
 
 def _file(name: str, data: bytes) -> Response:

@@ -42,7 +42,7 @@ _TRIES = (
 _N_TRIES = 8
 _EXAMPLES = ("chelsea", "coffee", "flower", "rocket", "astronaut", "china")
 _MAX_LISTED = 20_000
-_PAGE = 30
+_PAGE = 36
 _N_KEPT = 64
 _ALIKE = 0.5
 """Similarity from which on words are taken to mean the nearest concept."""
@@ -212,10 +212,9 @@ class Studio:
         return self._restoration_of(request.words) is not None
 
     def _restoration_of(self, words: str) -> IndexRow | None:
-        nearest = self.nearest(words, 1)
-        with self._lock:
-            row = self.zoo.index.find(words)
-            if row is None and nearest and nearest[0].similarity >= _ALIKE:
+        row, nearest = self.row_of(words), self.nearest(words, 1)
+        if row is None and nearest and nearest[0].similarity >= _ALIKE:
+            with self._lock:
                 row = self.zoo.index.row(nearest[0].concept_id)
         return row if row is not None and row.family == "restoration" else None
 
@@ -301,16 +300,15 @@ class Studio:
         return tuple(sorted({concept.licence for concept in self._listed}))
 
     def similar(self, words: str, n: int) -> tuple[Listed, ...]:
-        """The looks nearest to some words, one of each kind, without the look of these very words.
+        """The looks nearest to some words, without the look of these very words.
 
         Words unlike all wordings get the looks that the page begins with, so that there is always somewhere
         to go.
         """
-        with self._lock:
-            row = self.zoo.index.find(words)
-        ids = [match.concept_id for match in self.nearest(words, 3 * n)]
-        with self._lock:
-            ids += [row_.concept_id for row_ in map(self.zoo.index.find, self.tries) if row_ is not None]
+        row = self.row_of(words)
+        ids = [match.concept_id for match in self.nearest(words, n + 1)]
+        spare = (self.row_of(first) for first in self.tries)
+        ids += [other.concept_id for other in spare if other is not None]
         ids = [name for name in dict.fromkeys(ids) if row is None or name != row.concept_id]
         return tuple(self.listed(name) for name in ids[:n])
 

@@ -30,10 +30,11 @@ from initzoo.demo.texts import (
     use_commands,
 )
 from initzoo.demo.uploads import MAX_UPLOAD_BYTES, VisitorPhoto, read_photo
-from initzoo.errors import InitzooError, InvalidRequest
+from initzoo.errors import InvalidRequest
 from initzoo.files import IMAGE_SUFFIXES
 from initzoo.generator import Request
-from initzoo.pairs import limits_of, load_concepts
+from initzoo.pairs import limits_of
+from initzoo.zoo import BUNDLED_ZOO
 
 __all__ = ["STATIC", "ResultView", "Views"]
 
@@ -370,16 +371,11 @@ class Views:
 
     def _concept_for(self, words: str) -> str:
         """The concept of the bundled catalog whose pairs are nearest to some words."""
+        if self.studio.zoo.address != BUNDLED_ZOO:  # whose concepts the catalog may not have
+            return _SPARE_CONCEPT
         row = self.studio.row_of(words)
         ids = [row.concept_id] if row else [match.concept_id for match in self.studio.nearest(words, 1)]
-        return next((name for name in ids if name in self._catalog), _SPARE_CONCEPT)
-
-    @cached_property
-    def _catalog(self) -> frozenset[str]:
-        try:
-            return frozenset(concept.id for concept in load_concepts())
-        except InitzooError:
-            return frozenset()
+        return next(iter(ids), _SPARE_CONCEPT)
 
     def _template(self, name: str) -> Any:
         return _environment().get_template(name)
