@@ -19,8 +19,8 @@ _PIECE = 4096
 def delaying_proxy(target: str, *, low: float, high: float, seed: int = 0) -> Iterator[str]:
     """Serve a server at another address; the end of every answer comes `low` to `high` seconds late.
 
-    In a stream of events, the event that says that the stream is closed is late. In any other answer, it is the last
-    piece.
+    In a stream of events, the event that says that the stream is closed is late. In any other answer, it is
+    the last piece.
 
     Yields:
         The address of the proxy.

@@ -436,7 +436,9 @@ def test_markup_in_words_stays_text(page: Any) -> None:
     assert page.locator(".side img[src=x]").count() == 0
     assert page.inner_text(".side h2").lower() == words.lower()
     ask(page, "карандаш <img src=x onerror=window.hacked=1>")
-    page.wait_for_function("() => document.getElementById('problem').innerText.includes('to an alphabet that no')")
+    page.wait_for_function(
+        "() => document.getElementById('problem').innerText.includes('to an alphabet that no')"
+    )
     assert page.evaluate("() => window.hacked") is None
     assert page.get_attribute("#result", "data-words") == words
 
@@ -460,7 +462,9 @@ def violations(page: Any) -> list[tuple[str, str, Any]]:
 def test_every_state_is_accessible_and_fits(
     browser: Any, demo: DemoServer, scheme: str, size: dict[str, int]
 ) -> None:
-    context = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
+    context = browser.new_context(
+        viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
+    )
     window = Window(context, demo.url)
     page = window.open()
 
@@ -516,7 +520,9 @@ def test_boxes_of_words_suggest_what_the_zoo_knows(page: Any) -> None:
         assert page.get_attribute(box, "list") == "known"
 
 
-def test_a_visitor_who_leaves_midway_does_not_disturb_others(context: Any, demo: DemoServer, page: Any) -> None:
+def test_a_visitor_who_leaves_midway_does_not_disturb_others(
+    context: Any, demo: DemoServer, page: Any
+) -> None:
     other = Window(context, demo.url).open()
     ask(other, "faded navy film")
     other.close()

@@ -160,4 +160,3 @@ def _cannot(words: str) -> list[str]:
 
 def _picture_name(init: Init) -> str:
     return file_name(init).replace(".safetensors", ".png")
-

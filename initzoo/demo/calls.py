@@ -137,8 +137,8 @@ def complete_call(name: str, values: object) -> list[Any]:
         initzoo.errors.InvalidRequest: /search takes 1 to 2 values (words, limit), found 3
     """
     if name not in ENDPOINTS:
-        names = ", ".join(f"/{name}" for name in ENDPOINTS)
-        raise UnknownEndpoint(f"no endpoint '/{name[:80]}'; there are {names}")
+        known = ", ".join(f"/{endpoint}" for endpoint in ENDPOINTS)
+        raise UnknownEndpoint(f"no endpoint '/{name[:80]}'; there are {known}")
     parameters = ENDPOINTS[name]
     names = [parameter.name for parameter in parameters]
     n_required = sum(parameter.is_required for parameter in parameters)
@@ -151,9 +151,8 @@ def complete_call(name: str, values: object) -> list[Any]:
     if not isinstance(values, list):
         raise InvalidRequest(f'/{name} takes its values as a list: {{"data": ["charcoal at dusk"]}}')
     if not n_required <= len(values) <= len(parameters):
-        raise InvalidRequest(
-            f"/{name} takes {n_required} to {len(parameters)} values ({', '.join(names)}), found {len(values)}"
-        )
+        takes = f"{n_required} to {len(parameters)} values ({', '.join(names)})"
+        raise InvalidRequest(f"/{name} takes {takes}, found {len(values)}")
     return [*values, *(parameter.default for parameter in parameters[len(values) :])]
 
 
@@ -171,7 +170,7 @@ def check_call(name: str, values: object, folder: Path) -> list[Any]:
         >>> check_call("generate", ["sketch", None, "seven"], Path("uploads"))
         Traceback (most recent call last):
             ...
-        initzoo.errors.InvalidRequest: seed must be a whole number from 0 to 9223372036854775807, found 'seven'
+        initzoo.errors.InvalidRequest: seed must be a whole number from 0 to ..., found 'seven'
     """
     values = complete_call(name, values)
     for parameter, value in zip(ENDPOINTS[name], values, strict=True):

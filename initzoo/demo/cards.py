@@ -71,8 +71,11 @@ def credits_html() -> str:
         texts = (str(photo.get(key, "")) for key in ("name", "author", "licence", "source"))
         lines.append(f"<li>{escape(', '.join(text for text in texts if text))}</li>")
     return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        "<title>Photo credits · initzoo</title><style>:root{color-scheme:light dark}body{font:16px/1.6 system-ui;"
+        "<!doctype html><html lang='en'><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
+        "<title>Photo credits · initzoo</title><style>:root{color-scheme:light dark}"
+        "body{font:16px/1.6 system-ui;"
         "max-width:760px;margin:24px auto;padding:0 16px;overflow-wrap:anywhere}</style>"
-        f"<main><h1>Photo credits</h1><ul>{''.join(lines)}</ul><p><a href='./'>Back to the page</a></p></main></html>"
+        f"<main><h1>Photo credits</h1><ul>{''.join(lines)}</ul>"
+        "<p><a href='./'>Back to the page</a></p></main></html>"
     )

@@ -19,7 +19,6 @@ __all__ = ["N_RUNNING", "build_endpoints"]
 N_RUNNING = N_WAITING // 2
 """Number of calls of an endpoint that run or wait for a turn; refusals among them do not wait."""
 
-
 def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
     """Build the endpoints of an open zoo; `serve` launches them.
 
@@ -97,8 +96,6 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
             )
     return blocks
 
-from gradio.events import Dependency
-
 class _Input(Api):
     """A parameter of an endpoint, which passes any value; `/gradio_api/info` tells its type."""
 
@@ -119,12 +116,14 @@ class _Input(Api):
     def get_block_name(self) -> str:
         """The name of the component in the server's settings."""
         return "api"
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 def _polite(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turn an `InitzooError` into a message for the client."""

@@ -36,7 +36,7 @@ _UPLOADS = (f"{_PREFIX}/upload", "/photo")
 _CALLS = (f"{_PREFIX}/call/v2/", f"{_PREFIX}/call/", f"{_PREFIX}/run/", f"{_PREFIX}/api/")
 _JOIN = f"{_PREFIX}/queue/join"
 _FORM_HEADERS = 8_000
-_QUOTA = {"max_bytes": 25 * MAX_UPLOAD_BYTES, "max_total": 250 * MAX_UPLOAD_BYTES, "seconds": 3600.0}
+_HOURLY_BYTES = 25 * MAX_UPLOAD_BYTES
 _MAX_DEPTH = 20
 
 
@@ -44,8 +44,8 @@ class Guard:
     """ASGI middleware that passes only the requests that the page and its endpoints need.
 
     It refuses routes that fetch URLs for a visitor, files named by a URL, bodies that are too large, more
-    uploads than a quota, and JSON that names a file other than an upload or is nested too deeply. Calls of the
-    endpoints are checked here, so that a refusal waits for nothing. A full server says when to come back.
+    uploads than a quota, and JSON that names a file other than an upload or is nested too deeply. Calls of
+    the endpoints are checked here, so that a refusal waits for nothing. A full server says when to come back.
 
     Args:
         app: the wrapped application.
@@ -56,7 +56,7 @@ class Guard:
     def __init__(self, app: App, folder: str, quota: Quota | None = None) -> None:
         self.app = app
         self.folder = folder
-        self.quota = quota or Quota(**_QUOTA)
+        self.quota = quota or Quota(max_bytes=_HOURLY_BYTES, max_total=10 * _HOURLY_BYTES, seconds=3600)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request or pass it on."""
@@ -188,12 +188,15 @@ def _checked_call(path: str, body: bytes, folder: Path) -> bytes:
     Raises:
         UnknownEndpoint, InvalidRequest, InvalidWords: as for `check_call`.
     """
-    values = json.loads(body) if body else None
+    loaded = json.loads(body) if body else None
+    values: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
+    data = values.get("data")
     if path.rstrip("/") == _JOIN:
         # Clients of the queue read errors from its stream, so that only the number of values is checked here.
-        number = values.get("fn_index") if isinstance(values, dict) else None
+        number = values.get("fn_index")
         if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(ENDPOINTS):
-            return json.dumps(values | {"data": complete_call([*ENDPOINTS][number], values.get("data"))}).encode()
+            data = complete_call([*ENDPOINTS][number], data)
+            return json.dumps(values | {"data": data}).encode()
         return body
     prefix = next((prefix for prefix in _CALLS if path.startswith(prefix)), None)
     if prefix is None:
@@ -202,8 +205,7 @@ def _checked_call(path: str, body: bytes, folder: Path) -> bytes:
     if prefix == _CALLS[0]:  # values by name
         check_call(name, values, folder)
         return body
-    data = values.get("data") if isinstance(values, dict) else None
-    return json.dumps((values or {}) | {"data": check_call(name, data, folder)}).encode()
+    return json.dumps(values | {"data": check_call(name, data, folder)}).encode()
 
 
 def _with_length(scope: Scope, n_bytes: int) -> Scope:

@@ -32,8 +32,8 @@ PHOTO_PATH = "/photo"
 
 _HOUR, _YEAR = "private, max-age=3600", "public, max-age=31536000, immutable"
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    "base-uri 'none'; object-src 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
@@ -52,7 +52,9 @@ def page_routes(views: Views) -> list[Route]:
     slow = anyio.CapacityLimiter(2 * (N_AT_ONCE + N_WAITING))
     quick = anyio.CapacityLimiter(_N_QUICK)
 
-    def route(path: str, answer: Callable[[Views, Request], Response], limiter: anyio.CapacityLimiter) -> Route:
+    def route(
+        path: str, answer: Callable[[Views, Request], Response], limiter: anyio.CapacityLimiter
+    ) -> Route:
         return Route(path, _in_thread(partial(answer, views), limiter), methods=["GET"])
 
     return [

@@ -57,7 +57,8 @@ def serve(
     """Serve the page of a zoo.
 
     Visitors wait in one queue, and two pictures are computed at a time. Files of visitors are kept for an
-    hour and deleted when the server stops, or when the next one starts if it was killed. `/health` returns the status and the number of sessions as JSON.
+    hour and deleted when the server stops, or when the next one starts if it was killed. `/health` returns
+    the status and the number of sessions as JSON.
 
     Args:
         zoo: name, folder or Hub address, as for `Zoo.from_pretrained`.
@@ -93,7 +94,7 @@ def serve(
     if note:
         say(note)
     if n_left := remove_leftovers():
-        say(f"removed the files of {n_left} earlier server{'' if n_left == 1 else 's'} that did not end properly")
+        say(f"removed the files of visitors of {n_left} server(s) that were killed")
     folder = VisitorFolder()
     _prepare(folder.path)
     kept = KeptFiles(folder.path)
@@ -160,7 +161,6 @@ def _wait() -> None:
 def _launch_options(
     host: str, port: int, tell_health: Callable[[], dict[str, str | int]], folder: str
 ) -> dict[str, Any]:
-    import gradio as gr
     from starlette.middleware import Middleware
     from starlette.requests import Request
     from starlette.responses import JSONResponse

@@ -16,7 +16,14 @@ from initzoo.demo.requests import MAX_WORDS, Look, read_choice, read_text
 from initzoo.demo.texts import file_name
 from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, thumbnail_folder
 from initzoo.demo.turns import Turns
-from initzoo.errors import InitzooError, InvalidConcepts, InvalidWords, InvalidZoo, TeacherError, UnknownConcept
+from initzoo.errors import (
+    InitzooError,
+    InvalidConcepts,
+    InvalidWords,
+    InvalidZoo,
+    TeacherError,
+    UnknownConcept,
+)
 from initzoo.generator import Request
 from initzoo.pairs import Photo, alphabets_of, example_pair, load_photos, parse_teacher
 from initzoo.zoo import IndexRow, Match, Zoo

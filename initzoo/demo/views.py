@@ -142,7 +142,9 @@ class Views:
             return self._examples[key]
         path = self.kept.folder / key / "photo.png"
         if len(key) != _KEY_LENGTH or not set(key) <= _KEY_LETTERS or not path.is_file():
-            raise InvalidRequest("the photo is not here any more: photos are kept for an hour. Choose it again")
+            raise InvalidRequest(
+                "the photo is not here any more: photos are kept for an hour. Choose it again"
+            )
         self.kept.touch(path)
         return read_photo(path).pixels
 
@@ -185,14 +187,15 @@ class Views:
         spoiled = self.studio.spoil(look.request, pixels)
         return pixels if spoiled is None else spoiled
 
-    @lru_cache(maxsize=1024)  # noqa: B019: the server has one of these, and ends with it
     def thumbnail(self, concept_id: str) -> bytes:
         """The thumbnail of a concept, as a WebP file.
 
         Raises:
             UnknownConcept: the zoo has no concept of that id.
         """
-        return encode(self.studio.thumbnail(concept_id), "webp")
+        return self._cache.get(
+            (concept_id, "thumbnail"), lambda: encode(self.studio.thumbnail(concept_id), "webp")
+        )
 
     def weights(self, look: Look, form: str) -> tuple[str, bytes]:
         """The weights of a look as a file: its name and its bytes.
@@ -218,7 +221,8 @@ class Views:
             origin: scheme and host of the page, for the commands.
 
         Raises:
-            InvalidRequest, UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for `picture`.
+            InvalidRequest, UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for
+                `picture`.
         """
         height, width = self.photo_of(photo).shape[:2]
         init = self.studio.init_of_look(look)
@@ -241,7 +245,9 @@ class Views:
             lossless=self._address("picture.png", query, photo),
             lines=tuple(line for line in (tell_init(init), tell_prospect(init)) if line),
             cannot=tuple(f"The zoo {limit.line}." for limit in cannot),
-            note="The example photo was spoiled first, so that there is something to mend." if is_spoiled else "",
+            note="The example photo was spoiled first, so that there is something to mend."
+            if is_spoiled
+            else "",
             is_far=generation is not None and bool(generation.is_far),
             details=tuple(tell_details(self.studio.zoo, init)),
             file=name,
@@ -278,7 +284,9 @@ class Views:
                 theme=theme if theme in ("light", "dark") else "",
                 css=(STATIC / "page.css").read_text("utf-8"),
                 script_version=self.script_version,
-                photos=[{"key": name, "name": name, "src": f"example/{name}.webp"} for name in self._examples],
+                photos=[
+                    {"key": name, "name": name, "src": f"example/{name}.webp"} for name in self._examples
+                ],
                 tries=[self._try(words) for words in studio.tries],
                 suggestions=studio.suggestions(_N_SUGGESTIONS),
                 families=studio.families,
