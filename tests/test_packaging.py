@@ -18,8 +18,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BUILD = [sys.executable, "-m", "hatchling", "build"]
-OPTIONAL = {"ray", "spaces"}
-"""Packages of a Space, and of a slow test that says when it skips; code asks whether they are there."""
+OPTIONAL = {"ray"}
+"""Packages of a slow test that says when it skips; code asks whether they are there."""
 
 
 def imported(folder: Path) -> set[str]:
