@@ -28,6 +28,7 @@ def imported(folder: Path) -> set[str]:
     tests = ROOT / "tests"
     own = {"initzoo", *(path.stem for path in tests.glob("*.py"))}
     own |= {path.parent.name for path in tests.glob("*/__init__.py")}
+    own |= {path.stem for path in (ROOT / "spaces").glob("*.py")}
     return names - set(sys.stdlib_module_names) - own - OPTIONAL
 
 

@@ -99,28 +99,30 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
 class _Input(Api):
     """A parameter of an endpoint, which passes any value; `/gradio_api/info` tells its type."""
 
-    def __init__(self, parameter: Parameter) -> None:
+    example: Any = None
+
+    @classmethod
+    def of(cls, parameter: Parameter) -> _Input:
+        """The input of a parameter."""
         # gradio reads `additional_description`, and other tools `description`.
         texts = {"description": parameter.description, "additional_description": parameter.description}
-        self._example = parameter.example
-        super().__init__(parameter.default, parameter.schema | texts, parameter.name)
+        made = cls(parameter.default, parameter.schema | texts, parameter.name)
+        made.example = parameter.example
+        return made
 
     def example_payload(self) -> Any:
         """The value of an example call."""
-        return self._example
+        return self.example
 
     def example_value(self) -> Any:
         """The value of an example call."""
-        return self._example
+        return self.example
 
     def get_block_name(self) -> str:
         """The name of the component in the server's settings."""
         return "api"
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
