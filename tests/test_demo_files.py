@@ -16,6 +16,7 @@ from initzoo.demo.service import Studio
 from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, make_thumbnails
 from initzoo.errors import InvalidZoo, OutputError
 from initzoo.files.images import read_image
+from initzoo.pairs.photos import fit_short_side
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["tiny_zoo"]  # fixture
@@ -76,7 +77,7 @@ def test_the_thumbnails_of_the_bundled_zoo_are_of_its_revision() -> None:
     for concept in zoo.index.ids[::500]:
         small = made.get(concept)
         assert small is not None
-        drawn = draw_thumbnail(zoo, zoo.index.row(concept))
+        drawn = fit_short_side(draw_thumbnail(zoo, zoo.index.row(concept)), made.side)
         assert np.abs(small.astype(int) - drawn.astype(int)).mean() < 12, concept
 
 

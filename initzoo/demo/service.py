@@ -287,7 +287,7 @@ class Studio:
             ) from error
 
     def thumbnail(self, concept_id: str) -> Pixels:
-        """Return a small picture of a checkpoint's edit, uint8 RGB, shape `(128, 128, 3)`.
+        """Return a small picture of a checkpoint's edit, uint8 RGB, square.
 
         Raises:
             UnknownConcept: the zoo has no concept of that id.

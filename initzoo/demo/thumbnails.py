@@ -48,19 +48,21 @@ class Thumbnails:
         revision: revision of the zoo.
         places: concept id -> family of its sheet and number of its picture.
         sheets: family -> sheet, uint8 RGB, `_N_COLUMNS` pictures per row.
+        side: side of a picture, pixels; sheets of earlier versions have smaller ones.
     """
 
     revision: str
     places: dict[str, tuple[str, int]]
     sheets: dict[str, Pixels]
+    side: int = THUMBNAIL_SIDE
 
     def get(self, concept_id: str) -> Pixels | None:
-        """The picture of a concept, uint8, shape `(128, 128, 3)`, or None."""
+        """The picture of a concept, uint8, shape `(side, side, 3)`, or None."""
         if concept_id not in self.places:
             return None
         sheet, number = self.places[concept_id]
-        top, left = (cell * THUMBNAIL_SIDE for cell in divmod(number, _N_COLUMNS))
-        return self.sheets[sheet][top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE]
+        top, left = (cell * self.side for cell in divmod(number, _N_COLUMNS))
+        return self.sheets[sheet][top : top + self.side, left : left + self.side]
 
     @classmethod
     def load(cls, folder: Path) -> Thumbnails:
@@ -74,6 +76,7 @@ class Thumbnails:
         with reported_as(InvalidZoo, f"thumbnails '{folder}'", _ADVICE):
             try:
                 table = json.loads(read_file(folder / _TABLE, max_bytes=_MAX_BYTES))
+                side = int(table["side"])
                 places: dict[str, tuple[str, int]] = {}
                 sheets: dict[str, Pixels] = {}
                 for name, sheet in table["sheets"].items():
@@ -82,10 +85,10 @@ class Thumbnails:
                         raise DamagedFile(f"has a sheet '{name[:80]}' that does not match its digest")
                     with Image.open(io.BytesIO(data), formats=("AVIF",)) as image:
                         sheets[name] = np.asarray(image.convert("RGB"))
-                    if sheets[name].shape != _sheet_shape(len(sheet["concepts"])):
+                    if sheets[name].shape != _sheet_shape(len(sheet["concepts"]), side):
                         raise DamagedFile(f"has a sheet '{name[:80]}' of unexpected size")
                     places |= {concept: (name, number) for number, concept in enumerate(sheet["concepts"])}
-                return cls(str(table["revision"]), places, sheets)
+                return cls(str(table["revision"]), places, sheets, side)
             except DamagedFile:
                 raise
             except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -168,9 +171,9 @@ def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
     return fit_short_side(edited, THUMBNAIL_SIDE)
 
 
-def _sheet_shape(n_pictures: int) -> tuple[int, int, int]:
+def _sheet_shape(n_pictures: int, side: int) -> tuple[int, int, int]:
     n_rows = -(-n_pictures // _N_COLUMNS)
-    return n_rows * THUMBNAIL_SIDE, _N_COLUMNS * THUMBNAIL_SIDE, 3
+    return n_rows * side, _N_COLUMNS * side, 3
 
 
 def _encode_sheet(pictures: list[Pixels]) -> bytes:
@@ -181,7 +184,7 @@ def _encode_sheet(pictures: list[Pixels]) -> bytes:
             f"a family has {len(pictures):,} concepts, a sheet holds {_N_COLUMNS * _MAX_SHEET_ROWS:,}. "
             "The demo draws thumbnails of such a zoo on demand"
         )
-    sheet = np.full(_sheet_shape(len(pictures)), 255, np.uint8)
+    sheet = np.full(_sheet_shape(len(pictures), THUMBNAIL_SIDE), 255, np.uint8)
     for number, pixels in enumerate(pictures):
         top, left = (cell * THUMBNAIL_SIDE for cell in divmod(number, _N_COLUMNS))
         sheet[top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE] = pixels
