@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import html
 import os
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial, wraps
@@ -37,6 +37,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:]+\](:[0-9]+)?")
 _N_QUICK = 16
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -229,7 +230,7 @@ def _given_look(request: Request) -> Look | None:
 
 def _origin(request: Request) -> str:
     """Scheme and host as the visitor sees them; a Space is behind a proxy that speaks HTTPS."""
-    host = request.headers.get("host", "127.0.0.1")
-    if os.environ.get("SPACE_HOST") == host:
-        return f"https://{host}"
-    return html.escape(f"{request.url.scheme}://{host}")
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):  # it goes into commands
+        host = "127.0.0.1"
+    return f"{'https' if os.environ.get('SPACE_HOST') == host else request.url.scheme}://{host}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from initzoo.checkpoints import Init, blend_inits
 from initzoo.demo.requests import MAX_WORDS, Look, read_choice, read_text
 from initzoo.demo.texts import file_name
-from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, thumbnail_folder
+from initzoo.demo.thumbnails import Thumbnails, thumbnail_folder, thumbnail_of
 from initzoo.demo.turns import Turns
 from initzoo.errors import (
     InitzooError,
@@ -366,8 +366,10 @@ class Studio:
 
     def _draw(self, concept_id: str) -> Pixels:
         self.listed(concept_id)
-        with self._lock:
-            return draw_thumbnail(self.zoo, self.zoo.index.row(concept_id))
+        with self.turns.take():
+            with self._lock:
+                row, network = self.zoo.index.row(concept_id), self.zoo.checkpoint(concept_id)
+            return thumbnail_of(row, network)
 
     def _list_all(self) -> tuple[Listed, ...]:
         rows = self.zoo.index.each_row()

@@ -21,10 +21,18 @@ from numpy.typing import NDArray
 from initzoo.checkpoints import name_words
 from initzoo.errors import InvalidConcepts, InvalidZoo, TeacherError
 from initzoo.files import DamagedFile, read_file, replace_folder, reported_as, write_bytes
+from initzoo.networks import ImageNetwork
 from initzoo.pairs import TEACHING_SIDE, example_pair, fit_short_side, load_photos, parse_teacher
 from initzoo.zoo import IndexRow, Zoo
 
-__all__ = ["THUMBNAIL_SIDE", "Thumbnails", "draw_thumbnail", "make_thumbnails", "thumbnail_folder"]
+__all__ = [
+    "THUMBNAIL_SIDE",
+    "Thumbnails",
+    "draw_thumbnail",
+    "make_thumbnails",
+    "thumbnail_folder",
+    "thumbnail_of",
+]
 
 Pixels = NDArray[np.uint8]
 
@@ -113,7 +121,12 @@ def draw_thumbnail(zoo: Zoo, row: IndexRow) -> Pixels:
     Raises:
         ChecksumMismatch, InvalidZoo: the zoo is damaged.
     """
-    return _draw(zoo, row, _square_photo())
+    return thumbnail_of(row, zoo.checkpoint(row.concept_id))
+
+
+def thumbnail_of(row: IndexRow, network: ImageNetwork) -> Pixels:
+    """Draw a small picture of the edit of a checkpoint's network, as `draw_thumbnail` does."""
+    return _draw(row, network, _square_photo())
 
 
 def make_thumbnails(
@@ -139,7 +152,9 @@ def make_thumbnails(
     n_bytes = 0
     with replace_folder(folder, force=force) as new:  # fails before the drawing if the folder is not free
         for n_done, row in enumerate(rows, start=1):
-            drawn.setdefault(row.family, []).append((row.concept_id, _draw(zoo, row, photo)))
+            drawn.setdefault(row.family, []).append(
+                (row.concept_id, _draw(row, zoo.checkpoint(row.concept_id), photo))
+            )
             if callback is not None:
                 callback(n_done, len(rows))
         sheets: dict[str, Any] = {}
@@ -162,13 +177,12 @@ def _square_photo() -> Pixels:
     return np.ascontiguousarray(pixels[:, left : left + TEACHING_SIDE])
 
 
-def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
+def _draw(row: IndexRow, network: ImageNetwork, photo: Pixels) -> Pixels:
     if row.family == "restoration":
         # A teacher of another version cannot degrade a photo; the clean one is used then.
         with suppress(InvalidZoo, InvalidConcepts, TeacherError):
             photo = example_pair(parse_teacher(row.teacher), photo, seed=0)[0]
-    edited = zoo.checkpoint(row.concept_id).edit(photo)
-    return fit_short_side(edited, THUMBNAIL_SIDE)
+    return fit_short_side(network.edit(photo), THUMBNAIL_SIDE)
 
 
 def _sheet_shape(n_pictures: int, side: int) -> tuple[int, int, int]:
