@@ -121,11 +121,8 @@ class _Input(Api):
     def get_block_name(self) -> str:
         """The name of the component in the server's settings."""
         return "api"
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
