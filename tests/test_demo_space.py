@@ -143,6 +143,10 @@ def test_without_gradio_the_demo_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(server, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r'pip install "initzoo\[demo\]"'):
         check_gradio()
+    monkeypatch.setattr(server, "find_spec", lambda name: None if name == "mcp" else name)
+    with pytest.raises(MissingExtra, match=r'pip install "initzoo\[mcp\]"'):
+        check_gradio(mcp=True)
+    check_gradio()
 
 
 def test_addresses_that_cannot_be_listened_at_are_told_before_anything_is_loaded() -> None:
