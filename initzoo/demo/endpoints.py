@@ -88,7 +88,7 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
             name = function.__name__
             press.click(
                 _polite(function),
-                [_Input.of(parameter) for parameter in ENDPOINTS[name]],
+                [_input(parameter) for parameter in ENDPOINTS[name]],
                 outputs,
                 api_name=name,
                 preprocess=False,  # `answers` checks the values and says in one line what is wrong
@@ -98,31 +98,16 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
     return blocks
 
 
-class _Input(Api):
-    """A parameter of an endpoint, which passes any value; `/gradio_api/info` tells its type."""
+def _input(parameter: Parameter) -> Api:
+    """A parameter of an endpoint, which passes any value; `/gradio_api/info` tells its type.
 
-    example: Any = None
-
-    @classmethod
-    def of(cls, parameter: Parameter) -> _Input:
-        """The input of a parameter."""
-        # gradio reads `additional_description`, and other tools `description`.
-        texts = {"description": parameter.description, "additional_description": parameter.description}
-        made = cls(parameter.default, parameter.schema | texts, parameter.name)
-        made.example = parameter.example
-        return made
-
-    def example_payload(self) -> Any:
-        """The value of an example call."""
-        return self.example
-
-    def example_value(self) -> Any:
-        """The value of an example call."""
-        return self.example
-
-    def get_block_name(self) -> str:
-        """The name of the component in the server's settings."""
-        return "api"
+    It is no class of its own: gradio writes a file of types beside the module of every such class.
+    """
+    # gradio reads `additional_description`, and other tools `description`.
+    texts = {"description": parameter.description, "additional_description": parameter.description}
+    made = Api(parameter.default, parameter.schema | texts, parameter.name)
+    made.example_payload = made.example_value = lambda: parameter.example
+    return made
 
 
 def _polite(function: Callable[..., Any]) -> Callable[..., Any]:
