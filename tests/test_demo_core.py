@@ -489,7 +489,7 @@ def test_looks_that_are_none_are_refused(query: dict[str, str], message: str) ->
 
 
 def test_limits_of_the_zoo_are_said_for_words_that_it_does_not_hold(views: Views, answers: Answers) -> None:
-    view = views.look(a_look("faded teal with a hat"), views.first_photo, "http://x")
+    view = views.look(a_look("add a hat, faded teal"), views.first_photo, "http://x")
     assert view.cannot == ("The zoo knows no objects: it changes the look of the whole photo.",)
     assert answers.search("add a hat")["cannot"] == [
         "knows no objects: it changes the look of the whole photo"

@@ -106,7 +106,8 @@ def _input(parameter: Parameter) -> Api:
     # gradio reads `additional_description`, and other tools `description`.
     texts = {"description": parameter.description, "additional_description": parameter.description}
     made = Api(parameter.default, parameter.schema | texts, parameter.name)
-    made.example_payload = made.example_value = lambda: parameter.example
+    for name in ("example_payload", "example_value"):
+        setattr(made, name, lambda: parameter.example)
     return made
 
 
