@@ -41,7 +41,7 @@ def main() -> None:
     """Take the pictures and print their sizes."""
     with running_demo() as demo, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
-        page = browser.new_page(viewport={"width": 1240, "height": 900})
+        page = browser.new_page(viewport={"width": 1240, "height": 970})
         visit(page, demo, "light")
         take(page, "demo-generate", width=1000)
         page = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2)
