@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,7 +47,8 @@ class FitSummary:
         split: name of the split.
         n_concepts: number of concepts.
         psnr: mean PSNR by method, dB.
-        gap_closed: share of the way from the mean adapter to the trained one, by method of fitting.
+        gap_closed: share of the way from the mean adapter to the trained one, by method of fitting; empty if
+            the trained one is not better.
     """
 
     split: str
@@ -112,6 +114,7 @@ def fit_table(scores: Sequence[FitScores]) -> list[FitSummary]:
         gaps = {
             name: float(gap_closed(np.array([psnr[name]]), floor, ceiling)[0]) for name in FIT_METHODS[1:-1]
         }
+        gaps = {name: gap for name, gap in gaps.items() if math.isfinite(gap)}
         table.append(FitSummary(split, len(group), psnr, gaps))
     return table
 
