@@ -52,7 +52,7 @@ def read_request(words: object, origin: object = "auto", seed: object = 0) -> Re
 
     Example:
         >>> read_request("  Pencil sketch ", "auto", 3.0)
-        Request(words='Pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None)
+        Request(words='Pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None, seconds=1.0)
     """
     chosen = read_choice(origin, "origin", ORIGIN_CHOICES)
     return Request(read_words(words), seed=read_seed(seed), origin=None if chosen == "auto" else chosen)
