@@ -13,7 +13,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures clean
+.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures space clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
@@ -28,6 +28,7 @@ help:
 	@echo 'make demo   set up, then serve the page on this machine'
 	@echo 'make demo-times  set up for tests, then print what the page costs'
 	@echo 'make demo-pictures  set up for tests, then take the pictures of the page (wants chromium)'
+	@echo 'make space  set up for tests, then write the Space as a folder that is ready to push: build/space'
 	@echo 'make clean  remove the virtual environment and caches'
 
 pull: $(VENV)/.ready
@@ -70,6 +71,9 @@ demo-times: $(VENV)/.ready-dev
 
 demo-pictures: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/demo_pictures.py
+
+space: $(VENV)/.ready-dev
+	$(VENV)/bin/python spaces/make_space.py build/space
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

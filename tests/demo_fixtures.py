@@ -54,14 +54,16 @@ class DemoServer:
 
 
 @contextmanager
-def running_demo(*command: str, **variables: str) -> Iterator[DemoServer]:
+def running_demo(
+    *command: str, python: Path | str = sys.executable, cwd: Path | None = None, **variables: str
+) -> Iterator[DemoServer]:
     """Start `initzoo demo`, or what Python is to run in its place, on a free port; stop it in the end."""
     if find_spec("gradio") is None:
         pytest.skip("the demo needs gradio")
     arguments = command or ("-m", "initzoo", "demo", "--port", "0")
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     with subprocess.Popen(
-        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        [python, *arguments], stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd
     ) as process:
         assert process.stderr is not None
         log: list[str] = []

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import http.client
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -202,6 +205,131 @@ def test_bad_photos_say_what_to_do(
     assert demo.health()["status"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("address", "body", "status", "message"),
+    [
+        (
+            "call/generate",
+            {"data": []},
+            400,
+            "/generate takes 1 to 4 values (words, photo, seed, origin), found 0",
+        ),
+        ("call/generate", {"data": ["a"] * 5}, 400, "/generate takes 1 to 4 values"),
+        ("call/generate", {"data": "sketch"}, 400, "/generate takes its values as a list"),
+        ("call/generate", {}, 400, "/generate takes its values as a list"),
+        ("call/generate", [], 400, "/generate takes its values as a list"),
+        ("call/generate", {"data": ["sketch", None, "7"]}, 400, "seed must be a whole number"),
+        ("call/generate", {"data": ["sketch", None, 0, "Auto"]}, 400, "origin must be one of auto, exact"),
+        ("call/search", {"data": [["sketch"]]}, 400, "words must be a text, found a list"),
+        (
+            "call/paint",
+            {"data": ["sketch"]},
+            404,
+            "no endpoint '/paint'; there are /generate, /search, /download",
+        ),
+        ("run/paint", {"data": ["sketch"]}, 404, "no endpoint '/paint'"),
+        ("call/v2/search", {"word": "sketch"}, 400, "/search has no parameter 'word'"),
+        ("queue/join", {"fn_index": 1, "data": [], "session_hash": "a"}, 400, "/search takes 1 to 2 values"),
+    ],
+)
+def test_calls_are_refused_at_once_in_one_line(
+    demo: DemoServer, address: str, body: object, status: int, message: str
+) -> None:
+    data = json.dumps(body).encode()
+    answer = request(demo, "POST", f"/gradio_api/{address}", data, Content_Type="application/json")
+    assert answer[0] == status, answer
+    detail = json.loads(answer[2])["detail"]
+    assert message in detail
+    assert "\n" not in detail
+
+
+@pytest.mark.parametrize(("name", "values"), [("search", ["sketch"]), ("generate", ["night"])])
+def test_calls_may_leave_out_what_has_a_default(demo: DemoServer, name: str, values: list[str]) -> None:
+    body, kind = json.dumps({"data": values}).encode(), {"Content_Type": "application/json"}
+    _, _, answer = request(demo, "POST", f"/gradio_api/call/{name}", body, **kind)
+    event = json.loads(answer)["event_id"]
+    assert b"event: complete" in request(demo, "GET", f"/gradio_api/call/{name}/{event}")[2]
+
+
+def test_the_info_describes_every_parameter_with_an_example_that_works(demo: DemoServer, client: Any) -> None:
+    info = json.loads(request(demo, "GET", "/gradio_api/info")[2])["named_endpoints"]
+    assert set(info) == {"/generate", "/search", "/download"}
+    for name, endpoint in info.items():
+        assert len(endpoint["description"]) > 20
+        for parameter in endpoint["parameters"]:
+            assert len(parameter["python_type"]["description"]) > 10, (name, parameter)
+        assert client.predict(*(one["example_input"] for one in endpoint["parameters"]), api_name=name)
+    types = {
+        one["parameter_name"]: one["python_type"]["type"]
+        for endpoint in info.values()
+        for one in endpoint["parameters"]
+    }
+    assert types["origin"] == "Literal['auto', 'exact', 'generated']"
+    assert types["form"] == "Literal['merged', 'adapter']"
+
+
+def test_the_addresses_of_the_page_refuse_in_one_line(demo: DemoServer) -> None:
+    for address, message in (
+        ("/look", "the words are empty"),
+        ("/look?words=night&strength=9", "strength must be one of"),
+        ("/look?words=night&photo=../../etc/passwd", "the photo is not here any more"),
+        ("/picture.gif?words=night", "pictures are webp or png files"),
+        ("/picture.png?words=night&photo=" + "0" * 32, "the photo is not here any more"),
+        ("/weights?words=night&form=pickle", "form must be one of merged, adapter"),
+        ("/weights?words=night&with=sepia&form=adapter", "form must be one of merged"),
+        ("/thumbnail.webp?concept=../../etc/passwd", "no concept '../../etc/passwd'"),
+        ("/zoo?page=x", "page must be a number"),
+        ("/zoo?words=" + "x" * 300, "at most 200 are read"),
+        ("/example/nobody.webp", "no example photo 'nobody'"),
+        ("/card.jpg?words=", "the words are empty"),
+    ):
+        status, _, body = request(demo, "GET", address)
+        assert status == 400, address
+        assert message in json.loads(body)["detail"], address
+    assert request(demo, "GET", "/wheel/initzoo-0.2.0-py3-none-any.whl")[0] == 404
+    status, _, body = request(demo, "POST", "/photo?name=../../x.png", b"no photo")
+    assert (status, json.loads(body)["detail"][:40]) == (400, "cannot read 'x.png': it is not an image ")
+
+
+def test_pages_have_a_card_an_icon_and_credits(demo: DemoServer) -> None:
+    _, _, page = request(demo, "GET", "/?words=night")
+    assert b'property="og:image" content="http://' in page
+    for address, start in (
+        ("/card.jpg?words=night", b"\xff\xd8"),
+        ("/favicon.svg", b"<svg"),
+        ("/credits", b"<!doctype html>"),
+        ("/page.js", b"// The page"),
+    ):
+        status, _, body = request(demo, "GET", address)
+        assert (status, body[: len(start)]) == (200, start)
+
+
+def test_the_commands_of_the_page_work_verbatim_in_an_empty_folder(demo: DemoServer, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("the commands need curl")
+    _, _, page = request(demo, "GET", "/look?words=denoise&strength=1.5")
+    use, train = (
+        html.unescape(text) for text in re.findall(r"<pre[^>]*><code>(.*?)</code>", page.decode(), re.DOTALL)
+    )
+    tools, empty = tmp_path / "tools", tmp_path / "empty"
+    tools.mkdir()
+    empty.mkdir()
+    (tools / "initzoo").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m initzoo "$@"\n')
+    (tools / "initzoo").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    # Only the number of steps is less than what the page says: they take a while.
+    script = f"{use}\n{train} --steps 2"
+    subprocess.run(["bash", "-ec", script], cwd=empty, check=True, env=environment, capture_output=True)
+    with urllib.request.urlopen(f"{demo.url}/picture.png?words=denoise&strength=1.5", timeout=60) as answer:
+        shown = answer.read()
+    (tmp_path / "shown.png").write_bytes(shown)
+    (edited,) = (
+        path for path in empty.glob("*.png") if path.name not in ("photo.png",) and "mine" not in path.name
+    )
+    assert (read_image(edited) == read_image(tmp_path / "shown.png")).all()
+    assert len(list(empty.glob("*-mine.safetensors"))) == 1
+
+
 def test_words_with_markup_do_no_harm(client: Any) -> None:
     words = "<script>alert(1)</script> **sketch** [x](javascript:alert(1))"
     _, told = client.predict(words, api_name="/generate")
@@ -222,6 +350,7 @@ def test_the_queue_is_full_politely_and_nothing_is_stuck_when_clients_leave(
         assert status in (200, 503), answer
         if status == 503:
             assert b"Queue is full" in answer
+            assert retry_after(demo) > 0
             n_full += 1
         else:
             events.append(json.loads(answer)["event_id"])
@@ -231,6 +360,18 @@ def test_the_queue_is_full_politely_and_nothing_is_stuck_when_clients_leave(
         connection.close()  # at once: nobody waits for the answer
     assert n_full > 0
     assert search_patiently(client)
+
+
+def retry_after(demo: DemoServer) -> int:
+    """The seconds after which a full server wants to be asked again; 0 if it is not full."""
+    host = demo.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=60)
+    body = json.dumps({"data": ["sketch at dusk", None, 0, "generated"]})
+    connection.request("POST", "/gradio_api/call/generate", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    seconds = int(answer.getheader("Retry-After") or 0) if answer.status == 503 else 1
+    connection.close()
+    return seconds
 
 
 def test_memory_comes_back_after_large_photos(demo: DemoServer, client: Any, tmp_path: Path) -> None:
@@ -301,7 +442,7 @@ def test_the_examples_of_the_readme_work(demo: DemoServer, photo_path: Path, tmp
     shutil.copy(photo_path, tmp_path / "photo.jpg")
     text = (Path(__file__).parent.parent / "spaces" / "initzoo" / "README.md").read_text("utf-8")
     text = text.replace("http://127.0.0.1:7860", demo.url)
-    code = text.split("```python\n")[1].split("```")[0] + "print(told['origin'], weights)"
+    code = text.split("```python\n")[1].split("```")[0] + "print(info['origin'], weights)"
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     origin, weights = done.stdout.strip().splitlines()[-1].split(" ", 1)

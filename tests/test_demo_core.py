@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +18,18 @@ from zoo_fixtures import TINY_CONCEPTS, kept_generating_zoo, kept_zoo, tiny_zoo
 
 from initzoo.checkpoints.blend import blend_inits
 from initzoo.checkpoints.init import MAX_SEED, Init
-from initzoo.demo.api import Answers, error_text, tell_html
+from initzoo.demo.api import Answers, error_text
+from initzoo.demo.calls import ENDPOINTS, UnknownEndpoint, check_call, complete_call
 from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.file_store import KeptFiles
-from initzoo.demo.requests import read_seed, read_share, read_upload, read_words
+from initzoo.demo.leftovers import VisitorFolder, remove_leftovers
+from initzoo.demo.quota import Quota
+from initzoo.demo.requests import STRENGTHS, Look, read_look, read_seed, read_share, read_upload, read_words
 from initzoo.demo.service import Studio
-from initzoo.demo.texts import blend_commands, file_name, finetune_commands, tell_prospect
+from initzoo.demo.texts import file_name, tell_prospect
+from initzoo.demo.turns import Busy, Turns
 from initzoo.demo.uploads import MAX_PREVIEW_PIXELS, read_photo
+from initzoo.demo.views import Views
 from initzoo.errors import (
     ChecksumMismatch,
     InitzooError,
@@ -49,6 +57,15 @@ def answers(studio: Studio, tmp_path: Path) -> Answers:
     folder = tmp_path / "kept"
     folder.mkdir()
     return Answers(studio, KeptFiles(folder))
+
+
+@pytest.fixture
+def views(answers: Answers) -> Views:
+    return Views(answers.studio, answers.kept)
+
+
+def a_look(words: str, **query: str) -> Look:
+    return read_look({"words": words, **query})
 
 
 # What is asked.
@@ -194,29 +211,138 @@ def test_bad_photos_are_refused_without_their_folder(tmp_path: Path, kind: str, 
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_large_photos_are_shrunk_and_their_size_is_told(answers: Answers, tmp_path: Path) -> None:
+def test_large_photos_are_shrunk_and_their_size_is_told(views: Views, tmp_path: Path) -> None:
     from PIL import Image
 
-    path = answers.kept.folder / "large.jpg"
-    Image.new("RGB", (2000, 1500), "teal").save(path)
-    taken = answers.take_photo({"path": str(path)})
-    assert taken["full_size"] == [2000, 1500]
-    kept = read_image(Path(taken["path"]))
-    assert kept.shape[0] * kept.shape[1] <= MAX_PREVIEW_PIXELS
-    told = answers.show("pencil sketch", 0, False, taken)[1]
-    assert "Shown at 591 x 443 pixels" in told
+    Image.new("RGB", (2000, 1500), "teal").save(tmp_path / "large.jpg")
+    taken = views.keep_photo(tmp_path / "large.jpg", "large.jpg")
+    assert taken["note"].startswith("Shown at 591 x 443 pixels")
+    height, width = views.photo_of(taken["photo"]).shape[:2]
+    assert height * width <= MAX_PREVIEW_PIXELS
+    assert [path.name for path in views.kept.all_files()] == ["photo.png"]  # the photo itself is not kept
 
 
-@pytest.mark.parametrize("size", [5, [1], "ab", [1, "b"], None])
-def test_odd_sizes_sent_with_a_photo_are_ignored(answers: Answers, tmp_path: Path, size: object) -> None:
-    path = shutil.copy(image_file(tmp_path, "plain"), answers.kept.folder / "mine.png")
-    assert not answers.photo_of({"path": str(path), "full_size": size}).is_shrunk
-
-
-def test_a_photo_that_was_swept_away_is_asked_for_again(answers: Answers) -> None:
-    gone = {"path": str(answers.kept.folder / "0" / "photo.png")}
+@pytest.mark.parametrize("key", ["0" * 32, "../../etc/passwd", "g" * 32, "", "nobody"])
+def test_photos_that_are_not_there_are_asked_for_again(views: Views, key: str) -> None:
     with pytest.raises(InvalidRequest, match="photos are kept for an hour. Choose it again"):
-        answers.show("pencil sketch", 0, False, gone)
+        views.look(a_look("pencil sketch"), key, "http://x")
+
+
+# Calls of programs.
+
+
+def test_calls_are_completed_and_checked_in_one_line(tmp_path: Path) -> None:
+    assert check_call("generate", ["sketch"], tmp_path) == ["sketch", None, 0, "auto"]
+    assert check_call("download", {"words": "sketch", "form": "adapter"}, tmp_path) == [
+        "sketch",
+        0,
+        "auto",
+        "adapter",
+    ]
+    with pytest.raises(
+        UnknownEndpoint, match="no endpoint '/paint'; there are /generate, /search, /download"
+    ):
+        complete_call("paint", ["sketch"])
+    for values, message in (
+        ([], "/search takes 1 to 2 values .words, limit., found 0"),
+        ("sketch", "/search takes its values as a list"),
+        (None, "/search takes its values as a list"),
+        ({"limit": 3}, "/search needs a value for 'words'"),
+        ({"word": "sketch"}, "/search has no parameter 'word'; it takes words, limit"),
+        (["sketch", 0], "limit must be a whole number from 1 to 50, found 0"),
+        ([["sketch"]], "words must be a text, found a list"),
+    ):
+        with pytest.raises(InvalidRequest, match=message) as caught:
+            check_call("search", values, tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_examples_of_the_endpoints_pass_their_own_checks(tmp_path: Path) -> None:
+    for name, parameters in ENDPOINTS.items():
+        check_call(name, [parameter.example for parameter in parameters], tmp_path)
+
+
+# Many at once.
+
+
+def test_turns_go_round_in_order_and_the_rest_is_refused() -> None:
+    turns, order, is_held, go_on = Turns(1, 2), [], threading.Event(), threading.Event()
+
+    def compute(name: str) -> None:
+        with turns.take():
+            order.append(name)
+            is_held.set()
+            go_on.wait(30)
+
+    threads = [threading.Thread(target=compute, args=(name,)) for name in "abc"]
+    for n_waiting, thread in enumerate(threads):
+        thread.start()
+        is_held.wait(30)
+        while turns.n_waiting < n_waiting:
+            time.sleep(0.005)
+    with pytest.raises(Busy, match="Try again in 4 seconds"), turns.take():
+        pass
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert order == ["a", "b", "c"]
+    with turns.take():
+        assert turns.n_waiting == 0
+
+
+def test_searches_and_refusals_do_not_wait_behind_pictures(studio: Studio, answers: Answers) -> None:
+    def hold() -> None:
+        with studio.turns.take():
+            is_held.release()
+            go_on.wait(60)
+
+    is_held, go_on = threading.Semaphore(0), threading.Event()
+    threads = [threading.Thread(target=hold) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        is_held.acquire(timeout=60)
+    try:
+        assert answers.search("pencil", 1)["concepts"]
+        with pytest.raises(InvalidRequest):
+            answers.generate("night", None, -1)
+        with pytest.raises(UnknownConcept):
+            answers.generate("faded teal", None, 0, "exact")
+        with pytest.raises(InvalidWords):
+            answers.generate("картина")
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def test_quotas_hold_for_each_client_and_for_all(tmp_path: Path) -> None:
+    quota = Quota(max_bytes=100, max_total=250, seconds=60)
+    assert [quota.wait_of("a", 60, now=second) for second in (0, 1, 59, 61)] == [0, 59, 1, 0]
+    assert quota.wait_of("b", 100, now=62) == 0
+    assert quota.wait_of("c", 90, now=63) == 0
+    assert quota.wait_of("d", 10, now=64) > 0  # the disk is shared
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from initzoo.demo.leftovers import VisitorFolder
+folder = VisitorFolder(Path(sys.argv[1]))
+(folder.path / "photo.png").write_bytes(b"somebody's")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_photos_are_removed_at_the_next_start_after_a_kill(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("*/photo.png"))) == 1
+    running = VisitorFolder(tmp_path)  # another server, which still runs
+    (running.path / "photo.png").write_bytes(b"somebody else's")
+    assert remove_leftovers(tmp_path) == 1
+    assert [path.parent for path in tmp_path.glob("*/photo.png")] == [running.path]
+    running.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 # Answers.
@@ -296,28 +422,6 @@ def test_search_tells_what_is_like_the_words(answers: Answers) -> None:
         answers.search("pencil", 0)
 
 
-def test_words_of_visitors_are_escaped(answers: Answers) -> None:
-    words = "faded <img src=x onerror=alert(1)> [teal](javascript:alert(2))"
-    told = answers.show(words, 0, False, None)[1]
-    assert "<img" not in told
-    assert "&lt;img src=x onerror=alert(1)&gt;" in told
-    assert "<b>" not in error_text(InvalidRequest("no <b>"))
-
-
-def test_the_page_names_the_nearest_concepts(answers: Answers) -> None:
-    _, _, pictures, ids, _, wish = answers.show("pencil sketch", 0, True, None)
-    assert ids[0] == "pencil-sketch"
-    assert pictures[0][1] == "pencil sketch"
-    assert all(read_image(Path(path)).shape == (64, 64, 3) for path, _ in pictures)
-    drawn, seeds = answers.variations(wish, None)
-    assert seeds == [1, 2, 3, 4]
-    assert len({path for path, _ in drawn}) == 4
-
-
-def test_an_exact_checkpoint_has_no_variations(answers: Answers) -> None:
-    assert answers.variations({"words": "pencil sketch", "origin": "auto", "seed": 0}, None) == ([], [])
-
-
 def test_browse_filters_and_pages(studio: Studio) -> None:
     assert studio.browse().n_found == len(TINY_CONCEPTS)
     assert [one.concept_id for one in studio.browse(family="colour").concepts] == [
@@ -336,51 +440,115 @@ def test_unknown_concepts_have_no_thumbnail(studio: Studio) -> None:
         studio.thumbnail("../../etc/passwd")
 
 
+def test_words_of_visitors_are_escaped(views: Views) -> None:
+    words = "faded <img src=x onerror=alert(1)> [teal](javascript:alert(2))' onload='x"
+    view = views.look(a_look(words), views.first_photo, "http://x")
+    for html in (views.result_html(view), views.page_html(view, origin="http://x", problem="no <b>")):
+        assert "<img src=x" not in html
+        assert "' onload='" not in html
+        assert "&lt;img src=x onerror=alert(1)&gt;" in html
+    assert "no &lt;b&gt;" in html
+    assert "<b>" not in error_text(InvalidRequest("no <b>"))
+
+
+def test_similar_looks_have_wordings_and_are_never_none(views: Views) -> None:
+    view = views.look(a_look("pencil sketch"), views.first_photo, "http://x")
+    words = [one["words"] for one in view.similar]
+    assert words
+    assert "pencil sketch" not in words
+    assert not any("--" in one for one in words)
+    assert views.look(a_look("asdf qwer"), views.first_photo, "http://x").similar
+
+
+def test_a_picture_is_what_the_downloaded_file_makes_at_any_strength(views: Views, tmp_path: Path) -> None:
+    shutil.copy(image_file(tmp_path, "plain"), tmp_path / "mine.png")
+    key = views.keep_photo(tmp_path / "mine.png", "mine.png")["photo"]
+    for words in ("pencil sketch", "faded teal"):
+        name, data = views.weights(a_look(words), "merged")
+        (tmp_path / name).write_bytes(data)
+        network = Init.load(tmp_path / name).to_network()
+        for strength in STRENGTHS:
+            look = a_look(words, strength=f"{strength:g}")
+            (tmp_path / "made.png").write_bytes(views.picture(look, key, kind="png", is_small=False))
+            wanted = network.edit(views.photo_of(key), strength=strength)
+            assert (read_image(tmp_path / "made.png") == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"strength": "0.7"}, "strength must be one of 0.5, 1, 1.5; found '0.7'"),
+        ({"strength": "much"}, "strength must be a number, found 'much'"),
+        ({"with": "night", "share": "2"}, "share must be a number from 0 to 1"),
+        ({"with": "night", "share": "nan"}, "share must be a number from 0 to 1"),
+    ],
+)
+def test_looks_that_are_none_are_refused(query: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        read_look({"words": "night", **query})
+
+
+def test_limits_of_the_zoo_are_said_for_words_that_it_does_not_hold(views: Views, answers: Answers) -> None:
+    view = views.look(a_look("add a hat, faded teal"), views.first_photo, "http://x")
+    assert view.cannot == ("The zoo knows no objects: it changes the look of the whole photo.",)
+    assert answers.search("add a hat")["cannot"] == [
+        "knows no objects: it changes the look of the whole photo"
+    ]
+    assert views.look(a_look("pencil sketch"), views.first_photo, "http://x").cannot == ()
+    assert answers.search("pencil sketch")["cannot"] == []
+
+
 # What is told, and the commands.
 
 
 def run_commands(commands: str, folder: Path) -> None:
-    """Run what the page tells to run, but for the installation and the training on somebody's pairs."""
-    lines = commands.splitlines()
-    assert lines[0].startswith('pip install "initzoo==')
-    assert lines[-1].startswith("initzoo finetune ")
-    script = "\n".join(lines[1:-1]).replace("initzoo pull", f"{sys.executable} -m initzoo pull")
+    """Run the commands of the page in a folder, with a photo that is there instead of one of a server."""
+    shutil.copy(image_file(folder, "plain"), folder / "photo.png")
+    lines = [line for line in commands.splitlines() if not line.startswith("curl ")]
+    script = "\n".join(lines).replace("\ninitzoo ", f"\n{sys.executable} -m initzoo ")
     script = script.replace("python - <<", f"{sys.executable} - <<")
     subprocess.run(["bash", "-ec", script], cwd=folder, check=True, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("words", ["pencil sketch", "--help faded \"teal\" $(touch pwned) `x` 'y' !z"])
-def test_the_commands_give_exactly_the_file_of_the_page(answers: Answers, tmp_path: Path, words: str) -> None:
-    commands, wish = answers.show(words, 2, False, None)[4:]
-    run_commands(commands, tmp_path)
-    file = answers.download(**wish)
-    assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+def test_the_commands_give_exactly_the_file_and_the_picture_of_the_page(
+    views: Views, tmp_path: Path, words: str
+) -> None:
+    view = views.look(a_look(words, strength="0.5"), views.first_photo, "http://x")
+    run_commands(view.use, tmp_path)
+    name, data = views.weights(a_look(words), "merged")
+    assert (tmp_path / name).read_bytes() == data
+    edited = read_image(tmp_path / name.replace(".safetensors", ".png"))
+    wanted = Init.load(tmp_path / name).to_network().edit(read_image(tmp_path / "photo.png"), strength=0.5)
+    assert (edited == wanted).all()
     assert not (tmp_path / "pwned").exists()
 
 
-def test_the_finetune_command_is_one_that_exists(answers: Answers) -> None:
+def test_the_commands_of_a_mix_give_exactly_its_file(views: Views, tmp_path: Path) -> None:
+    look = a_look("pencil sketch", **{"with": "faded teal", "share": "0.3"})
+    view = views.look(look, views.first_photo, "http://x")
+    run_commands(view.use, tmp_path)
+    name, data = views.weights(look, "merged")
+    assert (tmp_path / name).read_bytes() == data
+    assert (tmp_path / name.replace(".safetensors", ".png")).is_file()
+
+
+def test_the_commands_to_train_are_ones_that_exist(views: Views) -> None:
     from test_house import check_command
 
-    commands = finetune_commands(answers.studio.zoo, answers.studio.init_of(Request("faded teal")))
-    assert f"revision {answers.studio.zoo.revision}" in commands
-    for line in commands.splitlines():
+    view = views.look(a_look("faded teal"), views.first_photo, "http://x")
+    assert f"revision {views.studio.zoo.revision}" in view.use
+    for line in [*view.use.splitlines(), *view.train.splitlines()]:
         if line.startswith("initzoo "):
-            check_command(shlex.split(line))
+            check_command(shlex.split(line, comments=True))
 
 
-def test_the_commands_of_a_blend_give_exactly_its_file(answers: Answers, tmp_path: Path) -> None:
-    _, told, file, commands = answers.show_blend("pencil sketch", "faded teal", 0.3, None)
-    run_commands(commands, tmp_path)
-    assert (tmp_path / Path(file).name).read_bytes() == Path(file).read_bytes()
-    assert "70% pencil-sketch (exact), 30% faded-teal (generated seed 0)" in told
-
-
-def test_far_words_are_told_to_be_far(answers: Answers) -> None:
-    init = answers.studio.init_of(Request("asdf qwer"))
+def test_far_words_are_told_to_be_far(views: Views) -> None:
+    init = views.studio.init_of(Request("asdf qwer"))
     assert init.metadata.generation is not None
     assert init.metadata.generation.is_far
-    assert "far from everything the zoo knows" in tell_prospect(init)
-    assert 'class="told far"' in tell_html(init)
+    assert "far from everything that the zoo knows" in tell_prospect(init)
+    assert views.look(a_look("asdf qwer"), views.first_photo, "http://x").is_far
 
 
 def test_evidence_is_that_of_the_evaluation() -> None:
@@ -449,4 +617,3 @@ def test_what_does_not_fit_together_is_not_blended(kept_zoo: Path) -> None:
         blend_inits(night, Zoo.from_pretrained("starter").pull("night"), 0.5)
     with pytest.raises(ValueError, match="share must be from 0 to 1, found nan"):
         blend_inits(night, night, float("nan"))
-    assert "Zoo.from_pretrained" in blend_commands(zoo, night, night, 0.5)

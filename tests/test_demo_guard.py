@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
@@ -16,7 +17,8 @@ import pytest
 from demo_fixtures import DemoServer, request
 from demo_times import upload
 
-from initzoo.demo.guard import MAX_BODY_BYTES
+from initzoo.demo.guard import MAX_BODY_BYTES, Guard
+from initzoo.demo.quota import Quota
 from initzoo.demo.uploads import MAX_UPLOAD_BYTES
 
 pytestmark = [
@@ -134,6 +136,42 @@ def test_files_that_are_no_uploads_are_refused_unread(
         assert b"photo must be an uploaded image file" in answer
     assert demo.health()["status"] == "ok"  # asked after them, and answered: they are done with
     assert _Counting.hits == []
+
+
+def test_uploads_beyond_a_quota_are_told_when_to_come_back() -> None:
+    """Of one client, and not of its neighbour; by the address that a Space's proxy names."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    guard = Guard(app, "/uploads", Quota(max_bytes=1000, max_total=5000, seconds=600))
+
+    def send_photo(client: str, n_bytes: int) -> tuple[int, dict[bytes, bytes]]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        headers = [(b"content-length", str(n_bytes).encode())]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/photo",
+            "headers": headers,
+            "client": (client, 1),
+        }
+        asyncio.run(guard(scope, receive, send))
+        return sent[0]["status"], dict(sent[0]["headers"])
+
+    assert send_photo("a", 900)[0] == 200
+    status, headers = send_photo("a", 900)
+    assert status == 429
+    assert 0 < int(headers[b"retry-after"]) <= 600
+    assert send_photo("b", 900)[0] == 200
 
 
 def test_oversize_uploads_are_refused(demo: DemoServer) -> None:

@@ -125,6 +125,20 @@ def test_crops_depend_on_seed_and_step_alone(pairs):
     assert not torch.equal(one[0], draw_batch(material, settings, 4)[0])
 
 
+def test_crops_begin_on_the_grid():
+    rows, columns = np.mgrid[:96, :104].astype(np.uint8)
+    photo = np.stack([rows, columns, rows], axis=2)
+    for grid in (8, 12, 1):
+        corners = [
+            draw_batch([(photo, photo)], replace(QUICK, crop_grid=grid), step)[0][:, :2, 0, 0]
+            for step in range(12)
+        ]
+        places = ((torch.cat(corners) + 1) * 127.5).round().int()
+        assert not (places % grid).any()
+        assert len(places.unique()) > 2
+    assert (places % 8).any(), "without a grid they begin anywhere"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

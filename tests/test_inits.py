@@ -210,7 +210,7 @@ def test_unsound_weights_make_no_init(
 
 
 def test_an_unknown_origin_is_refused() -> None:
-    known = "exact, matched, generated, fine-tuned, blended"
+    known = "exact, matched, generated, fitted, fine-tuned, blended"
     with pytest.raises(InvalidInit, match=f"origin is 'guessed', expected one of {known}"):
         replace(tiny_init(), metadata=replace(METADATA, origin="guessed"))
 
@@ -225,7 +225,7 @@ def test_an_unknown_origin_is_refused() -> None:
         ({"licence": None}, "missing required field `licence`"),
         ({"layout": None}, "its header lacks 'layout'"),
         ({"origin": "guessed"}, "origin is 'guessed'"),
-        ({"recipe": "{"}, "its recipe, layout, scores or generation are not JSON"),
+        ({"recipe": "{"}, "its recipe, layout, scores, generation or fitting are not JSON"),
         ({"recipe": "[]"}, r"Expected `object`, got `array` - at `\$.recipe`"),
         ({"recipe": '{"name": "tiny"}'}, "missing required field `network`"),
         ({"layout": "{}"}, "missing required field `tensors`"),

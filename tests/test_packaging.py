@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
@@ -18,8 +19,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BUILD = [sys.executable, "-m", "hatchling", "build"]
-OPTIONAL = {"ray", "spaces"}
-"""Packages of a Space, and of a slow test that says when it skips; code asks whether they are there."""
+OPTIONAL = {"ray"}
+"""Packages of a slow test that says when it skips; code asks whether they are there."""
 
 
 def imported(folder: Path) -> set[str]:
@@ -28,6 +29,7 @@ def imported(folder: Path) -> set[str]:
     tests = ROOT / "tests"
     own = {"initzoo", *(path.stem for path in tests.glob("*.py"))}
     own |= {path.parent.name for path in tests.glob("*/__init__.py")}
+    own |= {path.stem for path in (ROOT / "spaces").glob("*.py")}
     return names - set(sys.stdlib_module_names) - own - OPTIONAL
 
 
@@ -112,6 +114,55 @@ def test_the_wheel_holds_the_package_and_its_zoo_but_no_pictures_of_the_readme(w
         name = path.relative_to(ROOT).as_posix()
         name = f"initzoo/{name}" if name.startswith("catalog/") else name
         assert (name in names) == (path not in left_out), name
+
+
+def hints() -> list[str]:
+    """The commands with which the program asks for a package, e.g. `pip install "initzoo[demo]"`."""
+    pattern = re.compile(r'pip install "(initzoo\[\w+\])"')
+    texts = [path.read_text("utf-8") for path in (ROOT / "initzoo").rglob("*.py")]
+    return sorted({hint for text in texts for hint in pattern.findall(text)})
+
+
+def check_hints(python: Path | str) -> None:
+    """Every hint works where initzoo is installed, from an index or not: it adds what the extra lacks."""
+    assert len(hints()) >= 5
+    for hint in hints():
+        command = [python, "-m", "pip", "install", "-q", "--dry-run", hint]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, (hint, done.stderr[-500:])
+
+
+@pytest.mark.slow
+def test_hints_to_install_work_in_a_checkout() -> None:
+    check_hints(sys.executable)
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_a_fresh_environment_and_so_do_its_hints(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    tools = tmp_path / "venv" / "bin"
+    install = [tools / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel]
+    subprocess.run(install, cwd=tmp_path, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [tools / "initzoo", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    photo = ROOT / "catalog" / "photos" / "coffee.png"
+    run("pull", "pencil sketch", "-o", "sketch.safetensors")
+    run("apply", "sketch.safetensors", str(photo), "-o", "out.png")
+    assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
+    assert 'pip install "initzoo[demo]"' in run("demo", code=1)
+    check_hints(tools / "python")
 
 
 @pytest.mark.xdist_group("packaging")

@@ -190,7 +190,7 @@ import initzoo
 sys.modules["gradio"] = None  # takes six seconds; the page is tried elsewhere
 n_modules = 0
 for module in pkgutil.walk_packages(initzoo.__path__, "initzoo."):
-    if module.name not in ("initzoo.__main__", "initzoo.demo.page"):
+    if module.name not in ("initzoo.__main__", "initzoo.demo.endpoints"):
         importlib.import_module(module.name)
         n_modules += 1
 

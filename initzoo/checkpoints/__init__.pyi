@@ -16,11 +16,13 @@ from .detail import encode_detail as encode_detail
 from .init import MAX_SEED as MAX_SEED
 from .init import SAME_WITHIN as SAME_WITHIN
 from .init import SCORES as SCORES
+from .init import Fitting as Fitting
 from .init import Generation as Generation
 from .init import Init as Init
 from .init import InitMetadata as InitMetadata
 from .init import check_draw as check_draw
 from .init import name_words as name_words
+from .init import to_psnr as to_psnr
 from .merge import merge_adapter as merge_adapter
 from .recipe import Layout as Layout
 from .recipe import NetworkSpec as NetworkSpec

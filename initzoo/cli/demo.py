@@ -24,7 +24,8 @@ SECTION = "Use"
     show_default=True,
     help="Port to listen on; 0 for any free port.",
 )
-def command(zoo_name: str, host: str, port: int) -> None:
+@click.option("--mcp", is_flag=True, help="Serve the endpoints as tools of the Model Context Protocol, too.")
+def command(zoo_name: str, host: str, port: int, mcp: bool) -> None:
     """Serve the demo page on this machine.
 
     Type a look, see it on a photo, and download the weights. It is the page of the Space. Stop it with
@@ -32,4 +33,4 @@ def command(zoo_name: str, host: str, port: int) -> None:
     """
     from initzoo.demo import serve
 
-    serve(zoo_name, host=host, port=port, say=lambda line: click.echo(line, err=True))
+    serve(zoo_name, host=host, port=port, mcp=mcp, say=lambda line: click.echo(line, err=True))

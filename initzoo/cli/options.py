@@ -22,6 +22,7 @@ __all__ = [
     "echo_if_generated",
     "echo_json",
     "echo_limits",
+    "echo_notes",
     "example",
     "force_option",
     "json_option",
@@ -96,6 +97,12 @@ def echo_if_generated(metadata: InitMetadata) -> None:
         line = f"{metadata.concept}: generated from {given}, {metadata.generation.prospect}"
         click.echo(line, err=True)
         echo_limits(metadata.wording)
+
+
+def echo_notes(metadata: InitMetadata) -> None:
+    """Say on standard error, a line each, what is odd about the pairs that weights were fitted to."""
+    for note in metadata.fitting.notes if metadata.fitting else ():
+        click.echo(f"warning: example pairs: {note}", err=True)
 
 
 def echo_limits(words: str) -> None:

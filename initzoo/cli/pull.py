@@ -15,6 +15,7 @@ from initzoo.cli.options import (
     DEFAULT_ZOO,
     echo_json,
     echo_limits,
+    echo_notes,
     example,
     force_option,
     json_option,
@@ -47,8 +48,22 @@ _MAX_CANDIDATES = 100
 @click.option(
     "--like",
     metavar="PAIRS",
-    help="Example pairs of the edit, as finetune --pairs takes them, for a zoo whose weight generator reads "
-    "pairs. The one of the bundled zoo reads words alone.",
+    help="Fit an adapter to example pairs of the edit, one or more, given as finetune --pairs takes them. "
+    "Words are a help then, and may be left out.",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(["AtoB", "BtoA"]),
+    default="AtoB",
+    show_default=True,
+    help="Direction of the pairs of --like: from A to B, or from B to A.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Work of a fit with --like, in seconds of one core. It is counted with a table of costs, not timed.",
 )
 @click.option("--exact", is_flag=True, help="Pull a checkpoint of the zoo, or fail.")
 @click.option(
@@ -80,6 +95,8 @@ def command(
     out: Path | None,
     adapter_only: bool,
     like: str | None,
+    direction: str,
+    seconds: float,
     exact: bool,
     match: bool,
     generate: bool,
@@ -90,23 +107,28 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the checkpoint of a concept, or generated weights.
+    """Write the checkpoint of a concept, generated weights, or weights that are fitted to pairs.
 
     The id or any wording of a concept gives the zoo's checkpoint, one word misspelt or not. Other words that
     mean one checkpoint give it too, and the command says how sure that is: likely, maybe, or a guess. For all
     others the zoo's weight generator makes an init, and the command prints the distance of the words from
     those of the zoo and the predicted PSNR. Words for an edit that no checkpoint makes, such
-    as adding objects, get a warning. The name of an initialization scheme, such as base or he_normal, gives
-    its weights; with --exact, --match or --generate, every name counts as words.
+    as adding objects, get a warning. With --like, what the zoo has and generates competes on your pairs, and
+    the best is fitted to them; some pairs are held back to say how well it does. The name of an
+    initialization scheme, such as base or he_normal, gives its weights; with --exact, --match or --generate,
+    every name counts as words.
     """
     from initzoo.zoo import Zoo
 
     if not words and like is None:
         raise click.UsageError("Missing argument 'WORDS...'.")
+    if like is None and (direction != "AtoB" or seconds != 1.0):
+        raise click.UsageError("--direction and --seconds go with --like PAIRS")
     text = " ".join(words)
     requests = _requests(
         text,
-        pairs=_example_pairs(like),
+        pairs=_example_pairs(like, direction),
+        seconds=seconds,
         generate=generate,
         exact=exact,
         match=match,
@@ -138,6 +160,8 @@ def command(
         return
     for init, (path, data), state in zip(inits, files.items(), states, strict=True):
         click.echo(printable(_line(zoo, init, path, len(data), state)))
+    for init in inits:
+        echo_notes(init.metadata)
     strength = 1.0
     if inits[0].metadata.origin in ("matched", "generated") and text:
         strength = _echo_choice(zoo, text, requests[0], inits[0])
@@ -169,20 +193,19 @@ def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> float:
     return 1.0
 
 
-def _example_pairs(like: str | None) -> tuple[Pair, ...]:
-    """All pairs of a source, including validation pairs, since nothing is trained on them."""
+def _example_pairs(like: str | None, direction: str) -> tuple[Pair, ...]:
     if like is None:
         return ()
-    from initzoo.pairs import open_pairs
+    from initzoo.pairs import read_examples
 
-    pairs = open_pairs(like)
-    return (*pairs.train, *pairs.validation)
+    return read_examples(like, direction=direction)
 
 
 def _requests(
     words: str,
     *,
     pairs: tuple[Pair, ...],
+    seconds: float,
     generate: bool,
     exact: bool,
     match: bool,
@@ -204,7 +227,7 @@ def _requests(
     origin = "generated" if generate else "matched" if match else "exact" if exact else None
     try:
         return [
-            Request(words, pairs=pairs, seed=one, n_timesteps=timesteps, origin=origin)
+            Request(words, pairs, seed=one, n_timesteps=timesteps, origin=origin, seconds=seconds)
             for one in range(seed, seed + (candidates or 1))
         ]
     except ValueError as error:
@@ -276,7 +299,7 @@ def _pull(zoo: Zoo, requests: list[Request], *, is_candidate: bool, adapter_only
 
 def _place(init: Init, request: Request, out: Path | None, *, is_candidate: bool) -> Path:
     """The file of an init; its name has the seed if several inits could have the same name."""
-    is_drawn = init.metadata.origin in ("generated", "scheme")
+    is_drawn = init.metadata.origin in ("generated", "fitted", "scheme")
     tail = f"-seed{request.seed}" if is_candidate or (is_drawn and out is None and request.seed) else ""
     if out is None:
         return Path(f"{init.metadata.concept}{tail}.safetensors")
@@ -335,6 +358,8 @@ def _line(zoo: Zoo, init: Init, path: Path, n_bytes: int, state: str) -> str:
     if generation is not None:
         steps = f"  {generation.n_timesteps} timesteps" if generation.n_timesteps > 1 else ""
         known = f"seed {generation.seed}{steps}  {generation.prospect}"
+    if metadata.fitting is not None:
+        known = f"from {metadata.fitting.start}: {metadata.fitting.prospect}"
     return (
         f"{metadata.concept}  {zoo.name}  revision {zoo.revision[:7]}  {metadata.origin}  "
         f"{metadata.layout.n_blocks} blocks  {readable_size(n_bytes)}  {known}  -> {path}{note}"
@@ -365,13 +390,14 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
         "licence": metadata.licence,
         "source": metadata.source,
         **_generation_to_dict(metadata.generation),
+        "fitting": metadata.fitting.to_dict() if metadata.fitting else None,
         "path": str(path),
         "state": state,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         **_route_to_dict(zoo, text, metadata.origin),
         "nearest": [match_to_json(match) for match in nearest(text)] if text else [],
-        "cannot": _limits(text) if metadata.origin in ("matched", "generated") else [],
+        "cannot": _limits(text) if metadata.origin in ("matched", "generated", "fitted") else [],
     }
 
 

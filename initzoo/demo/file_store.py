@@ -52,15 +52,21 @@ class KeptFiles:
         """
         folder = self.folder / hashlib.sha256(data).hexdigest()[:32]
         path = folder / name
+        if not self.touch(path):
+            with self._lock:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, data, force=True)
+        return path
+
+    def touch(self, path: Path) -> bool:
+        """Note that a file was used, so that the sweep spares it; returns whether the file exists."""
         try:
             is_young = path.stat().st_mtime > time.time() - _AGE
             if not is_young:
                 os.utime(path)
         except OSError:
-            with self._lock:
-                folder.mkdir(parents=True, exist_ok=True)
-                write_bytes(path, data, force=True)
-        return path
+            return False
+        return True
 
     def keep_picture(self, name: str, pixels: NDArray[np.uint8]) -> Path:
         """Store a picture losslessly as a PNG file and return its path.

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from initzoo.demo.calls import ENDPOINTS, UnknownEndpoint, check_call, complete_call
+from initzoo.demo.quota import Quota
+from initzoo.demo.turns import RETRY_SECONDS
 from initzoo.demo.uploads import MAX_UPLOAD_BYTES
+from initzoo.errors import InitzooError
 
 __all__ = ["MAX_BODY_BYTES", "Guard"]
 
@@ -27,30 +32,38 @@ _UNUSED = (
     *("stream/", "vibe-edit", "vibe-code", "undo-vibe-edit", "dev/", "deep_link"),
 )
 _UNUSED_AT_ROOT = ("/monitoring", "/custom_component")
+_UPLOADS = (f"{_PREFIX}/upload", "/photo")
+_CALLS = (f"{_PREFIX}/call/v2/", f"{_PREFIX}/call/", f"{_PREFIX}/run/", f"{_PREFIX}/api/")
+_JOIN = f"{_PREFIX}/queue/join"
 _FORM_HEADERS = 8_000
+_HOURLY_BYTES = 25 * MAX_UPLOAD_BYTES
 _MAX_DEPTH = 20
 
 
 class Guard:
     """ASGI middleware that passes only the requests that the page and its endpoints need.
 
-    It refuses routes that fetch URLs for a visitor, files named by a URL, bodies that are too large, and
-    JSON that names a file other than an upload or is nested too deeply.
+    It refuses routes that fetch URLs for a visitor, files named by a URL, bodies that are too large, more
+    uploads than a quota, and JSON that names a file other than an upload or is nested too deeply. Calls of
+    the endpoints are checked here, so that a refusal waits for nothing. A full server says when to come back.
 
     Args:
         app: the wrapped application.
         folder: folder of the uploads.
+        quota: the quota on uploads.
     """
 
-    def __init__(self, app: App, folder: str) -> None:
+    def __init__(self, app: App, folder: str, quota: Quota | None = None) -> None:
         self.app = app
         self.folder = folder
+        self.quota = quota or Quota(max_bytes=_HOURLY_BYTES, max_total=10 * _HOURLY_BYTES, seconds=3600)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        send = _with_retry(send)
         path = _plain_path(scope)
         if refusal := _refused_path(path):
             await _answer(send, *refusal)
@@ -59,7 +72,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         length = _content_length(scope)
-        if path == f"{_PREFIX}/upload":
+        if path.rstrip("/") in _UPLOADS:
             await self._take_upload(length, scope, receive, send)
             return
         body = b"" if length is not None and length > MAX_BODY_BYTES else await _read(receive)
@@ -72,13 +85,24 @@ class Guard:
         if refusal := _refused_body(body, self.folder):
             await _answer(send, *refusal)
             return
-        await self.app(scope, _replay(body, receive), send)
+        try:
+            body = _checked_call(path, body, Path(self.folder))
+        except InitzooError as error:
+            await _answer(send, 404 if isinstance(error, UnknownEndpoint) else 400, str(error))
+            return
+        await self.app(_with_length(scope, len(body)), _replay(body, receive), send)
 
     async def _take_upload(self, length: int | None, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an upload on, up to the limit. The server limits each file but not their sum."""
         most = MAX_UPLOAD_BYTES + _FORM_HEADERS
         if length is not None and length > most:  # refused without reading the body
             await _answer(send, 413, _too_large(length, MAX_UPLOAD_BYTES))
+            return
+        # An upload that says nothing of its size counts as a large one.
+        seconds = self.quota.wait_of(_client(scope), MAX_UPLOAD_BYTES if length is None else length)
+        if seconds:
+            detail = f"you have sent many photos. Try again in {-(-seconds // 60)} minutes"
+            await _answer(send, 429, detail, retry_after=seconds)
             return
         n_bytes = 0
 
@@ -158,6 +182,59 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
+def _checked_call(path: str, body: bytes, folder: Path) -> bytes:
+    """The body of a call with every parameter in it; other bodies stay as they are.
+
+    Raises:
+        UnknownEndpoint, InvalidRequest, InvalidWords: as for `check_call`.
+    """
+    loaded = json.loads(body) if body else None
+    values: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
+    data = values.get("data")
+    if path.rstrip("/") == _JOIN:
+        # Clients of the queue read errors from its stream, so that only the number of values is checked here.
+        number = values.get("fn_index")
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(ENDPOINTS):
+            data = complete_call([*ENDPOINTS][number], data)
+            return json.dumps(values | {"data": data}).encode()
+        return body
+    prefix = next((prefix for prefix in _CALLS if path.startswith(prefix)), None)
+    if prefix is None:
+        return body
+    name = path.removeprefix(prefix).rstrip("/")
+    if prefix == _CALLS[0]:  # values by name
+        check_call(name, values, folder)
+        return body
+    return json.dumps(values | {"data": check_call(name, data, folder)}).encode()
+
+
+def _with_length(scope: Scope, n_bytes: int) -> Scope:
+    """The scope with the length of a body that may have grown."""
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-length"]
+    return {**scope, "headers": [*headers, (b"content-length", str(n_bytes).encode())]}
+
+
+def _with_retry(send: Send) -> Send:
+    """A `send` that adds to each 503 when to come back."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 503:
+            headers = [(name, value) for name, value in message["headers"] if name.lower() != b"retry-after"]
+            message = {**message, "headers": [*headers, (b"retry-after", str(RETRY_SECONDS).encode())]}
+        await send(message)
+
+    return sent
+
+
+def _client(scope: Scope) -> str:
+    """The address of a client. On a Space the connection is that of a proxy, which names the client."""
+    if "SPACE_ID" in os.environ:
+        for name, value in scope["headers"]:
+            if name.lower() == b"x-forwarded-for":
+                return str(value.decode("latin-1").split(",")[0].strip()[:64])
+    return str((scope.get("client") or ("",))[0])
+
+
 def _refused_body(body: bytes, folder: str) -> tuple[int, str] | None:
     """The problem with a body, or None. It must be JSON and name no files but uploads."""
     try:
@@ -198,9 +275,11 @@ def _too_large(n_bytes: int, most: int) -> str:
     return f"the request has {n_bytes:,} bytes, the limit is {most:,}. Make the photo or the text smaller"
 
 
-async def _answer(send: Send, status: int, detail: str) -> None:
+async def _answer(send: Send, status: int, detail: str, *, retry_after: int | None = None) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if retry_after is not None:
+        headers.append((b"retry-after", str(retry_after).encode()))
     headers.append((b"connection", b"close"))  # the rest of the body is not read
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from initzoo.checkpoints import MAX_SEED
@@ -12,21 +14,27 @@ from initzoo.generator import ORIGINS, Request, check_words
 
 __all__ = [
     "MAX_WORDS",
+    "ORIGIN_CHOICES",
+    "STRENGTHS",
+    "Look",
     "read_choice",
     "read_count",
+    "read_look",
     "read_request",
     "read_seed",
     "read_share",
     "read_text",
     "read_upload",
     "read_words",
-    "request_to_json",
 ]
 
 MAX_WORDS = 200
 """Maximum number of characters in the words of a request."""
 
-_CHOICES = ("auto", *ORIGINS)
+STRENGTHS = (0.5, 1.0, 1.5)
+"""Strengths of an edit that the page offers; `initzoo apply --strength` takes any from 0 to 1.5."""
+
+ORIGIN_CHOICES = ("auto", *ORIGINS)
 """Origins that a visitor can choose; `auto` prefers a checkpoint of the zoo."""
 
 
@@ -44,15 +52,67 @@ def read_request(words: object, origin: object = "auto", seed: object = 0) -> Re
 
     Example:
         >>> read_request("  Pencil sketch ", "auto", 3.0)
-        Request(words='Pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None)
+        Request(words='Pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None, seconds=1.0)
     """
-    chosen = read_choice(origin, "origin", _CHOICES)
+    chosen = read_choice(origin, "origin", ORIGIN_CHOICES)
     return Request(read_words(words), seed=read_seed(seed), origin=None if chosen == "auto" else chosen)
 
 
-def request_to_json(request: Request) -> dict[str, str | int]:
-    """The request as JSON values that `read_request` takes."""
-    return {"words": request.words, "origin": request.origin or "auto", "seed": request.seed}
+@dataclass(frozen=True)
+class Look:
+    """What the page shows: the look of some words, or a mix of two looks, at some strength.
+
+    Args:
+        request: the look.
+        other: the look mixed with it, or None.
+        share: weight of `other`, 0 to 1.
+        strength: strength of the edit, one of `STRENGTHS`.
+    """
+
+    request: Request
+    other: Request | None = None
+    share: float = 0.5
+    strength: float = 1.0
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The look as the query of an address, which `read_look` reads."""
+        query = {"words": self.request.words}
+        if self.other is not None:
+            query |= {"with": self.other.words, "share": f"{self.share:g}"}
+        return query | ({} if self.strength == 1 else {"strength": f"{self.strength:g}"})
+
+
+def read_look(query: Mapping[str, str]) -> Look:
+    """Read a look from the query of an address.
+
+    Args:
+        query: `words`; `with` and `share` for a mix; `strength`.
+
+    Raises:
+        InvalidRequest: a value is missing or out of range.
+        InvalidWords: the words are empty, or have control or invisible characters.
+
+    Example:
+        >>> look = read_look({"words": "night", "with": "pencil sketch", "share": "0.25"})
+        >>> look.share, look.strength, look.query
+        (0.25, 1.0, {'words': 'night', 'with': 'pencil sketch', 'share': '0.25'})
+    """
+    request = Request(read_words(query.get("words", "")))
+    other = Request(read_words(query["with"], name="with")) if query.get("with") else None
+    strength = _decimal(query.get("strength", "1"), "strength")
+    if strength not in STRENGTHS:
+        choices = ", ".join(f"{strength:g}" for strength in STRENGTHS)
+        raise InvalidRequest(f"strength must be one of {choices}; found {_shown(query['strength'])}")
+    share = read_share(_decimal(query.get("share", "0.5"), "share"))
+    return Look(request, other, share, strength)
+
+
+def _decimal(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{name} must be a number, found {_shown(text)}") from error
 
 
 def read_words(value: object, *, name: str = "words") -> str:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,26 +20,27 @@ from initzoo.errors import MissingExtra, OutputError
 
 __all__ = ["check_gradio", "serve"]
 
-_MAX_WAITING = 40
+_MAX_QUEUED = 20
+_THREADS = 80
 _SESSIONS = 500
 _KEEP_SECONDS = 3600
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _M_MMAP_THRESHOLD = -3  # of malloc.h
-# gradio confines page.css to the page's own elements; this rule is for those around them.
-_HEAD = (
-    "<style>@media (max-width: 640px) { .gradio-container .main.fillable { padding: 8px 10px !important } }"
-    "</style>"
-)
 
 
-def check_gradio() -> None:
+def check_gradio(*, mcp: bool = False) -> None:
     """Check that gradio is installed, before a zoo is loaded.
 
+    Args:
+        mcp: check for the Model Context Protocol, too.
+
     Raises:
-        MissingExtra: gradio is not installed.
+        MissingExtra: a package is not installed.
     """
     if find_spec("gradio") is None:
         raise MissingExtra('the demo needs gradio. Install it with: pip install "initzoo[demo]"')
+    if mcp and find_spec("mcp") is None:
+        raise MissingExtra('--mcp needs the package mcp. Install it with: pip install "initzoo[mcp]"')
 
 
 def serve(
@@ -49,19 +49,24 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     keep_seconds: int = _KEEP_SECONDS,
+    wheel: str | os.PathLike[str] | None = None,
+    mcp: bool = False,
     is_waiting: bool = True,
     say: Callable[[str], None] | None = None,
 ) -> Callable[[], None]:
     """Serve the page of a zoo.
 
-    Visitors wait in one queue, and two requests are computed at a time. Files of visitors are kept for an
-    hour and deleted when the server stops. `/health` returns the status and the number of sessions as JSON.
+    Visitors wait in one queue, and two pictures are computed at a time. Files of visitors are kept for an
+    hour and deleted when the server stops, or when the next one starts if it was killed. `/health` returns
+    the status and the number of sessions as JSON.
 
     Args:
         zoo: name, folder or Hub address, as for `Zoo.from_pretrained`.
         host: address to listen at; `0.0.0.0` for all addresses of the machine.
         port: port to listen at; 0 for any free port.
         keep_seconds: seconds to keep a visitor's file after its last use.
+        wheel: a wheel of initzoo, which the page then offers and names in its commands.
+        mcp: whether to serve the endpoints as tools of the Model Context Protocol as well.
         is_waiting: block until Ctrl-C or SIGTERM; if False, serve in the background.
         say: called with each line of the log; by default lines go to standard error.
 
@@ -69,32 +74,40 @@ def serve(
         A function that stops the server.
 
     Raises:
-        MissingExtra: gradio is not installed.
+        MissingExtra: gradio is not installed, or `mcp` needs a package that is not.
         OutputError: the port is taken, or the machine does not have the address.
         UnknownZoo, AccessDenied, HubUnavailable, InvalidZoo, InvalidGenerator: as for `Zoo.pull`.
     """
     began = time.perf_counter()
     say = say or _say
-    check_gradio()
+    check_gradio(mcp=mcp)
     port = _check_port(host, port)  # before the slow loading of a zoo
     _use_one_thread()
     _give_memory_back()
     from initzoo.demo.api import Answers
     from initzoo.demo.file_store import KeptFiles, Sweeper
+    from initzoo.demo.leftovers import VisitorFolder, remove_leftovers
     from initzoo.demo.service import Studio
 
+    package = _check_wheel(wheel)
     studio, note = Studio.open(zoo)
     if note:
         say(note)
-    folder = tempfile.TemporaryDirectory(prefix="initzoo-demo-")
-    _prepare(Path(folder.name))
-    kept = KeptFiles(Path(folder.name))
+    if n_left := remove_leftovers():
+        say(f"removed the files of visitors of {n_left} server(s) that were killed")
+    folder = VisitorFolder()
+    _prepare(folder.path)
+    kept = KeptFiles(folder.path)
     with _without_proxies():
-        from initzoo.demo.page import N_AT_ONCE, build_page
+        from initzoo.demo.endpoints import N_RUNNING, build_endpoints
+        from initzoo.demo.routes import page_routes
         from initzoo.demo.sessions import SessionSweeper
+        from initzoo.demo.views import Views
 
-        page = build_page(Answers(studio, kept), keep_seconds=keep_seconds)
-    page.queue(max_size=_MAX_WAITING, default_concurrency_limit=N_AT_ONCE, api_open=False)
+        page = build_endpoints(Answers(studio, kept), keep_seconds=keep_seconds)
+    views = Views(studio, kept, package)
+    views.warm_up()
+    page.queue(max_size=_MAX_QUEUED, default_concurrency_limit=N_RUNNING, api_open=False)
     health = {"status": "ok", "zoo": studio.zoo.name, "revision": studio.zoo.revision}
 
     def tell_health() -> dict[str, str | int]:
@@ -102,9 +115,11 @@ def serve(
 
     try:
         with _without_proxies():
-            _, url, _ = page.launch(**_launch_options(host, port, tell_health, folder.name))
+            options = _launch_options(host, port, tell_health, str(folder.path))
+            options["app_kwargs"]["routes"] += page_routes(views)
+            _, url, _ = page.launch(**options, mcp_server=mcp)
     except OSError as error:  # another program took the port meanwhile
-        folder.cleanup()
+        folder.remove()
         raise _port_error(host, port, error) from error
     sweepers = Sweeper(kept, age=keep_seconds), SessionSweeper(page.state_holder)
     seconds = time.perf_counter() - began
@@ -116,7 +131,7 @@ def serve(
         for sweeper in sweepers:
             sweeper.stop()
         page.close(verbose=False)
-        folder.cleanup()
+        folder.remove()
 
     if is_waiting:
         try:
@@ -146,7 +161,6 @@ def _wait() -> None:
 def _launch_options(
     host: str, port: int, tell_health: Callable[[], dict[str, str | int]], folder: str
 ) -> dict[str, Any]:
-    import gradio as gr
     from starlette.middleware import Middleware
     from starlette.requests import Request
     from starlette.responses import JSONResponse
@@ -158,9 +172,6 @@ def _launch_options(
     async def health(_: Request) -> JSONResponse:
         return JSONResponse(tell_health())
 
-    here = Path(__file__).parent
-    system_fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    system_mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
     return {
         "server_name": host,
         "server_port": port,
@@ -171,22 +182,15 @@ def _launch_options(
         "ssr_mode": False,
         "allowed_paths": [],
         "max_file_size": MAX_UPLOAD_BYTES,
-        "max_threads": 16,
+        "max_threads": _THREADS,
         "state_session_capacity": _SESSIONS,
         "enable_monitoring": False,
         "run_history": False,
-        "mcp_server": False,
         "pwa": False,
-        "footer_links": ["api", "gradio", "settings"],
         "app_kwargs": {
             "routes": [Route("/health", health)],
             "middleware": [Middleware(Guard, folder=folder)],
         },
-        # Fonts of the system: nothing is fetched from another host.
-        "theme": gr.themes.Soft(font=system_fonts, font_mono=system_mono),
-        "css": (here / "page.css").read_text("utf-8"),
-        "js": (here / "page.js").read_text("utf-8"),
-        "head": _HEAD,
     }
 
 
@@ -233,6 +237,15 @@ def _without_proxies() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
+
+
+def _check_wheel(wheel: str | os.PathLike[str] | None) -> Path | None:
+    if wheel is None:
+        return None
+    path = Path(wheel)
+    if path.suffix != ".whl" or not path.is_file():
+        raise OutputError(f"there is no wheel '{path}'. Build one: make space")
+    return path
 
 
 def _check_port(host: str, port: int) -> int:

@@ -5,32 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.checkpoints import Init, blend_inits
-from initzoo.demo.requests import MAX_WORDS, read_choice, read_text
+from initzoo.demo.requests import MAX_WORDS, Look, read_choice, read_text
 from initzoo.demo.texts import file_name
-from initzoo.demo.thumbnails import Thumbnails, draw_thumbnail, thumbnail_folder
-from initzoo.errors import InvalidWords, InvalidZoo, UnknownConcept
+from initzoo.demo.thumbnails import Thumbnails, thumbnail_folder, thumbnail_of
+from initzoo.demo.turns import Turns
+from initzoo.errors import (
+    InitzooError,
+    InvalidConcepts,
+    InvalidWords,
+    InvalidZoo,
+    TeacherError,
+    UnknownConcept,
+)
 from initzoo.generator import Request
-from initzoo.pairs import Photo, load_photos
+from initzoo.pairs import Photo, alphabets_of, example_pair, load_photos, parse_teacher
 from initzoo.zoo import IndexRow, Match, Zoo
 
-__all__ = ["FORMS", "Listed", "Listing", "Studio"]
+__all__ = ["FORMS", "N_AT_ONCE", "N_WAITING", "Listed", "Listing", "Studio"]
 
 Pixels = NDArray[np.uint8]
 
 FORMS = ("merged", "adapter")
 """The forms in which an init can be downloaded; all are safetensors files."""
 
+N_AT_ONCE = 2
+"""Number of pictures computed at the same time: one per core of a small machine."""
+
+N_WAITING = 40
+"""Number of pictures that may wait; who asks for more is told to come back."""
+
+_FIRST = "watercolour"
+_TRIES = (
+    *("watercolour", "pencil sketch", "charcoal at dusk", "faded teal film", "neon edges at night"),
+    *("colourised photo", "old sepia", "night"),
+)
+_N_TRIES = 8
 _EXAMPLES = ("chelsea", "coffee", "flower", "rocket", "astronaut", "china")
 _MAX_LISTED = 20_000
-_PAGE = 40
+_PAGE = 36
 _N_KEPT = 64
+_ALIKE = 0.5
+"""Similarity from which on words are taken to mean the nearest concept."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,9 @@ class Studio:
         zoo: the zoo.
         thumbnails: thumbnails of this zoo; by default they are drawn on demand.
 
+    Not more than `N_AT_ONCE` threads compute pictures at a time. Refusals, searches and lists do not wait for
+    them.
+
     Example:
         >>> studio = Studio(Zoo.from_pretrained("starter"), None)
         >>> studio.init_of(Request("pencil sketch")).metadata.origin
@@ -83,6 +108,7 @@ class Studio:
         self.zoo = zoo
         self.thumbnails = thumbnails
         self.examples: list[Photo] = _load_examples()
+        self.turns = Turns(N_AT_ONCE, N_WAITING)
         self._lock = Lock()  # guards the index, which decodes its tables on first use
         self._listed = self._list_all()
         self._inits: Callable[[Request], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
@@ -110,14 +136,24 @@ class Studio:
         """Do the work that the first request would wait for."""
         with self._lock:
             _ = self.zoo.index.alphabets  # decoded once, since generating reads it without the lock
-        first = self._listed[0] if self._listed else None
-        request = Request(first.prompt if first else "pencil sketch")
         # The weight generator of a tiny zoo may not know the words; requests report that.
         with suppress(InvalidWords, UnknownConcept):
+            request = Request(self.first)
             if self.zoo.has_generator:
                 request = replace(request, origin="generated")
             self.edit(self.init_of(request), np.zeros((64, 64, 3), np.uint8))
-        self.nearest(request.words, 8)
+        self.nearest(self.first, 8)
+
+    @property
+    def first(self) -> str:
+        """The words of the look that the page opens with."""
+        return _FIRST if self.zoo.holds(_FIRST) or not self._listed else self._listed[0].prompt
+
+    @cached_property
+    def tries(self) -> tuple[str, ...]:
+        """Words of looks to begin with. All of them give a picture."""
+        words = [self.first, *(words for words in _TRIES if words != self.first and self._is_known(words))]
+        return tuple(words[:_N_TRIES])
 
     def init_of(self, request: Request) -> Init:
         """Return the merged init of a request.
@@ -125,32 +161,87 @@ class Studio:
         Raises:
             UnknownConcept, InvalidWords, InvalidGenerator, ChecksumMismatch, InvalidZoo, LayoutMismatch:
             as for `Zoo.pull`.
+            Busy: too many requests wait already.
         """
-        return self._inits(request)
+        with self._lock:
+            self.zoo.plan(request)  # refuses what the zoo does not hold, before it waits for a turn
+            is_foreign = bool(alphabets_of(request.words) - self.zoo.index.alphabets)
+        if is_foreign:
+            return self._inits(request)
+        with self.turns.take():
+            return self._inits(request)
 
-    def edit(self, init: Init, pixels: Pixels) -> Pixels:
-        """Edit a photo on one thread; returns uint8 RGB of the same shape."""
-        import torch
-
-        # Each thread of the server has its own setting. On small convolutions one thread is the fastest.
-        if torch.get_num_threads() != 1:
-            torch.set_num_threads(1)
-        return init.to_network().edit(pixels)
-
-    def variations(self, request: Request, n: int) -> list[tuple[int, Init]]:
-        """Generate inits from the same words with the next `n` seeds; returns (seed, init) pairs.
+    def init_of_look(self, look: Look) -> Init:
+        """Return the merged init of a look, which may be a mix of two.
 
         Raises:
-            InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
+            UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for `init_of`.
         """
-        seeds = [(request.seed + step) % 2**63 for step in range(1, n + 1)]
-        return [(seed, self.init_of(replace(request, origin="generated", seed=seed))) for seed in seeds]
+        if look.other is None:
+            return self.init_of(look.request)
+        return self.blend(look.request, look.other, look.share)
+
+    def edit(self, init: Init, pixels: Pixels, *, strength: float = 1.0) -> Pixels:
+        """Edit a photo on one thread; returns uint8 RGB of the same shape.
+
+        Args:
+            init: merged weights.
+            pixels: uint8 RGB, shape `(height, width, 3)`.
+            strength: as for `ImageNetwork.edit`.
+
+        Raises:
+            Busy: too many requests wait already.
+        """
+        import torch
+
+        with self.turns.take():
+            # Each thread of the server has its own setting. On small convolutions one thread is the fastest.
+            if torch.get_num_threads() != 1:
+                torch.set_num_threads(1)
+            return init.to_network().edit(pixels, strength=strength)
+
+    def spoil(self, request: Request, pixels: Pixels) -> Pixels | None:
+        """Damage a good photo as a restoration expects it, so that there is something to mend.
+
+        Returns:
+            The damaged photo; None if the words ask for no restoration.
+        """
+        row = self._restoration_of(request.words)
+        if row is None:
+            return None
+        # A teacher of another version cannot damage a photo.
+        with suppress(InvalidZoo, InvalidConcepts, TeacherError):
+            return example_pair(parse_teacher(row.teacher), pixels, seed=0)[0]
+        return None
+
+    def is_restoration(self, request: Request) -> bool:
+        """Whether words ask for a restoration: by the checkpoint of these words, or by the nearest one."""
+        return self._restoration_of(request.words) is not None
+
+    def _restoration_of(self, words: str) -> IndexRow | None:
+        row, nearest = self.row_of(words), self.nearest(words, 1)
+        if row is None and nearest and nearest[0].similarity >= _ALIKE:
+            with self._lock:
+                row = self.zoo.index.row(nearest[0].concept_id)
+        return row if row is not None and row.family == "restoration" else None
+
+    def _is_known(self, words: str) -> bool:
+        if self.zoo.holds(words):
+            return True
+        try:
+            return self.zoo.has_generator and not self._is_far(words)
+        except InitzooError:  # words that the weight generator of another zoo does not know
+            return False
+
+    def _is_far(self, words: str) -> bool:
+        generation = self.init_of(Request(words)).metadata.generation
+        return generation is None or bool(generation.is_far)
 
     def blend(self, first: Request, second: Request, share: float) -> Init:
         """Blend two merged inits; `share` is the weight of the second, 0 to 1.
 
         Raises:
-            UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
+            UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for `init_of`.
         """
         return blend_inits(self.init_of(first), self.init_of(second), share)
 
@@ -166,12 +257,20 @@ class Studio:
             UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
         """
         read_choice(form, "form", FORMS)
-        init = self._pull(request, adapter_only=True) if form == "adapter" else self.init_of(request)
+        init = self.init_of(request)
+        if form == "adapter":
+            with self.turns.take():
+                init = self._pull(request, adapter_only=True)
         return file_name(init), init.to_bytes()
 
     def nearest(self, words: str, n: int) -> tuple[Match, ...]:
         """Return the concepts whose wordings are spelt most like some words, nearest first."""
         return self._matches(words, n)
+
+    def row_of(self, words: str) -> IndexRow | None:
+        """Return the index row of the checkpoint that words name, or None."""
+        with self._lock:
+            return self.zoo.index.find(words)
 
     def listed(self, concept_id: str) -> Listed:
         """Return the list entry of a concept.
@@ -188,7 +287,7 @@ class Studio:
             ) from error
 
     def thumbnail(self, concept_id: str) -> Pixels:
-        """Return a small picture of a checkpoint's edit, uint8 RGB, shape `(64, 64, 3)`.
+        """Return a small picture of a checkpoint's edit, uint8 RGB, square.
 
         Raises:
             UnknownConcept: the zoo has no concept of that id.
@@ -206,6 +305,19 @@ class Studio:
     def licences(self) -> tuple[str, ...]:
         """The licences of the zoo's checkpoints, sorted."""
         return tuple(sorted({concept.licence for concept in self._listed}))
+
+    def similar(self, words: str, n: int) -> tuple[Listed, ...]:
+        """The looks nearest to some words, without the look of these very words.
+
+        Words unlike all wordings get the looks that the page begins with, so that there is always somewhere
+        to go.
+        """
+        row = self.row_of(words)
+        ids = [match.concept_id for match in self.nearest(words, n + 1)]
+        spare = (self.row_of(first) for first in self.tries)
+        ids += [other.concept_id for other in spare if other is not None]
+        ids = [name for name in dict.fromkeys(ids) if row is None or name != row.concept_id]
+        return tuple(self.listed(name) for name in ids[:n])
 
     def suggestions(self, n: int) -> list[str]:
         """Suggest words to type: the shortest `n` plain names of concepts."""
@@ -252,8 +364,10 @@ class Studio:
 
     def _draw(self, concept_id: str) -> Pixels:
         self.listed(concept_id)
-        with self._lock:
-            return draw_thumbnail(self.zoo, self.zoo.index.row(concept_id))
+        with self.turns.take():
+            with self._lock:
+                row, network = self.zoo.index.row(concept_id), self.zoo.checkpoint(concept_id)
+            return thumbnail_of(row, network)
 
     def _list_all(self) -> tuple[Listed, ...]:
         rows = self.zoo.index.each_row()

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import shlex
 
-from initzoo import __version__
 from initzoo.checkpoints import Init, blend_inits
 from initzoo.zoo import BUNDLED_ZOO, Zoo
 
-__all__ = ["blend_commands", "file_name", "finetune_commands", "tell_init", "tell_prospect"]
+__all__ = [
+    "file_name",
+    "mix_commands",
+    "pull_commands",
+    "tell_details",
+    "tell_init",
+    "tell_prospect",
+    "train_commands",
+    "use_commands",
+]
 
 
 def file_name(init: Init) -> str:
@@ -25,92 +33,109 @@ def file_name(init: Init) -> str:
 
 
 def tell_init(init: Init) -> str:
-    """Describe the weights in a sentence or two of plain words.
+    """Describe the weights in a sentence of plain words.
 
     Example:
         >>> tell_init(Zoo.from_pretrained("starter").pull("pencil sketch"))
-        "An exact checkpoint of the zoo: 'pencil-sketch', trained for this look. It scores ... dB ..."
+        'The zoo has a network that was trained for this look.'
     """
     metadata = init.metadata
     if metadata.origin == "blended":
-        return f"A blend: {metadata.source}."
+        return "A mix: weights between those of the two looks."
     if metadata.origin == "generated":
-        seed = 0 if metadata.generation is None else metadata.generation.seed
-        return f"Generated: the weights were made from the words just now, with seed {seed}."
-    psnr = metadata.scores.get("psnr")
-    score = "" if psnr is None else f" It scores {psnr:.1f} dB on photos that it never saw."
-    kind = (
-        "The checkpoint that the words mean"
-        if metadata.origin == "matched"
-        else "An exact checkpoint of the zoo"
-    )
-    return f"{kind}: '{metadata.concept}', trained for this look.{score}"
+        return "No network was trained for these words: its weights were made from them just now."
+    return "The zoo has a network that was trained for this look."
 
 
 def tell_prospect(init: Init) -> str:
-    """Describe the distance of the words from the zoo's wordings, and its effect on the picture.
+    """Describe how near the words are to the zoo's wordings, and the effect on the picture; may be empty.
 
     Example:
         >>> tell_prospect(Zoo.from_pretrained("starter").pull("pencil sketch"))
-        'The zoo knows these words.'
+        ''
     """
     generation = init.metadata.generation
     if init.metadata.origin == "blended":
-        return "Nobody has measured blends: look at the picture."
+        return "Nobody has measured mixes, so look at the picture."
     if generation is None:
-        return "The zoo knows these words."
-    if generation.expected_psnr is None or generation.distance is None:
-        return "This zoo does not say how far words are from what it knows: look at the picture."
-    low, high = (round(value) for value in generation.expected_psnr)
+        return ""
+    if generation.is_far is None:
+        return "This zoo does not say how well it knows the words, so look at the picture."
     if generation.is_far:
         return (
-            f"The words are far from everything the zoo knows: the picture may have little to do with them "
-            f"(expected {low} to {high} dB). Try one of the nearest concepts, or plainer words."
+            "The words are far from everything that the zoo knows, so the picture may have little to do with "
+            "them. Try one of the similar looks, or plainer words."
         )
-    how_near = "very near" if generation.distance < 0.1 else "near"
-    return (
-        f"The words are {how_near} what the zoo knows: expected {low} to {high} dB, more is nearer the look."
-    )
+    return "The zoo knows words like these, so the picture should be near."
 
 
-def finetune_commands(zoo: Zoo, init: Init) -> str:
-    """The commands that reproduce this init on another machine and fine-tune it on the user's pairs.
-
-    Zoo, revision and seed are pinned. The revision of a zoo in a folder, which another machine cannot
-    open by name, is given in a comment.
+def tell_details(zoo: Zoo, init: Init) -> list[tuple[str, str]]:
+    """Names and values for those who want numbers: scores, origin, licence, digest.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")
-        >>> print(finetune_commands(zoo, zoo.pull("pencil sketch")))
-        pip install "initzoo==..."
+        >>> tell_details(zoo, zoo.pull("pencil sketch"))[0]
+        ('Concept', 'pencil-sketch')
+    """
+    metadata, generation = init.metadata, init.metadata.generation
+    rows = [("Concept", metadata.concept), ("Origin", metadata.origin)]
+    psnr = metadata.scores.get("psnr")
+    if psnr is not None:
+        rows.append(("Score on new photos", f"{psnr:.1f} dB PSNR against the look's own filter"))
+    if generation is not None:
+        rows.append(("Seed", str(generation.seed)))
+    if generation is not None and generation.expected_psnr is not None:
+        low, high = generation.expected_psnr
+        rows.append(("Expected score", f"{low:.0f} to {high:.0f} dB PSNR, more is nearer"))
+        rows.append(("Distance of the words", f"{generation.distance:.2f} of 1"))
+    rows += [("Zoo", f"{zoo.name}, revision {zoo.revision[:12]}"), ("Licence", metadata.licence)]
+    return [*rows, ("Weights", f"sha256 {init.sha256[:16]}")]
+
+
+def use_commands(zoo: Zoo, init: Init, *, wheel: str, strength: float, photo_url: str) -> str:
+    """The commands that give the page's picture in an empty folder: install, pull, apply.
+
+    Zoo and seed are pinned. The revision of a zoo in a folder, which another machine cannot open by name, is
+    given in a comment.
+
+    Args:
+        zoo: the zoo.
+        init: the init, merged.
+        wheel: address of a wheel of initzoo, or empty if there is none.
+        strength: strength of the edit.
+        photo_url: address of a photo to try it on.
+
+    Example:
+        >>> zoo = Zoo.from_pretrained("starter")
+        >>> init = zoo.pull("pencil sketch")
+        >>> print(use_commands(zoo, init, wheel="", strength=0.5, photo_url="http://127.0.0.1:7860/photo/coffee"))
         # zoo starter, revision ...
         initzoo pull "pencil sketch" --exact -o pencil-sketch.safetensors
-        initzoo finetune pencil-sketch.safetensors --pairs my-pairs -o pencil-sketch-mine.safetensors
+        curl -sSo photo.png "http://127.0.0.1:7860/photo/coffee"  # or put your own photo here
+        initzoo apply pencil-sketch.safetensors photo.png --strength 0.5 -o pencil-sketch.png
     """
-    metadata, name, zoo_part = init.metadata, file_name(init), _zoo_part(zoo)
-    lines = [f'pip install "initzoo=={__version__}"', f"# zoo {zoo.name}, revision {zoo.revision}"]
-    draw = "--exact" if metadata.generation is None else f"--generate --seed {metadata.generation.seed}"
-    adapter = " --adapter-only" if init.kind == "adapter" else ""
-    # Words that start with a hyphen would be parsed as an option.
-    words = metadata.wording
-    before, after = (f" {_quoted(words)}", "") if words[:1] != "-" else ("", f" -- {_quoted(words)}")
-    lines.append(f"initzoo pull{before} {draw}{adapter}{zoo_part} -o {name}{after}")
-    return "\n".join([*lines, _finetune(name, zoo_part)])
+    name = file_name(init)
+    lines = [f'pip install "{wheel}"'] if wheel else []
+    lines += [f"# zoo {zoo.name}, revision {zoo.revision}", _pull(zoo, init)]
+    lines.append(f'curl -sSo photo.png "{photo_url}"  # or put your own photo here')
+    return "\n".join([*lines, _apply(name, strength)])
 
 
-def blend_commands(zoo: Zoo, first: Init, second: Init, share: float) -> str:
-    """The commands that reproduce this blend on another machine and fine-tune it.
+def mix_commands(
+    zoo: Zoo, ends: tuple[Init, Init], share: float, *, wheel: str, strength: float, photo_url: str
+) -> str:
+    """The commands that give the picture of a mix in an empty folder.
 
     Args:
         zoo: the zoo of both inits.
-        first: the init at share 0, merged.
-        second: the init at share 1, merged.
-        share: weight of `second`, 0 to 1.
+        ends: the inits at share 0 and 1, merged.
+        share: weight of the second.
+        wheel, strength, photo_url: as for `use_commands`.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")
-        >>> print(blend_commands(zoo, zoo.pull("pencil sketch"), zoo.pull("night"), 0.5))
-        pip install "initzoo==..."
+        >>> ends = zoo.pull("pencil sketch"), zoo.pull("night")
+        >>> print(mix_commands(zoo, ends, 0.5, wheel="", strength=1, photo_url="http://127.0.0.1/photo/coffee"))
         python - <<'END'
         from initzoo import Zoo, blend_inits
         zoo = Zoo.from_pretrained('starter')  # revision ...
@@ -118,35 +143,85 @@ def blend_commands(zoo: Zoo, first: Init, second: Init, share: float) -> str:
         second = zoo.pull('night', origin='exact')
         blend_inits(first, second, 0.5).save('pencil-sketch-50-night-50.safetensors')
         END
-        initzoo finetune pencil-sketch-50-night-50.safetensors --pairs my-pairs -o ...-mine.safetensors
+        curl -sSo photo.png "http://127.0.0.1/photo/coffee"  # or put your own photo here
+        initzoo apply pencil-sketch-50-night-50.safetensors photo.png -o pencil-sketch-50-night-50.png
     """
-    name = file_name(blend_inits(first, second, share))
+    name = file_name(blend_inits(*ends, share))
     pulls = [
         f"{name_of} = zoo.pull({init.metadata.wording!r}, origin={init.metadata.origin!r}"
         + (")" if init.metadata.generation is None else f", seed={init.metadata.generation.seed})")
-        for name_of, init in (("first", first), ("second", second))
+        for name_of, init in zip(("first", "second"), ends, strict=True)
     ]
     return "\n".join(
         [
-            f'pip install "initzoo=={__version__}"',
+            *([f'pip install "{wheel}"'] if wheel else []),
             "python - <<'END'",
             "from initzoo import Zoo, blend_inits",
             f"zoo = Zoo.from_pretrained({zoo.address!r})  # revision {zoo.revision}",
             *pulls,
             f"blend_inits(first, second, {share:g}).save({name!r})",
             "END",
-            _finetune(name, _zoo_part(zoo)),
+            f'curl -sSo photo.png "{photo_url}"  # or put your own photo here',
+            _apply(name, strength),
         ]
     )
 
 
+def train_commands(zoo: Zoo, init: Init, concept: str) -> str:
+    """The commands that train the downloaded file further on pairs, with pairs to begin with.
+
+    Args:
+        zoo: the zoo.
+        init: the init, merged.
+        concept: a concept of the catalog, whose pairs stand in for the user's own.
+
+    Example:
+        >>> zoo = Zoo.from_pretrained("starter")
+        >>> print(train_commands(zoo, zoo.pull("pencil sketch"), "pencil-sketch"))
+        initzoo pairs pencil-sketch --out my-pairs  # pairs to try it with: put your own into A and B
+        initzoo finetune pencil-sketch.safetensors --pairs my-pairs -o pencil-sketch-mine.safetensors
+    """
+    name = file_name(init)
+    mine = name.replace(".safetensors", "-mine.safetensors")
+    return "\n".join(
+        [
+            f"initzoo pairs {concept} --out my-pairs  # pairs to try it with: put your own into A and B",
+            f"initzoo finetune {name} --pairs my-pairs{_zoo_part(zoo)} -o {mine}",
+        ]
+    )
+
+
+def pull_commands(zoo: Zoo, init: Init) -> str:
+    """The command that reproduces this init on another machine, for programs.
+
+    Example:
+        >>> zoo = Zoo.from_pretrained("starter")
+        >>> print(pull_commands(zoo, zoo.pull("pencil sketch")))
+        # zoo starter, revision ...
+        initzoo pull "pencil sketch" --exact -o pencil-sketch.safetensors
+        initzoo apply pencil-sketch.safetensors photo.png -o pencil-sketch.png
+    """
+    revision = f"# zoo {zoo.name}, revision {zoo.revision}"
+    return "\n".join([revision, _pull(zoo, init), _apply(file_name(init), 1)])
+
+
+def _pull(zoo: Zoo, init: Init) -> str:
+    metadata = init.metadata
+    draw = "--exact" if metadata.generation is None else f"--generate --seed {metadata.generation.seed}"
+    adapter = " --adapter-only" if init.kind == "adapter" else ""
+    # Words that start with a hyphen would be parsed as an option.
+    words = metadata.wording
+    before, after = (f" {_quoted(words)}", "") if words[:1] != "-" else ("", f" -- {_quoted(words)}")
+    return f"initzoo pull{before} {draw}{adapter}{_zoo_part(zoo)} -o {file_name(init)}{after}"
+
+
+def _apply(name: str, strength: float) -> str:
+    much = "" if strength == 1 else f" --strength {strength:g}"
+    return f"initzoo apply {name} photo.png{much} -o {name.replace('.safetensors', '.png')}"
+
+
 def _zoo_part(zoo: Zoo) -> str:
     return "" if zoo.address == BUNDLED_ZOO else f" --zoo {shlex.quote(zoo.address)}"
-
-
-def _finetune(name: str, zoo_part: str) -> str:
-    mine = name.replace(".safetensors", "-mine.safetensors")
-    return f"initzoo finetune {name} --pairs my-pairs{zoo_part} -o {mine}"
 
 
 def _quoted(words: str) -> str:

@@ -21,19 +21,27 @@ from numpy.typing import NDArray
 from initzoo.checkpoints import name_words
 from initzoo.errors import InvalidConcepts, InvalidZoo, TeacherError
 from initzoo.files import DamagedFile, read_file, replace_folder, reported_as, write_bytes
+from initzoo.networks import ImageNetwork
 from initzoo.pairs import TEACHING_SIDE, example_pair, fit_short_side, load_photos, parse_teacher
 from initzoo.zoo import IndexRow, Zoo
 
-__all__ = ["THUMBNAIL_SIDE", "Thumbnails", "draw_thumbnail", "make_thumbnails", "thumbnail_folder"]
+__all__ = [
+    "THUMBNAIL_SIDE",
+    "Thumbnails",
+    "draw_thumbnail",
+    "make_thumbnails",
+    "thumbnail_folder",
+    "thumbnail_of",
+]
 
 Pixels = NDArray[np.uint8]
 
-THUMBNAIL_SIDE = 64
+THUMBNAIL_SIDE = 128
 """Side of a thumbnail, pixels."""
 
 _TABLE = "thumbnails.json"
 _N_COLUMNS = 16
-_QUALITY = 34
+_QUALITY = 40
 _MAX_BYTES = 2**25
 _MAX_SHEET_ROWS = 512
 _PHOTO = "chelsea"
@@ -48,19 +56,21 @@ class Thumbnails:
         revision: revision of the zoo.
         places: concept id -> family of its sheet and number of its picture.
         sheets: family -> sheet, uint8 RGB, `_N_COLUMNS` pictures per row.
+        side: side of a picture, pixels; sheets of earlier versions have smaller ones.
     """
 
     revision: str
     places: dict[str, tuple[str, int]]
     sheets: dict[str, Pixels]
+    side: int = THUMBNAIL_SIDE
 
     def get(self, concept_id: str) -> Pixels | None:
-        """The picture of a concept, uint8, shape `(64, 64, 3)`, or None."""
+        """The picture of a concept, uint8, shape `(side, side, 3)`, or None."""
         if concept_id not in self.places:
             return None
         sheet, number = self.places[concept_id]
-        top, left = (cell * THUMBNAIL_SIDE for cell in divmod(number, _N_COLUMNS))
-        return self.sheets[sheet][top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE]
+        top, left = (cell * self.side for cell in divmod(number, _N_COLUMNS))
+        return self.sheets[sheet][top : top + self.side, left : left + self.side]
 
     @classmethod
     def load(cls, folder: Path) -> Thumbnails:
@@ -74,6 +84,7 @@ class Thumbnails:
         with reported_as(InvalidZoo, f"thumbnails '{folder}'", _ADVICE):
             try:
                 table = json.loads(read_file(folder / _TABLE, max_bytes=_MAX_BYTES))
+                side = int(table["side"])
                 places: dict[str, tuple[str, int]] = {}
                 sheets: dict[str, Pixels] = {}
                 for name, sheet in table["sheets"].items():
@@ -82,10 +93,10 @@ class Thumbnails:
                         raise DamagedFile(f"has a sheet '{name[:80]}' that does not match its digest")
                     with Image.open(io.BytesIO(data), formats=("AVIF",)) as image:
                         sheets[name] = np.asarray(image.convert("RGB"))
-                    if sheets[name].shape != _sheet_shape(len(sheet["concepts"])):
+                    if sheets[name].shape != _sheet_shape(len(sheet["concepts"]), side):
                         raise DamagedFile(f"has a sheet '{name[:80]}' of unexpected size")
                     places |= {concept: (name, number) for number, concept in enumerate(sheet["concepts"])}
-                return cls(str(table["revision"]), places, sheets)
+                return cls(str(table["revision"]), places, sheets, side)
             except DamagedFile:
                 raise
             except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -105,12 +116,17 @@ def draw_thumbnail(zoo: Zoo, row: IndexRow) -> Pixels:
     """Draw a small picture of a checkpoint's edit; a restoration is applied to a degraded photo.
 
     Returns:
-        uint8 RGB, shape `(64, 64, 3)`.
+        uint8 RGB, shape `(128, 128, 3)`.
 
     Raises:
         ChecksumMismatch, InvalidZoo: the zoo is damaged.
     """
-    return _draw(zoo, row, _square_photo())
+    return thumbnail_of(row, zoo.checkpoint(row.concept_id))
+
+
+def thumbnail_of(row: IndexRow, network: ImageNetwork) -> Pixels:
+    """Draw a small picture of the edit of a checkpoint's network, as `draw_thumbnail` does."""
+    return _draw(row, network, _square_photo())
 
 
 def make_thumbnails(
@@ -136,7 +152,9 @@ def make_thumbnails(
     n_bytes = 0
     with replace_folder(folder, force=force) as new:  # fails before the drawing if the folder is not free
         for n_done, row in enumerate(rows, start=1):
-            drawn.setdefault(row.family, []).append((row.concept_id, _draw(zoo, row, photo)))
+            drawn.setdefault(row.family, []).append(
+                (row.concept_id, _draw(row, zoo.checkpoint(row.concept_id), photo))
+            )
             if callback is not None:
                 callback(n_done, len(rows))
         sheets: dict[str, Any] = {}
@@ -159,18 +177,17 @@ def _square_photo() -> Pixels:
     return np.ascontiguousarray(pixels[:, left : left + TEACHING_SIDE])
 
 
-def _draw(zoo: Zoo, row: IndexRow, photo: Pixels) -> Pixels:
+def _draw(row: IndexRow, network: ImageNetwork, photo: Pixels) -> Pixels:
     if row.family == "restoration":
         # A teacher of another version cannot degrade a photo; the clean one is used then.
         with suppress(InvalidZoo, InvalidConcepts, TeacherError):
             photo = example_pair(parse_teacher(row.teacher), photo, seed=0)[0]
-    edited = zoo.checkpoint(row.concept_id).edit(photo)
-    return fit_short_side(edited, THUMBNAIL_SIDE)
+    return fit_short_side(network.edit(photo), THUMBNAIL_SIDE)
 
 
-def _sheet_shape(n_pictures: int) -> tuple[int, int, int]:
+def _sheet_shape(n_pictures: int, side: int) -> tuple[int, int, int]:
     n_rows = -(-n_pictures // _N_COLUMNS)
-    return n_rows * THUMBNAIL_SIDE, _N_COLUMNS * THUMBNAIL_SIDE, 3
+    return n_rows * side, _N_COLUMNS * side, 3
 
 
 def _encode_sheet(pictures: list[Pixels]) -> bytes:
@@ -181,7 +198,7 @@ def _encode_sheet(pictures: list[Pixels]) -> bytes:
             f"a family has {len(pictures):,} concepts, a sheet holds {_N_COLUMNS * _MAX_SHEET_ROWS:,}. "
             "The demo draws thumbnails of such a zoo on demand"
         )
-    sheet = np.full(_sheet_shape(len(pictures)), 255, np.uint8)
+    sheet = np.full(_sheet_shape(len(pictures), THUMBNAIL_SIDE), 255, np.uint8)
     for number, pixels in enumerate(pictures):
         top, left = (cell * THUMBNAIL_SIDE for cell in divmod(number, _N_COLUMNS))
         sheet[top : top + THUMBNAIL_SIDE, left : left + THUMBNAIL_SIDE] = pixels

@@ -30,6 +30,9 @@ from .encoders import WordsEncoder as WordsEncoder
 from .files import GeneratorFiles as GeneratorFiles
 from .files import is_generator_config as is_generator_config
 from .files import read_generator_files as read_generator_files
+from .fitting import Candidate as Candidate
+from .fitting import Fit as Fit
+from .fitting import fit_pairs as fit_pairs
 from .given import FROM_ZOO as FROM_ZOO
 from .given import NEED_WORDS as NEED_WORDS
 from .given import SCHEMES as SCHEMES

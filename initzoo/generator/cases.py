@@ -77,7 +77,7 @@ def make_requests(
         >>> concept = find_concept(load_concepts(), "sepia")
         >>> encoder = WordsEncoder(TokenVectors.tiny(["sepia"], n_values=4))
         >>> make_requests(encoder, concept.prompts[:1], lambda: concept.teacher, Examples())
-        (Request(words='sepia photo', pairs=(), seed=0, n_timesteps=1, origin=None),)
+        (Request(words='sepia photo', pairs=(), seed=0, n_timesteps=1, origin=None, seconds=1.0),)
     """
     pairs = examples.pairs(open_teacher()) if examples.n_pairs and "pairs" in encoder.reads else ()
     return tuple(

@@ -11,7 +11,10 @@ from initzoo.checkpoints import check_draw
 if TYPE_CHECKING:
     from initzoo.pairs import Pair
 
-__all__ = ["ORIGINS", "Request", "RequestOptions", "as_request"]
+__all__ = ["ORIGINS", "Request", "RequestOptions", "as_request", "check_seconds"]
+
+MAX_SECONDS = 3600.0
+"""Maximum work of a fit to pairs, in seconds of one core."""
 
 ORIGINS = ("exact", "matched", "generated")
 """The origins that a request can demand."""
@@ -21,24 +24,28 @@ ORIGINS = ("exact", "matched", "generated")
 class Request:
     """Everything that determines the weights that a zoo returns.
 
-    Equal requests give equal weights, at any time and on any machine.
+    Equal requests give equal weights, at any time and on any machine. Weights that are fitted to pairs may
+    differ in their last digits between kinds of processors, as trained weights do.
 
     Args:
         words: concept id, a wording of a concept, or other words for an edit.
-        pairs: example pairs of the edit. A weight generator that reads words alone, or a checkpoint that is
-            found by words, refuses them instead of ignoring them.
+        pairs: example pairs of the edit. The weights are fitted to them.
         seed: seed of the noise of generated weights, 0 to 2**63 - 1.
         n_timesteps: number of denoising steps of generated weights, 1 to 1000.
         origin: `exact` to accept only a checkpoint with that id or wording, `matched` to take the checkpoint
-            nearest by meaning, `generated` to generate in any case; None to let the zoo choose.
+            nearest by meaning, `generated` to generate in any case; None to let the zoo choose. With pairs, None
+            fits, `generated` is for a weight generator that reads pairs, and the others are refused, since a
+            checkpoint is found by words.
+        seconds: work of a fit to pairs, in seconds of one core, above 0 and at most 3600. It is counted with
+            a table of costs and not timed, so that it always means the same steps.
 
     Raises:
-        TypeError: words are not a text, or seed or timesteps are not integers.
-        ValueError: seed, timesteps or origin are out of range.
+        TypeError: words are not a text, seed or timesteps are not integers, or seconds are not a number.
+        ValueError: seed, timesteps, seconds or origin are out of range.
 
     Example:
         >>> Request("pencil sketch", seed=3)
-        Request(words='pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None)
+        Request(words='pencil sketch', pairs=(), seed=3, n_timesteps=1, origin=None, seconds=1.0)
         >>> Request("pencil sketch", origin="both")
         Traceback (most recent call last):
             ...
@@ -50,6 +57,7 @@ class Request:
     seed: int = 0
     n_timesteps: int = 1
     origin: str | None = None
+    seconds: float = 1.0
 
     @property
     def conditions(self) -> str:
@@ -74,6 +82,7 @@ class Request:
         object.__setattr__(self, "seed", operator.index(self.seed))
         object.__setattr__(self, "n_timesteps", operator.index(self.n_timesteps))
         object.__setattr__(self, "pairs", tuple(self.pairs))
+        object.__setattr__(self, "seconds", check_seconds(self.seconds))
 
 
 class RequestOptions(TypedDict, total=False):
@@ -83,6 +92,27 @@ class RequestOptions(TypedDict, total=False):
     seed: int
     n_timesteps: int
     origin: str | None
+    seconds: float
+
+
+def check_seconds(seconds: float) -> float:
+    """Check the work of a fit.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is not above 0, or above `MAX_SECONDS`.
+
+    Example:
+        >>> check_seconds(0)
+        Traceback (most recent call last):
+            ...
+        ValueError: seconds must be above 0 and at most 3600, found 0
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"seconds must be a number, found {seconds!r}")
+    if not 0 < seconds <= MAX_SECONDS:  # also refuses NaN
+        raise ValueError(f"seconds must be above 0 and at most {MAX_SECONDS:.0f}, found {seconds}")
+    return float(seconds)
 
 
 def as_request(request: Request | str, **options: Unpack[RequestOptions]) -> Request:

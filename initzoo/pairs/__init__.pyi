@@ -15,6 +15,10 @@ from .concepts import load_opposites as load_opposites
 from .concepts import load_practice as load_practice
 from .concepts import load_test_phrases as load_test_phrases
 from .concepts import normalise_words as normalise_words
+from .examples import MAX_EXAMPLES as MAX_EXAMPLES
+from .examples import digest_examples as digest_examples
+from .examples import notes_on_examples as notes_on_examples
+from .examples import prepare_examples as prepare_examples
 from .opencv import opencv as opencv
 from .photos import TEACHING_SIDE as TEACHING_SIDE
 from .photos import Photo as Photo
@@ -27,10 +31,12 @@ from .photos import varied_photos as varied_photos
 from .scores import Score as Score
 from .scores import mean_score as mean_score
 from .scores import score_images as score_images
+from .sources import DIRECTIONS as DIRECTIONS
 from .sources import Pair as Pair
 from .sources import PairSet as PairSet
 from .sources import check_crop_size as check_crop_size
 from .sources import open_pairs as open_pairs
+from .sources import read_examples as read_examples
 from .sources import split_pairs as split_pairs
 from .sources import teach_pairs as teach_pairs
 from .spilled import images_of as images_of

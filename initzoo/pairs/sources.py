@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
 from initzoo.files import decode_image, is_file, short_reason, warn_left_out
 from initzoo.pairs.concepts import Concept
+from initzoo.pairs.examples import choose_examples
 from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, PairFile, hold_out, list_pairs, what_is_at
 from initzoo.pairs.metadata import find_metadata
 from initzoo.pairs.opencv import fit_short_side
@@ -24,7 +25,16 @@ from initzoo.pairs.spilled import SpilledPairs, gather, sizes_of
 from initzoo.pairs.taught import TaughtPair, scoring_pairs, teach
 from initzoo.pairs.teachers import Teacher
 
-__all__ = ["DIRECTIONS", "Pair", "PairSet", "check_crop_size", "open_pairs", "split_pairs", "teach_pairs"]
+__all__ = [
+    "DIRECTIONS",
+    "Pair",
+    "PairSet",
+    "check_crop_size",
+    "open_pairs",
+    "read_examples",
+    "split_pairs",
+    "teach_pairs",
+]
 
 Pixels = NDArray[np.uint8]
 Callback = Callable[[int], None]
@@ -186,6 +196,27 @@ def open_pairs(
     return replace(split_pairs(found.where, found.pairs, layout=found.layout), size=size)
 
 
+def read_examples(source: str | Path, *, size: int = 256, direction: str = "AtoB") -> tuple[Pair, ...]:
+    """Read example pairs of an edit, one at least. Of many, `MAX_EXAMPLES` are read, evenly spaced.
+
+    Args:
+        source: path of a folder, or id of a dataset, as for `open_pairs`; its validation pairs count, too.
+        size: shorter side to which larger images are shrunk, pixels.
+        direction: one of `DIRECTIONS`.
+
+    Raises:
+        InvalidPairs: the source does not exist, has no pairs, or its pairs do not match.
+        InvalidImage, MissingExtra, ValueError: as for `open_pairs`.
+    """
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, found {direction!r}")
+    found = _read(str(source), size, direction, None, "train", None, is_sample=True)
+    pairs = (*found.pairs, *found.held_out)
+    if not pairs:
+        raise InvalidPairs(f"found no pairs at {source}. Add at least one")
+    return tuple(pairs[number] for number in choose_examples(len(pairs)))
+
+
 def split_pairs(source: str, pairs: Sequence[Pair], *, layout: str = "") -> PairSet:
     """Split off some pairs for validation, independent of their order.
 
@@ -274,7 +305,10 @@ def _read(
     columns: tuple[str, str] | None,
     split: str,
     callback: Callback | None,
+    *,
+    is_sample: bool = False,
 ) -> _Source:
+    """The pairs of a source; with `is_sample`, a few of them, so that the others need not be decoded."""
     folder, is_turned = Path(source), direction == "BtoA"
 
     def layout(words: str, sides: tuple[str, str]) -> str:
@@ -291,7 +325,8 @@ def _read(
             or list_pairs(folder, split=split) is None
         ):
             chosen = _choose_columns(source, rows, images, columns)
-            pairs = _finish(_from_rows(source, rows, chosen), size, is_turned, callback)
+            numbers = choose_examples(len(rows)) if is_sample else range(len(rows))
+            pairs = _finish(_from_rows(source, rows, chosen, numbers), size, is_turned, callback)
             return _Source(source, layout(f"columns {chosen[0]} and {chosen[1]}", chosen), pairs)
     listed = list_pairs(folder, columns=columns, split=split)
     if listed is None and columns is not None:
@@ -301,8 +336,11 @@ def _read(
     if listed is None:
         raise InvalidPairs(f"no pairs at {source}: {what_is_at(folder)}. {LAYOUTS}")
     left_out: dict[str, str] = {}
-    pairs = _finish(_from_files(listed.train, left_out), size, is_turned, callback)
-    held_out = _finish(_from_files(listed.held_out, left_out), size, is_turned, None)
+    train, held = listed.train, listed.held_out
+    if is_sample:
+        train, held = (tuple(part[number] for number in choose_examples(len(part))) for part in (train, held))
+    pairs = _finish(_from_files(train, left_out), size, is_turned, callback)
+    held_out = _finish(_from_files(held, left_out), size, is_turned, None)
     warn_left_out(folder, left_out)
     return _Source(
         f"{source}, A and B side by side" if listed.is_aligned else source,
@@ -400,14 +438,14 @@ def _choose_columns(
     return columns
 
 
-def _from_rows(source: str, rows: Any, chosen: tuple[str, str]) -> Iterator[Pair]:
+def _from_rows(source: str, rows: Any, chosen: tuple[str, str], numbers: Sequence[int]) -> Iterator[Pair]:
     import datasets
 
     rows = rows.select_columns(list(dict.fromkeys(chosen)))  # damaged images in other columns do not matter
     for column in dict.fromkeys(chosen):
         # Undecoded: `datasets` would drop the colour profile and the orientation.
         rows = rows.cast_column(column, datasets.Image(decode=False))
-    for number in range(len(rows)):
+    for number in numbers:
         row = rows[number]
         name = f"{source}, row {number}"
         images = [decode_image(name, _bytes_of(name, row[column])) for column in chosen]

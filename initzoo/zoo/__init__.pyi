@@ -1,3 +1,4 @@
+from .candidates import find_candidates as find_candidates
 from .cards import write_cards as write_cards
 from .cards import write_model_card as write_model_card
 from .described import describe as describe

@@ -131,6 +131,9 @@ def _describe_init(init: Init) -> dict[str, Any]:
     if generation is not None:
         values |= {"seed": generation.seed, "timesteps": generation.n_timesteps}
         values |= {"generated": generation.prospect}
+    if metadata.fitting is not None:
+        fitting = metadata.fitting
+        values |= {"fitted from": fitting.start, "fitted": fitting.prospect, "notes": list(fitting.notes)}
     return values | {"sha256": init.sha256}
 
 

@@ -31,6 +31,7 @@ from initzoo.checkpoints import (
     name_words,
     read_base,
     read_base_config,
+    split_blocks,
 )
 from initzoo.errors import (
     InvalidGenerator,
@@ -41,8 +42,8 @@ from initzoo.errors import (
     UnknownZoo,
 )
 from initzoo.files import is_file
-from initzoo.generator import Request, RequestOptions, as_request
-from initzoo.pairs import alphabets_of, catalog_folder, limits_of, parse_teacher
+from initzoo.generator import Request, RequestOptions, as_request, check_words
+from initzoo.pairs import alphabets_of, catalog_folder, limits_of, parse_teacher, prepare_examples
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
 from initzoo.zoo.index import Index, IndexRow, Match
@@ -53,6 +54,7 @@ from initzoo.zoo.verify import VerifyReport, check_row
 if TYPE_CHECKING:
     from initzoo.generator import (
         Calibration,
+        Candidate,
         Encoder,
         Examples,
         Expectation,
@@ -329,10 +331,10 @@ class Zoo:
         if request.origin == "generated":
             return Route("generated", None, None, "generated weights are wanted")
         if request.pairs:
-            if request.origin is not None or not self.has_generator:
+            if request.origin is not None:
                 raise InvalidRequest(
                     f"the request has {len(request.pairs)} example pairs, and a checkpoint is found by words "
-                    "alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
+                    "alone. Leave the pairs out, or the origin"
                 )
             return Route("generated", None, None, f"made from {request.conditions}")
         row = self.index.find(request.words)
@@ -382,18 +384,22 @@ class Zoo:
 
         Args:
             request: a request, or its words: a concept id, a wording of a concept, or other words for an
-                edit.
+                edit. With example pairs an adapter is fitted to them, and words are a help.
             adapter_only: return the adapter without merging it into the base, and without the detail that a
                 checkpoint may have.
-            warn: emit a `UserWarning` if generated weights are far from all that the zoo was taught, and
-                another if the words ask for what no checkpoint does, such as adding objects. Weights are
-                generated all the same, since the words may also name a look.
-            options: fields of the `Request` if `request` is a string: `origin`, `seed`, `n_timesteps`.
+            warn: emit a `UserWarning` if generated weights are far from all that the zoo was taught, another
+                if the words ask for what no checkpoint does, such as adding objects, and one for each note on
+                pairs, e.g. that they look like no single edit. The init is made all the same.
+            options: fields of the `Request` if `request` is a string: `origin`, `seed`, `n_timesteps`,
+                `pairs`, `seconds`.
 
         Raises:
             UnknownConcept: no concept has these words, and the zoo cannot or must not generate.
             InvalidWords: the words are empty, too long, or unknown to the weight generator.
-            InvalidRequest: the request has example pairs, which this zoo cannot use.
+            InvalidRequest: pairs are given with the origin `exact`, or with `generated` for a weight
+                generator that does not read them.
+            InvalidPairs: the sides of a pair have different sizes or are too small, or before and after are
+                the same in all pairs.
             ChecksumMismatch: weights do not match the digest in the index or config, or the weight
                 generator was made for another base.
             InvalidGenerator: the weight generator is needed and is missing or damaged.
@@ -411,9 +417,11 @@ class Zoo:
         request = as_request(request, **options)
         route = self.route(request)
         if route.concept_id is None:
-            init = self._generate(request, adapter_only)
+            is_fitted = request.pairs and request.origin is None
+            init = self._fit(request, adapter_only) if is_fitted else self._generate(request, adapter_only)
             if warn:
                 self._warn_if_far(init, request)
+                _warn_of_notes(init)
                 _warn_of_limits(request.words)
             return init
         row = self.index.row(route.concept_id)
@@ -545,6 +553,15 @@ class Zoo:
             LayoutMismatch: the checkpoint was made for another base or layout.
         """
         return self._blocks_of(self.index.row(concept_id))
+
+    def detail(self, concept_id: str) -> dict[str, np.ndarray] | None:
+        """What a fully trained checkpoint has beyond base and adapter, by name; None for one without.
+
+        Raises:
+            KeyError: the zoo has no concept of that id.
+            ChecksumMismatch, InvalidZoo, LayoutMismatch: as for `blocks`.
+        """
+        return self._weights_of(self.index.row(concept_id), with_detail=True)[1]
 
     def all_blocks(self, *, split: str | None = None) -> tuple[list[str], np.ndarray]:
         """The weight blocks of all checkpoints of the default recipe, or of those in one split.
@@ -693,8 +710,6 @@ class Zoo:
 
     def _generate(self, request: Request, adapter_only: bool) -> Init:
         """Generate an init. The request is checked before torch is loaded."""
-        from initzoo.generator import check_words
-
         if request.words or not request.pairs:
             request = replace(request, words=check_words(request.words))
             self._check_alphabet(request.words)
@@ -722,6 +737,58 @@ class Zoo:
             generation=generation,
         )
         return self._init(blocks, metadata, adapter_only)
+
+    def _fit(self, request: Request, adapter_only: bool) -> Init:
+        """Fit an adapter to example pairs. Words and pairs are checked before torch is loaded."""
+        pairs = prepare_examples(request.pairs)
+        if request.words:
+            request = replace(request, words=check_words(request.words))
+            self._check_alphabet(request.words)
+        from initzoo.zoo.candidates import find_candidates
+
+        request = replace(request, pairs=pairs)
+        return self.fit(request, find_candidates(self, request, with_details=not adapter_only), adapter_only)
+
+    def fit(self, request: Request, candidates: Sequence[Candidate], adapter_only: bool = False) -> Init:
+        """Fit an adapter to the example pairs of a request, beginning with given candidates. Loads torch.
+
+        `pull` does so with the candidates of `find_candidates`.
+
+        Args:
+            request: pairs, seed and seconds of the fit, and words that name it.
+            candidates: what to begin with.
+            adapter_only: return the adapter without merging it into the base; for candidates without details.
+
+        Raises:
+            InvalidPairs, TypeError: the pairs cannot be fitted, as for `pull`.
+            ChecksumMismatch, InvalidZoo: the zoo is damaged.
+        """
+        from initzoo.generator import fit_pairs
+        from initzoo.networks import adapter_to_arrays
+
+        fit = fit_pairs(
+            self.recipe.build_base(self.base()).requires_grad_(False),
+            candidates,
+            request.pairs,
+            seed=request.seed,
+            seconds=request.seconds,
+        )
+        metadata = InitMetadata(
+            concept=name_words(request.words or "from pairs"),
+            wording=request.words,
+            origin="fitted",
+            zoo=self.name,
+            revision=self.revision,
+            recipe=self.recipe,
+            base_sha256=self.config.base_sha256,
+            scores=dict.fromkeys(SCORES),
+            licence=fit.candidate.licence or self.config.licence,
+            source=f"fitted to {request.conditions} from {fit.fitting.start} of zoo '{self.name}'",
+            has_detail=fit.candidate.detail is not None,
+            fitting=fit.fitting,
+        )
+        arrays = adapter_to_arrays(fit.adapter, dict(self.layout.tensors))
+        return self._init(split_blocks(arrays, self.layout), metadata, adapter_only, fit.candidate.detail)
 
     def _warn_if_far(self, init: Init, request: Request) -> None:
         """Warn if generated weights are unlikely to match the request."""
@@ -841,6 +908,12 @@ def _lookup_folder() -> Path:
     from initzoo.zoo.hub import lookup_folder
 
     return lookup_folder()
+
+
+def _warn_of_notes(init: Init) -> None:
+    """Warn of each note on the pairs that weights were fitted to."""
+    for note in init.metadata.fitting.notes if init.metadata.fitting else ():
+        warnings.warn(f"example pairs: {note}", stacklevel=_user_level())
 
 
 def _warn_of_limits(words: str) -> None:

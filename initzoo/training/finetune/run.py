@@ -194,7 +194,13 @@ def draw_batch(
         (torch.Size([4, 3, 64, 64]), 1.0)
     """
     rng = np.random.default_rng([settings.seed, step])
-    inputs, targets = draw_crops(pairs, n_crops=settings.batch_size, crop_size=settings.crop_size, rng=rng)
+    inputs, targets = draw_crops(
+        pairs,
+        n_crops=settings.batch_size,
+        crop_size=settings.crop_size,
+        rng=rng,
+        grid=settings.crop_grid,
+    )
     if settings.flip:
         mirrored = torch.from_numpy(rng.random(settings.batch_size) < 0.5)
         for images in (inputs, targets):

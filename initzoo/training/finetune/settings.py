@@ -26,6 +26,8 @@ class FinetuneSettings:
         n_steps: number of steps; the learning rate falls to zero at the last. 0 keeps the start unchanged.
         batch_size: number of crops per step.
         crop_size: side of a crop in pixels, a multiple of 4 from 32 on.
+        crop_grid: crops begin at multiples of this many pixels, so that edits on a grid, such as blocks of a
+            JPEG or a printed screen, have the same phase in every crop.
         learning_rate: maximum learning rate of the network.
         betas: betas of Adam for the network.
         n_warmup: number of warm-up steps, limited to a tenth of all steps.
@@ -62,6 +64,7 @@ class FinetuneSettings:
     n_steps: int = 300
     batch_size: int = 4
     crop_size: int = 64
+    crop_grid: int = 8
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     n_warmup: int = 10
@@ -80,7 +83,14 @@ class FinetuneSettings:
             raise FinetuneError(f"gan must be one of {', '.join(GAN_LOSSES)}, found {self.gan!r}.")
         if self.crop_size % 4 or self.crop_size < 32:
             raise FinetuneError(f"crop_size must be a multiple of 4 from 32 on, found {self.crop_size}.")
-        least = {"n_steps": 0, "batch_size": 1, "n_warmup": 0, "discriminator_width": 1, "seed": 0}
+        least = {
+            "n_steps": 0,
+            "batch_size": 1,
+            "crop_grid": 1,
+            "n_warmup": 0,
+            "discriminator_width": 1,
+            "seed": 0,
+        }
         check_least(self, error=FinetuneError, **least)
         for name in ("learning_rate", "discriminator_rate", "l1_weight"):
             value = getattr(self, name)

@@ -1,0 +1,516 @@
+"""Fits an adapter to example pairs: candidates compete in a few steps each, and the best gets the most steps.
+
+The loss of a candidate before any step misleads, so candidates are halved as they train (successive
+halving). Steps are taken in the coordinates of the adapter, which are whitened: first natural-gradient steps,
+which need no rate, then Adam.
+
+All work is counted in advance with a cost table and never timed, so that equal pairs and seeds give equal
+weights on any machine that adds numbers alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from initzoo.checkpoints import Fitting, to_psnr
+from initzoo.generator.request import check_seconds
+from initzoo.networks import Adapted, NaturalGradient
+from initzoo.pairs import Pair, digest_examples, notes_on_examples, prepare_examples, split_pairs
+from initzoo.work import one_thread
+
+__all__ = ["Candidate", "Fit", "fit_pairs", "macs_per_pixel"]
+
+Pixels = NDArray[np.uint8]
+
+MACS_PER_SECOND = 25e9
+"""Multiplications and additions that one core is taken to do in a second, in a convolution."""
+
+CALL_SECONDS = 2e-3
+"""What a forward pass is taken to cost beside them."""
+
+FORWARD, GROUPED, GRADIENT, NATURAL = 1.0, 1.2, 2.5, 8.0
+"""Costs in forward passes: of a loss, of losses of several adapters at once, of a step of Adam, and of a
+natural-gradient step with its tries."""
+
+_CROP, _SCREEN_CROP, _HELD_CROP = 40, 32, 96
+"""Sides of the crops for steps, for the first loss of all candidates, and for losses on pairs held back."""
+
+_N_CROPS, _N_SCREEN_CROPS, _N_HELD_CROPS = 8, 4, 8
+"""Numbers of these crops; those for steps grow with the work."""
+
+_MOST_CROPS = 32
+
+_GRID = 8
+"""Crops begin at multiples of this many pixels, so that a pattern of that period has one phase in all."""
+
+_MAX_HELD_BACK = 8
+
+_HALVING_SHARE = 0.3
+"""Share of the work for the steps of candidates that compete."""
+
+_MOST_CHECKED = 16
+"""Pairs that are looked at one by one after the fit."""
+
+_GROUP = 16
+"""Candidates whose first losses are computed at once."""
+
+_N_BRANCHES = 3
+"""Candidates whose kin is looked at, too."""
+
+_MOST_RIVALS, _MOST_WHOLE = 16, 2
+"""Candidates that compete at most, and fully trained checkpoints beside them."""
+
+_MIXED = 8
+"""Candidates whose span is searched for a mix of them."""
+
+_RIDGE = 0.03
+"""Ridge of the mix, in units of the mean square of a candidate's effect."""
+
+_STEPS_PER_DRAW = 30
+"""Steps on the same crops before others are drawn: few crops that change in every step spoil a good start."""
+
+_BETAS = (0.8, 0.95)
+_RATE, _HIGHEST_RATE, _LOWEST_RATE = 12e-3, 16e-3, 2e-3
+"""Rate of Adam at a loss of 16 dB and rank 8, and its bounds."""
+
+_POOR = 0.6
+"""Share of the untouched loss that is left, from which on the pairs look like no single edit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An adapter that a fit may begin with.
+
+    Args:
+        name: what it is, e.g. `base` or `checkpoint sepia`.
+        adapter: float32, shape `(n_values,)`.
+        is_from_words: whether it comes from the words. The best such candidate takes steps even if its loss
+            is high before any.
+        detail: what a fully trained checkpoint has beyond base and adapter, by name; None for an adapter.
+        kin: returns candidates that resemble it; called if it is among the best.
+        whole: returns the same checkpoint with its detail; called if it is among the best. None without one.
+        licence: licence of the weights, if it is not that of the base.
+    """
+
+    name: str
+    adapter: Tensor
+    is_from_words: bool = False
+    detail: Mapping[str, NDArray[np.float32]] | None = None
+    kin: Callable[[], Sequence[Candidate]] | None = None
+    whole: Callable[[], Candidate] | None = None
+    licence: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The result of a fit.
+
+    Args:
+        adapter: float32, shape `(n_values,)`.
+        candidate: the candidate that the steps began from; its detail belongs to the result.
+        fitting: how it was fitted, and how well.
+    """
+
+    adapter: Tensor
+    candidate: Candidate
+    fitting: Fitting
+
+
+def macs_per_pixel(network: nn.Module, *, side: int = 64) -> float:
+    """Multiplications and additions that a network needs for a pixel, on images of one size.
+
+    Example:
+        >>> macs_per_pixel(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)))
+        240.0
+    """
+    macs = 0
+
+    def count(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        weight = layer.get_parameter("weight")
+        macs_of_layer = weight.numel() * made.numel() // weight.shape[0]
+        nonlocal macs
+        macs += macs_of_layer
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, side, side))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return macs / side**2
+
+
+@dataclass
+class _Account:
+    """Work that is left, in seconds of one core as the cost table counts them."""
+
+    whole: float
+    macs_per_pixel: float
+    left: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = self.whole
+
+    def cost(self, passes: float, n_images: int, side: int) -> float:
+        """Seconds of some forward passes over a batch."""
+        return passes * (n_images * side**2 * self.macs_per_pixel / MACS_PER_SECOND + CALL_SECONDS)
+
+    def pay(self, passes: float, n_images: int, side: int) -> None:
+        """Take work off the account, which may be overdrawn."""
+        self.left -= self.cost(passes, n_images, side)
+
+
+@dataclass(frozen=True, eq=False)
+class _Crops:
+    """Crops of pairs, values -1 to 1, shape `(n, 3, side, side)` each."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Number and side."""
+        return len(self.inputs), self.inputs.shape[-1]
+
+    def halves(self) -> tuple[_Crops, _Crops]:
+        """Every second crop, and the others."""
+        one, other = (_Crops(self.inputs[start::2], self.targets[start::2]) for start in (0, 1))
+        return one, other
+
+
+@dataclass
+class _Rival:
+    """A candidate in training."""
+
+    candidate: Candidate
+    base: Adapted
+    adapter: Tensor
+    natural: NaturalGradient
+    loss: float = math.inf
+    n_steps: int = field(default=0)
+
+
+def fit_pairs(
+    base: Adapted,
+    candidates: Sequence[Candidate],
+    pairs: Sequence[Pair],
+    *,
+    seed: int = 0,
+    seconds: float = 1.0,
+) -> Fit:
+    """Fit an adapter to example pairs.
+
+    About one pair in five is held back to measure the result on; of a single pair, a part of it. If the steps
+    make the loss on them worse, the candidate is returned as it was.
+
+    Args:
+        base: the base of all candidates, on the CPU, without gradients; not changed.
+        candidates: what to begin with, at least one. The first, which should be the base, always takes steps.
+        pairs: example pairs, at least one.
+        seed: draws the crops.
+        seconds: work, in seconds of one core as the cost table counts them. The first losses and one step
+            are taken in any case.
+
+    Raises:
+        InvalidPairs: there are no pairs, the sides of one have different sizes or are too small, or before
+            and after are the same in all of them.
+        TypeError, ValueError: a pair is not a `Pair` of uint8 RGB images, or seconds are out of range.
+
+    Example:
+        >>> from initzoo.networks.starter import StarterNet
+        >>> base = Adapted(StarterNet(), {"detail": 4, "skip": 8}, generator=torch.Generator().manual_seed(0))
+        >>> photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        >>> start = Candidate("base", torch.zeros(base.n_adapter_values))
+        >>> fitting = fit_pairs(base.requires_grad_(False), [start], [Pair("a", photo, 255 - photo)]).fitting
+        >>> fitting.start, fitting.loss_after < 0.9 * fitting.loss_before
+        ('base', True)
+    """
+    seconds = check_seconds(seconds)
+    examples = prepare_examples(pairs)
+    network = base.network
+    multiple = getattr(network, "multiple", 1)
+    train, held_back = _divide(examples, multiple)
+    with one_thread():
+        account = _Account(seconds, macs_per_pixel(network, side=_rounded(64, multiple)))
+        return _Run(base, train, held_back, account, seed, multiple).fit(candidates, examples, seconds)
+
+
+@dataclass
+class _Run:
+    """One fit."""
+
+    base: Adapted
+    train: Sequence[Pair]
+    held_back: Sequence[Pair]
+    account: _Account
+    seed: int
+    multiple: int
+
+    def fit(self, candidates: Sequence[Candidate], examples: Sequence[Pair], seconds: float) -> Fit:
+        held = self._crops(self.held_back, _N_HELD_CROPS, _HELD_CROP, draw=0)
+        crops = self._crops(self.train, self._n_crops(), _CROP, draw=1)
+        best, n_candidates = self._search(candidates)
+        rivals = [self._rival(candidate) for candidate in best]
+        winner = self._halve(rivals, crops)
+        before = self._loss(winner.base, winner.candidate.adapter, held)
+        self.account.pay(FORWARD, *held.size)  # of the loss after
+        self._train(winner, crops)
+        after = self._loss(winner.base, winner.adapter, held)
+        if not after < before:  # also of NaN
+            winner.adapter, after, winner.n_steps = winner.candidate.adapter.clone(), before, 0
+        untouched = float((held.inputs - held.targets).square().mean()) / 4
+        is_whole = len(examples) > 1
+        fitting = Fitting(
+            start=winner.candidate.name,
+            n_candidates=n_candidates,
+            seed=self.seed,
+            seconds=seconds,
+            n_steps=winner.n_steps,
+            n_pairs=len(self.train),
+            n_held_back=len(self.held_back) if is_whole else 0,
+            loss_untouched=_rounded_loss(untouched),
+            loss_before=_rounded_loss(before),
+            loss_after=_rounded_loss(after),
+            pairs_sha256=digest_examples(examples),
+            notes=self._notes(winner, examples, candidates, untouched, after),
+        )
+        return Fit(winner.adapter, winner.candidate, fitting)
+
+    def _search(self, candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
+        """The candidates to compare after steps, and the number of all that were looked at."""
+        crops = self._crops(self.train, _N_SCREEN_CROPS, _SCREEN_CROP, draw=2)
+        known = self._screen(candidates, crops)
+        order = sorted(known, key=lambda one: one[1])
+        kin: list[Candidate] = []
+        names = {candidate.name for candidate in candidates}
+        for candidate, _, _ in [one for one in order if one[0].kin is not None][:_N_BRANCHES]:
+            assert candidate.kin is not None
+            kin += [one for one in candidate.kin() if one.name not in names]
+            names |= {one.name for one in kin}
+        known += self._screen(kin, crops)
+        order = sorted(known, key=lambda one: one[1])
+        ranked = [candidate for candidate, _, _ in order]
+        mixed = self._mix(order, crops)
+        from_words = [candidate for candidate in ranked if candidate.is_from_words][:1]
+        # The first, the base, knows nothing that could be wrong beyond the pairs.
+        first = list(dict.fromkeys([candidates[0], *from_words, *mixed]))
+        chosen = [*first, *(one for one in ranked if one not in first)][: max(len(first), self._n_rivals())]
+        whole = [one.whole() for one in chosen if one.whole is not None][:_MOST_WHOLE]
+        return [*chosen, *whole], len(known) + len(mixed) + len(whole)
+
+    def _n_crops(self) -> int:
+        """Number of crops of a step of Adam; natural-gradient steps see half of them."""
+        return min(_MOST_CROPS, max(_N_CROPS, round(_N_CROPS * math.sqrt(self.account.whole))))
+
+    def _n_rivals(self) -> int:
+        """Number of candidates for whose steps there is work: all take one, half of them two, and so on."""
+        one = self.account.cost(NATURAL, self._n_crops() // 2, _CROP)
+        return min(_MOST_RIVALS, max(2, int(_HALVING_SHARE * self.account.whole / (2 * one))))
+
+    def _screen(
+        self, candidates: Sequence[Candidate], crops: _Crops
+    ) -> list[tuple[Candidate, float, Tensor]]:
+        """Each candidate with its loss before any step, and its edited crops."""
+        screened: list[tuple[Candidate, float, Tensor]] = []
+        n_crops, side = crops.size
+        for first in range(0, len(candidates), _GROUP):
+            group = candidates[first : first + _GROUP]
+            adapters = torch.stack([candidate.adapter for candidate in group])
+            with torch.no_grad():
+                edited = self.base(crops.inputs.repeat(len(group), 1, 1, 1), adapters).clamp(-1, 1)
+            self.account.pay(GROUPED, len(group) * n_crops, side)
+            for candidate, images in zip(group, edited.split(n_crops), strict=True):
+                loss = float((images - crops.targets).abs().mean())
+                screened.append((candidate, loss if math.isfinite(loss) else math.inf, images))
+        return screened
+
+    def _mix(self, order: Sequence[tuple[Candidate, float, Tensor]], crops: _Crops) -> list[Candidate]:
+        """A linear combination of the best candidates, as if edits added up as adapters do."""
+        finite = [one for one in order if math.isfinite(one[1])][: _MIXED + 1]
+        if len(finite) < 3:
+            return []
+        first, *others = finite
+        effects = torch.stack([(edited - first[2]).flatten() for _, _, edited in others]).double()
+        wanted = (crops.targets - first[2]).flatten().double()
+        products = effects @ effects.T
+        ridge = _RIDGE * float(products.diagonal().mean()) + 1e-12
+        shares = torch.linalg.solve(products + ridge * torch.eye(len(others)).double(), effects @ wanted)
+        changes = torch.stack([candidate.adapter - first[0].adapter for candidate, _, _ in others])
+        licences = {one.licence for one, _, _ in (first, *others)} - {""}
+        adapter = first[0].adapter + shares.float() @ changes
+        return [Candidate("mix of checkpoints", adapter, licence=" AND ".join(sorted(licences)))]
+
+    def _rival(self, candidate: Candidate) -> _Rival:
+        base = self.base if candidate.detail is None else _with_detail(self.base, candidate.detail)
+        return _Rival(candidate, base, candidate.adapter.clone(), NaturalGradient(base, seed=self.seed))
+
+    def _halve(self, rivals: list[_Rival], crops: _Crops) -> _Rival:
+        """Let rivals take steps, and half of them go after each."""
+        taught, judged = crops.halves()
+        while True:
+            for rival in rivals:
+                if not rival.n_steps:
+                    rival.loss = self._loss(rival.base, rival.adapter, judged)
+                adapter, _ = rival.natural.take(rival.adapter, taught.inputs, taught.targets)
+                self.account.pay(NATURAL, *taught.size)
+                rival.n_steps += 1
+                # On other crops than the step saw, and of other pairs if there are several.
+                loss = self._loss(rival.base, adapter, judged)
+                if loss < rival.loss or not math.isfinite(rival.loss):
+                    rival.adapter, rival.loss = adapter, loss if math.isfinite(loss) else math.inf
+            rivals = sorted(rivals, key=lambda rival: rival.loss)[: max(1, len(rivals) // 2)]
+            if len(rivals) == 1:
+                return rivals[0]
+
+    def _train(self, rival: _Rival, crops: _Crops) -> None:
+        """Spend the work that is left on steps of Adam."""
+        n_steps = int(self.account.left / self.account.cost(GRADIENT, *crops.size))
+        if n_steps < 1:
+            return
+        highest = self._rate(rival)
+        adapter = rival.adapter.clone().requires_grad_()
+        optimizer = torch.optim.Adam([adapter], lr=highest, betas=_BETAS)
+        for step in range(n_steps):
+            if step and step % _STEPS_PER_DRAW == 0:
+                crops = self._crops(self.train, self._n_crops(), _CROP, draw=10 + step)
+            optimizer.param_groups[0]["lr"] = highest * min(1.0, 2 * (1 - step / n_steps))
+            optimizer.zero_grad()
+            loss = (rival.base(crops.inputs, adapter) - crops.targets).abs().mean()
+            loss.backward()
+            optimizer.step()
+        rival.adapter = adapter.detach()
+        rival.n_steps += n_steps
+
+    def _rate(self, rival: _Rival) -> float:
+        """The rate of Adam: a good start wants small steps, and so does an adapter of high rank."""
+        ranks = list(self.base.ranks.values())
+        rate = _RATE * 10 ** ((16 - to_psnr(rival.loss)) / 30) * math.sqrt(8 / (sum(ranks) / len(ranks)))
+        return min(_HIGHEST_RATE, max(_LOWEST_RATE, rate))
+
+    def _loss(self, base: Adapted, adapter: Tensor, crops: _Crops) -> float:
+        """Mean squared error of values from 0 to 1, as edited photos have them."""
+        with torch.no_grad():
+            edited = base(crops.inputs, adapter).clamp(-1, 1)
+        self.account.pay(FORWARD, *crops.size)
+        return float((edited - crops.targets).square().mean()) / 4
+
+    def _crops(self, pairs: Sequence[Pair], n_crops: int, side: int, *, draw: int) -> _Crops:
+        """Draw crops of one size, spread evenly over the pairs."""
+        rng = np.random.default_rng([self.seed, draw])
+        grid = math.lcm(_GRID, self.multiple)
+        shortest = min(min(pair.given.shape[:2]) for pair in pairs)
+        side = _rounded(
+            min(side, max(shortest // self.multiple * self.multiple, _SCREEN_CROP)), self.multiple
+        )
+        crops = np.empty((2, n_crops, side, side, 3), np.uint8)
+        for number in range(n_crops):
+            pair = pairs[number * len(pairs) // n_crops if len(pairs) > n_crops else number % len(pairs)]
+            height, width = pair.given.shape[:2]
+            top, left = (
+                grid * int(rng.integers(max(length - side, 0) // grid + 1)) for length in (height, width)
+            )
+            for image, crop in zip((pair.given, pair.wanted), crops[:, number], strict=True):
+                crop[:] = _padded(image[top : top + side, left : left + side], side)
+        images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        return _Crops(images[0].contiguous(), images[1].contiguous())
+
+    def _notes(
+        self,
+        winner: _Rival,
+        examples: Sequence[Pair],
+        candidates: Sequence[Candidate],
+        untouched: float,
+        after: float,
+    ) -> tuple[str, ...]:
+        """What is odd about the pairs."""
+        reach = getattr(self.base.network, "reach", 0)
+        notes = list(notes_on_examples(examples, reach=reach))
+        crops = self._crops(examples, _N_HELD_CROPS, _CROP, draw=3)
+        from_words = [candidate for candidate in candidates if candidate.is_from_words]
+        if self._are_swapped(from_words, crops):
+            notes.append("before and after look swapped: the words fit them better the other way round")
+        if untouched and after > _POOR * untouched:
+            notes.append(
+                "they look like no single edit, or one that this network cannot make: "
+                f"{after / untouched:.0%} of the change is left after the fit"
+            )
+        checked = examples[:: math.ceil(len(examples) / _MOST_CHECKED)]
+        worse = self._n_worse(winner, checked)
+        if worse and len(checked) > 1:
+            notes.append(
+                f"they disagree: {worse} of {len(checked)} pairs are farther from their after than unedited"
+            )
+        return tuple(notes)
+
+    def _are_swapped(self, from_words: Sequence[Candidate], crops: _Crops) -> bool:
+        """Whether candidates from the words turn afters into befores much better than befores into afters."""
+        if not from_words:
+            return False
+        turned = _Crops(crops.targets, crops.inputs)
+        as_given, other_way = (
+            min(self._loss(self.base, candidate.adapter, one) for candidate in from_words)
+            for one in (crops, turned)
+        )
+        untouched = float((crops.inputs - crops.targets).square().mean()) / 4
+        return other_way < 0.5 * min(as_given, untouched)
+
+    def _n_worse(self, winner: _Rival, examples: Sequence[Pair]) -> int:
+        """Number of pairs whose edited image is farther from the after than the before is."""
+        n_worse = 0
+        for pair in examples:
+            crops = self._crops([pair], 1, _HELD_CROP, draw=4)
+            untouched = float((crops.inputs - crops.targets).square().mean()) / 4
+            # A pair without a change, and the last grey level, do not count.
+            n_worse += self._loss(winner.base, winner.adapter, crops) > max(1.1 * untouched, 2e-4)
+        return n_worse
+
+
+def _divide(examples: Sequence[Pair], multiple: int) -> tuple[list[Pair], list[Pair]]:
+    """Pairs for steps, and pairs held back; of a single pair, three quarters of its length, and the rest."""
+    if len(examples) > 1:
+        # The choice goes by name, and names need neither differ nor matter here.
+        named = [replace(pair, name=str(number)) for number, pair in enumerate(examples)]
+        divided = split_pairs("example pairs", named)
+        held_back = list(divided.validation)[:_MAX_HELD_BACK]
+        return [*divided.train, *list(divided.validation)[_MAX_HELD_BACK:]], held_back
+    (pair,) = examples
+    axis = int(pair.given.shape[1] >= pair.given.shape[0])
+    length = pair.given.shape[axis]
+    grid = multiple if length < 8 * _GRID else math.lcm(_GRID, multiple)
+    cut = min(max(length * 3 // 4 // grid * grid, 1), length - 1)
+    parts = [np.split(image, [cut], axis=axis) for image in (pair.given, pair.wanted)]
+    return [Pair(pair.name, parts[0][0], parts[1][0])], [Pair(pair.name, parts[0][1], parts[1][1])]
+
+
+def _with_detail(base: Adapted, detail: Mapping[str, NDArray[np.float32]]) -> Adapted:
+    """A copy of a base with a detail added to its network."""
+    whole = copy.deepcopy(base)
+    with torch.no_grad():
+        for name, parameter in whole.network.named_parameters():
+            parameter.add_(torch.from_numpy(np.array(detail[name])))
+    return whole
+
+
+def _padded(image: Pixels, side: int) -> Pixels:
+    """A small image with its mirror image beyond it, as `edit` sees it."""
+    missing = [(0, side - length) for length in image.shape[:2]]
+    return np.pad(image, (*missing, (0, 0)), mode="symmetric") if any(map(any, missing)) else image
+
+
+def _rounded(pixels: int, multiple: int) -> int:
+    return multiple * math.ceil(pixels / multiple)
+
+
+def _rounded_loss(loss: float) -> float:
+    """Six digits: the others differ between machines."""
+    return float(f"{loss:.6g}")

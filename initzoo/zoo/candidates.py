@@ -1,0 +1,181 @@
+"""The candidates that a fit to example pairs may begin with, from a zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initzoo.checkpoints import MAX_SEED, join_blocks
+from initzoo.errors import InvalidWords
+from initzoo.generator import Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from initzoo.checkpoints import Layout, Recipe
+    from initzoo.generator import Candidate, Encoder, WeightGenerator
+    from initzoo.zoo.index import Index, IndexRow
+
+__all__ = ["find_candidates"]
+
+_N_REPRESENTATIVES, _N_KIN = 48, 8
+"""Checkpoints that are looked at first, and neighbours of each of the best of them."""
+
+_CHECKPOINT = "checkpoint "
+
+_N_NEAREST, _N_SEEDS = 3, 3
+"""Checkpoints nearest to the words, and seeds of generated adapters."""
+
+
+class HasCheckpoints(Protocol):
+    """The parts of a `Zoo` that candidates come from."""
+
+    @property
+    def index(self) -> Index: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def has_generator(self) -> bool: ...
+    @property
+    def generator(self) -> WeightGenerator: ...
+    @property
+    def encoder(self) -> Encoder: ...
+    def holds(self, words: str) -> bool: ...
+    def blocks_of(self, rows: Sequence[IndexRow]) -> Iterator[NDArray[np.float32]]: ...
+    def detail(self, concept_id: str) -> dict[str, NDArray[np.float32]] | None: ...
+
+
+def find_candidates(
+    zoo: HasCheckpoints, request: Request, *, with_details: bool = True, split: str | None = None
+) -> list[Candidate]:
+    """Find what a fit may begin with: the base, what the words give, and checkpoints from all over the zoo.
+
+    Checkpoints form a small tree: some are taken at equal distances in the order of their ids, in which like
+    ones stand side by side, and the neighbours of the best of them are read only when they are needed.
+
+    Args:
+        zoo: the zoo.
+        request: words, which may be empty, pairs, and the seed of generated adapters.
+        with_details: whether a checkpoint may take part with its detail.
+        split: take checkpoints of this split only, to measure on others; all by default.
+
+    Raises:
+        InvalidWords: the words are too long, or unknown to the weight generator.
+        ChecksumMismatch, InvalidGenerator, InvalidZoo, LayoutMismatch: the zoo is damaged.
+    """
+    import torch
+
+    from initzoo.generator import Candidate
+
+    base = Candidate("base", torch.zeros(zoo.layout.n_values))
+    gathering = _Gathering(zoo, with_details, split)
+    by_name = {"base": base}
+    for candidate in (*gathering.mean(), *gathering.from_words(request), *gathering.from_tree()):
+        known = by_name.get(candidate.name)  # a checkpoint that the words found may have neighbours, too
+        by_name[candidate.name] = candidate if known is None else replace(known, kin=candidate.kin)
+    return list(by_name.values())
+
+
+class _Gathering:
+    """Reads candidates of one zoo."""
+
+    def __init__(self, zoo: HasCheckpoints, with_details: bool, split: str | None) -> None:
+        self.zoo, self.with_details, self.split = zoo, with_details, split
+
+    def mean(self) -> Iterator[Candidate]:
+        """The mean adapter. The weight generator holds it, so that no checkpoint has to be read for it."""
+        from initzoo.generator import Candidate
+
+        if self.zoo.has_generator:
+            generator = self.zoo.generator
+            arrays = join_blocks(generator.mean, generator.config.own_layout)
+            yield Candidate("mean adapter", self._to_adapter(arrays))
+
+    def from_words(self, request: Request) -> Iterator[Candidate]:
+        """What the words name or resemble, and what the weight generator makes of the request."""
+        from initzoo.generator import Candidate
+
+        if request.words:
+            row = self.zoo.index.find(request.words)
+            ids = [] if row is None else [row.concept_id]
+            ids += [match.concept_id for match in self.zoo.index.search(request.words, _N_NEAREST)]
+            for candidate in self._checkpoints(list(dict.fromkeys(ids))):
+                yield replace(candidate, is_from_words=True)
+        asked = self._requests(request)
+        if not asked:
+            return
+        for one, adapter in zip(asked, self.zoo.generator.generate_many(asked), strict=True):
+            name = f"generated from {one.conditions}, seed {one.seed}"
+            values = self._to_adapter(join_blocks(adapter, self.zoo.layout))
+            licence = self.zoo.generator.config.licence
+            yield Candidate(name, values, is_from_words=bool(one.words), licence=licence)
+
+    def from_tree(self) -> Iterator[Candidate]:
+        """Checkpoints at equal distances in the order of ids; each knows its neighbours."""
+        ids = self.zoo.index.ids
+        n_all = len(ids)
+        n_branches = min(_N_REPRESENTATIVES, n_all)
+        branches = [
+            range(n_all * number // n_branches, n_all * (number + 1) // n_branches)
+            for number in range(n_branches)
+        ]
+        branch_of = {ids[branch[len(branch) // 2]]: [ids[place] for place in branch] for branch in branches}
+        for candidate in self._checkpoints(list(branch_of)):
+            kin = _spread(branch_of[candidate.name.removeprefix(_CHECKPOINT)], _N_KIN)
+            yield replace(candidate, kin=partial(self._checkpoints, kin))
+
+    def _requests(self, request: Request) -> list[Request]:
+        """Requests to the weight generator with the conditions that it reads; none if it reads none given."""
+        if not self.zoo.has_generator:
+            return []
+        reads = self.zoo.encoder.reads
+        words = request.words if "words" in reads else ""
+        pairs = request.pairs if "pairs" in reads else ()
+        if not words and not pairs:
+            return []
+        if words and self.zoo.holds(words):  # a checkpoint has them, so it does not matter
+            try:
+                self.zoo.encoder.check(Request(words, pairs))
+            except InvalidWords:
+                return []
+        seeds = range(request.seed, min(request.seed + _N_SEEDS, MAX_SEED + 1))
+        return [Request(words, pairs, seed, request.n_timesteps) for seed in seeds]
+
+    def _checkpoints(self, ids: Sequence[str]) -> list[Candidate]:
+        """The checkpoints of these ids that belong to the default recipe and the wanted split."""
+        from initzoo.generator import Candidate
+
+        rows = [self.zoo.index.row(concept_id) for concept_id in ids]
+        rows = [row for row in rows if row.recipe == self.zoo.recipe.name and self.split in (None, row.split)]
+        candidates = []
+        for row, blocks in zip(rows, self.zoo.blocks_of(rows), strict=True):
+            adapter = self._to_adapter(join_blocks(blocks, self.zoo.layout))
+            candidate = Candidate(f"{_CHECKPOINT}{row.concept_id}", adapter, licence=row.licence)
+            if row.has_detail and self.with_details:
+                candidate = replace(candidate, whole=partial(self._whole, row, candidate))
+            candidates.append(candidate)
+        return candidates
+
+    def _whole(self, row: IndexRow, candidate: Candidate) -> Candidate:
+        detail = self.zoo.detail(row.concept_id)
+        return replace(
+            candidate, name=f"{candidate.name} with its detail", detail=detail, whole=None, kin=None
+        )
+
+    def _to_adapter(self, arrays: Mapping[str, NDArray[np.float32]]) -> Tensor:
+        from initzoo.networks import adapter_from_arrays
+
+        return adapter_from_arrays(arrays, dict(self.zoo.layout.tensors))
+
+
+def _spread(ids: Sequence[str], limit: int) -> list[str]:
+    """All ids, or `limit` of them, evenly spaced."""
+    count = min(len(ids), limit)
+    return [ids[len(ids) * number // count] for number in range(count)]
