@@ -34,8 +34,8 @@ class Request:
         n_timesteps: number of denoising steps of generated weights, 1 to 1000.
         origin: `exact` to accept only a checkpoint with that id or wording, `matched` to take the checkpoint
             nearest by meaning, `generated` to generate in any case; None to let the zoo choose. With pairs,
-            None fits, `generated` is for a weight generator that reads pairs, and the others are refused, since
-            a checkpoint is found by words.
+            None fits, `generated` is for a weight generator that reads pairs, and the others are refused,
+            since a checkpoint is found by words.
         seconds: work of a fit to pairs, in seconds of one core, above 0 and at most 3600. It is counted with
             a table of costs and not timed, so that it always means the same steps.
 
