@@ -152,6 +152,7 @@ def test_offline_everything_cached_works_and_the_rest_is_one_line(
     *works, search, zoos, absent, unknown = json.loads(done.stdout)
     assert [(code, stderr[:5]) for code, _, stderr in works] == 2 * [(0, "next:")]
     assert "pencil-sketch" in search[1]
+    assert "its phrase encoder is not cached" in search[2]
     assert [(zoo["zoo"], zoo["place"]) for zoo in json.loads(zoos[1])] == [
         ("starter", "bundled"),
         ("me/starter", "cached"),

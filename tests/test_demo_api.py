@@ -264,7 +264,7 @@ def test_the_info_describes_every_parameter_with_an_example_that_works(demo: Dem
         for endpoint in info.values()
         for one in endpoint["parameters"]
     }
-    assert types["origin"] == "Literal['auto', 'exact', 'generated']"
+    assert types["origin"] == "Literal['auto', 'exact', 'matched', 'generated']"
     assert types["form"] == "Literal['merged', 'adapter']"
 
 

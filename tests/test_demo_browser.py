@@ -195,20 +195,21 @@ def test_the_file_that_is_taken_home_gives_the_picture_that_was_shown(
     assert (applied(file, given(page), tmp_path, "--strength", "0.5") == lossless(page)).all()
 
 
-def test_no_look_gets_stuck_where_answers_end_late(browser: Any, demo: DemoServer) -> None:
-    """Sixty looks through a proxy that ends each answer late, by a visitor who pauses now and then."""
+@pytest.mark.parametrize("n_looks", [10, pytest.param(60, marks=pytest.mark.slow)])
+def test_no_look_gets_stuck_where_answers_end_late(browser: Any, demo: DemoServer, n_looks: int) -> None:
+    """Looks through a proxy that ends each answer late, by a visitor who pauses now and then."""
     rng, looks = random.Random(1), ("night", "pencil sketch", "watercolour", "sepia", "charcoal at dusk")
     with delaying_proxy(demo.url, low=0.1, high=0.3) as url:
         window = Window(browser.new_context(viewport=_DESK, accept_downloads=True), url)
         page = window.open()
         page.set_default_timeout(60_000)
-        for number in range(60):
+        for number in range(n_looks):
             words = looks[number % len(looks)]
             ask(page, words)
             wait_for(page, words)
             href = page.get_attribute("#file", "href")
             assert f"words={words.replace(' ', '+')}" in href
-            if number % 10 == 0:
+            if number % 5 == 0:
                 with page.expect_download() as waiting:
                     page.click("#file")
                 assert waiting.value.suggested_filename == f"{words.replace(' ', '-')}.safetensors"
@@ -255,7 +256,7 @@ def test_looks_are_a_click_away_and_the_address_names_them(page: Any) -> None:
     wait_for(page, words)
     assert f"words={words.replace(' ', '+')}" in page.url
     similar = page.eval_on_selector_all("#similar .card", "cards => cards.map(card => card.innerText.trim())")
-    assert len(similar) == 6
+    assert 4 <= len(similar) <= 6
     assert not any("--" in text for text in similar)  # wordings, not ids
     page.click("#similar .card >> nth=0")
     wait_for(page, similar[0])

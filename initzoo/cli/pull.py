@@ -107,7 +107,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the checkpoint of a concept, generated weights, or weights that are fitted to pairs.
+    """Write a checkpoint, or weights made from words or pairs.
 
     The id or any wording of a concept gives the zoo's checkpoint, one word misspelt or not. Other words that
     mean one checkpoint give it too, and the command says how sure that is: likely, maybe, or a guess. For all

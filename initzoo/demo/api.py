@@ -55,7 +55,7 @@ class Answers:
             words: concept id, wording, or any words for an edit.
             photo: an uploaded file; the first example by default.
             seed: seed of a generated init.
-            origin: `auto`, `exact` or `generated`.
+            origin: `auto`, `exact`, `matched` or `generated`.
 
         Returns:
             The edited photo as a PNG file, and a description of the init as JSON values.

@@ -86,8 +86,8 @@ _SEED = Parameter(
 _ORIGIN = Parameter(
     "origin",
     {"type": "string", "enum": list(ORIGIN_CHOICES)},
-    "auto takes a checkpoint of the zoo if it has one, and generates weights otherwise; exact and generated "
-    "take the one or the other.",
+    "auto takes the checkpoint that the words name or mean, and generates weights otherwise; exact, matched "
+    "and generated take one of these.",
     "auto",
     lambda value, _: read_choice(value, "origin", ORIGIN_CHOICES),
     default="auto",

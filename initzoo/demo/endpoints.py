@@ -33,7 +33,7 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
         words: str,
         photo: dict | None = None,
         seed: int = 0,
-        origin: Literal["auto", "exact", "generated"] = "auto",
+        origin: Literal["auto", "exact", "matched", "generated"] = "auto",
     ) -> tuple[str, Any]:
         """Edit a photo with the weights that words name or that are made from them.
 
@@ -41,7 +41,7 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
             words: concept id, wording, or any words for an edit.
             photo: an uploaded photo; nothing for an example photo.
             seed: seed of generated weights.
-            origin: auto, exact or generated.
+            origin: auto, exact, matched or generated.
 
         Returns:
             The edited photo, a PNG file, and a description of the weights as JSON.
@@ -64,7 +64,7 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
     def download(
         words: str,
         seed: int = 0,
-        origin: Literal["auto", "exact", "generated"] = "auto",
+        origin: Literal["auto", "exact", "matched", "generated"] = "auto",
         form: Literal["merged", "adapter"] = "merged",
     ) -> str:
         """Make the weights a file, as `initzoo pull` writes it.
@@ -72,7 +72,7 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
         Args:
             words: concept id, wording, or any words for an edit.
             seed: seed of generated weights.
-            origin: auto, exact or generated.
+            origin: auto, exact, matched or generated.
             form: merged for the whole network, adapter for the adapter alone.
 
         Returns:

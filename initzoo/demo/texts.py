@@ -44,6 +44,9 @@ def tell_init(init: Init) -> str:
         return "A mix: weights between those of the two looks."
     if metadata.origin == "generated":
         return "No network was trained for these words: its weights were made from them just now."
+    if metadata.origin == "matched":
+        look = metadata.concept.replace("--", ", ").replace("-", " ")
+        return f"The zoo has a network for what these words mean: {look}."
     return "The zoo has a network that was trained for this look."
 
 

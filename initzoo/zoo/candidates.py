@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from initzoo.checkpoints import MAX_SEED, join_blocks
 from initzoo.errors import InvalidWords
 from initzoo.generator import Request
+from initzoo.zoo.labels import METHODS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +97,7 @@ class _Gathering:
         if self.zoo.has_generator:
             generator = self.zoo.generator
             arrays = join_blocks(generator.mean, generator.config.own_layout)
-            yield Candidate("mean adapter", self._to_adapter(arrays))
+            yield Candidate(METHODS["mean"].short, self._to_adapter(arrays))
 
     def from_words(self, request: Request) -> Iterator[Candidate]:
         """What the words name or resemble, and what the weight generator makes of the request."""

@@ -30,7 +30,10 @@ _KNOWN_FILES = (
     "text/vectors.safetensors",
 )
 """Files of a base or weight generator, relative to its folder."""
+_PHRASE_FILES = ("LICENSE", "config.json", "encoder.onnx", "head.safetensors", "tokenizer.json")
+"""Files of a phrase encoder, relative to its folder."""
 
+_PHRASE_PATHS = tuple(f"phrase_encoder/{name}" for name in _PHRASE_FILES)
 _N_NAMED = 10
 
 
@@ -202,7 +205,7 @@ def push_zoo(
 
 def _is_known(path: str) -> bool:
     """Whether a path in a model repo is that of a file that zoos have."""
-    return path in (_CARD, *_MODEL_EXTRAS) or path.split("/", 2)[-1] in _KNOWN_FILES
+    return path in (_CARD, *_MODEL_EXTRAS) or path.split("/", 2)[-1] in _KNOWN_FILES or path in _PHRASE_PATHS
 
 
 def _warn_of_unknown(zoo: Zoo, model_files: Mapping[str, Path | bytes]) -> None:

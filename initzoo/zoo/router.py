@@ -19,7 +19,9 @@ LIKELY, MAYBE = 0.8, 0.5
 """Confidence from which a match is called likely, and maybe; below it is a guess."""
 
 _LEAST_CONFIDENCE = 0.2  # below it weights are generated
-_LEAST_OF_UNKNOWN = 0.5  # the same, for words none of which the tokenizer has as a whole, e.g. random letters
+_LEAST_OF_UNKNOWN = (
+    LIKELY  # the same, for words none of which the tokenizer has as a whole, e.g. random letters
+)
 _LEAST_SCORE = 0.02  # below it, a concept is not listed
 _SAME_COLOUR = 14.0  # distance in CIE Lab from which a colour is another one
 _LEAST_LETTERS = 5  # a shorter word is not taken for another one with a letter changed
@@ -201,7 +203,7 @@ class Router:
         confidence = self._confidence(reading, best)
         is_known = any(self.encoder.states.is_word(word) for word in normalise_words(words).split())
         if confidence < (_LEAST_CONFIDENCE if is_known else _LEAST_OF_UNKNOWN):
-            return generated("the words could mean several looks")
+            return generated("the words could mean several looks" if is_known else "no word of it is known")
         name = best.match.concept_id
         strength = 1.0 if any(part.degree for part in best.parts) else strength_of(words)
         return Route("matched", name, round(confidence, 4), f"the words mean '{name}'", nearest, strength)

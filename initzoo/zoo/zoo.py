@@ -34,6 +34,8 @@ from initzoo.checkpoints import (
     split_blocks,
 )
 from initzoo.errors import (
+    HubUnavailable,
+    InitzooWarning,
     InvalidGenerator,
     InvalidRequest,
     InvalidWords,
@@ -293,7 +295,16 @@ class Zoo:
         return self._ranked(words, n, self.index.search)
 
     def _ranked(self, words: str, n: int, by_letters: Callable[[str, int], list[Match]]) -> list[Match]:
-        router = self.router
+        try:
+            router = self.router
+        except HubUnavailable:
+            warnings.warn(
+                f"zoo '{self.name}': its phrase encoder is not cached and the Hub is out of reach, so that "
+                "letters are compared instead of meanings",
+                InitzooWarning,
+                stacklevel=3,
+            )
+            return by_letters(words, n)
         if router is None:
             return by_letters(words, n)
         try:
