@@ -18,12 +18,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from initzoo.checkpoints.recipe import Recipe
+from initzoo.checkpoints.rounding import STEPS, round_nearest, round_with_feedback
 from initzoo.errors import InvalidInit, LayoutMismatch
 
 __all__ = ["add_detail", "decode_detail", "detail_size", "encode_detail"]
-
-_STEPS = 127
-"""Int8 values are -127 to 127; -128 is never written."""
 
 
 def detail_size(recipe: Recipe) -> int:
@@ -42,7 +40,11 @@ def detail_size(recipe: Recipe) -> int:
 
 
 def encode_detail(
-    trained: Mapping[str, np.ndarray], merged: Mapping[str, np.ndarray], recipe: Recipe
+    trained: Mapping[str, np.ndarray],
+    merged: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    *,
+    moments: Mapping[str, np.ndarray] | None = None,
 ) -> bytes:
     """Encode what trained weights have beyond those of base and adapter.
 
@@ -50,6 +52,8 @@ def encode_detail(
         trained: weights and biases of the trained network, by name.
         merged: the same of base and adapter, as `merge_adapter` returns them.
         recipe: the recipe of both.
+        moments: of the inputs of layers, by `layer_moments` of the trained network. With them, weights are
+            rounded so that outputs change least; without, each to the nearest number.
 
     Raises:
         LayoutMismatch: a tensor is missing or has another shape.
@@ -64,21 +68,26 @@ def encode_detail(
         >>> float(add_detail(before, detail)["head.weight"].max())
         0.5
     """
-    numbers, values = [], []
+    changes: dict[str, np.ndarray] = {}
+    rounded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, shape in recipe.weights:
         after, before = _tensor(trained, name, shape), _tensor(merged, name, shape)
-        change = np.asarray(after, np.float64) - before
-        if not np.isfinite(change).all():
+        changes[name] = np.asarray(after, np.float64) - before
+        if not np.isfinite(changes[name]).all():
             raise InvalidInit(f"detail, tensor '{name}': found NaN or infinite values. Train it again.")
-        if len(shape) == 1:
-            numbers.append(change.astype("<f4"))
-            continue
-        rows = change.reshape(shape[0], -1)
-        scales = (np.abs(rows).max(axis=1) / _STEPS).astype("<f4")
-        units = np.divide(rows, scales[:, None], out=np.zeros_like(rows), where=scales[:, None] > 0)
-        numbers.append(scales)
-        values.append(np.clip(np.rint(units), -_STEPS, _STEPS).astype(np.int8))
-    data = b"".join(array.tobytes() for array in (*numbers, *values))
+    for name, shape in recipe.weights:
+        if len(shape) > 1:
+            rows, layer = changes[name].reshape(shape[0], -1), name.rpartition(".")[0]
+            if moments is not None and layer in moments:
+                units, scales, shift = round_with_feedback(rows, moments[layer])
+                rounded[name] = units, scales
+                changes[f"{layer}.bias"] = changes[f"{layer}.bias"] + shift
+            else:
+                rounded[name] = round_nearest(rows)
+    numbers = [
+        rounded[name][1] if name in rounded else changes[name].astype("<f4") for name, _ in recipe.weights
+    ]
+    data = b"".join(array.tobytes() for array in (*numbers, *(units for units, _ in rounded.values())))
     return data + b"\0" * (len(data) % 2)
 
 
@@ -117,7 +126,7 @@ def decode_detail(data: bytes, recipe: Recipe, concept_id: str) -> dict[str, np.
             continue
         units = np.frombuffer(data, np.int8, math.prod(shape), position).reshape(shape[0], -1)
         position += math.prod(shape)
-        if units.size and int(units.min()) < -_STEPS:
+        if units.size and int(units.min()) < -STEPS:
             raise InvalidInit(f"concept '{concept_id}', detail, tensor '{name}': found an invalid number.")
         detail[name] = (units * detail[name][:, None]).reshape(shape)
     if any(data[position:]):

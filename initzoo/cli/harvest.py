@@ -60,6 +60,14 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @workers_option
 @backend_option
+@click.option(
+    "--device",
+    "device_name",
+    type=click.Choice(["cpu", "auto", "cuda", "mps"]),
+    default="cpu",
+    show_default=True,
+    help="Train on this accelerator, many concepts at once. Recipe starter-2-gpu is made for it.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of concepts, spread over the file.")
 @settings_options(
     HarvestRecipe,
@@ -80,16 +88,20 @@ def command(
     run_folder: Path | None,
     workers: int | None,
     backend: Backend,
+    device_name: str,
     limit: int | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Train a zoo: base, adapters and index.
 
-    The command can be stopped or killed at any time. Run it again to resume; the result has the same bytes.
+    The command can be stopped or killed at any time. Run it again to resume; the result has the same
+    bytes, except with an accelerator.
     """
     from initzoo.training import HarvestPlan, run_harvest
+    from initzoo.work import choose_device
 
+    device = choose_device(device_name)
     out = Path(os.path.abspath(out))  # "." has no name from which to derive the run folder
     if zoo_name is None:
         plan = HarvestPlan.make(recipe, concepts_path=concepts, photos=photos, limit=limit)
@@ -109,6 +121,7 @@ def command(
             out,
             n_workers=workers,
             backend=backend,
+            device=device if device.type != "cpu" else None,
             force=force,
             callback=show,
         )

@@ -12,6 +12,7 @@ from .folders import load_network as load_network
 from .foreign import ForeignWeights as ForeignWeights
 from .foreign import recognise_foreign as recognise_foreign
 from .known import build_network as build_network
+from .moments import layer_moments as layer_moments
 from .natural_gradient import NaturalGradient as NaturalGradient
 from .network import CONFIG_FILE as CONFIG_FILE
 from .network import WEIGHTS_FILE as WEIGHTS_FILE

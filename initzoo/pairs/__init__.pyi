@@ -11,6 +11,7 @@ from .concepts import load_colours as load_colours
 from .concepts import load_concepts as load_concepts
 from .concepts import load_lexicon as load_lexicon
 from .concepts import load_lexicon_colours as load_lexicon_colours
+from .concepts import load_named_looks as load_named_looks
 from .concepts import load_opposites as load_opposites
 from .concepts import load_practice as load_practice
 from .concepts import load_test_phrases as load_test_phrases

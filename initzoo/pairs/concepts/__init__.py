@@ -13,7 +13,7 @@ from initzoo.pairs.concepts.concept import (
     find_concept,
     normalise_words,
 )
-from initzoo.pairs.concepts.files import catalog_folder, load_concepts
+from initzoo.pairs.concepts.files import catalog_folder, load_concepts, load_named_looks
 from initzoo.pairs.concepts.lexicon import (
     LANGUAGES,
     TestPhrase,
@@ -45,6 +45,7 @@ __all__ = [
     "load_lexicon",
     "load_lexicon_colours",
     "load_limits",
+    "load_named_looks",
     "load_opposites",
     "load_practice",
     "load_test_phrases",

@@ -59,6 +59,16 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
         raise InvalidConcepts(f"{path}: {error}") from error
 
 
+def load_named_looks() -> tuple[str, ...]:
+    """Ids of the bundled concepts that people name, the most named first.
+
+    Example:
+        >>> load_named_looks()[:2]
+        ('cartoon', 'comic')
+    """
+    return tuple(read_toml(catalog_folder() / "named_looks.toml")["looks"])
+
+
 def concepts_of(tables: Mapping[str, Any], folder: Path) -> list[Concept]:
     """The concepts of a file's tables; `folder` is the file's."""
     check_keys("the file", tables, _FILE_KEYS)

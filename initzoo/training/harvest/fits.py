@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from safetensors.torch import load_file as load_tensors
 
@@ -17,7 +18,7 @@ from initzoo.checkpoints import join_blocks, merge_adapter, split_blocks
 from initzoo.errors import HarvestError, InitzooError
 from initzoo.files import write_bytes
 from initzoo.networks import adapter_to_arrays
-from initzoo.pairs import make_pairs, score_images, scoring_pairs, training_photos
+from initzoo.pairs import Concept, make_pairs, score_images, scoring_pairs, training_photos
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder, read_blocks
 from initzoo.training.harvest.updates import TrainingDiverged, fit_adapter
 from initzoo.work import Pool, read_json_piece
@@ -153,27 +154,10 @@ def _start_worker(
 
 def _fit_concept(worker: _Worker, concept_id: str) -> None:
     """Fit, score and write one concept; whether it went well or not, its JSON file comes last."""
-    concept, recipe = worker.concepts[concept_id], worker.plan.recipe
+    concept = worker.concepts[concept_id]
     place = worker.run.fits / concept_id
     try:
-        pairs = make_pairs(
-            concept.teacher,
-            worker.photos,
-            n_pairs=recipe.fit.n_photos,
-            patch_size=max(_PATCH_SIZE, recipe.crop_size),
-            seed=recipe.seed,
-        )
-        adapter = fit_adapter(
-            worker.base,
-            pairs,
-            recipe.fit,
-            crop_size=recipe.crop_size,
-            max_gradient=recipe.max_gradient,
-            seed=recipe.seed,
-            crop_grid=recipe.crop_grid,
-            start=worker.starts.get(concept_id),
-        )
-        blocks = split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
+        blocks = _trained_blocks(worker, concept)
         stored = blocks.astype(np.float16).astype(np.float32)
         inputs, targets = scoring_pairs(concept.teacher, worker.scoring)
         notes: dict[str, Any] = {
@@ -187,6 +171,33 @@ def _fit_concept(worker: _Worker, concept_id: str) -> None:
     else:
         write_bytes(place.with_name(f"{concept_id}.safetensors"), save({"blocks": blocks}), force=True)
     write_bytes(place.with_name(f"{concept_id}.json"), json.dumps(notes).encode(), force=True)
+
+
+def _trained_blocks(worker: _Worker, concept: Concept) -> NDArray[np.float32]:
+    """Train the adapter of a concept, or take the one that an accelerator has left. Returns its blocks."""
+    recipe = worker.plan.recipe
+    left = read_blocks(worker.run.fits / f"{concept.id}.safetensors")
+    if left is not None:
+        return left
+    start = worker.starts.get(concept.id)
+    pairs = make_pairs(
+        concept.teacher,
+        worker.photos,
+        n_pairs=recipe.fit.n_photos,
+        patch_size=max(_PATCH_SIZE, recipe.crop_size),
+        seed=recipe.seed,
+    )
+    adapter = fit_adapter(
+        worker.base,
+        pairs,
+        recipe.fit if start is not None else recipe.fit.of_new(),
+        crop_size=recipe.crop_size,
+        max_gradient=recipe.max_gradient,
+        seed=recipe.seed,
+        crop_grid=recipe.crop_grid,
+        start=start,
+    )
+    return split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
 
 
 def _score_mean(worker: _Worker, concept_id: str) -> None:

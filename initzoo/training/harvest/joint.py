@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -351,15 +351,34 @@ def _finish(plan: HarvestPlan, run: RunFolder) -> None:
     }
     if not good:
         raise HarvestError(f"every concept failed, e.g. {next(iter(lanes[0].failures.values()))}")
-    adapters = torch.stack(list(good.values()))
-    mean = adapters.mean(0)
+    failures = {name: reason for lane in lanes for name, reason in lane.failures.items()}
+    finish_joint_stage(plan, run, base, good, failures)
+
+
+def finish_joint_stage(
+    plan: HarvestPlan,
+    run: RunFolder,
+    base: Adapted,
+    adapters: Mapping[str, Tensor],
+    failures: Mapping[str, str],
+) -> None:
+    """Fold the mean adapter into the base, whiten A, and write the failures and the base.
+
+    Args:
+        plan: what is harvested.
+        run: where they go.
+        base: as trained, on the CPU; changed.
+        adapters: the adapters of the joint stage by concept, shape `(n_values,)` each.
+        failures: concepts that were left out, with the reason.
+    """
+    recipe, stacked = plan.recipe, torch.stack(list(adapters.values()))
+    mean = stacked.mean(0)
     base.fold(mean)
-    adapters -= mean
+    stacked -= mean
     photos = training_photos(plan.load_photos("train"), recipe.fit.n_photos, seed=recipe.seed)
-    base.whiten(_typical_inputs(recipe, photos), adapters)
+    base.whiten(_typical_inputs(recipe, photos), stacked)
     # The fits start from these.
-    write_bytes(run.joint_adapters, save(dict(zip(good, adapters.unbind(), strict=True))), force=True)
+    write_bytes(run.joint_adapters, save(dict(zip(adapters, stacked.unbind(), strict=True))), force=True)
     arrays = {name: torch.from_numpy(array) for name, array in base.to_arrays().items()}
-    failures = sorted(failure for lane in lanes for failure in lane.failures.items())
-    write_bytes(run.path / _FAILURES, json.dumps(failures).encode(), force=True)
+    write_bytes(run.path / _FAILURES, json.dumps(sorted(failures.items())).encode(), force=True)
     write_bytes(run.base, save(arrays), force=True)  # last: that it is there says that the stage is done

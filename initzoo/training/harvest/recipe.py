@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -77,7 +77,8 @@ class JointStage:
 class FitStage:
     """How the adapter of one concept is trained on the frozen base, from the adapter of the joint stage.
 
-    A concept that the joint stage did not see starts from the mean adapter, which is zero.
+    A concept that the joint stage did not see starts from the mean adapter, which is zero, and may take more
+    steps at another rate.
 
     Args:
         n_steps: steps of Adam before the learning rate falls.
@@ -91,6 +92,8 @@ class FitStage:
         learning_rate: learning rate of the first step.
         betas: betas of Adam.
         n_photos: number of photos that crops are taken from.
+        n_steps_new: steps of a concept that the joint stage did not see; 0 for `n_steps`.
+        learning_rate_new: its learning rate; 0 for `learning_rate`.
 
     Raises:
         ValueError: a number is out of range.
@@ -104,12 +107,31 @@ class FitStage:
     learning_rate: float = 1e-2
     betas: tuple[float, float] = (0.8, 0.95)
     n_photos: int = 24
+    n_steps_new: int = 0
+    learning_rate_new: float = 0.0
 
     def __post_init__(self) -> None:
         _check_counts(self, "n_steps", "batch_size", "n_photos")
         _check_rates(self, "learning_rate", "decay_share")
         _check_betas(self, "betas")
         _check_length(self)
+        if self.n_steps_new < 0:
+            raise ValueError(f"n_steps_new must be at least 0, found {self.n_steps_new}")
+        if not 0 <= self.learning_rate_new < math.inf:
+            raise ValueError(f"learning_rate_new must be at least 0, found {self.learning_rate_new}")
+
+    def of_new(self) -> FitStage:
+        """The settings for a concept that the joint stage did not see.
+
+        Example:
+            >>> FitStage(n_steps=80, n_steps_new=300).of_new().n_steps
+            300
+        """
+        return replace(
+            self,
+            n_steps=self.n_steps_new or self.n_steps,
+            learning_rate=self.learning_rate_new or self.learning_rate,
+        )
 
 
 @dataclass(frozen=True)

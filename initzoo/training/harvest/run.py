@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from initzoo.files import write_bytes
+from initzoo.training.harvest.accelerated import run_accelerated
 from initzoo.training.harvest.details import run_details
 from initzoo.training.harvest.fits import run_fits, run_mean_scores
 from initzoo.training.harvest.joint import has_base, run_joint_stage, take_base
@@ -84,6 +86,7 @@ def run_harvest(
     *,
     n_workers: int | None = None,
     backend: Backend = "processes",
+    device: torch.device | None = None,
     force: bool = False,
     callback: Progress | None = None,
 ) -> HarvestReport:
@@ -97,6 +100,8 @@ def run_harvest(
             changes no byte.
         backend: where the workers of fits and scores run: in processes of this machine, or on a ray cluster.
             Those of the joint stage share memory, and so a machine.
+        device: an accelerator to train on, where hours become minutes; then two runs do not give the same
+            bytes. None for the cores.
         force: replace a zoo that is in `out` already.
         callback: called with stage, things done and things in all.
 
@@ -116,11 +121,16 @@ def run_harvest(
         plan.load_photos(split)
     with open_run(run.path, plan.digests, kind="harvest"):
         run.make_folders()
-        return _harvest(plan, run, out, pool, callback)
+        return _harvest(plan, run, out, pool, device, callback)
 
 
 def _harvest(
-    plan: HarvestPlan, run: RunFolder, out: Path, pool: Pool, callback: Progress | None
+    plan: HarvestPlan,
+    run: RunFolder,
+    out: Path,
+    pool: Pool,
+    device: torch.device | None,
+    callback: Progress | None,
 ) -> HarvestReport:
     """All stages of a harvest, or what is left of them."""
     clock = StageClock(run.path, pool.n_workers)
@@ -135,6 +145,8 @@ def _harvest(
 
     if plan.zoo is not None and not has_base(plan, run):
         take_base(plan.zoo, run)
+    if device is not None:
+        run_accelerated(plan, run, device, pool=pool, callback=lambda stage, *done: counting(stage)(*done))
     joint_failures = run_joint_stage(plan, run, n_workers=pool.n_workers, callback=counting("joint"))
     failures = run_fits(plan, run, pool=pool, callback=counting("fits"))
     if plan.recipe.detail.n_concepts:

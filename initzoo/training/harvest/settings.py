@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from initzoo.errors import HarvestError
 from initzoo.files import make_folder
-from initzoo.pairs import TEACHING_SIDE, Concept, Photo, load_concepts, load_photos
+from initzoo.pairs import TEACHING_SIDE, Concept, Photo, load_concepts, load_named_looks, load_photos
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe, recipe_of_base
 from initzoo.work import read_json_piece, read_piece
 from initzoo.zoo import Zoo
@@ -31,12 +31,14 @@ class HarvestPlan:
         concepts: the concepts to make checkpoints for, sorted by id, ids unique.
         photos: folder of photos, or None for the bundled ones.
         zoo: a zoo to add to: its base takes the place of the joint stage, and its checkpoints are kept.
+        named_looks: ids of the concepts that people name, most named first: they get a detail first.
     """
 
     recipe: HarvestRecipe
     concepts: tuple[Concept, ...]
     photos: Path | None = None
     zoo: Zoo | None = None
+    named_looks: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -63,7 +65,8 @@ class HarvestPlan:
             )
         if not any(concept.split == "train" for concept in concepts):
             raise HarvestError("a harvest needs at least one concept of split 'train', found none.")
-        return cls(recipe=recipe, concepts=tuple(concepts), photos=photos)
+        named = load_named_looks() if concepts_path is None else ()
+        return cls(recipe=recipe, concepts=tuple(concepts), photos=photos, named_looks=named)
 
     @classmethod
     def add_to(
@@ -180,6 +183,11 @@ class RunFolder:
     def details(self) -> Path:
         """A file per concept with the bytes of its detail, and one with its scores."""
         return self.path / "details"
+
+    @property
+    def chosen_details(self) -> Path:
+        """The ids of the concepts that get a detail, JSON."""
+        return self.path / "details.json"
 
     @property
     def mean_scores(self) -> Path:
