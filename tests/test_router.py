@@ -30,7 +30,8 @@ class Names:
 
     def row(self, concept_id: str) -> Any:
         assert concept_id in IDS
-        return SimpleNamespace(concept_id=concept_id, prompts=(f"{concept_id} photo",))
+        family = "restoration" if concept_id == "deblur" else "light"
+        return SimpleNamespace(concept_id=concept_id, prompts=(f"{concept_id} photo",), family=family)
 
 
 class FixedEncoder:
@@ -99,6 +100,22 @@ def test_several_looks_at_once_are_generated_unless_the_zoo_has_just_them() -> N
     route = router({"fog": 0.5, "deblur": 0.48}, counts=two).route("foggy but sharp")
     assert route.origin == "generated"
     assert route.reason == "the words ask for several looks at once: fog, deblur"
+
+
+def test_a_second_look_that_is_named_is_not_lost() -> None:
+    route = router({"fog": 0.9}).route("fog at night")
+    assert (route.origin, route.concept_id) == ("matched", "fog--night")
+    assert route.reason == "the words name 'fog' and 'night'"
+    route = router({"fog": 0.9}).route("fog with blur")
+    assert (route.origin, route.reason) == (
+        "generated",
+        "the words ask for several looks at once: 'blur' and 'fog'",
+    )
+
+
+def test_a_name_in_a_phrase_about_one_look_adds_no_second_look() -> None:
+    for words in ("fog horn at sea", "make it a fog photo", "deblur the fog"):
+        assert router({"fog": 0.9}).route(words).concept_id == "fog", words
 
 
 def test_words_that_name_no_look_are_generated() -> None:

@@ -65,6 +65,7 @@ class PhraseScore:
 class _Row:
     concept_id: str
     prompts: tuple[str, ...]
+    family: str
 
 
 class CatalogNames:
@@ -76,7 +77,7 @@ class CatalogNames:
 
     def __init__(self, concepts: Sequence[Concept]) -> None:
         self.ids = [concept.id for concept in concepts]
-        self._rows = {concept.id: _Row(concept.id, concept.prompts) for concept in concepts}
+        self._rows = {concept.id: _Row(concept.id, concept.prompts, concept.family) for concept in concepts}
         self._owners = {
             normalise_words(wording): concept.id
             for concept in concepts
@@ -84,7 +85,7 @@ class CatalogNames:
         }
 
     def row(self, concept_id: str) -> Any:
-        """The id and wordings of a concept."""
+        """The id, wordings and family of a concept."""
         return self._rows[concept_id]
 
     def find(self, words: str) -> str | None:

@@ -37,6 +37,18 @@ _DEGREES = {
 }  # fmt: skip
 _STRENGTHS = {"barely": 0.3, "hardly": 0.3, "half": 0.5, "extremely": 1.5, "maximum": 1.5}
 _DEGREE_STRENGTHS = {"faint": 0.5, "strong": 1.4, "": 1.0}
+_JOINING = frozenset({"at", "in", "with", "and", "on", "by", "but", "then", "under", "plus", "of", "as"})
+_AROUND = _JOINING | {
+    "a", "an", "the", "like", "look", "looks", "style", "make", "it", "to", "into", "photo", "picture",
+    "image", "effect", "filter", "some", "slightly", "very", "touch", "from", "for", "made", "turn", "give",
+    "my", "this", "shot", "if", "was", "were", "colours", "colors", "tones", "please", "want", "out", "off",
+    "its", "is", "taken",
+}  # fmt: skip
+"""Words around the name of a look that say nothing of it."""
+
+_MOST_NAMING, _MOST_OF_NAME = 9, 3  # words of a request that is split, and of a name
+_SURE, _SURE_OF_WHOLE, _NONE = 0.8, 0.6, 0.25
+_SURE_OF_NAMES = 0.9  # confidence in two looks that are both named
 _PERCENTAGE = re.compile(r"(?<![\w.#])(\d{1,3}) ?(?:%|percent\b|per cent\b)")
 _VARIANTS = {
     "faint": ("faint", "slight", "delicate", "fine", "barely"),
@@ -89,7 +101,7 @@ class Named(Protocol):
         """All concept ids."""
 
     def row(self, concept_id: str) -> Any:
-        """The row of a concept, with its `prompts`."""
+        """The row of a concept, with its `prompts` and `family`."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +212,16 @@ class Router:
         further = self._further_colours(words, best)
         if further:
             return generated(f"the words ask for '{best.parts[0].look}' and for a colour: {further}")
+        named, sureness = self._named_looks(words, reading)
+        if named and {part.look for part in best.parts} != named:
+            looks = " and ".join(f"'{look}'" for look in sorted(named))
+            joined = self._joined.get(named)
+            if joined is None:
+                return generated(f"the words ask for several looks at once: {looks}")
+            confidence = round(sureness * _SURE_OF_NAMES, 4)
+            return Route(
+                "matched", joined, confidence, f"the words name {looks}", nearest, strength_of(words)
+            )
         confidence = self._confidence(reading, best)
         is_known = any(self.encoder.states.is_word(word) for word in normalise_words(words).split())
         if confidence < (_LEAST_CONFIDENCE if is_known else _LEAST_OF_UNKNOWN):
@@ -270,6 +292,79 @@ class Router:
             return best.match.similarity
         is_best = reading.best[0] == best.parts[0].look
         return reading.confidence if is_best else min(reading.confidence, reading.looks[best.parts[0].look])
+
+    def _named_looks(self, words: str, reading: Reading) -> tuple[frozenset[str], float]:
+        """Two looks that words name one after the other, as in "charcoal at dusk", and how sure that is.
+
+        Without two such looks, there are none.
+
+        The encoder reads whole phrases, and its best look may hide a second one. So every split of the words
+        in two is tried: both parts must be names of looks, or one, if a word such as "with" joins them, and
+        the encoder is sure of the other.
+        """
+        listed = normalise_words(words).split()
+        if not 2 <= len(listed) <= _MOST_NAMING or _core(listed) in self._names:
+            return frozenset(), 0.0
+        best, found = 0.0, frozenset[str]()
+        for place in range(1, len(listed)):
+            before, after = _core(listed[:place]), _core(listed[place:])
+            if not before or not after or (listed[place - 1] in _JOINING and place < len(listed) - 1):
+                continue  # a joining word belongs to what follows
+            is_joined = listed[place] in _JOINING or "," in words
+            named = [self._named_look(part, is_joined) for part in (before, after)]
+            if not (before in self._names or after in self._names) or None in named:
+                continue
+            (first, one), (second, other) = (pair for pair in named if pair is not None)
+            is_sure = reading.looks[reading.best[0]] > _SURE and reading.confidence > _SURE_OF_WHOLE
+            if _are_kin(first, second) or second in self._opposites.get(first, ()):
+                continue
+            if (first in self._restorations) != (second in self._restorations):
+                continue  # "old photo with scratches" says what the photo is, not what it should become
+            if reading.best[0] not in (first, second) and reading.count == 1 and is_sure:
+                continue
+            if one * other > best:
+                best, found = one * other, frozenset({first, second})
+        return found, best
+
+    def _named_look(self, part: str, is_joined: bool) -> tuple[str, float] | None:
+        """The look that a part of words names, and how sure that is; None if it names none."""
+        if part in self._names:
+            return self._names[part], 1.0
+        if not is_joined:
+            return None
+        reading = self.encoder.read(part)
+        look = reading.best[0]
+        is_sure = reading.looks[look] >= _SURE and reading.none <= _NONE and reading.confidence >= MAYBE
+        return (look, reading.confidence) if is_sure else None
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """Short wordings of single looks without what surrounds them, and the look that each names alone."""
+        named: dict[str, set[str]] = {}
+        for concept_id, parts in self._concepts.items():
+            if len(parts) == 1 and not parts[0].colours and not parts[0].degree:
+                for wording in (concept_id.replace("-", " "), *self.index.row(concept_id).prompts):
+                    core = _core(normalise_words(wording).split())
+                    if core and len(core.split()) <= _MOST_OF_NAME:
+                        named.setdefault(core, set()).add(parts[0].look)
+        return {core: looks.pop() for core, looks in named.items() if len(looks) == 1}
+
+    @cached_property
+    def _joined(self) -> dict[frozenset[str], str]:
+        """The concept that joins some looks, without colours and degrees, by these looks."""
+        return {
+            frozenset(part.look for part in parts): concept_id
+            for concept_id, parts in sorted(self._concepts.items(), reverse=True)
+            if len(parts) > 1 and not any(part.colours or part.degree for part in parts)
+        }
+
+    @cached_property
+    def _restorations(self) -> frozenset[str]:
+        return frozenset(
+            parts[0].look
+            for concept_id, parts in self._concepts.items()
+            if len(parts) == 1 and self.index.row(concept_id).family == "restoration"
+        )
 
     def _missing_colour(self, words: str, best: _Scored) -> str | None:
         """Why the best concept has not the colours of the words, or None if it has."""
@@ -396,6 +491,26 @@ def strength_of(words: str) -> float:
         (value for name, value in _STRENGTHS.items() if f" {name} " in text),
         _DEGREE_STRENGTHS[_degree_of(words)],
     )
+
+
+def _core(words: Sequence[str]) -> str:
+    """Words without those around them that say nothing of the look.
+
+    Example:
+        >>> _core(["make", "it", "charcoal", "like"])
+        'charcoal'
+    """
+    first, last = 0, len(words)
+    while first < last and words[first] in _AROUND:
+        first += 1
+    while last > first and words[last - 1] in _AROUND:
+        last -= 1
+    return " ".join(words[first:last])
+
+
+def _are_kin(one: str, other: str) -> bool:
+    """Whether two looks are kinds of one: their ids begin or end alike."""
+    return one.split("-")[0] == other.split("-")[0] or one.split("-")[-1] == other.split("-")[-1]
 
 
 def assign_colours(words: str, colours: Sequence[Colour], slots: Sequence[str]) -> dict[int, Colour]:
