@@ -1,19 +1,47 @@
 """Every example runs as it is written, with few steps."""
 
+import io
 import json
 import re
 import runpy
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from waiting import wait_until
 
 from initzoo.checkpoints import Init
+from initzoo.export import export
 from initzoo.files import read_image
 from initzoo.pairs import load_concepts, load_photos, write_pairs
+from initzoo.zoo import Zoo
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+
+SERVER = """
+import runpy, sys
+sys.modules.update(torch=None, initzoo=None)  # importing either fails
+script, folder, port = sys.argv[1:]
+sys.argv = [script, folder, "--port", port]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run(name: str, *arguments: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +107,42 @@ def test_blends_and_strengths_go_from_one_look_to_the_other(
     changes = [np.abs(picture - pictures[0][0]).mean() for picture in pictures[0]]
     assert changes == sorted(changes)
     assert np.array_equal(pictures[1][2], pictures[0][0])  # the first look at full strength
+
+
+@pytest.mark.xdist_group("exports")
+def test_an_exported_network_is_served_without_torch_and_initzoo(tmp_path: Path) -> None:
+    init = Zoo.from_pretrained("starter").pull("night")
+    export(init, tmp_path / "night", "onnx")
+    port = free_port()
+    command = [
+        sys.executable,
+        "-c",
+        SERVER,
+        str(EXAMPLES / "serve_onnx.py"),
+        str(tmp_path / "night"),
+        str(port),
+    ]
+    with subprocess.Popen(command, cwd=tmp_path) as server:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            assert wait_until(lambda: is_open(port))
+            photo = EXAMPLES.parent / "catalog" / "photos" / "coffee.png"
+            served = httpx.post(address, content=photo.read_bytes())
+            assert (served.status_code, served.headers["content-type"]) == (200, "image/png")
+            pixels = np.asarray(Image.open(io.BytesIO(served.content))).astype(int)
+            assert np.abs(pixels - init.to_network().edit(photo)).max() <= 1
+            refused = httpx.post(address, content=b"no photo")
+            assert (refused.status_code, refused.text.startswith("send a photo")) == (415, True)
+        finally:
+            server.terminate()
+
+
+def test_torch_hub_loads_a_network() -> None:
+    network = torch.hub.load(
+        str(EXAMPLES.parent), "initzoo", concept="night", source="local", local_files_only=True
+    )
+    pulled = Zoo.from_pretrained("starter").pull("night").to_network()
+    assert all(torch.equal(value, pulled.state_dict()[name]) for name, value in network.state_dict().items())
 
 
 def test_thirty_looks_are_a_concepts_file() -> None:

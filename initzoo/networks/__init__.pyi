@@ -17,6 +17,7 @@ from .natural_gradient import NaturalGradient as NaturalGradient
 from .network import CONFIG_FILE as CONFIG_FILE
 from .network import WEIGHTS_FILE as WEIGHTS_FILE
 from .network import ImageNetwork as ImageNetwork
+from .network import layers_of as layers_of
 from .pix2pix import NORMS as NORMS
 from .pix2pix import PatchDiscriminator as PatchDiscriminator
 from .pix2pix import UNet as UNet

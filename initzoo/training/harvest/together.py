@@ -24,8 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initzoo.networks import Adapted, ImageNetwork
-from initzoo.networks.network import layers_of
+from initzoo.networks import Adapted, ImageNetwork, layers_of
 from initzoo.training.harvest.recipe import DetailStage, FitStage, JointStage
 
 __all__ = [
