@@ -1,6 +1,7 @@
 """Pairs depend on their seed and number only, and folders of them are whole or not there."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,22 @@ def test_damage_of_restorations_differs_in_every_pair() -> None:
     pairs = make_pairs(concept.teacher, flat, n_pairs=2, patch_size=64, seed=0)
     assert (pairs.targets == 128).all()
     assert not np.array_equal(pairs.inputs[0], pairs.inputs[1])
+
+
+def test_patches_on_a_grid_show_edits_on_a_grid_in_one_phase() -> None:
+    class Dots(FilterTeacher):
+        def edit(self, photos: Sequence[np.ndarray], seeds: Sequence[int]) -> tuple[list, list]:
+            wanted = [np.zeros_like(photo) for photo in photos]
+            for image in wanted:
+                image[::8, ::8] = 255
+            return list(photos), wanted
+
+    photos = [np.zeros((100, 120, 3), np.uint8)] * 20
+    pairs = make_pairs(Dots((Step("negative"),)), photos, n_pairs=20, patch_size=32, seed=0, grid=8)
+    assert len(np.unique(pairs.targets, axis=0)) == 1
+    assert pairs.targets[0, 0, 0, 0] == 255
+    loose = make_pairs(Dots((Step("negative"),)), photos, n_pairs=20, patch_size=32, seed=0)
+    assert len(np.unique(loose.targets, axis=0)) > 10
 
 
 def test_make_pairs_refuses_photos_smaller_than_a_patch() -> None:

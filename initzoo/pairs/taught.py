@@ -68,7 +68,7 @@ def teach(
 
 
 def make_pairs(
-    teacher: Teacher, photos: Sequence[Pixels], *, n_pairs: int, patch_size: int, seed: int
+    teacher: Teacher, photos: Sequence[Pixels], *, n_pairs: int, patch_size: int, seed: int, grid: int = 1
 ) -> Pairs:
     """Make training pairs: the teacher edits whole photos, then one patch is cut from each pair.
 
@@ -106,8 +106,9 @@ def make_pairs(
     taught = teach(teacher, shown, [int(rng.integers(2**31)) for rng in draws])
     for number, (rng, (given, wanted)) in enumerate(zip(draws, taught, strict=True)):
         height, width = given.shape[:2]
-        top = int(rng.integers(height - patch_size + 1))
-        left = int(rng.integers(width - patch_size + 1))
+        top, left = (
+            grid * int(rng.integers((length - patch_size) // grid + 1)) for length in (height, width)
+        )
         patch = (slice(top, top + patch_size), slice(left, left + patch_size))
         inputs[number], targets[number] = given[patch], wanted[patch]
     return Pairs(inputs=inputs, targets=targets)

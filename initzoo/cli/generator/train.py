@@ -110,7 +110,12 @@ def command(
     data = TrainingData.from_zoo(zoo, load_concepts(concepts) if concepts else ())
     if not (no_practice or quick) and (practice or zoo.name == BUNDLED_ZOO):
         data = data.with_practice(load_practice(practice))
-    crop_plan = replace(quick_crops() if quick else CropPlan(), photos=photos, crop_size=data.crop_size)
+    crop_plan = replace(
+        quick_crops() if quick else CropPlan(),
+        photos=photos,
+        crop_size=data.crop_size,
+        grid=data.crop_grid,
+    )
     begin = time.perf_counter()
     with StageBars(smoothing=0.02) as bars:
 

@@ -181,6 +181,7 @@ class _Worker:
             n_pairs=recipe.fit.n_photos,
             patch_size=_PATCH_SIZE,
             seed=recipe.seed,
+            grid=recipe.crop_grid,
         )
         try:
             adapter = fit_adapter(
@@ -190,6 +191,7 @@ class _Worker:
                 crop_size=recipe.crop_size,
                 max_gradient=recipe.max_gradient,
                 seed=recipe.seed,
+                crop_grid=recipe.crop_grid,
             )
         except TrainingDiverged as error:
             raise TrainingError(f"the fit of concept '{question.concept_id}' failed: {error}.") from error

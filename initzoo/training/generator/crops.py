@@ -31,6 +31,7 @@ class CropPlan:
         n_photos: number of photos per concept.
         crops_per_photo: number of crops per photo.
         crop_size: side of the crops, pixels.
+        grid: crops begin at multiples of this many pixels, as those of the zoo's harvest do.
         seed: seed of photos, damage and positions.
     """
 
@@ -39,6 +40,7 @@ class CropPlan:
     n_photos: int = 16
     crops_per_photo: int = 3
     crop_size: int = 64
+    grid: int = 1
     seed: int = 7
 
     @property
@@ -68,6 +70,7 @@ class CropPlan:
             self.n_photos,
             self.crops_per_photo,
             self.crop_size,
+            self.grid,
             self.seed,
         ]
         text = json.dumps([parts, teacher.to_json()], sort_keys=True)
@@ -144,7 +147,9 @@ def _write_crops(teacher: Teacher, folder: Path, plan: CropPlan, photos: list[ND
             raise TrainingError(f"a teacher failed: {error}") from error
         height, width = pair[0].shape[:2]
         for part in range(plan.crops_per_photo):
-            top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+            top, left = (
+                plan.grid * int(rng.integers((length - size) // plan.grid + 1)) for length in (height, width)
+            )
             for side, image in enumerate(pair):
                 crops[number, part, side] = image[top : top + size, left : left + size].transpose(2, 0, 1)
     buffer = io.BytesIO()

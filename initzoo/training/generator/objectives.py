@@ -148,7 +148,7 @@ class BehaviourObjective:
         )
         self._base = data.recipe.build_base(data.base)
         self._base.requires_grad_(False)
-        self._crops = open_crops(data.all_teachers, crops, crop_plan)
+        self._crops, self._grid = open_crops(data.all_teachers, crops, crop_plan), crop_plan.grid
 
     def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
         """The loss of one lane's part of the batch of a step."""
@@ -182,7 +182,7 @@ class BehaviourObjective:
             whole = crops.shape[-1]
             side = min(size or whole, whole)
             for place in rng.choice(len(crops), size=self.settings.n_crops, replace=False):
-                top, left = rng.integers(whole - side + 1, size=2)
+                top, left = self._grid * rng.integers((whole - side) // self._grid + 1, size=2)
                 chosen.append(crops[place, :, :, top : top + side, left : left + side])
         images = torch.from_numpy(np.stack(chosen)).float().mul_(1 / 127.5).sub_(1)
         return images[:, 0], images[:, 1]

@@ -146,7 +146,7 @@ def train_generator(
     """
     Pool.make(1, backend)  # reports a missing backend now, not after the first stage
     run_folder = Path(run_folder)
-    crop_plan = crop_plan or CropPlan(crop_size=data.crop_size)
+    crop_plan = crop_plan or CropPlan(crop_size=data.crop_size, grid=data.crop_grid)
     if settings.n_crops > crop_plan.n_crops:
         raise TrainingError(
             f"a step cannot use {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "

@@ -205,6 +205,7 @@ class TrainingData:
         base: weights of the base by name, float32: weight, bias and A of each layer.
         base_sha256: digest of the base.
         crop_size: side of the crops on which the adapters were trained, pixels.
+        crop_grid: these crops began at multiples of this many pixels.
         practice: concepts without an adapter, for the second stage, which needs none.
         photos: folder of photos for example pairs; the bundled ones by default.
     """
@@ -217,6 +218,7 @@ class TrainingData:
     base: Mapping[str, NDArray[np.float32]]
     base_sha256: str
     crop_size: int = 64
+    crop_grid: int = 1
     practice: tuple[Concept, ...] = ()
     photos: Path | None = None
 
@@ -246,6 +248,7 @@ class TrainingData:
             base=zoo.base(),
             base_sha256=zoo.config.base_sha256,
             crop_size=recipe_of_base(zoo.config).crop_size,
+            crop_grid=recipe_of_base(zoo.config).crop_grid,
         )
 
     def with_practice(self, concepts: Sequence[Concept]) -> TrainingData:

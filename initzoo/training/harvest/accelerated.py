@@ -244,7 +244,8 @@ class _Teacher:
     """A worker that makes the pairs of a concept and leaves them in a file."""
 
     def __init__(self, plan: HarvestPlan, n_pairs: int, side: int, folder: Path) -> None:
-        self.n_pairs, self.side, self.folder, self.seed = n_pairs, side, folder, plan.recipe.seed
+        self.n_pairs, self.side, self.folder = n_pairs, side, folder
+        self.seed, self.grid = plan.recipe.seed, plan.recipe.crop_grid
         self.photos = training_photos(plan.load_photos("train"), n_pairs, seed=self.seed)
         self.concepts = {concept.id: concept for concept in plan.concepts}
 
@@ -253,7 +254,12 @@ class _Teacher:
         concept: Concept = self.concepts[concept_id]
         try:
             pairs = make_pairs(
-                concept.teacher, self.photos, n_pairs=self.n_pairs, patch_size=self.side, seed=self.seed
+                concept.teacher,
+                self.photos,
+                n_pairs=self.n_pairs,
+                patch_size=self.side,
+                seed=self.seed,
+                grid=self.grid,
             )
         except InitzooError as error:
             return str(error)

@@ -153,6 +153,7 @@ class _Worker:
             n_pairs=len(self.photos),
             patch_size=max(_PATCH_SIZE, recipe.crop_size),
             seed=recipe.seed,
+            grid=recipe.crop_grid,
         )
         trained, n_steps = fit_detail(
             self.base,

@@ -186,6 +186,7 @@ def _trained_blocks(worker: _Worker, concept: Concept) -> NDArray[np.float32]:
         n_pairs=recipe.fit.n_photos,
         patch_size=max(_PATCH_SIZE, recipe.crop_size),
         seed=recipe.seed,
+        grid=recipe.crop_grid,
     )
     adapter = fit_adapter(
         worker.base,
