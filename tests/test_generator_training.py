@@ -99,6 +99,25 @@ def test_a_smaller_share_is_part_of_a_larger_one(data):
     assert sorted(half.concept_ids + others.concept_ids) == sorted(data.concept_ids)
 
 
+def test_a_generator_of_another_zoo_passes_on_how_words_are_read(data, words, tmp_path, photo_folder):
+    none = Stage(0, 4, 1e-3)
+    taught = train(data, words, quick(behaviour=none), tmp_path / "run", photo_folder)
+    untrained = quick(weights=Stage(1, 4, 1e-12, n_warmup=0), behaviour=none, block_size=32)  # other blocks
+    taken = train(data, words, untrained, tmp_path / "run", photo_folder, transfer=taught)
+    fresh = train(data, words, untrained, tmp_path / "run", photo_folder)
+    old, new, plain = taught.named_weights(), taken.named_weights(), fresh.named_weights()
+    shared = {name for name, value in old.items() if value.shape == new[name].shape}
+    assert {"words.learned", "words.project.weight", "to_words.0.query.weight"} <= shared
+    for name in shared:
+        torch.testing.assert_close(new[name], old[name], atol=1e-4, rtol=0)
+    for name in set(new) - shared:
+        torch.testing.assert_close(new[name], plain[name], atol=1e-4, rtol=0)
+    assert taken.config.training["transfer"]["block_size"] == 16
+    others = TokenVectors.tiny([*VOCABULARY.split(), "zebra"], n_values=8)
+    with pytest.raises(TrainingError, match="--transfer has other token vectors. Name its own with --text"):
+        train(data, others, untrained, tmp_path / "run", photo_folder, transfer=taught)
+
+
 def test_normalisation_has_a_floor_and_leaves_padding_alone(data):
     mask = mask_of(data.recipe, 16)
     blocks = data.blocks.copy()

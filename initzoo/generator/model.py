@@ -286,6 +286,10 @@ class WeightGenerator:
         """A copy of all parameters of the denoiser, concatenated, float32, shape `(n_parameters,)`."""
         return torch.cat([parameter.detach().flatten() for parameter in self._denoiser.parameters()])
 
+    def named_weights(self) -> dict[str, Tensor]:
+        """A copy of each parameter of the denoiser by name, float32."""
+        return {name: value.detach().clone() for name, value in self._denoiser.named_parameters()}
+
     def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the generator as a folder, atomically. Equal generators give the same bytes.
 

@@ -53,6 +53,11 @@ _NAMES = {
     help="CSV file of loss and learning rate; OUT with .curve.csv by default.",
 )
 @click.option("--start", type=_PATH, help="Weight generator to train further, by the second stage alone.")
+@click.option(
+    "--transfer",
+    type=_PATH,
+    help="Weight generator of another zoo, from which to take over how words are read.",
+)
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
 @click.option(
@@ -76,6 +81,7 @@ def command(
     out: Path,
     curve: Path | None,
     start: Path | None,
+    transfer: Path | None,
     run_folder: Path | None,
     photos: Path | None,
     concepts: Path | None,
@@ -131,6 +137,7 @@ def command(
             backend=backend,
             crop_plan=crop_plan,
             start=WeightGenerator.from_pretrained(start) if start else None,
+            transfer=WeightGenerator.from_pretrained(transfer) if transfer else None,
             callback=show,
         )
     result.save_pretrained(out, force=force)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,9 @@ Progress = Callable[[str, int, int, float], None]
 
 CURVE_FILE = "curve.csv"
 """File in the run folder with the loss and learning rate of both stages by step, once they are done."""
+
+_LEARNED = "words.learned"
+"""The denoiser's vectors of single tokens."""
 
 TEXT_SOURCE = {
     "encoder": "sentence-transformers/all-MiniLM-L6-v2",
@@ -114,6 +117,7 @@ def train_generator(
     backend: Backend = "processes",
     crop_plan: CropPlan | None = None,
     start: WeightGenerator | None = None,
+    transfer: WeightGenerator | None = None,
     callback: Progress | None = None,
 ) -> WeightGenerator:
     """Train a weight generator, or resume an interrupted training.
@@ -130,6 +134,8 @@ def train_generator(
             workers that train share memory and therefore a machine.
         crop_plan: crops of the second stage; by default crops of the bundled photos.
         start: a weight generator to train further by the second stage alone; both stages by default.
+        transfer: a weight generator of another zoo, from which the first stage takes over what does not
+            depend on the blocks: how words are read, and the layers that all blocks share.
         callback: called with the stage, the number of items done, their total, and the loss.
 
     Returns:
@@ -163,6 +169,7 @@ def train_generator(
             backend=backend,
             crop_plan=crop_plan,
             start=start,
+            transfer=transfer,
             callback=callback or (lambda *_: None),
         )
 
@@ -177,6 +184,7 @@ def _train(
     backend: Backend,
     crop_plan: CropPlan,
     start: WeightGenerator | None,
+    transfer: WeightGenerator | None,
     callback: Progress,
 ) -> WeightGenerator:
     """Run both stages, or the rest of them."""
@@ -197,14 +205,14 @@ def _train(
     shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
     if start is None:
-        weights = _train_on_weights(plan, lessons, make_denoiser)
+        weights = _train_on_weights(plan, lessons, make_denoiser, transfer)
     else:
         _check_start(start, plan, shape, lessons)
         weights = start.flat_weights()
     if settings.behaviour.n_steps:
         weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
     write_bytes(run_folder / CURVE_FILE, encode_curve(plan.curve), force=True)
-    config = _config(plan, shape, lessons, start)
+    config = _config(plan, shape, lessons, start, transfer)
     return _finish(plan, config, make_denoiser(), weights)
 
 
@@ -219,9 +227,39 @@ def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, less
         )
 
 
-def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any]) -> Tensor:
-    settings = plan.settings
-    folder = stage_folder(plan.run, "weights", *_weights_parts(plan))
+def _take_over(denoiser: torch.nn.Module, other: WeightGenerator, learned_tokens: Sequence[int]) -> Tensor:
+    """The initial weights of a denoiser, those of another one where names and shapes agree.
+
+    Learned vectors of tokens go by token, since another zoo has other wordings.
+
+    Returns:
+        Flat weights, in the order of the denoiser's parameters.
+    """
+    found = other.named_weights()
+    places = {token: place for place, token in enumerate(other.config.learned_tokens)}
+    with torch.no_grad():
+        for name, value in denoiser.named_parameters():
+            if name == _LEARNED and name in found and value.shape[1:] == found[name].shape[1:]:
+                for place, token in enumerate(learned_tokens):
+                    if token in places:
+                        value[place] = found[name][places[token]]
+            elif name in found and found[name].shape == value.shape:
+                value.copy_(found[name])
+    return torch.cat([value.detach().flatten() for value in denoiser.parameters()])
+
+
+def _train_on_weights(
+    plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any], transfer: WeightGenerator | None
+) -> Tensor:
+    settings, start, begun = plan.settings, None, list[str]()
+    if transfer is not None:
+        if transfer.words.digest != plan.words.digest:
+            raise TrainingError(
+                "the weight generator of --transfer has other token vectors. Name its own with --text"
+            )
+        start = _take_over(make_denoiser(), transfer, lessons.learned_tokens)
+        begun = [hashlib.sha256(start.numpy().tobytes()).hexdigest()]
+    folder = stage_folder(plan.run, "weights", *_weights_parts(plan), *begun)
     job = StageJob(
         settings=settings,
         stage=settings.weights,
@@ -230,7 +268,7 @@ def _train_on_weights(plan: _Plan, lessons: Lessons, make_denoiser: Callable[[],
         make_objective=partial(
             WeightObjective, plan.data, settings, lessons, sensitivity=_sensitivity(plan, folder)
         ),
-        start=None,
+        start=start,
         n_workers=plan.n_workers,
     )
     return plan.train_stage(job, "weights")
@@ -300,7 +338,11 @@ def _weights_parts(plan: _Plan) -> tuple[object, ...]:
 
 
 def _config(
-    plan: _Plan, shape: DenoiserShape, lessons: Lessons, start: WeightGenerator | None
+    plan: _Plan,
+    shape: DenoiserShape,
+    lessons: Lessons,
+    start: WeightGenerator | None,
+    transfer: WeightGenerator | None,
 ) -> GeneratorConfig:
     settings, data = plan.settings, plan.data
     training: dict[str, Any] = settings.to_dict() | {
@@ -312,6 +354,8 @@ def _config(
     if start is not None:  # the other training did the first stage
         training["weights"]["n_steps"] = 0
         training["start"] = dict(start.config.training)
+    elif transfer is not None:
+        training["transfer"] = {"base_sha256": transfer.config.base_sha256} | dict(transfer.config.training)
     return GeneratorConfig(
         kind=settings.kind,
         shape=shape,
