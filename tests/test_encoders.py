@@ -191,7 +191,7 @@ def test_both_denoisers_train_on_what_an_encoder_draws(zoo_folder: Path) -> None
         objective = WeightObjective(data, settings, lessons)
         n_blocks = objective.importance.shape[0]
         denoiser = build_denoiser(kind, settings.shape(n_blocks=n_blocks, **lessons.sizes), seed=0)
-        loss = objective.loss(denoiser, 0, 0)
+        loss = objective.loss(denoiser, objective.draw(0, 0))
         loss.backward()
         assert loss.item() == pytest.approx(1.0, rel=0.9)
 

@@ -99,6 +99,15 @@ def test_a_smaller_share_is_part_of_a_larger_one(data):
     assert sorted(half.concept_ids + others.concept_ids) == sorted(data.concept_ids)
 
 
+def test_an_accelerator_trains_on_batches_that_are_drawn_ahead(data, words, tmp_path, photo_folder):
+    plain = train(data, words, quick(), tmp_path / "plain", photo_folder)
+    # Any device but the plain one takes this way; with the cores as a device, even the bytes agree.
+    other = train(
+        data, words, quick(), tmp_path / "run", photo_folder, device=torch.device("cpu", 0), n_workers=2
+    )
+    assert bytes_of(plain, tmp_path / "a") == bytes_of(other, tmp_path / "b")
+
+
 def test_a_generator_of_another_zoo_passes_on_how_words_are_read(data, words, tmp_path, photo_folder):
     none = Stage(0, 4, 1e-3)
     taught = train(data, words, quick(behaviour=none), tmp_path / "run", photo_folder)
@@ -302,7 +311,7 @@ def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, p
     objective = BehaviourObjective(data, settings, lessons, crops=tmp_path, crop_plan=plan)
     shape = settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8)
     denoiser = build_denoiser("joint", shape, seed=0)
-    loss = objective.loss(denoiser, 0, 0)
+    loss = objective.loss(denoiser, objective.draw(0, 0))
     loss.backward()
     assert loss.isfinite()
     assert denoiser.leave.grad.abs().sum() > 0
@@ -322,7 +331,7 @@ def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, pho
         run(images, adapters),
     )[1]
     for step in (0, 8, 9):
-        objective.loss(denoiser, step, 0)
+        objective.loss(denoiser, objective.draw(step, 0))
     assert sides == [plan.crop_size // 2, plan.crop_size // 2, plan.crop_size]
 
 

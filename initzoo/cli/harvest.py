@@ -9,7 +9,15 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from initzoo.cli.options import backend_option, echo_json, example, force_option, json_option, workers_option
+from initzoo.cli.options import (
+    accelerator_option,
+    backend_option,
+    echo_json,
+    example,
+    force_option,
+    json_option,
+    workers_option,
+)
 from initzoo.cli.settings_options import settings_options
 from initzoo.errors import LayoutMismatch
 from initzoo.training import QUICK_HARVEST, HarvestRecipe, load_recipe, recipe_of_base
@@ -60,14 +68,7 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @workers_option
 @backend_option
-@click.option(
-    "--device",
-    "device_name",
-    type=click.Choice(["cpu", "auto", "cuda", "mps"]),
-    default="cpu",
-    show_default=True,
-    help="Train on this accelerator, many concepts at once. Recipe starter-2-gpu is made for it.",
-)
+@accelerator_option("Train on this accelerator, many concepts at once. Recipe starter-2-gpu is made for it.")
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of concepts, spread over the file.")
 @settings_options(
     HarvestRecipe,

@@ -17,6 +17,7 @@ from initzoo.errors import printable
 
 __all__ = [
     "DEFAULT_ZOO",
+    "accelerator_option",
     "backend_option",
     "device_option",
     "echo_if_generated",
@@ -81,6 +82,18 @@ def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Device to compute on; auto takes a GPU if one is available.",
     )(function)
+
+
+def accelerator_option(note: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--device` of a command that trains for long: on the cores, unless told otherwise."""
+    return click.option(
+        "--device",
+        "device_name",
+        type=click.Choice(["cpu", "auto", "cuda", "mps"]),
+        default="cpu",
+        show_default=True,
+        help=note,
+    )
 
 
 def workers_option(function: Callable[..., Any]) -> Callable[..., Any]:

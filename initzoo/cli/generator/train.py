@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from initzoo.cli.options import (
+    accelerator_option,
     backend_option,
     echo_json,
     example,
@@ -71,6 +72,7 @@ _NAMES = {
 @click.option("--no-practice", is_flag=True, help="Train on the concepts and wordings of the zoo alone.")
 @workers_option
 @backend_option
+@accelerator_option("Train on this accelerator; the workers then draw batches ahead. --lanes 1 suits it.")
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
 @settings_options(GeneratorSettings, names=_NAMES, quick=QUICK_TRAINING)
 @force_option
@@ -89,6 +91,7 @@ def command(
     no_practice: bool,
     workers: int | None,
     backend: Backend,
+    device_name: str,
     no_behaviour: bool,
     settings: GeneratorSettings,
     quick: bool,
@@ -98,14 +101,16 @@ def command(
     """Train a weight generator on a zoo.
 
     The first stage minimises the error of weights, the second that of images. The command can be stopped or
-    killed at any time. Run it again to resume; the result has the same bytes.
+    killed at any time. Run it again to resume; the result has the same bytes, except with an accelerator.
     """
     from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
     from initzoo.generator import TokenVectors, WeightGenerator
     from initzoo.pairs import load_concepts, load_practice
     from initzoo.training import CURVE_FILE, CropPlan, TrainingData, quick_crops, train_generator
+    from initzoo.work import choose_device
     from initzoo.zoo import BUNDLED_ZOO, Zoo, refresh_around
 
+    device = choose_device(device_name)
     if no_behaviour:
         settings = replace(settings, behaviour=replace(settings.behaviour, n_steps=0))
     check_free_folder(out, force=force)
@@ -138,6 +143,7 @@ def command(
             crop_plan=crop_plan,
             start=WeightGenerator.from_pretrained(start) if start else None,
             transfer=WeightGenerator.from_pretrained(transfer) if transfer else None,
+            device=device,
             callback=show,
         )
     result.save_pretrained(out, force=force)

@@ -14,7 +14,7 @@ from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor, device, nn
 
     from initzoo.generator.layers import DenoiserShape
     from initzoo.pairs import Teacher
@@ -41,6 +41,14 @@ class Context:
     learned: Tensor | None = None
     phrase: Tensor | None = None
     colours: Tensor | None = None
+
+    def to(self, device: device) -> Context:
+        """The same tokens on a device."""
+        parts = (self.vectors, self.mask, self.learned, self.phrase, self.colours)
+        vectors, mask, *others = (None if part is None else part.to(device) for part in parts)
+        assert vectors is not None
+        assert mask is not None
+        return Context(vectors, mask, *others)
 
     def repeat(self, n_times: int) -> Context:
         """Repeat each row `n_times`; copies of a row are adjacent."""

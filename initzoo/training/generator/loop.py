@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -25,20 +26,36 @@ from initzoo.files import make_folder, write_bytes
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.harvest.updates import AdamState, adam_update
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes
+from initzoo.work import Pool
 
 __all__ = ["Objective", "StageJob", "bind_parameters", "count_parameters", "run_stage"]
 
 SNAPSHOT_EVERY = 500
 """Number of steps between snapshots; less than a minute."""
 
+_CPU = torch.device("cpu")
+
 _KEPT = ("values", "moments", "ema", "progress")
 """Names of the tensors in a snapshot."""
+
+
+class Part(Protocol):
+    """One lane's part of the batch of a step."""
+
+    def to(self, device: torch.device) -> Any: ...
 
 
 class Objective(Protocol):
     """The loss of one lane's part of the batch of a step."""
 
-    def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor: ...
+    def to(self, device: torch.device) -> Any:
+        """Move what the loss needs to a device."""
+
+    def draw(self, step: int, lane: int) -> Part:
+        """Draw a part, on the CPU."""
+
+    def loss(self, denoiser: nn.Module, part: Any) -> Tensor:
+        """The loss of a part on the objective's device."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +69,8 @@ class StageJob:
         make_denoiser: makes the denoiser; picklable.
         make_objective: makes the objective; picklable.
         start: flat initial weights; by default those of `make_denoiser`.
-        n_workers: number of processes.
+        n_workers: number of processes. With an accelerator they draw parts ahead, and this process trains.
+        device: where to train.
     """
 
     settings: GeneratorSettings
@@ -62,6 +80,7 @@ class StageJob:
     make_objective: Callable[[], Objective]
     start: Tensor | None
     n_workers: int
+    device: torch.device = _CPU
 
     @property
     def n_lanes(self) -> int:
@@ -91,12 +110,15 @@ class StageJob:
         initial = torch.cat([parameter.detach().flatten() for parameter in denoiser.parameters()])
         values = (initial if self.start is None else self.start).clone()
         n_lanes = self.n_lanes
+        tensors = {
+            "values": values,
+            "moments": torch.zeros(2, len(values)),
+            "ema": values.clone(),
+            "gradients": torch.zeros(n_lanes, len(values)),
+        }
         return Board(
-            {
-                "values": values,
-                "moments": torch.zeros(2, len(values)),
-                "ema": values.clone(),
-                "gradients": torch.zeros(n_lanes, len(values)),
+            {name: tensor.to(self.device) for name, tensor in tensors.items()}
+            | {
                 "losses": torch.zeros(n_lanes, dtype=torch.float64),
                 "squares": torch.zeros(n_lanes, dtype=torch.float64),
                 "progress": torch.zeros(2, dtype=torch.float64),
@@ -157,10 +179,26 @@ def run_stage(job: StageJob, *, callback: Callable[[int, float], None]) -> Tenso
     make_folder(job.snapshots.folder)
     board = train_in_lanes(
         job,
-        n_workers=job.n_workers,
+        n_workers=job.n_workers if job.device == _CPU else 1,
         callback=lambda board: callback(int(board["progress"][0]), float(board["progress"][1])),
     )
-    return board["ema"]
+    return board["ema"].cpu()
+
+
+def _draw_ahead(job: StageJob, first: int) -> Iterator[list[Any]]:
+    """The parts of all lanes, step by step, drawn by other processes while this one trains."""
+    early: dict[int, list[Any]] = {}
+    wanted = first
+    for step, parts in Pool(job.n_workers).run(partial(_start_drawing, job), range(first, job.n_updates)):
+        early[step] = parts
+        while wanted in early:
+            yield early.pop(wanted)
+            wanted += 1
+
+
+def _start_drawing(job: StageJob) -> Callable[[int], list[Any]]:
+    objective = job.make_objective()
+    return lambda step: [objective.draw(step, lane) for lane in range(job.n_lanes)]
 
 
 class _Share:
@@ -168,16 +206,20 @@ class _Share:
 
     def __init__(self, job: StageJob, board: Board, lanes: range) -> None:
         self.job, self.board, self.lanes = job, board, lanes
-        self.denoiser, self.objective = job.make_denoiser(), job.make_objective()
+        self.denoiser = job.make_denoiser().to(job.device)
+        self.objective = job.make_objective().to(job.device)
+        self.ahead = _draw_ahead(job, int(board.done)) if job.device != _CPU else None
         self.phases = (self.compute, self.average, self.apply)
 
     def compute(self, step: int) -> None:
         """Compute the gradient and loss of each lane."""
+        device, drawn = self.job.device, None if self.ahead is None else next(self.ahead)
         for lane in self.lanes:
+            part = self.objective.draw(step, lane) if drawn is None else drawn[lane].to(device)
             gradient = self.board["gradients"][lane]
             bind_parameters(self.denoiser, self.board["values"], gradient.zero_())
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.job.settings.bfloat16):
-                loss = self.objective.loss(self.denoiser, step, lane)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.job.settings.bfloat16):
+                loss = self.objective.loss(self.denoiser, part)
             loss.backward()
             self.board["losses"][lane] = loss.detach()
 
@@ -201,7 +243,7 @@ class _Share:
 
     def save(self, folder: Path) -> None:
         if self.lanes.start == 0:
-            data = save({name: self.board[name] for name in _KEPT})
+            data = save({name: self.board[name].cpu() for name in _KEPT})
             write_bytes(folder / "state.safetensors", data, force=True)
 
     def restore(self, folder: Path) -> None:

@@ -6,7 +6,7 @@ training therefore draws the same numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,12 @@ class _Part:
     noised: Tensor
     timesteps: Tensor
     rng: np.random.Generator
+    crops: Tensor | None = None
+    """Inputs and targets, uint8, shape `(n, 2, 3, size, size)`; None in the first stage."""
+
+    def to(self, device: torch.device) -> _Part:
+        moved = {name: getattr(self, name).to(device) for name in ("context", "clean", "noised", "timesteps")}
+        return replace(self, crops=None if self.crops is None else self.crops.to(device), **moved)
 
 
 class WeightObjective:
@@ -113,9 +119,17 @@ class WeightObjective:
         self.importance = torch.from_numpy(importance)
         self._draws = _Draws(settings, settings.weights, 1, lessons, residuals)
 
-    def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
-        """The loss of one lane's part of the batch of a step."""
-        part = self._draws.draw(step, lane)
+    def to(self, device: torch.device) -> WeightObjective:
+        """Move what the loss needs to a device; returns the objective itself."""
+        self.importance = self.importance.to(device)
+        return self
+
+    def draw(self, step: int, lane: int) -> _Part:
+        """Draw one lane's part of the batch of a step, on the CPU."""
+        return self._draws.draw(step, lane)
+
+    def loss(self, denoiser: nn.Module, part: _Part) -> Tensor:
+        """The loss of a part."""
         predicted = denoiser(part.noised, part.timesteps, part.context)
         return weight_error(predicted, part.clean, self.importance)
 
@@ -150,31 +164,39 @@ class BehaviourObjective:
         self._base.requires_grad_(False)
         self._crops, self._grid = open_crops(data.all_teachers, crops, crop_plan), crop_plan.grid
 
-    def loss(self, denoiser: nn.Module, step: int, lane: int) -> Tensor:
-        """The loss of one lane's part of the batch of a step."""
+    def to(self, device: torch.device) -> BehaviourObjective:
+        """Move what the loss needs to a device; returns the objective itself."""
+        self._mean, self._scale, self._places = (
+            value.to(device) for value in (self._mean, self._scale, self._places)
+        )
+        self._base.to(device)
+        return self
+
+    def draw(self, step: int, lane: int) -> _Part:
+        """Draw one lane's part of the batch of a step, on the CPU."""
         part = self._draws.draw(step, lane)
-        predicted = denoiser(part.noised, part.timesteps, part.context)
         are_whole = step >= _WHOLE_CROPS_FROM * self.settings.behaviour.n_steps
         size = None if are_whole else self.settings.crop_size
-        inputs, targets = self._draw_crops(part.concepts, part.rng, size)
-        return behaviour_error(
-            self._base(inputs, self._adapters(predicted)),
-            targets,
-            len(part.concepts),
-        )
+        return replace(part, crops=self._draw_crops(part.concepts, part.rng, size))
+
+    def loss(self, denoiser: nn.Module, part: _Part) -> Tensor:
+        """The loss of a part."""
+        assert part.crops is not None
+        predicted = denoiser(part.noised, part.timesteps, part.context)
+        images = part.crops.float().mul_(1 / 127.5).sub_(1)
+        edited = self._base(images[:, 0], self._adapters(predicted))
+        return behaviour_error(edited, images[:, 1], len(part.concepts))
 
     def _adapters(self, predicted: Tensor) -> Tensor:
         """Convert residuals to flat adapters, shape `(batch, n_values)`."""
         blocks = torch.addcmul(self._mean, predicted, self._scale)
         return blocks.flatten(1).index_select(1, self._places)
 
-    def _draw_crops(
-        self, concepts: NDArray[np.int64], rng: np.random.Generator, size: int | None
-    ) -> tuple[Tensor, Tensor]:
+    def _draw_crops(self, concepts: NDArray[np.int64], rng: np.random.Generator, size: int | None) -> Tensor:
         """Draw some crops of each concept, or parts of crops.
 
         Returns:
-            Inputs and targets, float32, shape `(n_concepts * n_crops, 3, size, size)`, -1 to 1.
+            Inputs and targets, uint8, shape `(n_concepts * n_crops, 2, 3, size, size)`.
         """
         chosen = []
         for concept in concepts:
@@ -184,5 +206,4 @@ class BehaviourObjective:
             for place in rng.choice(len(crops), size=self.settings.n_crops, replace=False):
                 top, left = self._grid * rng.integers((whole - side) // self._grid + 1, size=2)
                 chosen.append(crops[place, :, :, top : top + side, left : left + side])
-        images = torch.from_numpy(np.stack(chosen)).float().mul_(1 / 127.5).sub_(1)
-        return images[:, 0], images[:, 1]
+        return torch.from_numpy(np.stack(chosen))

@@ -73,6 +73,7 @@ class _Plan:
     run: Path
     crop_plan: CropPlan
     n_workers: int
+    device: torch.device
     backend: Backend
     log: ProgressLog
     callback: Progress
@@ -118,6 +119,7 @@ def train_generator(
     crop_plan: CropPlan | None = None,
     start: WeightGenerator | None = None,
     transfer: WeightGenerator | None = None,
+    device: torch.device | None = None,
     callback: Progress | None = None,
 ) -> WeightGenerator:
     """Train a weight generator, or resume an interrupted training.
@@ -136,6 +138,8 @@ def train_generator(
         start: a weight generator to train further by the second stage alone; both stages by default.
         transfer: a weight generator of another zoo, from which the first stage takes over what does not
             depend on the blocks: how words are read, and the layers that all blocks share.
+        device: an accelerator to train on, whose results differ in their last digits from run to run; the
+            cores by default. The workers then draw batches ahead.
         callback: called with the stage, the number of items done, their total, and the loss.
 
     Returns:
@@ -170,6 +174,7 @@ def train_generator(
             crop_plan=crop_plan,
             start=start,
             transfer=transfer,
+            device=device or torch.device("cpu"),
             callback=callback or (lambda *_: None),
         )
 
@@ -185,6 +190,7 @@ def _train(
     crop_plan: CropPlan,
     start: WeightGenerator | None,
     transfer: WeightGenerator | None,
+    device: torch.device,
     callback: Progress,
 ) -> WeightGenerator:
     """Run both stages, or the rest of them."""
@@ -196,7 +202,8 @@ def _train(
         words=words,
         run=run_folder,
         crop_plan=crop_plan,
-        n_workers=min(n_workers, settings.n_lanes),
+        n_workers=min(n_workers, settings.n_lanes) if device.type == "cpu" else n_workers,
+        device=device,
         backend=backend,
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback,
@@ -270,6 +277,7 @@ def _train_on_weights(
         ),
         start=start,
         n_workers=plan.n_workers,
+        device=plan.device,
     )
     return plan.train_stage(job, "weights")
 
@@ -320,6 +328,7 @@ def _train_on_behaviour(
         ),
         start=start,
         n_workers=plan.n_workers,
+        device=plan.device,
     )
     return plan.train_stage(job, "behaviour")
 
