@@ -158,7 +158,7 @@ def test_a_harvest_can_train_on_an_accelerator(tmp_path: Path, monkeypatch: pyte
 
 def test_pairs_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "concepts.toml").write_text(CONCEPTS)
-    monkeypatch.setattr(accelerated, "check_fits_in", lambda *_: 1)
+    monkeypatch.setattr(accelerated, "pairs_that_fit", lambda *_: 1)
     plan = HarvestPlan.make(
         detail_recipe(), concepts_path=tmp_path / "concepts.toml", photos=write_photos(tmp_path / "photos")
     )

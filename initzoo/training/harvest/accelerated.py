@@ -29,8 +29,8 @@ from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.together import (
     Crops,
     Material,
-    check_fits_in,
     kept_psnr,
+    pairs_that_fit,
     stack_adapters,
     train_adapters,
     train_base,
@@ -104,7 +104,7 @@ class _Training:
         self.failures: dict[str, str] = {}
         self.side = max(_PATCH_SIZE, self.recipe.crop_size)
         n_free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**40
-        self.n_pairs = check_fits_in(len(self.ids), self.recipe.fit.n_photos, self.side, n_free)
+        self.n_pairs = pairs_that_fit(len(self.ids), self.recipe.fit.n_photos, self.side, n_free)
         if self.n_pairs < 2:
             raise HarvestError(
                 f"the pairs of {len(self.ids)} concepts do not fit into the memory of {device}. "

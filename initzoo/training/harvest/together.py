@@ -30,8 +30,8 @@ from initzoo.training.harvest.recipe import DetailStage, FitStage, JointStage
 __all__ = [
     "Crops",
     "Material",
-    "check_fits_in",
     "kept_psnr",
+    "pairs_that_fit",
     "stack_adapters",
     "train_adapters",
     "train_base",
@@ -399,11 +399,11 @@ def kept_psnr(
     return torch.cat(reached)
 
 
-def check_fits_in(n_concepts: int, n_pairs: int, side: int, n_free_bytes: int) -> int:
+def pairs_that_fit(n_concepts: int, n_pairs: int, side: int, n_free_bytes: int) -> int:
     """How many pairs of each concept fit into so many bytes, at most `n_pairs`.
 
     Example:
-        >>> check_fits_in(1000, 144, 160, 80 * 2**30), check_fits_in(1000, 144, 160, 10 * 2**30)
+        >>> pairs_that_fit(1000, 144, 160, 80 * 2**30), pairs_that_fit(1000, 144, 160, 10 * 2**30)
         (144, 34)
     """
     a_pair = 2 * 3 * side**2 * n_concepts
