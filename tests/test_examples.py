@@ -77,6 +77,31 @@ def test_own_pairs_in_plain_pytorch(
     assert Init.load(out).metadata.concept == "mine"
 
 
+def test_own_pairs_with_accelerate(
+    sepia_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.safetensors"
+    arguments = (sepia_pairs, "--start", "base", "--steps", "12", "--crop", "64", "--out", out)
+    run("own_loop_accelerate.py", *arguments, monkeypatch=monkeypatch)
+    losses = [float(found) for found in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
+    assert losses[-1] < losses[0]
+    assert Init.load(out).metadata.concept == "mine"
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of Lightning, about torch
+def test_a_lightning_module_starts_from_the_zoo(
+    sepia_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = {}
+    for start in ("sepia", "he_normal"):
+        out = tmp_path / f"{start}.safetensors"
+        arguments = (sepia_pairs, "--start", start, "--steps", "1", "--crop", "64", "--out", out)
+        run("own_pairs_lightning.py", *arguments, monkeypatch=monkeypatch)
+        losses[start] = float(re.findall(r"loss ([\d.]+)", capsys.readouterr().out)[-1])
+        assert Init.load(out).metadata.concept == "mine"
+    assert losses["sepia"] < losses["he_normal"] / 5  # of the first step, so of the start
+
+
 def test_own_pairs_with_finetune_keeps_the_better_start(
     sepia_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
