@@ -30,7 +30,7 @@ parser.add_argument("--port", type=int, default=8000)
 parser.add_argument("--max-side", type=int, default=2048, help="larger photos are shrunk, pixels")
 options = parser.parse_args()
 
-MAX_BYTES = 20 * 2**20
+MAX_BYTES, MIN_SIDE = 20 * 2**20, 8
 Image.MAX_IMAGE_PIXELS = 50_000_000  # Pillow refuses more than twice that
 session = onnxruntime.InferenceSession(str(options.folder / "model.onnx"))
 
@@ -38,6 +38,8 @@ session = onnxruntime.InferenceSession(str(options.folder / "model.onnx"))
 def edit(data: bytes) -> bytes:
     photo = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     photo.thumbnail((options.max_side, options.max_side))
+    if min(photo.size) < MIN_SIDE:
+        raise OSError("a strip is no photo")
     images = np.asarray(photo, np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
     [edited] = session.run(None, {"images": images})
     pixels = ((edited[0].clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)

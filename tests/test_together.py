@@ -13,6 +13,7 @@ from zoo_fixtures import tiny_recipe
 
 from initzoo.errors import HarvestError
 from initzoo.networks import Adapted, layer_moments
+from initzoo.pairs import load_concepts, load_named_looks
 from initzoo.training.harvest import HarvestPlan, accelerated, run_harvest
 from initzoo.training.harvest.recipe import DetailStage, FitStage, JointStage
 from initzoo.training.harvest.together import (
@@ -154,6 +155,41 @@ def test_a_harvest_can_train_on_an_accelerator(tmp_path: Path, monkeypatch: pyte
     zoo = Zoo.from_pretrained(tmp_path / "zoo")
     assert not zoo.verify().problems
     assert all(None not in row.scores.values() for row in zoo.index.rows())
+
+
+def test_a_harvest_killed_before_its_details_goes_on_with_them_on_the_accelerator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "concepts.toml").write_text(CONCEPTS)
+    monkeypatch.setattr(accelerated, "_PATCH_SIZE", 64)
+    plan = HarvestPlan.make(
+        detail_recipe(), concepts_path=tmp_path / "concepts.toml", photos=write_photos(tmp_path / "photos")
+    )
+
+    def harvest() -> None:
+        run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1, device=CPU)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accelerated, "train_details", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            harvest()
+    fits = {path.name: path.read_bytes() for path in (tmp_path / "run" / "fits").glob("*.safetensors")}
+    assert len(fits) == 3
+    calls: list[int] = []
+    train = accelerated.train_details
+    monkeypatch.setattr(
+        accelerated, "train_details", lambda *given, **named: (calls.append(1), train(*given, **named))[1]
+    )
+    monkeypatch.setattr(accelerated, "train_adapters", lambda *_, **__: 1 / 0)  # they are there
+    harvest()
+    assert calls == [1]
+    assert {name: (tmp_path / "run" / "fits" / name).read_bytes() for name in fits} == fits
+
+
+def test_the_looks_that_people_name_are_concepts_of_the_catalog():
+    named = load_named_looks()
+    assert len(named) == len(set(named)) == 242
+    assert set(named) <= {concept.id for concept in load_concepts()}
 
 
 def test_pairs_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -72,28 +72,25 @@ def zoo_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--device`."""
+def _device_option(default: str, note: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--device",
         "device_name",
         type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-        default="auto",
-        show_default=True,
-        help="Device to compute on; auto takes a GPU if one is available.",
-    )(function)
-
-
-def accelerator_option(note: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add `--device` of a command that trains for long: on the cores, unless told otherwise."""
-    return click.option(
-        "--device",
-        "device_name",
-        type=click.Choice(["cpu", "auto", "cuda", "mps"]),
-        default="cpu",
+        default=default,
         show_default=True,
         help=note,
     )
+
+
+def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--device`, which takes a GPU by default."""
+    return _device_option("auto", "Device to compute on; auto takes a GPU if one is available.")(function)
+
+
+def accelerator_option(note: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--device` of a training that gives the same bytes on the cores, its default, and only there."""
+    return _device_option("cpu", note)
 
 
 def workers_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,9 +19,7 @@ LIKELY, MAYBE = 0.8, 0.5
 """Confidence from which a match is called likely, and maybe; below it is a guess."""
 
 _LEAST_CONFIDENCE = 0.2  # below it weights are generated
-_LEAST_OF_UNKNOWN = (
-    LIKELY  # the same, for words none of which the tokenizer has as a whole, e.g. random letters
-)
+_LEAST_OF_UNKNOWN = LIKELY  # the same, for words that the tokenizer has only in pieces, e.g. random letters
 _LEAST_SCORE = 0.02  # below it, a concept is not listed
 _SAME_COLOUR = 14.0  # distance in CIE Lab from which a colour is another one
 _LEAST_LETTERS = 5  # a shorter word is not taken for another one with a letter changed

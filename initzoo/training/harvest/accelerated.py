@@ -25,7 +25,7 @@ from initzoo.networks import Adapted, adapter_from_arrays, adapter_to_arrays, la
 from initzoo.pairs import Concept, make_pairs, training_photos
 from initzoo.training.harvest.details import choose_details
 from initzoo.training.harvest.joint import finish_joint_stage
-from initzoo.training.harvest.settings import HarvestPlan, RunFolder
+from initzoo.training.harvest.settings import HarvestPlan, RunFolder, read_blocks
 from initzoo.training.harvest.together import (
     Crops,
     Material,
@@ -37,7 +37,7 @@ from initzoo.training.harvest.together import (
     train_details,
 )
 from initzoo.training.harvest.updates import rate_at
-from initzoo.work import Pool
+from initzoo.work import Pool, read_json_piece
 
 __all__ = ["run_accelerated"]
 
@@ -63,10 +63,11 @@ def run_accelerated(
     *,
     pool: Pool,
     callback: Progress,
-) -> list[tuple[str, str]]:
+) -> None:
     """Train what the run folder lacks on one device: the base, all adapters, and the details.
 
-    An accelerator adds numbers in another order each time, so two runs do not give the same bytes.
+    An accelerator adds numbers in another order each time, so two runs do not give the same bytes. A concept
+    whose pairs cannot be made is left to the fits, which note why.
 
     Args:
         plan: what is harvested.
@@ -75,15 +76,12 @@ def run_accelerated(
         pool: makes the pairs.
         callback: called with stage, things done and things in all.
 
-    Returns:
-        Concepts that were left out, with the reason.
-
     Raises:
-        HarvestError: every concept failed.
+        HarvestError: every concept failed, or the pairs do not fit into the device's memory.
         WorkerDied: a worker died.
     """
-    if all((run.fits / f"{concept.id}.safetensors").exists() for concept in plan.concepts):
-        return []
+    if read_json_piece(run.chosen_details) is not None:  # written last
+        return
     training = _Training(plan, run, device)
     training.teach(pool, partial(callback, "pairs"))
     if not run.base.exists():
@@ -92,7 +90,6 @@ def run_accelerated(
     chosen = choose_details(plan, reached)
     training.train_details(chosen, partial(callback, "weights"))
     write_bytes(run.chosen_details, json.dumps({"chosen": chosen}).encode(), force=True)
-    return sorted(training.failures.items())
 
 
 class _Training:
@@ -176,23 +173,22 @@ class _Training:
                 if not len(numbers):  # the split of nothing is one empty part
                     continue
                 ids = [self.ids[number] for number in numbers.tolist()]
-                zero = torch.zeros(base.n_adapter_values)
-                adapters = torch.stack([starts.get(name, zero) for name in ids]).to(self.device)
-                trained = train_adapters(
-                    base,
-                    adapters,
-                    self.material,
-                    numbers,
-                    stage,
-                    self.crops,
-                    max_gradient=self.recipe.max_gradient,
-                )
-                for name, adapter in zip(ids, trained.cpu(), strict=True):
-                    blocks = split_blocks(
-                        adapter_to_arrays(adapter, dict(self.recipe.layout.tensors)), self.recipe.layout
+                if all(read_blocks(self.run.fits / f"{name}.safetensors") is not None for name in ids):
+                    trained = torch.stack([self.stored_adapter(name) for name in ids]).to(self.device)
+                else:
+                    zero = torch.zeros(base.n_adapter_values)
+                    adapters = torch.stack([starts.get(name, zero) for name in ids]).to(self.device)
+                    trained = train_adapters(
+                        base,
+                        adapters,
+                        self.material,
+                        numbers,
+                        stage,
+                        self.crops,
+                        max_gradient=self.recipe.max_gradient,
                     )
-                    path = self.run.fits / f"{name}.safetensors"
-                    write_bytes(path, save({"blocks": blocks}), force=True)
+                    for name, adapter in zip(ids, trained.cpu(), strict=True):
+                        self.keep_adapter(name, adapter)
                 psnr = kept_psnr(base.network, stack_adapters(base, trained), self.material, numbers)
                 reached |= dict(zip(ids, psnr.tolist(), strict=True))
                 callback(len(reached), len(self.ids) - len(self.failures))
@@ -228,6 +224,11 @@ class _Training:
                 data = encode_detail(whole, merged, recipe.checkpoint, moments=moments)
                 write_bytes(self.run.details / f"{concept_id}.detail", data, force=True)
             callback(first + len(ids), len(chosen))
+
+    def keep_adapter(self, concept_id: str, adapter: Tensor) -> None:
+        layout = self.recipe.layout
+        blocks = split_blocks(adapter_to_arrays(adapter, dict(layout.tensors)), layout)
+        write_bytes(self.run.fits / f"{concept_id}.safetensors", save({"blocks": blocks}), force=True)
 
     def stored_adapter(self, concept_id: str) -> Tensor:
         """An adapter as a zoo stores it: the detail makes up for what float16 costs, too."""
