@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import preloaded
 import pytest
 from demo_fixtures import BROWSER_TESTS, chromium, demo, photo_path
 
@@ -20,7 +21,13 @@ for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FAC
     del os.environ[name]
 os.environ |= {"HF_HOME": _HUB_HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
 
+from initzoo.work import pool  # noqa: E402
+
 ROOT = Path(__file__).parent.parent
+
+# Workers are forked from a server that has loaded torch, not spawned: tests start hundreds. Those of the pool
+# itself (test_pool.py) spawn them, as the program does.
+pool.WORKER_CONTEXT = preloaded.CONTEXT
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

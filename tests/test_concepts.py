@@ -25,6 +25,7 @@ from initzoo.pairs.concepts import (
     normalise_words,
 )
 from initzoo.pairs.concepts.compositions import catalog_presets
+from initzoo.pairs.concepts.files import _catalog_in
 from initzoo.pairs.concepts.wordings import with_article
 from initzoo.pairs.teachers import FAMILIES, FilterTeacher, Step
 
@@ -175,6 +176,10 @@ def test_near_duplicates_were_dropped(catalog: list[Concept], tables: dict) -> N
 
 
 def test_loading_twice_gives_the_same(catalog: list[Concept]) -> None:
+    kept = load_concepts()
+    kept.clear()  # a list of one's own, whatever is kept between calls
+    assert load_concepts() == catalog
+    _catalog_in.cache_clear()
     assert load_concepts() == catalog
 
 

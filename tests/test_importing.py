@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from cli_running import fail, succeed
 from conftest import write_photos
+from preloaded import unpickle
 from public_pix2pix import PublicResNet, PublicUNet
 from safetensors.torch import save_file
 from torch import nn
 
 from initzoo import Zoo, finetune
 from initzoo.errors import InvalidInit, InvalidRequest, LayoutMismatch, OutputError
+from initzoo.files import unpickled
 from initzoo.files.digests import DamagedFile
 from initzoo.files.unpickled import read_pickled_weights
 from initzoo.networks.adapters import Adapted, default_ranks
@@ -34,6 +39,19 @@ OPTIONS = """----------------- Options ---------------
                      norm: {norm}                         \t[default: instance]
 ----------------- End -------------------
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked() -> Iterator[None]:
+    """Files are read by processes that begin with torch loaded; `fresh` is for those that begin without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpickled, "subprocess", SimpleNamespace(**vars(subprocess) | {"run": unpickle}))
+        yield
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpickled, "subprocess", subprocess)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +219,7 @@ class _Attack:
         return os.mkdir, (str(self.path),)
 
 
-def test_code_in_a_pickle_is_not_run(tmp_path):
+def test_code_in_a_pickle_is_not_run(fresh, tmp_path):
     marker = tmp_path / "it-ran"
     file = tmp_path / "latest_net_G.pth"
     torch.save({"model.1.weight": torch.zeros(2, 3, 7, 7), "model.x": _Attack(marker)}, file)
@@ -216,7 +234,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
     assert marker.exists(), "the file does run code where nothing stops it"
 
 
-def test_time_and_memory_of_reading_are_limited(checkpoints, tmp_path):
+def test_time_and_memory_of_reading_are_limited(fresh, checkpoints, tmp_path):
     with pytest.raises(DamagedFile, match=r"not read within 0\.05 seconds"):
         read_pickled_weights(checkpoints / "latest_net_G.pth", max_seconds=0.05)
     if os.path.exists("/proc/self/statm"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from initzoo.errors import InvalidConcepts
 from initzoo.pairs.concepts.compositions import catalog_presets, joined_id, joined_presets, wordings_of
 from initzoo.pairs.concepts.concept import NOVELTIES, SPLITS, Concept, check_concepts, family_of
 from initzoo.pairs.concepts.teachers import read_teacher
-from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_toml, tables_of
+from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_data, read_toml, tables_in, tables_of
 from initzoo.pairs.teachers import FAMILIES, FilterTeacher
 
 _FILE_KEYS = {
@@ -54,7 +55,7 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
     """
     path = catalog_folder() / "concepts.toml" if path is None else path
     try:
-        return concepts_of(read_toml(path), path.parent)
+        return concepts_in(read_data(path), path.parent)
     except InvalidConcepts as error:
         raise InvalidConcepts(f"{path}: {error}") from error
 
@@ -67,6 +68,24 @@ def load_named_looks() -> tuple[str, ...]:
         ('cartoon', 'comic')
     """
     return tuple(read_toml(catalog_folder() / "named_looks.toml")["looks"])
+
+
+def concepts_in(data: bytes, folder: Path) -> list[Concept]:
+    """The concepts of a file's content; `folder` is the file's. A catalog is expanded once per process."""
+    expanded = _catalog_in(data)
+    return concepts_of(tables_in(data), folder) if expanded is None else list(expanded)
+
+
+@lru_cache(maxsize=4)
+def _catalog_in(data: bytes) -> tuple[Concept, ...] | None:
+    """The concepts of a catalog, which takes a second; None for a file with concepts that are written out.
+
+    Those may name folders and functions beside the file, whose content is not in `data`.
+    """
+    tables = tables_in(data)
+    if not tables.get("look") or "concept" in tables:
+        return None
+    return tuple(concepts_of(tables, Path()))
 
 
 def concepts_of(tables: Mapping[str, Any], folder: Path) -> list[Concept]:

@@ -16,9 +16,9 @@ from initzoo.pairs.concepts.compositions import (
     wordings_of,
 )
 from initzoo.pairs.concepts.concept import Concept, family_of
-from initzoo.pairs.concepts.files import catalog_folder, concepts_of
+from initzoo.pairs.concepts.files import catalog_folder, concepts_in
 from initzoo.pairs.concepts.looks import Preset, further_phrases
-from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_toml, tables_of
+from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_data, read_toml, tables_in, tables_of
 from initzoo.pairs.concepts.wordings import Draw, draws
 from initzoo.pairs.teachers import FilterTeacher
 
@@ -55,8 +55,8 @@ def load_practice(
     """
     path = catalog_folder() / "concepts.toml" if path is None else path
     try:
-        tables = read_toml(path)
-        concepts = concepts_of(tables, path.parent)
+        data = read_data(path)
+        tables, concepts = tables_in(data), concepts_in(data, path.parent)
         if not tables.get("look"):
             return []
         further = _read_further(path.with_name("practice.toml"), tables)

@@ -15,8 +15,21 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a file, or `InvalidConcepts` with the reason why it cannot be read."""
+    return tables_in(read_data(path))
+
+
+def read_data(path: Path) -> bytes:
+    """The content of a file, or `InvalidConcepts` with the reason why it cannot be read."""
     try:
-        return parse_toml(read_file(path, max_bytes=MAX_TOML_BYTES))
+        return read_file(path, max_bytes=MAX_TOML_BYTES)
+    except DamagedFile as error:
+        raise InvalidConcepts(str(error)) from error
+
+
+def tables_in(data: bytes) -> dict[str, Any]:
+    """The tables of a file's content, or `InvalidConcepts` with the reason why it is no TOML."""
+    try:
+        return parse_toml(data)
     except DamagedFile as error:
         raise InvalidConcepts(str(error)) from error
 
