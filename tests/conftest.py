@@ -2,11 +2,16 @@
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import preloaded
 import pytest
 from demo_fixtures import BROWSER_TESTS, chromium, demo, photo_path
+
+if TYPE_CHECKING:
+    from initzoo.checkpoints import Init
 
 __all__ = [
     "chromium",
@@ -67,3 +72,17 @@ def write_photos(folder: Path) -> Path:
     for photo, name in zip(load_photos(split="score"), ("cat.png", "cup.jpg", "dahlia.webp"), strict=False):
         write_image(folder / name, fit_short_side(photo.pixels, 96), force=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def starter_graph(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Init, Path]":
+    """A checkpoint of the starter zoo and its folder of ONNX; its tests are of the group `exports`."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from initzoo.export import export
+    from initzoo.zoo import Zoo
+
+    init = Zoo.from_pretrained("starter").pull("pencil sketch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter and its packages, on their own future
+        return init, export(init, tmp_path_factory.mktemp("graphs") / "sketch", format="onnx")

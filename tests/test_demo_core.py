@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import run_script
 from zoo_fixtures import TINY_CONCEPTS, kept_generating_zoo, kept_zoo, tiny_zoo
 
 from initzoo.checkpoints.blend import blend_inits
@@ -505,9 +506,7 @@ def run_commands(commands: str, folder: Path) -> None:
     """Run the commands of the page in a folder, with a photo that is there instead of one of a server."""
     shutil.copy(image_file(folder, "plain"), folder / "photo.png")
     lines = [line for line in commands.splitlines() if not line.startswith("curl ")]
-    script = "\n".join(lines).replace("\ninitzoo ", f"\n{sys.executable} -m initzoo ")
-    script = script.replace("python - <<", f"{sys.executable} - <<")
-    subprocess.run(["bash", "-ec", script], cwd=folder, check=True, capture_output=True, text=True)
+    run_script("\n".join(lines), folder, folder / "tools")
 
 
 @pytest.mark.parametrize("words", ["pencil sketch", "--help faded \"teal\" $(touch pwned) `x` 'y' !z"])

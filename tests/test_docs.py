@@ -43,6 +43,10 @@ def generated() -> Iterator[ModuleType]:
         sys.path.remove(str(DOCS / "_ext"))
 
 
+needs_site = pytest.mark.xdist_group("site")
+"""One process of the tests builds the documentation, not each of them."""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The documentation as HTML, built as `make docs` builds it."""
@@ -84,6 +88,7 @@ def test_warnings_are_errors_in_make_docs_and_ci_has_the_extra() -> None:
     assert "docs" in re.split(r"[\[\],]", everything)
 
 
+@needs_site
 def test_the_documentation_builds_without_a_warning(site: Path) -> None:
     assert {path.stem for path in PAGES} <= {path.stem for path in site.glob("*.html")}
     assert (site / "_images" / "grid.jpg").is_file()
@@ -91,6 +96,7 @@ def test_the_documentation_builds_without_a_warning(site: Path) -> None:
         assert "{generated}" not in page.read_text("utf-8"), page.name
 
 
+@needs_site
 def test_every_command_with_all_its_options_is_in_the_documentation(site: Path) -> None:
     page = (site / "command-line.html").read_text("utf-8")
     context = click.Context(main)
@@ -104,6 +110,7 @@ def test_every_command_with_all_its_options_is_in_the_documentation(site: Path) 
     assert "initzoo generator train" in page
 
 
+@needs_site
 def test_every_public_name_is_in_the_documentation(site: Path) -> None:
     page = (site / "python.html").read_text("utf-8")
     for name in initzoo.__all__:
@@ -112,6 +119,7 @@ def test_every_public_name_is_in_the_documentation(site: Path) -> None:
     assert 'id="initzoo.errors.ChecksumMismatch"' in page
 
 
+@needs_site
 def test_no_page_loads_anything_from_another_server(site: Path) -> None:
     for page in site.glob("*.html"):
         assert not re.search(r'<(script|img|iframe)[^>]* src="(https?:)?//', page.read_text("utf-8")), (

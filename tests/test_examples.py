@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -17,8 +18,8 @@ import torch
 from PIL import Image
 from waiting import wait_until
 
+import initzoo
 from initzoo.checkpoints import Init
-from initzoo.export import export
 from initzoo.files import read_image
 from initzoo.pairs import load_concepts, load_photos, write_pairs
 from initzoo.zoo import Zoo
@@ -136,16 +137,17 @@ def test_blends_and_strengths_go_from_one_look_to_the_other(
 
 
 @pytest.mark.xdist_group("exports")
-def test_an_exported_network_is_served_without_torch_and_initzoo(tmp_path: Path) -> None:
-    init = Zoo.from_pretrained("starter").pull("night")
-    export(init, tmp_path / "night", "onnx")
+def test_an_exported_network_is_served_without_torch_and_initzoo(
+    starter_graph: tuple[Init, Path], tmp_path: Path
+) -> None:
+    init, graph = starter_graph
     port = free_port()
     command = [
         sys.executable,
         "-c",
         SERVER,
         str(EXAMPLES / "serve_onnx.py"),
-        str(tmp_path / "night"),
+        str(graph),
         str(port),
     ]
     with subprocess.Popen(command, cwd=tmp_path) as server:
@@ -188,6 +190,12 @@ def test_the_notebook_runs_and_holds_pictures(tmp_path: Path, monkeypatch: pytes
     assert kinds.count("image/jpeg") == 5
     assert not [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
     monkeypatch.chdir(tmp_path)
+    whole = initzoo.finetune
+
+    def brief(*arguments: Any, n_steps: int, **named: Any) -> Any:
+        return whole(*arguments, n_steps=min(n_steps, 2), **named)
+
+    monkeypatch.setattr(initzoo, "finetune", brief)
     space: dict[str, object] = {}
     for cell in code:
         exec(compile("".join(cell["source"]), "tour.ipynb", "exec"), space)

@@ -4,11 +4,10 @@ import errno
 import json
 import math
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
+import preloaded
 import pytest
 import torch
 from click.testing import CliRunner
@@ -222,6 +221,12 @@ def test_stopped_fine_tuning_goes_on_to_the_same_bytes(zoo, pairs, tmp_path, mon
     assert parts.history == whole.history
 
 
+def finetune_with_snapshots(words):
+    """The command in a process of its own, with a snapshot after each step."""
+    finetuning.SNAPSHOT_SECONDS = 0.0
+    main(["finetune", *words])
+
+
 def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
     def words(name):
         given = ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 60, "--gan", "off"]
@@ -231,15 +236,11 @@ def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     assert invoke(*words("whole")).exit_code == 0
-    code = (
-        "import initzoo.training.finetune.run, sys; initzoo.training.finetune.run.SNAPSHOT_SECONDS = 0.0;"
-        "from initzoo.cli.main import main; main(['finetune', *sys.argv[1:]])"
-    )
-    command = [sys.executable, "-c", code, *words("killed")]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        snapshot = tmp_path / "killed" / "out.safetensors.run" / "snapshot.safetensors"
-        assert wait_until(lambda: snapshot.exists() or process.poll() is not None)
-        process.kill()
+    process = preloaded.start(finetune_with_snapshots, words("killed"))
+    snapshot = tmp_path / "killed" / "out.safetensors.run" / "snapshot.safetensors"
+    assert wait_until(lambda: snapshot.exists() or not process.is_alive())
+    process.kill()
+    process.join()
     assert not (tmp_path / "killed" / "out.safetensors").exists()
     assert invoke(*words("killed")).exit_code == 0
     assert (tmp_path / "killed" / "out.safetensors").read_bytes() == (

@@ -254,7 +254,7 @@ def test_pairs_without_an_edit_or_with_sides_that_do_not_match_are_one_line(zoo:
 
 
 def notes_of(zoo: Zoo, words: str, pairs) -> str:
-    request = Request(words, pairs=pairs, seconds=SECONDS)
+    request = Request(words, pairs=pairs, seconds=SECONDS / 10)
     notes = zoo.pull(request, warn=False).metadata.fitting.notes
     if notes:
         with pytest.warns(UserWarning, match="example pairs: ") as caught:

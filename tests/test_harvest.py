@@ -8,8 +8,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import active_children
@@ -17,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import preloaded
 import pytest
 from safetensors.numpy import load_file
 from waiting import wait_until
@@ -237,72 +236,20 @@ def test_a_plan_takes_its_concepts_from_all_over_the_file():
     assert len({concept.family for concept in plan.concepts}) == 6
 
 
-RUN = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_harvest as t
-from initzoo.training.harvest import HarvestPlan, run_harvest
-
-plan = HarvestPlan.make(t.tiny_recipe(), concepts_path=Path({concepts!r}), photos=Path({photos!r}))
-t.joint._JointTraining.snapshot_every = t.SNAPSHOT_EVERY
-for _ in sys.stdin:
-    harvest = os.fork()  # what takes long to import is there already
-    if not harvest:
-        try:
-            run_harvest(plan, Path({run!r}), Path({out!r}), n_workers=1)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    print(harvest, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(harvest, 0)[1]), flush=True)
-"""
+def harvest_here(plan: HarvestPlan, run: Path, out: Path) -> None:
+    """The harvest of a process of its own."""
+    joint._JointTraining.snapshot_every = SNAPSHOT_EVERY
+    run_harvest(plan, run, out, n_workers=1)
 
 
-class Harvests:
-    """Harvests by processes of their own, one after the other, into `killed`, with a run folder beside it."""
-
-    def __init__(self, tmp_path: Path, concepts_path: Path, photos: Path) -> None:
-        script, tests = tmp_path / "killed.py", Path(__file__).parent
-        places = {"run": tmp_path / "killed.run", "out": tmp_path / "killed", "concepts": concepts_path}
-        places |= {"photos": photos, "tests": tests}
-        script.write_text(RUN.format(**{name: str(path) for name, path in places.items()}))
-        environment = os.environ | {"PYTHONPATH": str(tests.parent)}
-        self._starter = subprocess.Popen(
-            [sys.executable, script],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> "Harvests":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._starter.communicate()
-
-    def kill_at(self, sign: Callable[[], bool]) -> bool:
-        """Start one and kill it at a sign; false if it ended before."""
-        assert self._starter.stdin is not None
-        assert self._starter.stdout is not None
-        self._starter.stdin.write("next\n")
-        self._starter.stdin.flush()
-        pid = int(self._starter.stdout.readline())
-        assert wait_until(lambda: not is_there(pid) or sign(), seconds=300)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        code = int(self._starter.stdout.readline())
-        assert code in (0, -signal.SIGKILL)
-        return code != 0
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def killed_at(sign: Callable[[], bool], plan: HarvestPlan, run: Path, out: Path) -> bool:
+    """Start a harvest in a process of its own and kill it at a sign; false if it ended before."""
+    process = preloaded.start(harvest_here, plan, run, out)
+    assert wait_until(lambda: not process.is_alive() or sign())
+    process.kill()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
 
 
 class Changes:
@@ -340,23 +287,23 @@ def harvest_killed(
     run, out = tmp_path / "killed.run", tmp_path / "killed"
     stages: list[str] = []
     zoos: list[dict[str, str]] = []
-    with Harvests(tmp_path, concepts_path, photos) as harvests:
-        while True:
-            sign = make_signs[len(stages)]() if len(stages) < len(make_signs) else lambda: False
-            if harvests.kill_at(sign):
-                stages.append(
-                    "fits"
-                    if (run / "base.safetensors").exists()
-                    else "joint"
-                    if (run / "joint" / "latest.json").exists()
-                    else "start"
-                )
-            if (out / "dataset" / "harvest.json").exists() and not (run / "packing.json").exists():
-                zoos.append(digests(out))
-                if len(stages) >= len(make_signs):
-                    return zoos, stages
-                shutil.rmtree(run)
-                shutil.rmtree(out)
+    plan = HarvestPlan.make(tiny_recipe(), concepts_path=concepts_path, photos=photos)
+    while True:
+        sign = make_signs[len(stages)]() if len(stages) < len(make_signs) else lambda: False
+        if killed_at(sign, plan, run, out):
+            stages.append(
+                "fits"
+                if (run / "base.safetensors").exists()
+                else "joint"
+                if (run / "joint" / "latest.json").exists()
+                else "start"
+            )
+        if (out / "dataset" / "harvest.json").exists() and not (run / "packing.json").exists():
+            zoos.append(digests(out))
+            if len(stages) >= len(make_signs):
+                return zoos, stages
+            shutil.rmtree(run)
+            shutil.rmtree(out)
 
 
 @needs_harvested

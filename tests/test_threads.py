@@ -125,19 +125,18 @@ def test_the_number_of_threads_is_restored(kept_generating_zoo: Path) -> None:
         torch.set_num_threads(before)
 
 
-def test_processes_with_other_numbers_of_threads_give_the_same_bytes() -> None:
+def test_a_process_with_another_number_of_threads_gives_the_same_bytes() -> None:
+    assert torch.get_num_threads() == 1
     code = (
         "from initzoo import Zoo; z = Zoo.from_pretrained('starter'); "
         "print(z.pull('faded teal charcoal at dusk').sha256)"
     )
-    digests = set()
-    for n_threads in ("1", "4"):
-        environment = os.environ | {"OMP_NUM_THREADS": n_threads, "OPENBLAS_NUM_THREADS": n_threads}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-        )
-        digests.add(done.stdout.strip())
-    assert len(digests) == 1
+    environment = os.environ | {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    here = Zoo.from_pretrained("starter").pull("faded teal charcoal at dusk").sha256
+    assert done.stdout.strip() == here
 
 
 def _changed(init: Init, share: float) -> Init:

@@ -11,7 +11,14 @@ from initzoo.errors import InvalidConcepts
 from initzoo.pairs.concepts.compositions import catalog_presets, joined_id, joined_presets, wordings_of
 from initzoo.pairs.concepts.concept import NOVELTIES, SPLITS, Concept, check_concepts, family_of
 from initzoo.pairs.concepts.teachers import read_teacher
-from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_data, read_toml, tables_in, tables_of
+from initzoo.pairs.concepts.toml_tables import (
+    check_keys,
+    read_colours,
+    read_data,
+    read_toml,
+    tables_in,
+    tables_of,
+)
 from initzoo.pairs.teachers import FAMILIES, FilterTeacher
 
 _FILE_KEYS = {

@@ -18,7 +18,14 @@ from initzoo.pairs.concepts.compositions import (
 from initzoo.pairs.concepts.concept import Concept, family_of
 from initzoo.pairs.concepts.files import catalog_folder, concepts_in
 from initzoo.pairs.concepts.looks import Preset, further_phrases
-from initzoo.pairs.concepts.toml_tables import check_keys, read_colours, read_data, read_toml, tables_in, tables_of
+from initzoo.pairs.concepts.toml_tables import (
+    check_keys,
+    read_colours,
+    read_data,
+    read_toml,
+    tables_in,
+    tables_of,
+)
 from initzoo.pairs.concepts.wordings import Draw, draws
 from initzoo.pairs.teachers import FilterTeacher
 
