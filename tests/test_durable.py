@@ -107,7 +107,7 @@ FINETUNE = (
 
 @pytest.mark.parametrize("ending", [".safetensors", ".png", ".csv", "run"])
 def test_a_fine_tune_that_is_killed_between_its_files_is_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+    tmp_path: Path, kept_photo_folder: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     import initzoo.work
     import initzoo.work.runs
@@ -136,8 +136,8 @@ def test_a_fine_tune_that_is_killed_between_its_files_is_run_again(
             lambda path, **options: None if path.suffix == ".unfinished" else unlink(path, **options),
         )
         with pytest.raises(Killed):
-            run(*FINETUNE, str(out))
-    result = run(*FINETUNE, str(out))
+            run(*FINETUNE, out, "--photos", kept_photo_folder)
+    result = run(*FINETUNE, out, "--photos", kept_photo_folder)
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.curve.csv", "f.png", "f.safetensors"]
 
