@@ -30,8 +30,8 @@ from initzoo.work import pool  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
-# Workers are forked from a server that has loaded torch, not spawned: tests start hundreds. Those of the pool
-# itself (test_pool.py) spawn them, as the program does.
+# Workers are forked from a server that has loaded torch, not spawned: tests start hundreds. Tests of
+# the pool itself (`spawned` in test_pool.py) spawn them, as the program does.
 pool.WORKER_CONTEXT = preloaded.CONTEXT
 
 

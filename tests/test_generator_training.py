@@ -284,7 +284,8 @@ def test_other_seed_other_weights(data, words, photo_folder, tmp_path):
     "changes", [{"kind": "unet", "block_size": 32}, {"regressor": True}, {"pooled_words": True}]
 )
 def test_variants_train_with_the_same_code(data, words, photo_folder, tmp_path, changes):
-    result = train(data, words, quick(**changes), tmp_path / "run", photo_folder)
+    short = {"weights": Stage(3, 4, 1e-3, n_warmup=1), "behaviour": Stage(2, 2, 1e-3, n_warmup=1)}
+    result = train(data, words, quick(**short, **changes), tmp_path / "run", photo_folder)
     assert result.generate("navy to gold").shape == data.blocks.shape[1:]
     assert result.config.is_regressor == bool(changes.get("regressor"))
 

@@ -1,6 +1,7 @@
 """Pools of workers: results as they come, one error when a worker dies, and the same bytes everywhere."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,9 +14,16 @@ from pool_work import Pids, WaitsForOther, dead_at_start, doubler, failer, never
 from waiting import wait_until
 
 from initzoo.errors import InvalidZoo, MissingExtra, WorkerDied
-from initzoo.work.pool import Pool
+from initzoo.work.pool import WORKER_CONTEXT, Pool
 
 TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def spawned(monkeypatch):
+    """Workers as the program starts them, and not as conftest.py has them for all other tests."""
+    assert WORKER_CONTEXT.get_start_method() == "forkserver"
+    monkeypatch.setattr("initzoo.work.pool.WORKER_CONTEXT", multiprocessing.get_context("spawn"))
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 7])
@@ -36,7 +44,7 @@ def test_results_come_as_they_are_done(tmp_path):
     assert seen == [("second", "SECOND"), ("first", "FIRST")]
 
 
-def test_one_process_and_two_give_the_same_bytes_and_leave_the_threads():
+def test_one_process_and_two_give_the_same_bytes_and_leave_the_threads(spawned):
     n_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -163,7 +171,7 @@ def test_a_pool_on_ray_says_early_that_it_needs_ray(monkeypatch):
         Pool.make(3, "ray")
 
 
-def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same(monkeypatch):
+def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same(spawned, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     has_torch, n_threads = "'torch' in __import__('sys').modules", "__import__('torch').get_num_threads()"
