@@ -20,7 +20,7 @@ Names are imported when they are first used, since torch alone takes seconds to 
 
 >>> from initzoo import Zoo
 >>> Zoo.from_pretrained("starter").pull("pencil sketch")
-Init('pencil-sketch', exact, merged, recipe 'starter')
+Init('pencil-sketch', exact, merged, recipe 'starter-2')
 """
 
 import lazy_loader

@@ -161,7 +161,7 @@ def test_concepts_are_of_all_families_and_tuning_ones_are_others():
     ids = [question.concept_id for question in (*tuning, *measured)]
     assert len(set(ids)) == len(ids) == 30
     everything = choose_concepts(zoo, n_tuning=6, n_measured=10_000)[1]
-    assert len(everything) == 210 - 6
+    assert len(everything) == 208 - 6
 
 
 def test_too_few_held_out_concepts_are_told(zoo):

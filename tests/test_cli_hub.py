@@ -109,7 +109,7 @@ def test_pull_prints_one_line_and_the_revision_stands_in_json_and_file(
     commit = hub.repo("dataset", "me/starter").tags["v1"]
     plain = run("pull", "pencil sketch", "--zoo", "me/starter@v1")
     assert plain.exit_code == 0, plain.stderr
-    assert plain.stdout.startswith(f"pencil-sketch  me/starter  revision {commit[:7]}  exact  13 blocks")
+    assert plain.stdout.startswith(f"pencil-sketch  me/starter  revision {commit[:7]}  exact  27 blocks")
     assert plain.stderr == "next: initzoo apply pencil-sketch.safetensors PHOTO.jpg -o OUT.png\n"
     assert Init.load("pencil-sketch.safetensors").metadata.revision == commit
     hub.forget()
@@ -217,7 +217,7 @@ def test_datasets_loads_the_index_and_streams_it(hub: Hub, cache: Path, tmp_path
     result = run_program(environment, "-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     first = Zoo.from_pretrained("starter").index.ids[0]
-    assert result.stdout.split() == ["1533", first, "1533", first]
+    assert result.stdout.split() == ["1551", first, "1551", first]
 
 
 def test_hf_runs_the_program_as_an_extension(hub: Hub, cache: Path, tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ def normal_network(starts, std):
         ("he_uniform", "healthy"),
         ("orthogonal", "healthy"),
         ("eye", "healthy"),
-        ("normal", "healthy"),
         ("base", "healthy"),
     ],
 )
@@ -92,12 +91,12 @@ def test_dead_and_saturated_units_are_counted(starts, images):
     with torch.no_grad():
         network.detail.bias[:16] = -50.0
         network.detail.weight[:16] *= 0.1
-        network.skip.bias[:] = 9.0
+        network.end.bias[:] = 9.0
     layers = {layer.name: layer for layer in diagnose_network(network, images).layers}
     assert layers["detail"].dead == pytest.approx(0.25)
     assert layers["detail"].saturated == pytest.approx(0.25, abs=0.02)
-    assert layers["head"].saturated > 0.9
-    assert layers["head"].verdict == "saturated"
+    assert layers["end"].saturated > 0.9
+    assert layers["end"].verdict == "saturated"
 
 
 def test_scales_are_those_of_a_linear_layer(starts, images):
@@ -106,7 +105,7 @@ def test_scales_are_those_of_a_linear_layer(starts, images):
     layers = {layer.name: layer for layer in diagnose_network(network, images).layers}
     share = (12 / network.sizes["n_detail"]) ** 0.5  # of the channels that a pixel's values go to
     assert layers["detail"].forward == pytest.approx(share, rel=1e-4)
-    assert layers["skip"].forward == pytest.approx(1, rel=0.1)
+    assert layers["end"].forward == pytest.approx(1, rel=0.1)
     assert layers["detail"].backward == 0
 
 

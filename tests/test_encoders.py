@@ -290,10 +290,10 @@ def test_pull_like_gives_pairs_to_the_weight_generator(
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["concept"], found["origin"], found["wording"]) == ("from-pairs", "generated", "")
-    assert found["source"].startswith("made from 4 example pairs by the weight generator")
+    assert found["source"].startswith("made from 26 example pairs by the weight generator")
     refused = CliRunner().invoke(main, ["pull", "teal", *like])
     assert refused.exit_code == 1
-    assert "has 4 example pairs, and this weight generator reads words alone" in refused.stderr
+    assert "has 26 example pairs, and this weight generator reads words alone" in refused.stderr
     assert CliRunner().invoke(main, ["pull"]).exit_code == 2
 
 

@@ -41,7 +41,7 @@ from initzoo.zoo.zoo import Zoo
 zoo = Zoo.from_pretrained("starter")
 assert zoo.verify().problems == ()
 assert zoo.recipe.newer == zoo.generator.config.shape.newer == recipe_of_base(zoo.config).fit.newer == 7
-assert load_recipe("starter").fit.newer == 7
+assert load_recipe("starter-2").fit.newer == 7
 init = zoo.pull("pencil sketch")
 assert type(init).load(__import__("sys").argv[1]).metadata.recipe.newer == 7
 """

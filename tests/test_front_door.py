@@ -58,7 +58,7 @@ def test_import_of_the_package_loads_no_room() -> None:
 def test_representations_are_a_line() -> None:
     zoo = Zoo.from_pretrained("starter")
     assert repr(zoo) == "Zoo('starter')"
-    assert repr(zoo.pull("sepia")) == "Init('sepia', exact, merged, recipe 'starter')"
+    assert repr(zoo.pull("sepia")) == "Init('sepia', exact, merged, recipe 'starter-2')"
 
 
 def test_finetune_needs_pairs_and_words_alone(kept_zoo: Path) -> None:
@@ -89,10 +89,10 @@ def test_finetune_writes_nothing_without_a_run_folder(
 
 def test_harvest_needs_concepts_and_a_folder_alone(tmp_path: Path, photo_folder: Path) -> None:
     (tmp_path / "looks.toml").write_text(CONCEPTS)
-    recipe = (Path(initzoo.__file__).parent / "training/harvest/recipes/starter.toml").read_text()
+    recipe = (Path(initzoo.__file__).parent / "training/harvest/recipes/starter-2.toml").read_text()
     for size in ("n_detail = 64", "n_decoder = 64", "n_middle = 32"):
         recipe = recipe.replace(size, f"{size.partition(' =')[0]} = 8")
-    (tmp_path / "small.toml").write_text(recipe.replace('name = "starter"', 'name = "small"'))
+    (tmp_path / "small.toml").write_text(recipe.replace('name = "starter-2"', 'name = "small"'))
     report = harvest(
         tmp_path / "looks.toml",
         tmp_path / "zoo",

@@ -92,7 +92,7 @@ def test_make_pairs_refuses_photos_smaller_than_a_patch() -> None:
 
 def test_scoring_pairs_are_whole_photos_at_teaching_size() -> None:
     inputs, targets = scoring_pairs(concept_named("pencil sketch").teacher, load_photos(split="score"))
-    assert [min(image.shape[:2]) for image in inputs] == [256] * 4
+    assert [min(image.shape[:2]) for image in inputs] == [256] * 26
     assert [a.shape for a in inputs] == [b.shape for b in targets]
 
 

@@ -40,6 +40,8 @@ from initzoo.zoo.labels import METHODS, QUESTIONS, SCORED, SPLITS, STARTS, TARGE
 __all__ = ["GENERATED", "fill", "refresh", "setup"]
 
 CATALOG = Path(__file__).parents[2] / "catalog"
+_ABLATIONS = Path(__file__).parents[1] / "ablations.json"
+"""Other ways of training, from `generator evaluate --also NAME=FOLDER ...` on the zoo of 0.1."""
 _FENCE = re.compile(r"^```\{generated\} ([\w-]+)\n.*?^```$", re.DOTALL | re.MULTILINE)
 _BETWEEN = re.compile(
     r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end of generated -->$)", re.DOTALL | re.MULTILINE
@@ -86,9 +88,8 @@ def _generate(name: str, catalog: Path) -> str:
     return GENERATED[name](catalog)
 
 
-def read_report(catalog: Path, name: str) -> dict[str, Any]:
-    """Read `evaluation.json` or `bench.json` of a zoo."""
-    path = catalog / "model" / name
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a report of `generator evaluate` or `bench`."""
     try:
         report: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -103,7 +104,7 @@ def summary(catalog: Path) -> str:
         f"**Checkpoints** of {len(rows):,} looks: {_mean(row.psnr for row in rows)} dB on average on scoring "
         f"photos that training never sees; untouched photos have {_mean(row.psnr_untouched for row in rows)}."
     ]
-    report = read_report(catalog, "evaluation.json")
+    report = read_report(catalog / "model" / "evaluation.json")
     for split, text in (
         ("heldout-composed", "**Generated weights**, new combinations of known looks"),
         ("train-unseen-wordings", "Generated weights, known looks in words that no training saw"),
@@ -117,13 +118,14 @@ def summary(catalog: Path) -> str:
             f"({scores['mean']:.1f}) and weights trained for the look ({scores['trained']:.1f}). "
             f"The best simple method, {best}: {psnr:.1f}."
         )
-    bench = read_report(catalog, "bench.json")
+    bench = read_report(catalog / "model" / "bench.json")
     scratch, base = (_ratio(bench["ratio"][name]["within_3db"]) for name in ("scratch_best", "base"))
     near = _ratio(bench["ratio"]["scratch_best"]["within_1db"])
+    earlier = " (earlier zoo)" if bench["generator_sha256"] != report["generator"] else ""
     lines.append(
-        f"**Fine-tuning** {bench['n_concepts']} held-out looks to within 3 dB of the best: the same network "
-        f"takes {scratch} times as long from its best random start, {base} times from the base; to within "
-        f"1 dB, {near} times from its best random start."
+        f"**Fine-tuning** {bench['n_concepts']} held-out looks to within 3 dB of the best{earlier}: the same "
+        f"network takes {scratch} times as long from its best random start, {base} times from the base; to "
+        f"within 1 dB, {near} times from its best random start."
     )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -183,7 +185,7 @@ def weakest_checkpoints(catalog: Path, n: int = 8) -> str:
 
 def generator_table(catalog: Path) -> str:
     """PSNR of the weight generator and of simpler methods, per kind of question."""
-    report = read_report(catalog, "evaluation.json")
+    report = read_report(catalog / "model" / "evaluation.json")
     splits = [split for split in QUESTIONS if split in report]
     lines = []
     for method, label in METHODS.items():
@@ -204,7 +206,7 @@ def generator_table(catalog: Path) -> str:
 
 def novelty_table(catalog: Path) -> str:
     """Scores of concepts with something new, by what is new."""
-    kinds = read_report(catalog, "evaluation.json").get("heldout-new", {}).get("novelty", {})
+    kinds = read_report(catalog / "model" / "evaluation.json").get("heldout-new", {}).get("novelty", {})
     methods = [method for method in METHODS if any(method in part["psnr"] for part in kinds.values())]
     lines = [
         [f"new {kind}", str(part["n_concepts"]), *(_number(part["psnr"].get(method)) for method in methods)]
@@ -215,7 +217,7 @@ def novelty_table(catalog: Path) -> str:
 
 def variant_table(catalog: Path) -> str:
     """Generators that were trained in another way: their PSNR, and how far they are from the reference."""
-    report = read_report(catalog, "evaluation.json")
+    report = read_report(_ABLATIONS)
     splits = [split for split in QUESTIONS if split in report]
     lines = []
     for name in report.get("also", {}):
@@ -233,7 +235,7 @@ def variant_table(catalog: Path) -> str:
 
 def generator_facts(catalog: Path) -> str:
     """Calibration, speed, wordings and machine of the evaluation, as a list."""
-    report = read_report(catalog, "evaluation.json")
+    report = read_report(catalog / "model" / "evaluation.json")
     machine = report["machine"]
     lines = [
         f"Zoo revision `{report['revision'][:7]}`, weight generator `{report['generator'][:7]}`.",
@@ -261,7 +263,7 @@ def generator_facts(catalog: Path) -> str:
 
 def benchmark_table(catalog: Path) -> str:
     """Time to quality of each start."""
-    report = read_report(catalog, "bench.json")
+    report = read_report(catalog / "model" / "bench.json")
     targets = [name for name in ("within_3db", "within_1db") if name in TARGETS]
     head = ["start", "ms a step"]
     for target in targets:
@@ -283,7 +285,7 @@ def benchmark_table(catalog: Path) -> str:
 
 def benchmark_facts(catalog: Path) -> str:
     """Rules, settings and machine of the benchmark, as a list."""
-    report = read_report(catalog, "bench.json")
+    report = read_report(catalog / "model" / "bench.json")
     settings, machine = report["settings"], report["machine"]
     lengths = ", ".join(map(str, report["lengths"]))
     lines = [
@@ -300,7 +302,7 @@ def benchmark_facts(catalog: Path) -> str:
 
 def classical_table(catalog: Path) -> str:
     """The classical starts of the benchmark, and what `diagnose` says of each."""
-    rows = read_report(catalog, "bench.json")["classical"]
+    rows = read_report(catalog / "model" / "bench.json")["classical"]
     lengths = list(rows[0]["psnr"]) if rows else []
     lines = [
         [

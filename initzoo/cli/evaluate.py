@@ -74,8 +74,9 @@ def command(
 ) -> None:
     """Measure the checkpoints of a zoo on scoring photos.
 
-    The untouched photo and the mean adapter are measured for comparison. With --like N, fits to example pairs
-    are measured instead, on at most --limit held-out concepts of each split: from the base, from the zoo, and
+    The untouched photo and the mean adapter are measured for comparison. Mesh is the strongest pattern that a
+    checkpoint of the family leaves in flat areas, in grey levels. With --like N, fits to example pairs are
+    measured instead, on at most --limit held-out concepts of each split: from the base, from the zoo, and
     from the zoo with words. The share of the gap is that from the mean adapter to the trained one.
     """
     from initzoo.evaluation import evaluate_zoo, family_table, stored_scores
@@ -111,19 +112,29 @@ def command(
             )
     table = family_table(scores)
     if as_json:
-        families = [asdict(row) for row in table]
-        echo_json({"zoo": zoo.name, "revision": zoo.revision, "split": split, "families": families})
+        echo_json(
+            {
+                "zoo": zoo.name,
+                "revision": zoo.revision,
+                "split": split,
+                "families": [asdict(row) for row in table],
+                "concepts": [asdict(one) for one in scores],
+            }
+        )
         return
     click.echo(
         f"{zoo.name}  revision {zoo.revision[:7]}  split {split or 'any'}  PSNR dB (SSIM) on scoring photos"
     )
     heads = "  ".join(f"{label.short:>13}" for label in SCORED.values())
-    click.echo(f"{'family':12} {'n':>5}  {heads}  {'10th pct':>8}")
+    mesh = "" if stored else f"  {'mesh':>5}"
+    click.echo(f"{'family':12} {'n':>5}  {heads}  {'10th pct':>8}{mesh}")
     for row in table:
         cells = "  ".join(
             f"{one.psnr:5.2f} ({one.ssim:.3f})" for one in (row.untouched, row.mean, row.trained)
         )
-        click.echo(f"{row.family:12} {row.n_concepts:5d}  {cells}  {row.lowest_tenth:8.2f}")
+        if not stored:
+            mesh = f"  {row.highest_mesh:5.2f}" if row.highest_mesh is not None else f"  {'-':>5}"
+        click.echo(f"{row.family:12} {row.n_concepts:5d}  {cells}  {row.lowest_tenth:8.2f}{mesh}")
 
 
 def _measure_fits(

@@ -51,7 +51,7 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
 @click.option(
     "--recipe",
     "recipe_name",
-    default="starter",
+    default="starter-2",
     show_default=True,
     metavar="NAME|FILE",
     help="Bundled recipe, or TOML file of a recipe; options override its settings.",

@@ -44,7 +44,7 @@ N_WAITING = 40
 _FIRST = "watercolour"
 _TRIES = (
     *("watercolour", "pencil sketch", "charcoal at dusk", "faded teal film", "neon edges at night"),
-    *("colourised photo", "old sepia", "night"),
+    *("comic", "oil painting", "remove haze"),
 )
 _N_TRIES = 8
 _EXAMPLES = ("chelsea", "coffee", "flower", "rocket", "astronaut", "china")

@@ -23,6 +23,7 @@ from initzoo.pairs import (
     fit_short_side,
     load_photos,
     mean_score,
+    measure_mesh,
     parse_teacher,
     score_images,
     scoring_pairs,
@@ -51,6 +52,8 @@ class ConceptScores:
         untouched: the photo as it is, against the teacher's.
         mean: the mean adapter of the zoo.
         trained: the zoo's checkpoint, as it is stored.
+        mesh: the pattern that the checkpoint leaves in flat areas, grey levels, by `measure_mesh`; None if it
+            was not measured, or if the targets have no flat areas.
     """
 
     concept_id: str
@@ -59,6 +62,7 @@ class ConceptScores:
     untouched: Score
     mean: Score
     trained: Score
+    mesh: float | None = None
 
 
 def score_concept(
@@ -80,13 +84,16 @@ def score_concept(
     row = zoo.index.row(concept_id)
     inputs, targets = scoring_pairs(parse_teacher(row.teacher, teachers), photos)
     trained = zoo.checkpoint(concept_id)
+    edited = [trained.edit(photo) for photo in inputs]
+    mesh = measure_mesh(edited, targets)
     return ConceptScores(
         concept_id=concept_id,
         family=row.family,
         split=row.split,
         untouched=score_images(inputs, targets),
         mean=score_images([mean.edit(photo) for photo in inputs], targets),
-        trained=score_images([trained.edit(photo) for photo in inputs], targets),
+        trained=score_images(edited, targets),
+        mesh=None if np.isnan(mesh) else mesh,
     )
 
 
@@ -101,7 +108,8 @@ def stored_scores(zoo: Zoo, *, split: str | None = None) -> list[ConceptScores]:
         pairs = (row.psnr_untouched, row.ssim_untouched), (row.psnr_mean, row.ssim_mean), (row.psnr, row.ssim)
         scores = [Score(psnr, ssim) for psnr, ssim in pairs if psnr is not None and ssim is not None]
         if len(scores) == len(pairs):
-            stored.append(ConceptScores(row.concept_id, row.family, row.split, *scores))
+            untouched, mean, trained = scores
+            stored.append(ConceptScores(row.concept_id, row.family, row.split, untouched, mean, trained))
     if not stored:
         raise InvalidZoo(f"zoo '{zoo.name}' has no checkpoints with scores of split {split!r}.")
     return stored
@@ -177,6 +185,8 @@ class FamilyScores:
     trained: Score
     lowest_tenth: float
     """PSNR that one concept in ten stays below, dB."""
+    highest_mesh: float | None
+    """Of the checkpoint with the strongest pattern in flat areas, grey levels; None if none was measured."""
 
 
 def family_table(scores: Iterable[ConceptScores]) -> list[FamilyScores]:
@@ -200,6 +210,7 @@ def family_table(scores: Iterable[ConceptScores]) -> list[FamilyScores]:
             mean=mean_score([one.mean for one in group]),
             trained=mean_score([one.trained for one in group]),
             lowest_tenth=float(np.percentile([one.trained.psnr for one in group], 10)),
+            highest_mesh=max((one.mesh for one in group if one.mesh is not None), default=None),
         )
         for name, group in [*sorted(groups.items()), ("all", listed)]
     ]

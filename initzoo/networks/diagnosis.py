@@ -25,6 +25,9 @@ well under Adam, which divides each gradient by its own size."""
 _MOST = 0.5
 """A layer gets a verdict if at least this share of its units or values has the problem."""
 
+_MOST_FLAT = 0.75
+"""The same for values in the flat part: trained layers that fine-tune well have up to 62% of them there."""
+
 _STEP, _N_STEPS = 1e-3, 3
 """Size and number of the steps before scales are measured; they resemble the first steps of Adam."""
 
@@ -37,6 +40,9 @@ _STILL = 1e-3
 _SAME = 1e-4
 _ENDS = ("end", "photo")
 """Roles of layers whose output is only clipped to black and white."""
+
+_ASIDE = ("photo", "branch")
+"""Roles of layers around which the signal also passes: they may be dead in a network that trains well."""
 
 _NO_ACTIVATION = ("residual", "linear")
 """Roles of layers whose output is passed on as it is."""
@@ -208,17 +214,17 @@ def _judge(forward: float, backward: float, dead: float, saturated: float, dupli
         "exploding": not max(forward, backward) <= LARGEST,  # true for NaN, too
         "vanishing": min(forward, backward) < 1 / LARGEST,
         "dead": dead >= _MOST,
-        "saturated": saturated >= _MOST,
+        "saturated": saturated >= _MOST_FLAT,
     }
     return next((verdict for verdict, is_found in findings.items() if is_found), "healthy")
 
 
 def _conclude(layers: Sequence[LayerReport], roles: Mapping[str, str]) -> Diagnosis:
-    """The worst verdict on any layer, except layers that pass the photo directly to the output.
+    """The worst verdict on any layer, except layers that the signal also passes around.
 
-    The scales of such a layer say nothing about the other layers.
+    They are those from the photo directly to the output, and those inside of a residual branch.
     """
-    inner = [layer for layer in layers if roles.get(layer.name) != "photo"]
+    inner = [layer for layer in layers if roles.get(layer.name) not in _ASIDE]
     verdicts = {layer.verdict for layer in inner} | {"healthy"}
     verdict = next(name for name in VERDICTS if name in verdicts)
     concerned = [layer for layer in inner if layer.verdict == verdict]

@@ -38,6 +38,7 @@ ROLES = {
     "end": "its output is a summand of the edited photo",
     "photo": "an end that passes the photo itself",
     "residual": "its output is added to the input of its stage",
+    "branch": "it is inside of such a stage, and the signal also passes around it",
     "linear": "its output is passed on without an activation, e.g. to an attention or a normalisation",
 }
 """The roles of layers, with their descriptions. A layer without a role is followed by an activation."""

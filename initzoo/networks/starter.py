@@ -95,8 +95,10 @@ class StarterNet(ImageNetwork):
 
     @property
     def roles(self) -> Mapping[str, str]:
-        """Head and skip are summed to the edited photo; the second layer of a stage is added to its input."""
-        stages = {f"stage{stage}_second": "residual" for stage in range(self.sizes["n_stages"])}
+        """Head and skip are summed to the edited photo; the end of a stage is added to its input."""
+        stages: dict[str, str] = {}
+        for stage in range(self.sizes["n_stages"]):
+            stages |= {f"stage{stage}_first": "branch", f"stage{stage}_second": "residual"}
         return stages | ({"end": "end"} if self.n_full else {"head": "end", "skip": "photo"})
 
     @property

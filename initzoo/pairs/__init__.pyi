@@ -31,6 +31,7 @@ from .photos import training_photos as training_photos
 from .photos import varied_photos as varied_photos
 from .scores import Score as Score
 from .scores import mean_score as mean_score
+from .scores import measure_mesh as measure_mesh
 from .scores import score_images as score_images
 from .sources import DIRECTIONS as DIRECTIONS
 from .sources import Pair as Pair

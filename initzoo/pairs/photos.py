@@ -79,6 +79,9 @@ class Photo:
 def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]:
     """Load the bundled photos, or those of a folder, sorted by name.
 
+    The bundled photos are those of `catalog/photos` and, in a checkout, of `catalog/more_photos`. A wheel has
+    10 of the 102 photos to train on, and 4 of the 26 for scores.
+
     Splits of a folder come from its `photos.toml`, else from its subfolders `train` and `score`, else from a
     hash of the names: about one photo in four is for scores, and two photos or more give both splits. Files
     that cannot be read as images are left out with a warning, unless `photos.toml` names them.
@@ -93,49 +96,18 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
             that it names is invalid.
 
     Example:
-        >>> [photo.name for photo in load_photos(split="score")]
-        ['chelsea', 'coffee', 'flower', 'rocket']
+        >>> {photo.split for photo in load_photos(split="score")}
+        {'score'}
     """
     if split not in (None, *_SPLITS):
         raise ValueError(f"split must be 'train', 'score' or None, found {split!r}")
-    folder = catalog_folder() / "photos" if folder is None else Path(folder)
-    if not os.path.isdir(folder):  # also if the system refuses the name
-        raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
-    left_out: dict[str, str] = {}
-    has_table = is_file(folder / "photos.toml")
-    if has_table:
-        entries = _entries_of_table(folder)
-    elif any((folder / name).is_dir() for name in _SPLITS):
-        entries = []
-        for name in _SPLITS:
-            if (folder / name).is_dir():
-                listed = list_images(folder / name)
-                entries += _entries_of_files(listed, name)
-                left_out |= {f"{name}/{file}": reason for file, reason in listed.left_out.items()}
-        beside = list_images(folder)
-        left_out |= beside.left_out
-        left_out |= dict.fromkeys((path.name for path in beside.images), "beside the folders of the splits")
-    else:
-        listed = list_images(folder)
-        entries, left_out = _split_by_name(_entries_of_files(listed, "")), listed.left_out
-    _check_names(folder, entries)
-    warn_left_out(folder, left_out)
-    photos, unreadable = [], {}
-    for entry in sorted(entries, key=lambda entry: entry["name"]):
-        if split in (None, entry["split"]):
-            try:
-                photos.append(_load(folder, entry))
-            except InvalidImage as error:
-                if has_table:
-                    raise
-                unreadable[entry["file"]] = short_reason(folder / entry["file"], error)
-    if not photos:
-        wanted = "photos" if split is None else f"photos of split '{split}'"
-        left_out |= unreadable
-        why = f": {describe_left_out(folder, left_out)}" if left_out else ""
-        raise InvalidImage(f"no {wanted} in {folder}{why}. Add images, e.g. PNG, JPEG, WebP, AVIF or TIFF")
-    warn_left_out(folder, unreadable)
-    return photos
+    if folder is not None:
+        return _load_folder(Path(folder), split)
+    photos = _load_folder(catalog_folder() / "photos", split)
+    more = catalog_folder() / "more_photos"
+    if more.is_dir():
+        photos += _load_folder(more, split)
+    return sorted(photos, key=lambda photo: photo.name)
 
 
 @dataclass(frozen=True)
@@ -224,6 +196,46 @@ def training_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[P
 
 
 # Loading.
+
+
+def _load_folder(folder: Path, split: str | None) -> list[Photo]:
+    if not os.path.isdir(folder):  # also if the system refuses the name
+        raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
+    left_out: dict[str, str] = {}
+    has_table = is_file(folder / "photos.toml")
+    if has_table:
+        entries = _entries_of_table(folder)
+    elif any((folder / name).is_dir() for name in _SPLITS):
+        entries = []
+        for name in _SPLITS:
+            if (folder / name).is_dir():
+                listed = list_images(folder / name)
+                entries += _entries_of_files(listed, name)
+                left_out |= {f"{name}/{file}": reason for file, reason in listed.left_out.items()}
+        beside = list_images(folder)
+        left_out |= beside.left_out
+        left_out |= dict.fromkeys((path.name for path in beside.images), "beside the folders of the splits")
+    else:
+        listed = list_images(folder)
+        entries, left_out = _split_by_name(_entries_of_files(listed, "")), listed.left_out
+    _check_names(folder, entries)
+    warn_left_out(folder, left_out)
+    photos, unreadable = [], {}
+    for entry in sorted(entries, key=lambda entry: entry["name"]):
+        if split in (None, entry["split"]):
+            try:
+                photos.append(_load(folder, entry))
+            except InvalidImage as error:
+                if has_table:
+                    raise
+                unreadable[entry["file"]] = short_reason(folder / entry["file"], error)
+    if not photos:
+        wanted = "photos" if split is None else f"photos of split '{split}'"
+        left_out |= unreadable
+        why = f": {describe_left_out(folder, left_out)}" if left_out else ""
+        raise InvalidImage(f"no {wanted} in {folder}{why}. Add images, e.g. PNG, JPEG, WebP, AVIF or TIFF")
+    warn_left_out(folder, unreadable)
+    return photos
 
 
 def _entries_of_table(folder: Path) -> list[dict[str, str]]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Score", "mean_score", "score_images"]
+from initzoo.pairs.opencv import opencv
+
+__all__ = ["Score", "mean_score", "measure_mesh", "score_images"]
 
 Pixels = NDArray[np.uint8]
 
@@ -62,6 +64,46 @@ def score_images(images: Sequence[Pixels], targets: Sequence[Pixels]) -> Score:
         ssim = structural_similarity(_luma(image), _luma(target), data_range=255)
         scores.append(Score(psnr=float(psnr), ssim=float(ssim)))
     return mean_score(scores)
+
+
+def measure_mesh(images: Sequence[Pixels], targets: Sequence[Pixels]) -> float:
+    """Measure the pattern that a network with strides leaves in flat areas, in grey levels.
+
+    The error (image minus target, mean of the channels) is averaged for each of the 16 places of a cell of
+    4 x 4 pixels, over all flat areas of all targets. Without a mesh, all 16 averages are equal.
+
+    Args:
+        images: uint8 RGB, shape `(height, width, 3)` each.
+        targets: the target of each image, same shape. An area is flat if the luma of the target spans at most
+            4 grey levels within 5 x 5 pixels.
+
+    Returns:
+        The standard deviation of the 16 averages; NaN if less than 1,600 pixels are flat.
+
+    Example:
+        >>> flat = np.full((64, 64, 3), 100, np.uint8)
+        >>> dotted = flat.copy()
+        >>> dotted[::4, ::4] += 16
+        >>> measure_mesh([flat], [flat]), round(measure_mesh([dotted], [flat]), 2)
+        (0.0, 3.87)
+    """
+    cv2, sums, counts = opencv(), np.zeros(16), np.zeros(16)
+    for image, target in zip(images, targets, strict=True):
+        luma = _luma(target)
+        height, width = luma.shape
+        if min(height, width) < 5:
+            continue
+        window = np.ones((5, 5), np.uint8)
+        spans = cv2.dilate(luma, window).astype(float) - cv2.erode(luma, window)
+        is_flat = np.zeros((height, width), bool)
+        is_flat[2:-2, 2:-2] = spans[2:-2, 2:-2] <= 4
+        error = (image.astype(float) - target).mean(-1)
+        place = 4 * (np.arange(height)[:, None] % 4) + np.arange(width)[None] % 4
+        sums += np.bincount(place[is_flat], error[is_flat], minlength=16)
+        counts += np.bincount(place[is_flat], minlength=16)
+    if counts.sum() < 1600 or not counts.all():
+        return float("nan")
+    return float(np.std(sums / counts))
 
 
 def mean_score(scores: Sequence[Score]) -> Score:

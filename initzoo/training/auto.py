@@ -70,7 +70,7 @@ class AutoNetwork:
 
         Example:
             >>> AutoNetwork.from_pretrained("he_normal", seed=3).reach
-            28
+            40
         """
 
         @cache

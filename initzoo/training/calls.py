@@ -81,7 +81,7 @@ def finetune(
         >>> before = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(5)]
         >>> result = finetune([(photo, 255 - photo) for photo in before], "negative", n_steps=2)
         >>> result.init
-        Init('negative', fine-tuned, merged, recipe 'starter')
+        Init('negative', fine-tuned, merged, recipe 'starter-2')
         >>> result.network.edit(before[0]).shape
         (64, 64, 3)
     """
@@ -112,7 +112,7 @@ def harvest(
     out: str | os.PathLike[str],
     *,
     photos: str | os.PathLike[str] | None = None,
-    recipe: str | os.PathLike[str] = "starter",
+    recipe: str | os.PathLike[str] = "starter-2",
     zoo: Zoo | str | None = None,
     limit: int | None = None,
     quick: bool = False,

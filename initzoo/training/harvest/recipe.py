@@ -257,7 +257,7 @@ class HarvestRecipe:
         return hashlib.sha256(json.dumps(to_plain(self), sort_keys=True).encode()).hexdigest()
 
 
-def load_recipe(name: str | os.PathLike[str] = "starter") -> HarvestRecipe:
+def load_recipe(name: str | os.PathLike[str] = "starter-2") -> HarvestRecipe:
     """Read a recipe from a TOML file, or one that comes with initzoo by its name.
 
     Args:
@@ -268,8 +268,8 @@ def load_recipe(name: str | os.PathLike[str] = "starter") -> HarvestRecipe:
             wrong kind or unknown.
 
     Example:
-        >>> load_recipe("starter").layout.n_blocks
-        13
+        >>> load_recipe("starter-2").layout.n_blocks
+        27
     """
     folder = files("initzoo.training.harvest") / "recipes"
     bundled = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
