@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from test_house import check_command, commands_in
 import initzoo
 from initzoo.cli.main import main
 from initzoo.files.images import write_image
+from initzoo.zoo.cards import dataset_card, model_card
 from initzoo.zoo.labels import METHODS, STARTS
+from initzoo.zoo.zoo import Zoo
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -281,3 +284,20 @@ def test_every_hint_to_install_names_initzoo() -> None:
     }
     assert len(hints) >= 7
     assert {pair for pair in hints if not re.fullmatch(r"(-U )?initzoo(\[\w+\])?", pair[0])} == set()
+
+
+def test_cards_of_the_bundled_zoo_are_up_to_date_and_their_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo = Zoo.from_pretrained("starter")
+    cards = {"dataset": dataset_card(zoo), "model": model_card(zoo)}
+    for name, card in cards.items():
+        assert read(f"catalog/{name}/README.md") == card, "run write_cards"
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"(?:^    (?:from|\w+ =|init\.).*\n)+", "".join(cards.values()), re.MULTILINE)
+    assert len(examples) >= 2
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "weights for .* are generated")
+        for example in examples:
+            exec(textwrap.dedent(example), {})
+    assert (tmp_path / "start.safetensors").is_file()

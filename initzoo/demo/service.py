@@ -25,7 +25,7 @@ from initzoo.errors import (
     UnknownConcept,
 )
 from initzoo.generator import Request
-from initzoo.pairs import Photo, alphabets_of, example_pair, load_photos, parse_teacher
+from initzoo.pairs import Photo, alphabets_of, catalog_folder, example_pair, load_photos, parse_teacher
 from initzoo.zoo import IndexRow, Match, Zoo
 
 __all__ = ["FORMS", "N_AT_ONCE", "N_WAITING", "Listed", "Listing", "Studio"]
@@ -43,7 +43,7 @@ N_WAITING = 40
 
 _FIRST = "watercolour"
 _TRIES = (
-    *("watercolour", "pencil sketch", "charcoal at dusk", "faded teal film", "neon edges at night"),
+    *("watercolour", "pencil sketch", "charcoal at dusk", "cartoon", "neon edges at night"),
     *("comic", "oil painting", "remove haze"),
 )
 _N_TRIES = 8
@@ -381,7 +381,7 @@ def _list(row: IndexRow) -> Listed:
 
 
 def _load_examples() -> list[Photo]:
-    photos = {photo.name: photo for photo in load_photos(split=None)}
+    photos = {photo.name: photo for photo in load_photos(catalog_folder() / "photos", split=None)}
     return [photos[name] for name in _EXAMPLES if name in photos]
 
 

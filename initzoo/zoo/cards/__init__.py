@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,7 @@ def model_card(zoo: Zoo, *, repo: str | None = None) -> str:
         n_blocks=layout.n_blocks,
         block_size=layout.block_size,
         weight_generator=generator_section(zoo),
+        kind=inert_code(recipe.network.kind),
         layers=markdown_table(("layer", "channels", "kernel", "stride", "rank"), layers),
     )
 
@@ -141,13 +142,15 @@ def _made(zoo: Zoo) -> str:
         cost, made_with = report["float16_cost"], zoo.config.made_with
         minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
         return _template("made.md").format(
-            float16_cost="an unmeasured amount of" if cost is None else f"{cost:.5f}",
+            float16_cost=""
+            if cost is None
+            else f"\nStoring weights as float16 costs {cost:.5f} dB (mean over every eighth concept).",
             n_rounds=made_with["joint"]["n_rounds"],
             n_lanes=made_with["joint"]["n_lanes"],
             n_steps=made_with["fit"]["n_steps"],
+            n_steps_new=_n_steps_new(made_with["fit"]),
             minutes=f"{sum(minutes.values()):.0f}",
-            minutes_by_stage=", ".join(f"{inert(stage)} {value:.1f}" for stage, value in minutes.items()),
-            n_workers=report["n_workers"],
+            minutes_by_stage="; ".join(f"{inert(stage)} {value:.1f}" for stage, value in minutes.items()),
             processor=inert(str(report["machine"]["processor"])),
             torch=inert(str(report["machine"]["torch"])),
             rate=f"{report['concepts_per_core_minute']:.1f}",
@@ -155,6 +158,12 @@ def _made(zoo: Zoo) -> str:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidZoo(f"cannot read '{path}', which a harvest leaves: {error}. Harvest again.") from error
+
+
+def _n_steps_new(fit: Mapping[str, Any]) -> str:
+    """The longer fits of a recipe, if it has some."""
+    n_steps = fit.get("n_steps_new")
+    return f" ({n_steps} for a concept that was not in the joint stage)" if n_steps else ""
 
 
 def _template(name: str) -> str:

@@ -44,7 +44,7 @@ def generator_section(zoo: Zoo) -> str:
             practice=_practice(training),
             n_wordings=f"{training['n_wordings']:,}",
             weight_steps=f"{_n_steps(training, 'weights'):,}",
-            behaviour_steps=f"{_n_steps(training, 'behaviour'):,}",
+            behaviour=_behaviour(training),
             encoder=config["text"]["encoder"],
             encoder_licence=config["text"]["licence"],
             wordings=report["wordings"],
@@ -63,9 +63,14 @@ def generator_section(zoo: Zoo) -> str:
 
 def _practice(training: Mapping[str, Any]) -> str:
     n_practice = training.get("n_practice", 0)
-    if not n_practice:
+    if not n_practice or not _n_steps(training, "behaviour"):
         return ""
     return f", from {n_practice:,} further concepts of their looks (second stage only: no checkpoints)"
+
+
+def _behaviour(training: Mapping[str, Any]) -> str:
+    n_steps = _n_steps(training, "behaviour")
+    return f", then on the error of images ({n_steps:,} steps)" if n_steps else ""
 
 
 def _n_steps(training: Mapping[str, Any], stage: str) -> int:
@@ -165,8 +170,7 @@ def _memory(memory: Mapping[str, Any] | None) -> str:
         f"{memory['ratio']:.2f} of the leave-one-out median of the train adapters "
         f"({nearest['generated']:.1f} against {memory['train_leave_one_out']:.1f}). Distance alone proves "
         f"little: held-out trained adapters have {nearest['trained_heldout']:.1f}, Gaussian noise "
-        f"of the zoo's spread {nearest['gaussian']:.1f}, and the second stage moves weights where images "
-        "hardly notice. "
+        f"of the zoo's spread {nearest['gaussian']:.1f}. "
     )
     if None not in overlap.values():
         text += (
