@@ -1,6 +1,7 @@
 """Edits of photos of any size: borders, large photos, strengths, and the command on many images."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from zoo_fixtures import kept_zoo
 
 from initzoo.cli.main import main
 from initzoo.files.images import read_image, write_image
+from initzoo.networks.editing import edit_in_tiles
 from initzoo.networks.network import ImageNetwork
 from initzoo.networks.starter import StarterNet
-from initzoo.networks.tiles import edit_in_tiles
+from initzoo.networks.tiles import edit_window
 from initzoo.networks.upsampling import LOOK_SIDE, shrink_to_side, upsample_edit
 
 __all__ = ["kept_zoo"]
@@ -79,7 +81,7 @@ def test_a_photo_goes_on_as_its_mirror_image(monkeypatch):
     wide = np.pad(photo, ((8, 8), (8, 8), (0, 0)), mode="reflect")
     expected = Blur().edit(wide)[8:-8, 8:-8]
     np.testing.assert_array_equal(Blur().edit(photo), expected)
-    monkeypatch.setattr("initzoo.networks.tiles._TILE", 32)
+    monkeypatch.setattr("initzoo.networks.editing._TILE", 32)
     assert np.abs(Blur().edit(photo).astype(int) - expected).max() <= 1
 
 
@@ -88,7 +90,7 @@ def test_beyond_the_reach_of_the_border_nothing_has_changed():
     network = StarterNet(n_detail=8, n_middle=8, n_stages=1, n_upsampled=4, n_decoder=8)
     photo = noisy_photo(96, 120)  # multiples of 4: the network takes it without any padding
     with torch.inference_mode():
-        plain = edit_in_tiles(network, photo, multiple=4, reach=0)
+        plain = edit_in_tiles(partial(edit_window, network), photo, multiple=4, reach=0)
     reach = network.reach
     inner = (slice(reach, -reach), slice(reach, -reach))
     np.testing.assert_array_equal(network.edit(photo)[inner], plain[inner])

@@ -25,9 +25,9 @@ from initzoo.evaluation.generator.run import GeneratorEvaluation
 from initzoo.generator.calibration import Calibration, PsnrRanges
 from initzoo.generator.cases import Examples
 from initzoo.generator.encoders import ENCODERS, Context, Taught, WordsEncoder
-from initzoo.generator.layers import DenoiserShape
 from initzoo.generator.model import WeightGenerator, build_denoiser
 from initzoo.generator.request import Request
+from initzoo.generator.shape import DenoiserShape
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs.concepts import load_concepts
 from initzoo.pairs.photos import TEACHING_SIDE, PhotoSource, load_photos
@@ -104,12 +104,16 @@ class PairsEncoder:
             raise InvalidRequest("give example pairs, and no words")
 
     def encode(self, requests: Sequence[Request]) -> Context:
+        return Context.of(self.arrays(requests))
+
+    def arrays(self, requests: Sequence[Request]) -> dict[str, np.ndarray]:
         longest = max(len(request.pairs) for request in requests)
-        vectors, mask = torch.zeros(len(requests), longest, 3), torch.zeros(len(requests), longest).bool()
+        vectors = np.zeros((len(requests), longest, 3), np.float32)
+        mask = np.zeros((len(requests), longest), bool)
         for row, request in enumerate(requests):
-            vectors[row, : len(request.pairs)] = torch.from_numpy(colours_of(request))
+            vectors[row, : len(request.pairs)] = colours_of(request)
             mask[row, : len(request.pairs)] = True
-        return Context(vectors, mask)
+        return {"vectors": vectors, "mask": mask}
 
     def embed(self, requests: Sequence[Request]) -> np.ndarray:
         means = np.array([colours_of(request).mean(axis=0) for request in requests])
@@ -122,7 +126,7 @@ class PairsEncoder:
     def read_novelty(self, values: Mapping[str, Any]) -> ColourNovelty:
         return ColourNovelty(np.array(values["mean"]))
 
-    def lessons(self, taught: Taught, settings: Any) -> ColourLessons:
+    def lessons(self, taught: Taught, settings: Any, *, folder: Path | None = None) -> ColourLessons:
         letters = [[ord(letter) / 255 for letter in prompts[0][:3]] for prompts in taught.all_prompts]
         return ColourLessons(np.array(letters, np.float32))
 
@@ -301,12 +305,12 @@ def test_an_unknown_encoder_is_refused_before_torch_reads_weights(
     zoo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(ENCODERS, "pairs")
-    said = "names the encoder 'pairs', known are words"
+    said = "names the encoder 'pairs', known are words, phrases"
     with pytest.raises(InvalidGenerator, match=said):
         Zoo.from_pretrained(zoo_folder).pull("faded teal")
     with pytest.raises(InvalidGenerator, match=said):
         WeightGenerator.from_pretrained(zoo_folder / "model" / "weight_generator" / "tiny")
-    with pytest.raises(ValueError, match="encoder must be one of words, found 'pairs'"):
+    with pytest.raises(ValueError, match="encoder must be one of words, phrases, found 'pairs'"):
         GeneratorSettings(encoder="pairs")
-    assert list(ENCODERS) == ["words"]
+    assert list(ENCODERS) == ["words", "phrases"]
     assert ENCODERS["words"] is WordsEncoder

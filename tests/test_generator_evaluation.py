@@ -31,8 +31,8 @@ from initzoo.evaluation.generator.measuring import Job, measure, wrong_overlap
 from initzoo.evaluation.generator.memorisation import DistanceScale, distance_report
 from initzoo.evaluation.generator.merge import keep_further
 from initzoo.evaluation.generator.statistics import gap_closed, summarise
-from initzoo.generator.denoisers import DenoiserShape
 from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
+from initzoo.generator.shape import DenoiserShape
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs.photos import PhotoSource, load_photos
 from initzoo.work.pool import Pool

@@ -110,7 +110,7 @@ def test_tiles_of_a_large_image_have_no_seams(base, monkeypatch):
     photo = np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8)
     model = merged_network(base, some_adapters(base, 1)[0])
     whole = model.edit(photo)
-    monkeypatch.setattr("initzoo.networks.tiles._TILE", 64)
+    monkeypatch.setattr("initzoo.networks.editing._TILE", 64)
     # Convolutions of another size may add in another order, which rounding can show in a rare pixel.
     assert np.abs(model.edit(photo).astype(int) - whole).max() <= 1
 

@@ -21,9 +21,9 @@ from initzoo.errors import (
 from initzoo.files.digests import DamagedFile
 from initzoo.files.settings import read_settings, to_plain
 from initzoo.files.tensors import decode_tensors, encode_tensors
-from initzoo.generator.denoisers import DenoiserShape
 from initzoo.generator.files import read_generator_files
 from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
+from initzoo.generator.shape import DenoiserShape
 from initzoo.generator.tokens import TokenVectors
 
 WORDS = "navy to gold"
@@ -131,7 +131,7 @@ def test_words_longer_than_the_denoiser_are_refused(folder):
     generator = make_generator()
     short = replace(generator.config, shape=replace(generator.config.shape, max_tokens=2))
     denoiser = build_denoiser("joint", short.shape, seed=0)
-    small = WeightGenerator(short, denoiser, generator.words, mean=generator.mean, scale=generator.scale)
+    small = WeightGenerator(short, denoiser, generator.text, mean=generator.mean, scale=generator.scale)
     assert small.generate("navy gold").shape == generator.generate("navy gold").shape
     with pytest.raises(InvalidWords, match="have 3 tokens, at most 2 are read"):
         small.generate(WORDS)
@@ -270,7 +270,7 @@ def with_learned_words():
         for parameter in denoiser.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
     return WeightGenerator(
-        learned.config, denoiser, learned.words, mean=learned.mean, scale=learned.scale
+        learned.config, denoiser, learned.text, mean=learned.mean, scale=learned.scale
     ), denoiser
 
 
@@ -284,7 +284,7 @@ def test_learned_words_are_kept_and_belong_to_their_token(tmp_path):
     with torch.no_grad():
         denoiser.words.learned[1] += 1  # the second row: "gold"
     changed = WeightGenerator(
-        generator.config, denoiser, generator.words, mean=generator.mean, scale=generator.scale
+        generator.config, denoiser, generator.text, mean=generator.mean, scale=generator.scale
     )
     assert np.array_equal(changed.generate("navy"), before["navy"])
     assert np.array_equal(changed.generate("sketch"), before["sketch"])

@@ -184,9 +184,9 @@ def add_generator(
 
     from initzoo.checkpoints.base import read_base_config
     from initzoo.generator.calibration import Calibration, PsnrRanges
-    from initzoo.generator.denoisers import DenoiserShape
     from initzoo.generator.model import GeneratorConfig, WeightGenerator, build_denoiser
     from initzoo.generator.novelty import TaughtWords
+    from initzoo.generator.shape import DenoiserShape
     from initzoo.generator.tokens import TokenVectors
 
     base = read_base_config(zoo_folder / "model" / "base" / "tiny")

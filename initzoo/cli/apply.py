@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from math import isnan
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from initzoo.cli.options import device_option, example, force_option, zoo_option
+from initzoo.cli.options import accelerator_option, example, force_option, zoo_option
 
 if TYPE_CHECKING:
+    from initzoo.checkpoints import Init
     from initzoo.files import Picture
-    from initzoo.networks import ImageNetwork
+    from initzoo.networks import GraphNetwork, ImageNetwork
+    from initzoo.zoo import Zoo
 
 __all__ = ["command"]
 
@@ -60,7 +62,7 @@ def _check_number(context: click.Context, parameter: click.Parameter, value: flo
     help="Edit large photos at full size, which is slow and gives a finer look. By default they are edited "
     "at the size that looks are made for, and the edit is upsampled.",
 )
-@device_option
+@accelerator_option("Device to compute on; auto takes a GPU if one is available.")
 @zoo_option
 @force_option
 def command(
@@ -83,11 +85,9 @@ def command(
     from initzoo.errors import InvalidImage
     from initzoo.files import losses, make_folder, write_picture
     from initzoo.networks import look_side
-    from initzoo.work import choose_device
 
     outputs, is_folder = _plan(images, out, force=force)
-    device = choose_device(device_name)
-    network = cache(lambda: _open_network(init, zoo_name))
+    network = cache(lambda: _open_network(init, zoo_name, device_name))
     failures: list[InvalidImage] = []
     for source, target in outputs:
         try:
@@ -102,7 +102,7 @@ def command(
         height, width = picture.colours.shape[:2]
         try:
             side = None if full_size else look_side(picture.colours)
-            colours = model.to(device).edit(
+            colours = model.edit(
                 picture.colours, side=side, strength=asked_strength if strength is None else strength
             )
             edited = replace(picture, colours=colours)
@@ -128,7 +128,9 @@ def command(
         )
 
 
-def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork, float]:
+def _open_network(
+    init: str, zoo_name: str, device_name: str
+) -> tuple[str, ImageNetwork | GraphNetwork, float]:
     """Open the init, and return its name, its network and the strength that the words ask for.
 
     Prints a line if it was matched or generated.
@@ -149,7 +151,20 @@ def _open_network(init: str, zoo_name: str) -> tuple[str, ImageNetwork, float]:
         strength = route.strength
         at = "" if strength == 1 else f", at strength {strength:g}"
         click.echo(f"{route.sureness}: {route.reason}{at}", err=True)
-    return ready.metadata.concept, ready.to_network(), strength
+    return ready.metadata.concept, _to_network(ready, open_zoo, device_name), strength
+
+
+def _to_network(init: Init, open_zoo: Callable[[], Zoo], device_name: str) -> ImageNetwork | GraphNetwork:
+    """The network of an init: on the CPU as a graph, which loads faster than torch, if the zoo has one."""
+    from initzoo.networks import GraphNetwork
+
+    recipe = init.metadata.recipe
+    graph = open_zoo().graph(recipe.name) if device_name == "cpu" else None
+    if graph is not None and open_zoo().config_of(recipe.name).recipe.network == recipe.network:
+        return GraphNetwork(graph, init.weights)
+    from initzoo.work import choose_device
+
+    return init.to_network().to(choose_device(device_name))
 
 
 def _plan(images: Sequence[Path], out: Path, *, force: bool) -> tuple[list[tuple[Path, Path]], bool]:

@@ -20,7 +20,15 @@ from initzoo.errors import InvalidZoo
 from initzoo.files import DamagedFile, read_file, reported_as
 from initzoo.pairs import catalog_folder, normalise_words
 
-__all__ = ["Colour", "colour_difference", "colour_names", "find_colours", "lab_of", "lab_values"]
+__all__ = [
+    "Colour",
+    "colour_difference",
+    "colour_names",
+    "find_colours",
+    "lab_of",
+    "lab_values",
+    "names_near",
+]
 
 _MAX_BYTES = 2**23
 _MAX_NAME = 5  # words of a name
@@ -110,6 +118,25 @@ def colour_names() -> Mapping[str, str]:
     return {name: f"#{value}" for name, _, value in rows}
 
 
+def names_near(colour: str, distance: float) -> list[str]:
+    """The names of the long list for colours within a distance in CIE Lab, in the list's order.
+
+    Example:
+        >>> "scarlet" in names_near("#ff2400", 1), "navy" in names_near("#ff2400", 1)
+        (True, False)
+    """
+    names, labs = _long_list()
+    near = np.linalg.norm(labs - np.array(lab_of(colour)), axis=1) < distance
+    return [names[place] for place in np.flatnonzero(near)]
+
+
+@cache
+def _long_list() -> tuple[list[str], NDArray[np.float64]]:
+    """The names of the long list, and their values in CIE Lab."""
+    names = colour_names()
+    return list(names), np.array([lab_of(value) for value in names.values()])
+
+
 def find_colours(words: str, plain: Mapping[str, str] | None = None) -> list[Colour]:
     """Find the colours that words name, in their order. The longest name wins.
 
@@ -167,11 +194,12 @@ def _dense(part: str, index: int, plain: Mapping[str, str]) -> Colour | None:
     return None if name is None else Colour(name, plain[name], True, index, 1)
 
 
-def lab_values(words: str, *, n_most: int = 3) -> NDArray[np.float32]:
+def lab_values(words: str, plain: Mapping[str, str] | None = None, *, n_most: int = 3) -> NDArray[np.float32]:
     """The colours of words as a weight generator reads them: lightness and both opponents, about -1 to 1.
 
     Args:
         words: any text.
+        plain: further names with their values, as for `find_colours`.
         n_most: the number of colours that are read, plain names first.
 
     Returns:
@@ -181,7 +209,7 @@ def lab_values(words: str, *, n_most: int = 3) -> NDArray[np.float32]:
         >>> lab_values("#ff0000 and #fff").shape, lab_values("sharper edges").shape
         ((2, 3), (0, 3))
     """
-    found = find_colours(words)
+    found = find_colours(words, plain)
     chosen = sorted(
         sorted(found, key=lambda colour: not colour.is_plain)[:n_most], key=lambda colour: colour.index
     )

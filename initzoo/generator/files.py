@@ -18,18 +18,24 @@ import numpy as np
 from initzoo.checkpoints import Layout
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
 from initzoo.files import DamagedFile, decode_tensors, read_file, read_json, read_settings, reported_as
-from initzoo.generator.encoders import Encoder, encoder_class
+from initzoo.generator.encoders import Encoder, PhrasesEncoder, TextModel, encoder_class
+from initzoo.generator.phrases import PHRASE_FOLDER, PhraseEncoder
+from initzoo.generator.runners import GRAPH_FILE
 from initzoo.generator.tokens import TokenVectors
 
 __all__ = [
     "GeneratorFiles",
     "check_same_base",
+    "generator_digest",
     "is_generator_config",
+    "phrase_folder_beside",
     "read_generator_files",
+    "read_text",
 ]
 
 _MAX_CONFIG_BYTES = 2**20
 _MAX_MODEL_BYTES = 2**30
+_MAX_GRAPH_BYTES = 2**23
 _ADVICE = "Get the weight generator again."
 
 
@@ -41,15 +47,17 @@ class GeneratorFiles:
         folder: the folder.
         config: the values of `config.json`, not parsed yet.
         tensors: the tensors of `model.safetensors` by name, all finite.
-        words: the token vectors of `text/`.
+        text: the text model that its encoder reads words with.
+        graph: the denoiser as an ONNX graph, or None if the folder has none.
         digest: SHA-256 of `config.json`, which covers all files but the calibration.
     """
 
     folder: Path
     config: dict[str, Any]
     tensors: dict[str, np.ndarray]
-    words: TokenVectors
+    text: TextModel
     digest: str
+    graph: bytes | None = None
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -59,9 +67,7 @@ class GeneratorFiles:
             InvalidGenerator: this version of initzoo does not know the encoder.
         """
         with reported_as(InvalidGenerator, f"weight generator '{self.folder / 'config.json'}'", _ADVICE):
-            shape = self.config.get("shape")
-            name = shape.get("encoder", "words") if isinstance(shape, dict) else "words"
-            return encoder_class(name)(self.words)
+            return encoder_class(_encoder_name(self.config))(self.text)
 
     def check_made_for(self, *, base_sha256: str, layout: Layout) -> None:
         """Check that the weight generator was made for a base and layout.
@@ -101,12 +107,19 @@ def check_same_base(*, own_base: str, own_layout: Layout, base_sha256: str, layo
         )
 
 
-def read_generator_files(folder: str | os.PathLike[str], *, digest: str | None = None) -> GeneratorFiles:
+def read_generator_files(
+    folder: str | os.PathLike[str], *, digest: str | None = None, phrases: PhraseEncoder | None = None
+) -> GeneratorFiles:
     """Read a weight generator's files and check every byte of them.
+
+    A weight generator that reads phrases shares the phrase encoder of its zoo. Outside of a zoo its folder
+    has one in `text/`.
 
     Args:
         folder: holds `config.json`, `model.safetensors` and `text/`.
         digest: expected SHA-256 of `config.json`; not checked by default.
+        phrases: the phrase encoder of the zoo; by default it is read from `text/`, or from the zoo around the
+            folder.
 
     Raises:
         InvalidGenerator: a file is missing, damaged, or made by another version of initzoo, or a value is
@@ -129,8 +142,73 @@ def read_generator_files(folder: str | os.PathLike[str], *, digest: str | None =
             n_bad = tensor.size - int(np.isfinite(tensor).sum())
             if n_bad:
                 raise DamagedFile(f"tensor '{name}': {n_bad} of {tensor.size} values are NaN or infinite")
-    words = TokenVectors.from_folder(folder / "text", digest=config["text_sha256"])
-    return GeneratorFiles(folder, config, tensors, words, digest)
+    graph = _read_graph(folder, config)
+    return GeneratorFiles(folder, config, tensors, _read_text(folder, config, phrases), digest, graph)
+
+
+def generator_digest(folder: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a weight generator's `config.json`, which covers all its files but the calibration.
+
+    Raises:
+        InvalidGenerator: the file is missing or damaged.
+    """
+    return _read_config(Path(folder) / "config.json", None)[1]
+
+
+def phrase_folder_beside(folder: Path) -> Path:
+    """The folder of the phrase encoder in a zoo, from that of a weight generator in it."""
+    return folder.absolute().parent.parent / PHRASE_FOLDER
+
+
+def read_text(folder: Path, encoder: str, *, digest: str | None = None) -> TextModel:
+    """Read the folder of a text model.
+
+    Args:
+        folder: its folder.
+        encoder: key in `ENCODERS` of the encoder that reads with it.
+        digest: expected digest; not checked by default.
+
+    Raises:
+        InvalidGenerator: a file is missing or damaged, or the digest differs.
+    """
+    kind = PhraseEncoder if encoder_class(encoder) is PhrasesEncoder else TokenVectors
+    return kind.from_folder(folder, digest=digest)
+
+
+def _read_graph(folder: Path, config: dict[str, Any]) -> bytes | None:
+    """The graph of the denoiser, if the config names one.
+
+    Raises:
+        ChecksumMismatch: the graph does not match the digest in the config.
+        InvalidGenerator: it is missing.
+    """
+    expected = config.get("graph_sha256")
+    if expected is None:
+        return None
+    path = folder / GRAPH_FILE
+    with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
+        data = read_file(path, max_bytes=_MAX_GRAPH_BYTES)
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != expected:
+        raise ChecksumMismatch(
+            f"weight generator '{path}': expected sha256 {str(expected)[:80]}, found {actual}. {_ADVICE}"
+        )
+    return data
+
+
+def _encoder_name(config: dict[str, Any]) -> str:
+    shape = config.get("shape")
+    return str(shape.get("encoder", "words")) if isinstance(shape, dict) else "words"
+
+
+def _read_text(folder: Path, config: dict[str, Any], phrases: PhraseEncoder | None) -> TextModel:
+    digest = config["text_sha256"]
+    if phrases is not None and phrases.digest == digest:
+        return phrases
+    with reported_as(InvalidGenerator, f"weight generator '{folder / 'config.json'}'", _ADVICE):
+        encoder = _encoder_name(config)
+        is_shared = encoder_class(encoder) is PhrasesEncoder and not (folder / "text").is_dir()
+    return read_text(phrase_folder_beside(folder) if is_shared else folder / "text", encoder, digest=digest)
 
 
 def is_generator_config(path: str | os.PathLike[str]) -> bool:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from initzoo.checkpoints import Layout, join_blocks, split_blocks, value_mask
 from initzoo.errors import InvalidGenerator, LayoutMismatch, OutputError
@@ -34,17 +31,27 @@ from initzoo.files import (
     write_bytes,
     write_json,
 )
-from initzoo.generator.denoisers import DENOISERS, DenoiserShape
-from initzoo.generator.encoders import encoder_class
-from initzoo.generator.files import GeneratorFiles, check_same_base, read_generator_files
+from initzoo.generator.encoders import TextModel, encoder_class
+from initzoo.generator.files import (
+    GeneratorFiles,
+    check_same_base,
+    phrase_folder_beside,
+    read_generator_files,
+)
 from initzoo.generator.request import Request, RequestOptions, as_request
+from initzoo.generator.runners import GRAPH_FILE, GraphRunner, Runner, TorchRunner
 from initzoo.generator.sampler import sample
-from initzoo.generator.tokens import TokenVectors
+from initzoo.generator.shape import DenoiserShape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 __all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser"]
 
 _MAX_LAYERS = 64
-_THREADS = Lock()
+DENOISER_KINDS = ("joint", "unet")
+"""The keys of `DENOISERS`, which torch's import would delay."""
+
 _DRAWING = Lock()  # the random state of torch is one for all threads
 _ADVICE = "Get the weight generator again."
 _NORMALISATION = ("mean", "scale")
@@ -99,26 +106,12 @@ class GeneratorConfig:
         return replace(self.layout, block_size=self.shape.block_size)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread within the block. Blocks of several Python threads follow each other.
-
-    The number of threads belongs to the process, so no two blocks may set and restore it at the same time.
-    """
-    with _THREADS:
-        n_threads = torch.get_num_threads()
-        if n_threads == 1:
-            yield
-            return
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(n_threads)
-
-
 def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
     """Build a denoiser with initial weights that depend on `seed` only."""
+    import torch
+
+    from initzoo.generator.denoisers import DENOISERS
+
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DENOISERS[kind](shape)
@@ -135,10 +128,11 @@ class WeightGenerator:
 
     Args:
         config: the config.
-        denoiser: result of `build_denoiser`; its parameters are rounded in place.
-        words: token vectors.
+        denoiser: result of `build_denoiser`, whose parameters are rounded in place, or a runner.
+        text: the text model that the encoder reads words with.
         mean: mean of the train adapters, float32, blocks of `config.own_layout`.
         scale: divisor of the residuals, float32, same shape, positive; 1 at padding.
+        graph: the denoiser as an ONNX file for `GraphRunner`, with which it runs without torch.
 
     Example:
         >>> generator = WeightGenerator.from_pretrained("weight_generator")  # doctest: +SKIP
@@ -149,18 +143,19 @@ class WeightGenerator:
     def __init__(
         self,
         config: GeneratorConfig,
-        denoiser: nn.Module,
-        words: TokenVectors,
+        denoiser: nn.Module | Runner,
+        text: TextModel,
         *,
         mean: NDArray[np.float32],
         scale: NDArray[np.float32],
+        graph: bytes | None = None,
     ) -> None:
         self.config = config
-        self.words = words
+        self.text = text
         self.mean, self.scale = mean, scale
         self._mask = value_mask(config.own_layout)
         self.encoder = encoder_class(config.shape.encoder)(
-            words, shape=config.shape, learned_tokens=config.learned_tokens
+            text, shape=config.shape, learned_tokens=config.learned_tokens
         )
         for name, array in zip(_NORMALISATION, (mean, scale), strict=True):
             if array.shape != self._mask.shape or array.dtype != np.float32 or not np.isfinite(array).all():
@@ -168,10 +163,9 @@ class WeightGenerator:
                     f"{name}: expected finite float32 of shape {self._mask.shape}, "
                     f"found {array.dtype} of shape {array.shape}"
                 )
-        with torch.no_grad():
-            for parameter in denoiser.parameters():
-                parameter.copy_(parameter.half().float())
-        self._denoiser = denoiser.eval().requires_grad_(False)
+        runner: Any = TorchRunner(denoiser) if hasattr(denoiser, "state_dict") else denoiser  # type: ignore[arg-type]
+        self.graph = graph
+        self._runner: Runner = GraphRunner(graph, runner.weights()) if graph is not None else runner
 
     @property
     def layout(self) -> Layout:
@@ -247,48 +241,51 @@ class WeightGenerator:
         blocks = np.zeros((len(asked), self.layout.n_blocks, self.layout.block_size), np.float32)
         # One by one and in one thread: sums of floats depend on the size of the batch and on how threads
         # share them, and the same request must give the same bytes in any company.
-        with _one_thread():
-            for row, request in enumerate(asked):
-                blocks[row] = self._denoise([request], request.n_timesteps)[0]
+        for row, request in enumerate(asked):
+            blocks[row] = self._denoise(request)
         return blocks
 
-    @torch.no_grad()
-    def _denoise(self, requests: Sequence[Request], n_timesteps: int) -> NDArray[np.float32]:
-        """Blocks of `layout` for one batch, shape `(n_requests, n_blocks, block_size)`."""
-        context = self.encoder.encode(requests)
-        noise = self._draw_noise([request.seed for request in requests])
+    def _denoise(self, request: Request) -> NDArray[np.float32]:
+        """Blocks of `layout`, shape `(n_blocks, block_size)`."""
+        context = self.encoder.arrays([request])
+        noise = np.random.default_rng(request.seed).standard_normal((1, *self._mask.shape), dtype=np.float32)
+        n_timesteps = request.n_timesteps
         if self.config.is_regressor:
-            noise, n_timesteps = torch.zeros_like(noise), 1
+            noise, n_timesteps = np.zeros_like(noise), 1
 
-        def denoise(noised: Tensor, timesteps: Tensor) -> Tensor:
-            clean: Tensor = self._denoiser(noised, timesteps, context)
-            return clean
+        def denoise(noised: NDArray[np.float32], timestep: float) -> NDArray[np.float32]:
+            return self._runner(noised, timestep, context)
 
         # The denoiser works on residuals from the mean adapter, in units of `scale`.
-        residuals = sample(denoise, noise, n_timesteps=n_timesteps).numpy()
+        residuals = sample(denoise, noise, n_timesteps=n_timesteps)[0]
         blocks = np.where(self._mask, self.mean + residuals * self.scale, np.float32(0)).astype(np.float32)
         if self.config.own_layout == self.layout:
             return blocks
-        adapters = [join_blocks(adapter, self.config.own_layout) for adapter in blocks]
-        return np.stack([split_blocks(adapter, self.layout) for adapter in adapters])
-
-    def _draw_noise(self, seeds: Sequence[int]) -> Tensor:
-        """The noise of each seed, shape `(n_seeds, n_blocks, block_size)`."""
-        drawn = {
-            seed: torch.randn(self._mask.shape, generator=torch.Generator().manual_seed(seed))
-            for seed in set(seeds)
-        }
-        if len(drawn) == 1:  # all rows share one draw in memory
-            return drawn[seeds[0]].expand(len(seeds), -1, -1)
-        return torch.stack([drawn[seed] for seed in seeds])
+        return split_blocks(join_blocks(blocks, self.config.own_layout), self.layout)
 
     def flat_weights(self) -> Tensor:
         """A copy of all parameters of the denoiser, concatenated, float32, shape `(n_parameters,)`."""
-        return torch.cat([parameter.detach().flatten() for parameter in self._denoiser.parameters()])
+        import torch
+
+        module = build_denoiser(self.config.kind, self.config.shape, seed=0)
+        named = self.named_weights()
+        return torch.cat([named[name].flatten() for name, _ in module.named_parameters()])
 
     def named_weights(self) -> dict[str, Tensor]:
         """A copy of each parameter of the denoiser by name, float32."""
-        return {name: value.detach().clone() for name, value in self._denoiser.named_parameters()}
+        import torch
+
+        return {name: torch.from_numpy(value).float() for name, value in self._runner.weights().items()}
+
+    def with_graph(self, graph: bytes) -> WeightGenerator:
+        """The same generator, which runs as a graph; see `GraphRunner`.
+
+        Raises:
+            DamagedFile: the graph cannot be read, or takes other weights.
+        """
+        return WeightGenerator(
+            self.config, self._runner, self.text, mean=self.mean, scale=self.scale, graph=graph
+        )
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the generator as a folder, atomically. Equal generators give the same bytes.
@@ -296,22 +293,26 @@ class WeightGenerator:
         Raises:
             OutputError: the folder is not empty and `force` is False, or it cannot be written.
         """
-        state = {
-            f"denoiser.{name}": value.half().numpy() for name, value in self._denoiser.state_dict().items()
-        }
+        state = {f"denoiser.{name}": value for name, value in self._runner.weights().items()}
         metadata = {"format_version": "1", "kind": "weight_generator"}
         data = encode_tensors(state | {"mean": self.mean, "scale": self.scale}, metadata)
-        digests = {"weights_sha256": hashlib.sha256(data).hexdigest(), "text_sha256": self.words.digest}
+        digests = {"weights_sha256": hashlib.sha256(data).hexdigest(), "text_sha256": self.text.digest}
+        if self.graph is not None:
+            digests["graph_sha256"] = hashlib.sha256(self.graph).hexdigest()
         text = write_json(to_plain(self.config) | {"layout": self.layout.to_dict()} | digests)
         _make_parent(Path(folder))
         with replace_folder(Path(folder), force=force) as new:
             write_bytes(new / "config.json", text, force=False)
             write_bytes(new / "model.safetensors", data, force=False)
+            if self.graph is not None:
+                write_bytes(new / GRAPH_FILE, self.graph, force=False)
+            if _has_phrases(Path(folder), self.text.digest):
+                return
             try:
                 (new / "text").mkdir()
             except OSError as error:
                 raise OutputError(f"cannot make the folder '{new / 'text'}': {error.strerror}.") from error
-            for name, content in self.words.to_files().items():
+            for name, content in self.text.to_files().items():
                 write_bytes(new / "text" / name, content, force=False)
 
     @classmethod
@@ -336,28 +337,35 @@ class WeightGenerator:
         """
         with reported_as(InvalidGenerator, f"weight generator '{files.folder / 'config.json'}'", _ADVICE):
             config = read_settings(files.config, GeneratorConfig)
-            if config.kind not in DENOISERS:
+            if config.kind not in DENOISER_KINDS:
                 raise DamagedFile(
-                    f"names the denoiser {config.kind[:40]!r}, known are {', '.join(DENOISERS)}"
+                    f"names the denoiser {config.kind[:40]!r}, known are {', '.join(DENOISER_KINDS)}"
                 )
             encoder_class(config.shape.encoder)
         with reported_as(
             InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
         ):
-            with torch.device("meta"):  # checks shapes without allocating memory
-                expected = DENOISERS[config.kind](config.shape).state_dict()
-            _check_tensors(expected, files.tensors, config)
-            denoiser = build_denoiser(config.kind, config.shape, seed=0)
-            state = {name: torch.from_numpy(files.tensors[f"denoiser.{name}"]).float() for name in expected}
-            denoiser.load_state_dict(state, strict=True)
-        with reported_as(InvalidGenerator, f"token vectors '{files.folder / 'text'}'", _ADVICE):
-            if files.words.n_values != config.shape.n_word_values:
+            runner: Runner
+            if files.graph is not None:
+                runner = _open_graph(files.graph, files.tensors, config)
+            else:
+                runner = _build(files.tensors, config)
+        with reported_as(InvalidGenerator, f"text model of '{files.folder}'", _ADVICE):
+            if files.text.n_values != config.shape.n_word_values:
                 raise DamagedFile(
-                    f"have {files.words.n_values} values a token, "
+                    f"have {files.text.n_values} values a token, "
                     f"the denoiser expects {config.shape.n_word_values}"
                 )
         mean, scale = (files.tensors[name] for name in _NORMALISATION)
-        return cls(config, denoiser, files.words, mean=mean, scale=scale)
+        generator = cls(config, runner, files.text, mean=mean, scale=scale)
+        generator.graph = files.graph
+        return generator
+
+
+def _has_phrases(folder: Path, digest: str) -> bool:
+    """Whether the zoo around a weight generator's folder has the phrase encoder of a digest."""
+    config = phrase_folder_beside(folder) / "config.json"
+    return config.is_file() and hashlib.sha256(config.read_bytes()).hexdigest() == digest
 
 
 def _make_parent(folder: Path) -> None:
@@ -370,13 +378,36 @@ def _make_parent(folder: Path) -> None:
         raise OutputError(f"cannot make the folder {parent}: {error.strerror}.") from error
 
 
+def _open_graph(graph: bytes, tensors: Mapping[str, np.ndarray], config: GeneratorConfig) -> GraphRunner:
+    """The denoiser as a graph; the graph says which weights it takes."""
+    prefix = "denoiser."
+    weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    _check_tensors({name: value.shape for name, value in weights.items()}, tensors, config)
+    return GraphRunner(graph, weights)
+
+
+def _build(tensors: Mapping[str, np.ndarray], config: GeneratorConfig) -> TorchRunner:
+    """The denoiser as a torch module."""
+    import torch
+
+    from initzoo.generator.denoisers import DENOISERS
+
+    with torch.device("meta"):  # checks shapes without allocating memory
+        expected = DENOISERS[config.kind](config.shape).state_dict()
+    _check_tensors({name: tuple(value.shape) for name, value in expected.items()}, tensors, config)
+    denoiser = build_denoiser(config.kind, config.shape, seed=0)
+    state = {name: torch.from_numpy(tensors[f"denoiser.{name}"]).float() for name in expected}
+    denoiser.load_state_dict(state, strict=True)
+    return TorchRunner(denoiser)
+
+
 def _check_tensors(
-    state: Mapping[str, Tensor], tensors: Mapping[str, np.ndarray], config: GeneratorConfig
+    state: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray], config: GeneratorConfig
 ) -> None:
     """Check that tensors have exactly the names and shapes of a denoiser, and that `scale` is positive."""
     blocks = (config.shape.n_blocks, config.shape.block_size)
     expected: dict[str, tuple[tuple[int, ...], Any]] = {
-        f"denoiser.{name}": (tuple(value.shape), np.float16) for name, value in state.items()
+        f"denoiser.{name}": (shape, np.float16) for name, shape in state.items()
     }
     expected |= dict.fromkeys(_NORMALISATION, (blocks, np.float32))
     for name in sorted(set(expected) | set(tensors)):

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.generator.phrases import PhraseEncoder
 from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors
 
-__all__ = ["Novelty", "TaughtWords", "pool_words"]
+__all__ = ["Novelty", "TaughtPhrases", "TaughtWords", "embed_phrases", "pool_words"]
 
 _TINY = 1e-9
 _LITTLE = 0.8
@@ -37,6 +38,19 @@ def pool_words(vectors: TokenVectors, wordings: Sequence[str]) -> NDArray[np.flo
         array([1., 1.], dtype=float32)
     """
     return _pool([vectors.encode_as_sequence(wording) for wording in wordings], vectors.n_values)
+
+
+def embed_phrases(text: PhraseEncoder, wordings: Sequence[str]) -> NDArray[np.float32]:
+    """Embed each wording as the vector of a phrase encoder, scaled to unit length.
+
+    Returns:
+        float32, shape `(n_wordings, n_values)`; the dot product of two rows is their cosine.
+
+    Raises:
+        InvalidWords: a wording cannot be read.
+    """
+    vectors = [text.read(wording).vector for wording in wordings]
+    return _unit(np.array(vectors, np.float32).reshape(len(vectors), text.config.shape.n_values))
 
 
 class Novelty(Protocol):
@@ -187,6 +201,70 @@ class TaughtWords:
         each = float(weights @ np.array([_cosine_distance(cosine) for cosine in nearest]))
         untaught = float(weights[~np.isin(tokens, self.tokens)].sum())
         return as_whole, each, untaught
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtPhrases:
+    """Vectors of taught wordings, from which the distance of other words is computed.
+
+    Args:
+        text: the phrase encoder.
+        wordings: unit vectors of some taught wordings times 127, int8, shape `(n_wordings, n_values)`.
+    """
+
+    text: PhraseEncoder
+    wordings: NDArray[np.int8]
+
+    @classmethod
+    def from_wordings(
+        cls, text: PhraseEncoder, wordings: Sequence[Sequence[str]], *, n_each: int = 2
+    ) -> TaughtPhrases:
+        """Keep the vectors of some wordings.
+
+        Args:
+            text: the phrase encoder.
+            wordings: the wordings of each concept.
+            n_each: number of wordings to keep per concept, evenly spaced from the first one.
+        """
+        chosen = [wording for own in wordings for wording in own[:: -(-len(own) // n_each) or 1]]
+        vectors = np.rint(127 * embed_phrases(text, chosen)).astype(np.int8)
+        return cls(text, np.unique(vectors, axis=0))
+
+    def distance(self, request: Request) -> float:
+        """The distance of a request's words from the taught wordings, from 0 for a taught one to 1.
+
+        It is the mean of three distances, each from 0 to 1: of the phrase's vector from that of the nearest
+        taught wording, the share that the phrase encoder gives to no look, and the share of looks beyond the
+        first three, since nobody asks for more of them at once.
+
+        Raises:
+            InvalidWords: the words are empty, too long, or have control or invisible characters.
+        """
+        reading = self.text.read(request.words)
+        unit = _unit(reading.vector[None])[0]
+        as_whole = _cosine_distance(float((_unit(self.wordings.astype(np.float32)) @ unit).max()))
+        spread = 1 - reading.none - sum(sorted(reading.looks.values())[-3:])
+        return float(np.mean([as_whole, reading.none, min(max(spread, 0.0), 1.0)]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as JSON values, without the phrase encoder."""
+        return {
+            "n_values": int(self.wordings.shape[1]),
+            "taught_wordings": base64.b64encode(self.wordings.tobytes()).decode(),
+        }
+
+    @classmethod
+    def from_dict(cls, text: PhraseEncoder, values: Mapping[str, Any]) -> TaughtPhrases:
+        """Read the output of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are invalid.
+        """
+        wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
+        wordings = wordings.reshape(-1, int(values["n_values"]))
+        if wordings.shape[1] != text.config.shape.n_values or not len(wordings):
+            raise ValueError("its taught words have other sizes than the vectors of the phrase encoder")
+        return cls(text, wordings)
 
 
 def _pool(sequences: Sequence[NDArray[np.float32]], n_values: int) -> NDArray[np.float32]:

@@ -12,11 +12,12 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from initzoo.errors import InvalidInit, LayoutMismatch
-from initzoo.files import DamagedFile, is_file, read_file, read_header, read_json, read_settings, reported_as
+from initzoo.files import DamagedFile, read_file, read_header, read_json, read_settings, reported_as
+from initzoo.networks.folder_names import CONFIG_FILE, WEIGHTS_FILE
 from initzoo.networks.known import build_network, recognise
-from initzoo.networks.network import CONFIG_FILE, WEIGHTS_FILE, ImageNetwork
+from initzoo.networks.network import ImageNetwork
 
-__all__ = ["check_weights_digest", "is_network_folder", "load_network"]
+__all__ = ["check_weights_digest", "load_network"]
 
 _MAX_CONFIG_BYTES = 2**20
 _MAX_WEIGHTS_BYTES = 2**32
@@ -37,11 +38,6 @@ class _Config:
 
     network: _Network
     weights_sha256: str | None = None
-
-
-def is_network_folder(path: Path) -> bool:
-    """Whether a folder has the files that `save_pretrained` writes."""
-    return is_file(path / CONFIG_FILE) and is_file(path / WEIGHTS_FILE)
 
 
 def load_network(path: Path) -> ImageNetwork:

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Mapping
 
 from initzoo.errors import LayoutMismatch
-from initzoo.networks.network import CONFIG_FILE, ImageNetwork
+from initzoo.networks.folder_names import CONFIG_FILE
+from initzoo.networks.network import ImageNetwork
 from initzoo.networks.pix2pix import ResNet, UNet
 from initzoo.networks.starter import StarterNet
 

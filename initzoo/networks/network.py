@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,20 +19,15 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from initzoo.errors import LayoutMismatch
-from initzoo.files import MIN_SIDE, decode_image, read_image, write_files, write_json
-from initzoo.networks.tiles import check_photo, edit_in_tiles
-from initzoo.networks.upsampling import mix, shrink_to_side, upsample_edit
+from initzoo.files import write_files, write_json
+from initzoo.networks.editing import edit_photo
+from initzoo.networks.folder_names import CONFIG_FILE, WEIGHTS_FILE
+from initzoo.networks.tiles import edit_window
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["CONFIG_FILE", "MAX_STRENGTH", "ROLES", "WEIGHTS_FILE", "ImageNetwork", "layers_of", "round_up"]
-
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-
-MAX_STRENGTH = 1.5
-"""How far `edit` goes beyond the look at most."""
-
+__all__ = ["ROLES", "ImageNetwork", "layers_of", "round_up"]
 
 ROLES = {
     "end": "its output is a summand of the edited photo",
@@ -149,18 +144,11 @@ class ImageNetwork(nn.Module):
             >>> StarterNet().half().edit(photo, side=64, strength=0.5).shape
             (120, 160, 3)
         """
-        if not 0 <= strength <= MAX_STRENGTH:
-            raise ValueError(f"expected a strength from 0 to {MAX_STRENGTH}, found {strength}")
-        if side is not None and side < MIN_SIDE:
-            raise ValueError(f"expected a side of at least {MIN_SIDE} pixels, found {side}")
-        pixels = _to_pixels(photo)
-        check_photo(pixels)
-        small = pixels if side is None else shrink_to_side(pixels, side)
+        run = partial(edit_window, self)
         with _evaluating(self):
-            edited = edit_in_tiles(self, small, multiple=self.multiple, reach=self.halo)
-        if small is not pixels:
-            edited = upsample_edit(pixels, small, edited)
-        return mix(pixels, edited, strength)
+            return edit_photo(
+                run, photo, side=side, strength=strength, multiple=self.multiple, halo=self.halo
+            )
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Load weights with exactly this network's names and shapes.
@@ -236,16 +224,3 @@ def round_up(pixels: int, multiple: int) -> int:
         28
     """
     return multiple * math.ceil(pixels / multiple)
-
-
-def _to_pixels(photo: NDArray[np.uint8] | Image | str | os.PathLike[str]) -> NDArray[np.uint8]:
-    if isinstance(photo, np.ndarray):
-        return photo
-    if isinstance(photo, str | os.PathLike):
-        return read_image(Path(photo))
-    from PIL import ImageOps
-
-    # As a file, so that colours, depths and transparency are read as those of any file.
-    buffer = io.BytesIO()
-    ImageOps.exif_transpose(photo).save(buffer, "TIFF", icc_profile=photo.info.get("icc_profile"))
-    return decode_image("the image", buffer.getvalue())

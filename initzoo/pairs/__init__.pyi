@@ -2,6 +2,7 @@ from .concepts import HELD_OUT as HELD_OUT
 from .concepts import LANGUAGES as LANGUAGES
 from .concepts import SPLITS as SPLITS
 from .concepts import Concept as Concept
+from .concepts import Part as Part
 from .concepts import TestPhrase as TestPhrase
 from .concepts import alphabets_of as alphabets_of
 from .concepts import catalog_folder as catalog_folder
@@ -12,10 +13,13 @@ from .concepts import load_concepts as load_concepts
 from .concepts import load_lexicon as load_lexicon
 from .concepts import load_lexicon_colours as load_lexicon_colours
 from .concepts import load_named_looks as load_named_looks
+from .concepts import load_new_words as load_new_words
 from .concepts import load_opposites as load_opposites
 from .concepts import load_practice as load_practice
+from .concepts import load_practice_colours as load_practice_colours
 from .concepts import load_test_phrases as load_test_phrases
 from .concepts import normalise_words as normalise_words
+from .concepts import parts_of as parts_of
 from .examples import MAX_EXAMPLES as MAX_EXAMPLES
 from .examples import digest_examples as digest_examples
 from .examples import notes_on_examples as notes_on_examples

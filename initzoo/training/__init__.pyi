@@ -9,8 +9,11 @@ from .generator import CropPlan as CropPlan
 from .generator import TrainingData as TrainingData
 from .generator import quick_crops as quick_crops
 from .generator import train_generator as train_generator
+from .generator import with_lexicon as with_lexicon
 from .generator.settings import QUICK_TRAINING as QUICK_TRAINING
 from .generator.settings import GeneratorSettings as GeneratorSettings
+from .graphs import export_network as export_network
+from .graphs import with_graph as with_graph
 from .harvest import HarvestPlan as HarvestPlan
 from .harvest import run_harvest as run_harvest
 from .harvest.recipe import QUICK_HARVEST as QUICK_HARVEST
@@ -19,11 +22,11 @@ from .harvest.recipe import load_recipe as load_recipe
 from .harvest.recipe import recipe_of_base as recipe_of_base
 from .harvest.updates import TrainingDiverged as TrainingDiverged
 from .harvest.updates import fit_adapter as fit_adapter
+from .opening import open_init as open_init
 from .phrases import PhraseReport as PhraseReport
 from .phrases import measure_lexicon as measure_lexicon
 from .phrases import train_phrases as train_phrases
 from .phrases.settings import PhraseSettings as PhraseSettings
 from .schemes import Initializer as Initializer
 from .start import AdapterOnly as AdapterOnly
-from .start import open_init as open_init
 from .start import open_start as open_start

@@ -11,7 +11,7 @@ import torch
 
 from initzoo.generator import NEED_WORDS, File, Request, Scheme, has_file_ending, parse_given
 from initzoo.networks import ImageNetwork, load_network
-from initzoo.training.start import open_init
+from initzoo.training.opening import open_init
 from initzoo.zoo import BUNDLED_ZOO, HubSettings, Zoo, fetch_network, is_hub_address, split_address
 
 __all__ = ["AutoNetwork"]

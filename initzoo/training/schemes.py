@@ -17,8 +17,6 @@ from initzoo.generator import (
     Request,
     Scheme,
     TaughtAdapters,
-    TokenVectors,
-    WordsEncoder,
 )
 from initzoo.networks import Adapted, ImageNetwork, initialise
 from initzoo.zoo import Zoo
@@ -126,5 +124,4 @@ class Initializer:
 
     @cached_property
     def _taught(self) -> TaughtAdapters:
-        vectors = TokenVectors.from_folder(self.zoo.generator_folder / "text")
-        return self.zoo.taught_adapters(WordsEncoder(vectors))
+        return self.zoo.taught_adapters(self.zoo.encoder)

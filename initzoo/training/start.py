@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,35 +13,27 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from initzoo.checkpoints import (
-    SCORES,
     Init,
     InitMetadata,
     check_weights,
-    join_blocks,
     merge_adapter,
     name_words,
 )
 from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch
-from initzoo.files import IMAGE_SUFFIXES, read_header, reported_as
-from initzoo.generator import FROM_ZOO, SCHEMES, File, Given, Request, Scheme, parse_given
+from initzoo.files import read_header, reported_as
+from initzoo.generator import File, Given, Request, parse_given
 from initzoo.networks import (
-    CONFIG_FILE,
     WEIGHTS_FILE,
     Adapted,
     ImageNetwork,
     adapter_from_arrays,
     adapter_to_arrays,
-    is_network_folder,
-    load_network,
 )
 from initzoo.pairs import Score
-from initzoo.training.schemes import Initializer
+from initzoo.training.opening import ADVICE, check_file, init_of, is_plain_file, open_init
 from initzoo.zoo import Zoo
 
-__all__ = ["AdapterOnly", "Start", "open_init", "open_start", "start_from_init"]
-
-_ADVICE = 'Give an init of initzoo, e.g. from initzoo pull "pencil sketch", or weights of its network'
-_PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
+__all__ = ["AdapterOnly", "Start", "open_start", "start_from_init"]
 
 
 class AdapterOnly(nn.Module):
@@ -197,78 +189,6 @@ def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False) -> Star
     return Start(name, AdapterOnly(adapted, adapter), init.metadata, base)
 
 
-def open_init(
-    given: Given,
-    open_zoo: Callable[[], Zoo],
-    *,
-    draw: Request | None = None,
-    adapter_only: bool = False,
-    warn: bool = True,
-) -> Init:
-    """Open the init that a user gave, merged with its base by default.
-
-    Args:
-        given: result of `parse_given`. A file can have the weights of any known network.
-        open_zoo: returns the zoo; called only if the zoo is needed.
-        draw: seed of a scheme, and words for `nearest` and `generated`; seed 0 without words by default.
-        adapter_only: do not merge the adapter of a scheme or of words.
-        warn: emit a `UserWarning` if generated weights are far from everything that the zoo knows.
-
-    Raises:
-        UnknownConcept: no concept has these words and the zoo has no weight generator.
-        InvalidInit: the file is missing, damaged, or has no weights.
-        LayoutMismatch: the file has weights of an unknown network.
-        ChecksumMismatch: the file has an adapter for another base.
-        InvalidWords, InvalidRequest, InvalidGenerator: as for `Initializer.network` and `Zoo.pull`.
-    """
-    match given:
-        case File(path):
-            _check_file(path)
-            if os.path.isdir(path) or _is_plain_file(path):
-                network = load_network(path)
-                return Init.from_model(network, name=path.stem, licence="the owner's", source=path.name)
-            init = Init.load(path)
-            return init if init.kind == "merged" else open_zoo().merge(init)
-        case Scheme():
-            return _initialised(given, open_zoo(), draw or Request(), adapter_only)
-        case _:
-            return open_zoo().pull(given, adapter_only=adapter_only, warn=warn)
-
-
-def _initialised(scheme: Scheme, zoo: Zoo, draw: Request, adapter_only: bool) -> Init:
-    name, starts = scheme.name, Initializer(zoo)
-    is_adapter = adapter_only and name in FROM_ZOO
-    if is_adapter:
-        weights = join_blocks(starts.adapter(name, draw), zoo.layout)
-    else:
-        weights = starts.network(name, draw).to_arrays()
-    return _init_of(
-        zoo,
-        name,
-        draw.words if scheme.needs_words else name,
-        weights,
-        origin="scheme",
-        licence=zoo.config.licence,
-        source=SCHEMES[name],
-        kind="adapter" if is_adapter else "merged",
-    )
-
-
-def _check_file(path: Path) -> None:
-    """Refuse files that cannot have weights."""
-    if os.path.isdir(path) and not is_network_folder(path):
-        raise InvalidInit(f"'{path}' is a folder without {CONFIG_FILE} and {WEIGHTS_FILE}. {_ADVICE}")
-    if not os.path.exists(path):
-        raise InvalidInit(f"'{path}' does not exist. {_ADVICE}, or words for an edit, without a slash")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise InvalidInit(f"'{path}' is an image and has no weights. {_ADVICE}")
-    if path.suffix.lower() in _PICKLES:
-        raise InvalidInit(
-            f"'{path}' is not a safetensors file. Other formats can run code when they are read. Save the "
-            f"weights with safetensors.torch.save_file(model.state_dict(), '{path.stem}.safetensors')"
-        )
-
-
 def _read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
     """Read the weights of the zoo's network from a safetensors file that is not an init.
 
@@ -280,59 +200,22 @@ def _read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:
         InvalidInit: the file cannot be read, or has NaN or infinite values.
         LayoutMismatch: the file has weights of another network.
     """
-    with reported_as(InvalidInit, f"'{path}'", _ADVICE):
+    with reported_as(InvalidInit, f"'{path}'", ADVICE):
         read_header(path)
     weights = {name: value.astype(np.float32) for name, value in load_file(path).items()}
     try:
         check_weights(weights, zoo.recipe.weight_shapes)
     except (LayoutMismatch, InvalidInit) as error:
-        raise type(error)(f"'{path}' is not of the network of zoo '{zoo.name}': {error} {_ADVICE}") from error
+        raise type(error)(f"'{path}' is not of the network of zoo '{zoo.name}': {error} {ADVICE}") from error
     return weights
-
-
-def _is_plain_file(path: Path) -> bool:
-    """Whether a safetensors file has plain weights instead of an init.
-
-    Raises:
-        InvalidInit: it is not a safetensors file.
-    """
-    with reported_as(InvalidInit, f"'{path}'", _ADVICE):
-        return "seal" not in read_header(path).metadata
 
 
 def _read_init(path: Path, zoo: Zoo) -> Init:
     """Read an init, or make one of plain weights of the zoo's network."""
-    _check_file(path)
-    if not os.path.isdir(path) and not _is_plain_file(path):
+    check_file(path)
+    if not os.path.isdir(path) and not is_plain_file(path):
         return Init.load(path)
     weights = _read_network(path / WEIGHTS_FILE if os.path.isdir(path) else path, zoo)
-    return _init_of(
+    return init_of(
         zoo, path.stem, path.stem, weights, origin="fine-tuned", licence="the owner's", source=path.name
     )
-
-
-def _init_of(
-    zoo: Zoo,
-    name: str,
-    wording: str,
-    weights: Mapping[str, NDArray[np.float32]],
-    *,
-    origin: str,
-    licence: str,
-    source: str,
-    kind: str = "merged",
-) -> Init:
-    """Make an init of weights without scores."""
-    metadata = InitMetadata(
-        concept=name,
-        wording=wording,
-        origin=origin,
-        zoo=zoo.name,
-        revision=zoo.revision,
-        recipe=zoo.recipe,
-        base_sha256=zoo.config.base_sha256,
-        scores=dict.fromkeys(SCORES),
-        licence=licence,
-        source=source,
-    )
-    return Init(dict(weights), kind, metadata)

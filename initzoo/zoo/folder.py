@@ -11,11 +11,12 @@ from typing import Protocol
 from initzoo.errors import InvalidGenerator, InvalidZoo
 from initzoo.files import list_files, read_file, reported_as
 from initzoo.generator import PHRASE_FOLDER
+from initzoo.networks import GRAPH_FILE
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest, not_plain
 from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo
 
-__all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "has_phrases", "model_files"]
+__all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "graph_path", "has_phrases", "model_files"]
 
 _ADVICE = "Get the zoo again, or accept its files as they are: initzoo verify FOLDER --accept"
 
@@ -61,6 +62,9 @@ class ZooFiles(Protocol):
 
     def base_folder(self, recipe: str) -> Path:
         """The folder of a recipe's base, with `config.json` and `model.safetensors`."""
+
+    def graph_file(self, recipe: str) -> Path | None:
+        """The graph of a recipe's network, beside its base, or None if there is none."""
 
     def generator_folder(self, recipe: str) -> Path:
         """The folder of a recipe's weight generator."""
@@ -122,6 +126,11 @@ class FolderFiles:
             InvalidZoo: the zoo has no base of that recipe.
         """
         return self.folder / "model" / folder_of(self.manifest.bases, recipe, self.name)
+
+    def graph_file(self, recipe: str) -> Path | None:
+        """The graph of a recipe's network, or None if the zoo has none."""
+        path = graph_path(self.manifest, recipe)
+        return None if path is None else self.folder / "model" / path
 
     def generator_folder(self, recipe: str) -> Path:
         """The folder of a recipe's weight generator.
@@ -185,6 +194,12 @@ class FolderFiles:
 def has_phrases(manifest: Manifest) -> bool:
     """Whether a zoo has a phrase encoder."""
     return f"{PHRASE_FOLDER}/config.json" in manifest.model_files
+
+
+def graph_path(manifest: Manifest, recipe: str) -> str | None:
+    """The path of the graph of a recipe's network in the model folder, or None if the zoo has none."""
+    path = f"{manifest.bases.get(recipe, '')}/{GRAPH_FILE}"
+    return path if path in manifest.model_files else None
 
 
 def folder_of(folders: Mapping[str, str], recipe: str, zoo_name: str) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
-from initzoo.pairs import normalise_words
+from initzoo.pairs import Part, normalise_words, parts_of
 from initzoo.zoo.index import Index, Match
 
 __all__ = ["LIKELY", "MAYBE", "Route", "Router", "how_sure", "is_misspelt", "strength_of"]
@@ -103,18 +103,9 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One look of a concept, with its colours and its degree."""
-
-    look: str
-    colours: tuple[str, ...]
-    degree: str
-
-
-@dataclass(frozen=True)
 class _Scored:
     match: Match
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     colour_distance: float | None
 
 
@@ -385,7 +376,7 @@ class Router:
         colours = find_colours(words, config.colours)
         return ", ".join(colour.name for colour in colours if colour.is_plain and colour.hex not in own)
 
-    def _colour_distance(self, words: str, colours: Sequence[Colour], parts: Sequence[_Part]) -> float | None:
+    def _colour_distance(self, words: str, colours: Sequence[Colour], parts: Sequence[Part]) -> float | None:
         """Mean distance of the colours of a concept to those that the words name; None if it has none."""
         slots = [
             (slot, value)
@@ -425,43 +416,14 @@ class Router:
         return {look: frozenset(others) for look, others in both.items()}
 
     @cached_property
-    def _concepts(self) -> dict[str, tuple[_Part, ...]]:
+    def _concepts(self) -> dict[str, tuple[Part, ...]]:
         """The looks of each concept by its id. Concepts that the encoder does not know are left out."""
-        concepts = {}
+        config, concepts = self.encoder.config, {}
         for concept_id in self.index.ids:
-            parts = tuple(self._part(name) for name in concept_id.split("--"))
-            if all(part is not None for part in parts):
+            parts = parts_of(concept_id, self._looks, config.slots, config.colours)
+            if parts is not None:
                 concepts[concept_id] = parts
-        return concepts  # type: ignore[return-value]
-
-    def _part(self, name: str) -> _Part | None:
-        """The look, colours and degree of a part of a concept id."""
-        pieces = name.split("-")
-        for end in range(len(pieces), 0, -1):
-            look, rest = "-".join(pieces[:end]), "-".join(pieces[end:])
-            if look not in self._looks:
-                continue
-            n_slots = len(self.encoder.config.slots.get(look, ()))
-            if not rest:
-                return _Part(look, (), "") if not n_slots else None
-            colours = self._split_colours(rest, n_slots)
-            if colours is not None:
-                return _Part(look, colours, "")
-            return _Part(look, (), rest) if not n_slots and "-" not in rest else None
-        return None
-
-    def _split_colours(self, text: str, n_slots: int) -> tuple[str, ...] | None:
-        """Split `sky-blue-cream` into the names of colours, or None if it is not so many of them."""
-        if n_slots == 0 or not text:
-            return () if n_slots == 0 and not text else None
-        pieces = text.split("-")
-        for end in range(len(pieces), 0, -1):
-            name = " ".join(pieces[:end])
-            if name in self.encoder.config.colours:
-                rest = self._split_colours("-".join(pieces[end:]), n_slots - 1)
-                if rest is not None:
-                    return (name, *rest)
-        return None
+        return concepts
 
     @cached_property
     def _looks(self) -> frozenset[str]:

@@ -43,7 +43,7 @@ from initzoo.errors import (
     UnknownConcept,
     UnknownZoo,
 )
-from initzoo.files import is_file
+from initzoo.files import is_file, read_file, reported_as
 from initzoo.generator import Request, RequestOptions, as_request, check_words
 from initzoo.pairs import alphabets_of, catalog_folder, limits_of, parse_teacher, prepare_examples
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
@@ -72,6 +72,7 @@ __all__ = ["BUNDLED_ZOO", "Zoo"]
 
 BUNDLED_ZOO = "starter"
 _MAX_WORDING = 200
+_MAX_GRAPH_BYTES = 2**23
 _T = TypeVar("_T")
 
 
@@ -679,6 +680,24 @@ class Zoo:
         network.load_arrays(merge_adapter(self.base(), join_blocks(blocks, self.layout), self.layout))
         return network
 
+    def graph(self, recipe: str | None = None) -> bytes | None:
+        """The network of a recipe as an ONNX graph for `GraphNetwork`, or None if the zoo has none.
+
+        Args:
+            recipe: name of the recipe; that of the zoo by default.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the graph cannot be fetched or is damaged.
+        """
+        name = recipe or self.recipe.name
+        path = self.files.graph_file(name)
+        if path is None:
+            return None
+        manifest = self.files.manifest
+        digest = manifest.model_files[f"{manifest.bases[name]}/{path.name}"].sha256
+        with reported_as(InvalidZoo, f"'{path}'", "Get the zoo again."):
+            return read_file(path, max_bytes=_MAX_GRAPH_BYTES, digest=digest)
+
     def checkpoint(self, concept_id: str, *, with_detail: bool = True) -> ImageNetwork:
         """The network of a checkpoint: base and adapter, and its detail if it has one. Loads torch.
 
@@ -851,7 +870,8 @@ class Zoo:
         from initzoo.generator import read_generator_files
 
         folder = self.generator_folder
-        files = read_generator_files(folder, digest=self._model_digest(folder / "config.json"))
+        digest = self._model_digest(folder / "config.json")
+        files = read_generator_files(folder, digest=digest, phrases=self.phrases)
         files.check_made_for(base_sha256=self.config.base_sha256, layout=self.layout)
         return files
 

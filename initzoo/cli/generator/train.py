@@ -45,7 +45,13 @@ _NAMES = {
 @click.option(
     "--text",
     type=_PATH,
-    help="Folder of token vectors; by default those of the zoo's weight generator, else the bundled ones.",
+    help="Folder of token vectors, or of a phrase encoder for --encoder phrases; by default that of the zoo, "
+    "else the bundled one.",
+)
+@click.option(
+    "--lexicon",
+    type=_PATH,
+    help="Folder of a lexicon, whose phrases word the concepts besides; the bundled zoo has its own.",
 )
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new weight generator.")
 @click.option(
@@ -80,6 +86,7 @@ _NAMES = {
 def command(
     zoo_name: str,
     text: Path | None,
+    lexicon: Path | None,
     out: Path,
     curve: Path | None,
     start: Path | None,
@@ -104,9 +111,16 @@ def command(
     killed at any time. Run it again to resume; the result has the same bytes, except with an accelerator.
     """
     from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
-    from initzoo.generator import TokenVectors, WeightGenerator
+    from initzoo.generator import WeightGenerator, read_text
     from initzoo.pairs import load_concepts, load_practice
-    from initzoo.training import CURVE_FILE, CropPlan, TrainingData, quick_crops, train_generator
+    from initzoo.training import (
+        CURVE_FILE,
+        CropPlan,
+        TrainingData,
+        quick_crops,
+        train_generator,
+        with_lexicon,
+    )
     from initzoo.work import choose_device
     from initzoo.zoo import BUNDLED_ZOO, Zoo, refresh_around
 
@@ -121,6 +135,8 @@ def command(
     data = TrainingData.from_zoo(zoo, load_concepts(concepts) if concepts else ())
     if not (no_practice or quick) and (practice or zoo.name == BUNDLED_ZOO):
         data = data.with_practice(load_practice(practice))
+        if settings.encoder == "phrases":
+            data = with_lexicon(data, lexicon, seed=settings.seed)
     crop_plan = replace(
         quick_crops() if quick else CropPlan(),
         photos=photos,
@@ -135,7 +151,7 @@ def command(
 
         result = train_generator(
             data,
-            TokenVectors.from_folder(text or _text_folder(zoo)),
+            read_text(text or _text_folder(zoo, settings.encoder), settings.encoder),
             settings,
             run_folder,
             n_workers=workers,
@@ -163,9 +179,19 @@ def command(
     )
 
 
-def _text_folder(zoo: Zoo) -> Path:
-    """The token vectors of the zoo's weight generator, or of the bundled one if the zoo has none yet."""
+def _text_folder(zoo: Zoo, encoder: str) -> Path:
+    """The text model of the zoo for an encoder, or that of the bundled zoo if the zoo has none.
+
+    Raises:
+        InvalidGenerator: neither has one.
+    """
+    from initzoo.errors import InvalidGenerator
     from initzoo.zoo import BUNDLED_ZOO, Zoo
 
-    source = zoo if zoo.has_generator else Zoo.from_pretrained(BUNDLED_ZOO)
-    return source.generator_folder / "text"
+    for source in (zoo, Zoo.from_pretrained(BUNDLED_ZOO)):
+        folder = source.files.phrase_folder() if encoder == "phrases" else None
+        if encoder != "phrases" and source.has_generator:
+            folder = source.generator_folder / "text"
+        if folder is not None and folder.is_dir():
+            return folder
+    raise InvalidGenerator(f"no text model for the encoder '{encoder}'. Name its folder with --text")

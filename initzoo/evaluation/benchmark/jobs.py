@@ -20,7 +20,7 @@ from initzoo.errors import BenchmarkError
 from initzoo.evaluation.benchmark.settings import BenchmarkSettings
 from initzoo.evaluation.cases import Question, start_request
 from initzoo.files import write_bytes
-from initzoo.generator import NEED_WORDS, read_generator_files
+from initzoo.generator import NEED_WORDS, generator_digest
 from initzoo.networks import UNet, initialise_by_the_book
 from initzoo.pairs import TEACHING_SIDE, load_photos, score_images, scoring_pairs, teach, varied_photos
 from initzoo.training import Initializer, Trainer, TrainingDiverged, draw_batch
@@ -90,7 +90,7 @@ class _OutcomeFiles:
 
     @cached_property
     def _generator(self) -> str:
-        return read_generator_files(self._files.generator_folder(self._files.manifest.recipe)).digest[:8]
+        return generator_digest(self._files.generator_folder(self._files.manifest.recipe))[:8]
 
 
 def _short_digest(*parts: str) -> str:

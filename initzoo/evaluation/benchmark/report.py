@@ -16,7 +16,7 @@ from initzoo.evaluation.benchmark.time_to_quality import Curve, Rung, compare, m
 from initzoo.evaluation.benchmark.tuning import TuningResult
 from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
 from initzoo.evaluation.cases import Question
-from initzoo.generator import Request, read_generator_files
+from initzoo.generator import Request, generator_digest
 from initzoo.networks import PatchDiscriminator, UNet, diagnose_network, to_images
 from initzoo.pairs import load_photos, middle_squares
 from initzoo.training import Initializer
@@ -351,7 +351,7 @@ def _training_seconds(curve: Curve, target: float) -> float:
 def _provenance(zoo: Zoo, settings: BenchmarkSettings) -> dict[str, Any]:
     how = settings.resampling
     values = settings.to_dict()
-    digest = read_generator_files(zoo.generator_folder).digest if OURS in settings.methods else None
+    digest = generator_digest(zoo.generator_folder) if OURS in settings.methods else None
     values["photos"] = "bundled" if settings.photos.folder is None else "the user's"
     return {
         "zoo": zoo.name,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from initzoo.generator.denoisers.joint import JointDenoiser
 from initzoo.generator.denoisers.unet import UNetDenoiser
-from initzoo.generator.layers import DenoiserShape
 
-__all__ = ["DENOISERS", "DenoiserShape", "JointDenoiser", "UNetDenoiser"]
+__all__ = ["DENOISERS", "JointDenoiser", "UNetDenoiser"]
 
 DENOISERS = {"joint": JointDenoiser, "unet": UNetDenoiser}
 """The denoisers by their names in config files."""

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from initzoo.generator.encoders import ENCODERS, Context
 from initzoo.generator.layers import (
     Attention,
-    DenoiserShape,
     FeedForward,
     TimeEmbedding,
     draw_normal,
 )
+from initzoo.generator.shape import DenoiserShape
 
 __all__ = ["JointDenoiser"]
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from initzoo.files import DamagedFile
-from initzoo.generator.encoders.encoder import Context, Encoder, Lessons, Taught
+from initzoo.generator.encoders.encoder import Context, Encoder, Lessons, Taught, TextModel
+from initzoo.generator.encoders.phrases import PhrasesEncoder
 from initzoo.generator.encoders.words import WordsEncoder
 
-__all__ = ["ENCODERS", "Context", "Encoder", "Lessons", "Taught", "WordsEncoder", "encoder_class"]
+__all__ = [
+    "ENCODERS",
+    "Context",
+    "Encoder",
+    "Lessons",
+    "PhrasesEncoder",
+    "Taught",
+    "TextModel",
+    "WordsEncoder",
+    "encoder_class",
+]
 
-ENCODERS: dict[str, type[Encoder]] = {"words": WordsEncoder}
+ENCODERS: dict[str, type[Encoder]] = {"words": WordsEncoder, "phrases": PhrasesEncoder}
 """The encoders by their names in config files."""
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.errors import InvalidRequest
 from initzoo.generator.novelty import Novelty
 from initzoo.generator.request import Request
-from initzoo.generator.tokens import TokenVectors
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
 
-    from initzoo.generator.layers import DenoiserShape
+    from initzoo.generator.shape import DenoiserShape
     from initzoo.pairs import Teacher
 
-__all__ = ["Context", "Encoder", "Lessons", "Taught"]
+__all__ = ["Context", "Encoder", "Lessons", "Taught", "TextModel", "refuse_pairs"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Context:
         mask: bool, shape `(batch, n_tokens)`; False at padding. A row of padding only is unconditional.
         learned: int64, shape `(batch, n_tokens)`: index of each token's learned vector, from 1; 0 for a
             token without one. None if no token has one.
-        phrase: the vector of each phrase as a whole, shape `(batch, n_phrase_values)`, or None.
+        phrase: the vector of each phrase as a whole, shape `(batch, n_phrase_values)`, or None. NaN for a
+            phrase that is left out.
         colours: the colours that each phrase names, as `lab_values` gives them, shape
             `(batch, n_colours, 3)`, or None. NaN where a phrase names fewer.
     """
@@ -41,6 +43,13 @@ class Context:
     learned: Tensor | None = None
     phrase: Tensor | None = None
     colours: Tensor | None = None
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Context:
+        """The context of the arrays that `Encoder.arrays` returns."""
+        import torch
+
+        return cls(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def to(self, device: device) -> Context:
         """The same tokens on a device."""
@@ -60,11 +69,26 @@ class Context:
         return Context(vectors, mask, *others)
 
 
+class TextModel(Protocol):
+    """What an encoder reads words with: `TokenVectors` or a `PhraseEncoder`."""
+
+    @property
+    def n_values(self) -> int:
+        """Number of values per token."""
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits that identify it."""
+
+    def to_files(self) -> dict[str, bytes]:
+        """The files of its folder by name."""
+
+
 class Encoder(Protocol):
     """Turns requests into context tokens; one class per kind of condition.
 
     `ENCODERS` lists the classes by name. All are constructed alike, as
-    `ENCODERS[name](vectors, shape=shape, learned_tokens=tokens)`, and imported without torch, which takes
+    `ENCODERS[name](text, shape=shape, learned_tokens=tokens)`, and imported without torch, which takes
     seconds to load: a bad request is reported before that.
 
     Attributes:
@@ -76,7 +100,7 @@ class Encoder(Protocol):
 
     def __init__(
         self,
-        vectors: TokenVectors,
+        text: Any,
         *,
         shape: DenoiserShape | None = None,
         learned_tokens: Sequence[int] = (),
@@ -84,7 +108,7 @@ class Encoder(Protocol):
         """Create the encoder of a weight generator.
 
         Args:
-            vectors: token vectors.
+            text: the text model that the encoder reads words with.
             shape: sizes of the denoiser; not needed for checks and distances.
             learned_tokens: tokens with a learned vector in the denoiser, in the order of its rows.
         """
@@ -99,6 +123,13 @@ class Encoder(Protocol):
         Raises:
             InvalidWords: its words cannot be read.
             InvalidRequest: it has a condition that this encoder does not read.
+        """
+
+    def arrays(self, requests: Sequence[Request]) -> dict[str, NDArray[Any]]:
+        """Encode one or several requests, without torch; the fields of a `Context` by name.
+
+        Raises:
+            InvalidWords, InvalidRequest: as for `check`.
         """
 
     def encode(self, requests: Sequence[Request]) -> Context:
@@ -130,12 +161,13 @@ class Encoder(Protocol):
             KeyError, TypeError, ValueError: the values are invalid for this encoder.
         """
 
-    def lessons(self, taught: Taught, settings: Any) -> Lessons:
+    def lessons(self, taught: Taught, settings: Any, *, folder: Path | None = None) -> Lessons:
         """Make the source of training contexts for a denoiser.
 
         Args:
             taught: the concepts to train on.
             settings: settings of the training.
+            folder: where encoded conditions may be kept for another run.
         """
 
     @staticmethod
@@ -180,3 +212,17 @@ class Lessons(Protocol):
             concepts: indices into the taught concepts.
             rng: draws all that is random.
         """
+
+
+def refuse_pairs(request: Request) -> None:
+    """Refuse a request with example pairs.
+
+    Raises:
+        InvalidRequest: it has some.
+    """
+    n_pairs = len(request.pairs)
+    if n_pairs:
+        raise InvalidRequest(
+            f"the request has {n_pairs} example {'pair' if n_pairs == 1 else 'pairs'}, and this weight "
+            "generator reads words alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
+        )

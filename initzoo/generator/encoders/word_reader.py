@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from initzoo.generator.encoders.encoder import Context
-from initzoo.generator.layers import Attention, DenoiserShape, FeedForward, draw_normal
+from initzoo.generator.layers import Attention, FeedForward, draw_normal
+from initzoo.generator.shape import DenoiserShape
 
 __all__ = ["WordReader"]
 
@@ -65,8 +66,9 @@ class WordReader(nn.Module):
         """
         has_words = context.mask.any(dim=1, keepdim=True)
         if self.phrase is not None and context.phrase is not None:
-            tokens = torch.cat([tokens, self.phrase(context.phrase)[:, None]], dim=1)
-            mask = torch.cat([mask, has_words], dim=1)
+            is_read = ~context.phrase.isnan().any(dim=1, keepdim=True)
+            tokens = torch.cat([tokens, self.phrase(context.phrase.nan_to_num())[:, None]], dim=1)
+            mask = torch.cat([mask, is_read & has_words], dim=1)
         if self.colours is not None and context.colours is not None:
             is_there = ~context.colours.isnan().any(dim=2)
             tokens = torch.cat([tokens, self.colours(context.colours.nan_to_num())], dim=1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidRequest
-from initzoo.generator.encoders.encoder import Context, Taught
+from initzoo.generator.encoders.encoder import Context, Taught, refuse_pairs
 from initzoo.generator.novelty import TaughtWords, pool_words
 from initzoo.generator.request import Request
 from initzoo.generator.tokens import MAX_TOKENS, TokenVectors
@@ -17,7 +17,7 @@ from initzoo.generator.tokens import MAX_TOKENS, TokenVectors
 if TYPE_CHECKING:
     from initzoo.generator.encoders.word_lessons import WordLessons, WordSettings
     from initzoo.generator.encoders.word_reader import WordReader
-    from initzoo.generator.layers import DenoiserShape
+    from initzoo.generator.shape import DenoiserShape
 
 __all__ = ["WordsEncoder"]
 
@@ -70,14 +70,12 @@ class WordsEncoder:
         """
         self._tokenise(request)
 
-    def encode(self, requests: Sequence[Request]) -> Context:
-        """Encode the words of each request as a sequence of token vectors.
+    def arrays(self, requests: Sequence[Request]) -> dict[str, NDArray[Any]]:
+        """Encode the words of each request as a sequence of token vectors; fields of a `Context` by name.
 
         Raises:
             InvalidWords, InvalidRequest: as for `check`.
         """
-        import torch
-
         sequences = [self._tokenise(request) for request in requests]
         longest = max(len(sequence) for sequence in sequences)
         vectors = np.zeros((len(sequences), longest, self.vectors.n_values), np.float32)
@@ -87,7 +85,15 @@ class WordsEncoder:
             vectors[row, : len(sequence)] = self.vectors.vectors_of(sequence)
             mask[row, : len(sequence)] = True
             learned[row, : len(sequence)] = [self._learned.get(token, 0) for token in sequence]
-        return Context(torch.from_numpy(vectors), torch.from_numpy(mask), torch.from_numpy(learned))
+        return {"vectors": vectors, "mask": mask, "learned": learned}
+
+    def encode(self, requests: Sequence[Request]) -> Context:
+        """Encode the words of each request; see `arrays`.
+
+        Raises:
+            InvalidWords, InvalidRequest: as for `check`.
+        """
+        return Context.of(self.arrays(requests))
 
     def embed(self, requests: Sequence[Request]) -> NDArray[np.float32]:
         """The mean token vector of each request's words, scaled to unit length.
@@ -99,7 +105,7 @@ class WordsEncoder:
             InvalidWords, InvalidRequest: as for `check`.
         """
         for request in requests:
-            _refuse_pairs(request)
+            refuse_pairs(request)
         return pool_words(self.vectors, [request.words for request in requests])
 
     def novelty(self, requests: Iterable[Sequence[Request]]) -> TaughtWords:
@@ -115,7 +121,7 @@ class WordsEncoder:
         """
         return TaughtWords.from_dict(self.vectors, values)
 
-    def lessons(self, taught: Taught, settings: WordSettings) -> WordLessons:
+    def lessons(self, taught: Taught, settings: WordSettings, *, folder: Path | None = None) -> WordLessons:
         """Make the source of training contexts from all wordings of all concepts.
 
         Raises:
@@ -133,14 +139,5 @@ class WordsEncoder:
         return WordReader(shape)
 
     def _tokenise(self, request: Request) -> list[int]:
-        _refuse_pairs(request)
+        refuse_pairs(request)
         return self.vectors.tokenise(request.words, max_tokens=self.max_tokens)
-
-
-def _refuse_pairs(request: Request) -> None:
-    n_pairs = len(request.pairs)
-    if n_pairs:
-        raise InvalidRequest(
-            f"the request has {n_pairs} example {'pair' if n_pairs == 1 else 'pairs'}, and this weight "
-            "generator reads words alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
-        )

@@ -136,6 +136,8 @@ class PhraseEncoder:
         config: what it knows.
         states: the sentence encoder.
         weights: those of the trained part by name.
+        folder: the folder of its files, if it has one.
+        digest: SHA-256 of its `config.json`, which holds those of the other files.
 
     Example:
         >>> from initzoo.pairs import catalog_folder
@@ -145,12 +147,42 @@ class PhraseEncoder:
     """
 
     def __init__(
-        self, config: PhraseConfig, states: PhraseStates, weights: Mapping[str, NDArray[np.float32]]
+        self,
+        config: PhraseConfig,
+        states: PhraseStates,
+        weights: Mapping[str, NDArray[np.float32]],
+        *,
+        folder: Path | None = None,
+        digest: str = "",
     ) -> None:
         self.config = config
+        self.folder = folder
+        self.digest = digest
         self.states = states
         self._weights = weights
         self._read = lru_cache(maxsize=256)(self._read_plain)
+
+    @property
+    def n_values(self) -> int:
+        """Number of values per token state."""
+        return self.config.shape.n_states
+
+    def to_files(self) -> dict[str, bytes]:
+        """The files of the folder by name.
+
+        Raises:
+            InvalidGenerator: a file is missing or was changed since it was read.
+        """
+        if self.folder is None:
+            raise InvalidGenerator("this phrase encoder has no folder. Save it with PhraseEncoder.save")
+        with reported_as(InvalidGenerator, f"phrase encoder '{self.folder}'", _ADVICE):
+            names = (*_FILES, _LICENCE, "config.json")
+            files = {name: read_file(self.folder / name, max_bytes=_MAX_FILE_BYTES) for name in names}
+            digests = self.config.files | {"config.json": self.digest}
+            for name in (*_FILES, "config.json"):
+                if hashlib.sha256(files[name]).hexdigest() != digests.get(name):
+                    raise DamagedFile(f"{name} was changed")
+            return files
 
     def read(self, words: str) -> Reading:
         """Read a phrase.
@@ -226,7 +258,9 @@ class PhraseEncoder:
                 if hashlib.sha256(content).hexdigest() != config.files.get(name):
                     raise DamagedFile(f"{name} does not match its digest in config.json")
             states = PhraseStates.from_bytes(files["encoder.onnx"], files["tokenizer.json"])
-            return cls(config, states, _read_weights(files["head.safetensors"], config))
+            weights = _read_weights(files["head.safetensors"], config)
+            actual = hashlib.sha256(data).hexdigest()
+            return cls(config, states, weights, folder=folder, digest=actual)
 
     @staticmethod
     def save(

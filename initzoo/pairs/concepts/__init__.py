@@ -23,7 +23,8 @@ from initzoo.pairs.concepts.lexicon import (
     load_opposites,
     load_test_phrases,
 )
-from initzoo.pairs.concepts.practice import load_practice
+from initzoo.pairs.concepts.parts import Part, parts_of
+from initzoo.pairs.concepts.practice import load_new_words, load_practice, load_practice_colours
 
 __all__ = [
     "HELD_OUT",
@@ -32,6 +33,7 @@ __all__ = [
     "SPLITS",
     "Concept",
     "Limit",
+    "Part",
     "TestPhrase",
     "alphabets_of",
     "catalog_folder",
@@ -46,8 +48,11 @@ __all__ = [
     "load_lexicon_colours",
     "load_limits",
     "load_named_looks",
+    "load_new_words",
     "load_opposites",
     "load_practice",
+    "load_practice_colours",
     "load_test_phrases",
     "normalise_words",
+    "parts_of",
 ]

@@ -72,6 +72,42 @@ def load_practice(
         raise InvalidConcepts(f"{path}: {error}") from error
 
 
+def load_practice_colours(path: Path | None = None) -> dict[str, str]:
+    """Load the colours that practice has besides those of the catalog: values by name.
+
+    Args:
+        path: of the catalog; None for the bundled one.
+
+    Raises:
+        InvalidConcepts: as for `load_practice`.
+
+    Example:
+        >>> load_practice_colours()["scarlet"]
+        '#d9221c'
+    """
+    path = catalog_folder() / "concepts.toml" if path is None else path
+    return dict(_read_further(path.with_name("practice.toml"), read_toml(path)).colours)
+
+
+def load_new_words(path: Path | None = None) -> frozenset[str]:
+    """Load the words that no training may see, since tests ask for them as new ones.
+
+    Args:
+        path: of the catalog; None for the bundled one.
+
+    Raises:
+        InvalidConcepts: the catalog cannot be read.
+
+    Example:
+        >>> {"crimson", "barely", "northern lights"} <= load_new_words()
+        True
+    """
+    tables = read_toml(catalog_folder() / "concepts.toml" if path is None else path)
+    degrees = tables.get("degrees", {}).values()
+    named = (word for table in (*tables_of(tables, "look"), *degrees) for word in table.get("new", ()))
+    return frozenset((*tables.get("new", {}).get("colours", ()), *named))
+
+
 @dataclass(frozen=True)
 class _Further:
     """What a file adds for practice: phrases by look, and colours by name."""

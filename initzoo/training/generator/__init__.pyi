@@ -7,3 +7,4 @@ from .settings import QUICK_TRAINING as QUICK_TRAINING
 from .settings import GeneratorSettings as GeneratorSettings
 from .settings import Stage as Stage
 from .settings import TrainingData as TrainingData
+from .wordings import with_lexicon as with_lexicon

@@ -27,7 +27,7 @@ from initzoo.generator import (
     DenoiserShape,
     GeneratorConfig,
     Lessons,
-    TokenVectors,
+    TextModel,
     WeightGenerator,
     build_denoiser,
 )
@@ -55,12 +55,12 @@ CURVE_FILE = "curve.csv"
 _LEARNED = "words.learned"
 """The denoiser's vectors of single tokens."""
 
-TEXT_SOURCE = {
-    "encoder": "sentence-transformers/all-MiniLM-L6-v2",
-    "licence": "Apache-2.0",
-    "made_with": "model2vec",
+_SENTENCES = {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "licence": "Apache-2.0"}
+TEXT_SOURCES = {
+    "words": _SENTENCES | {"made_with": "model2vec"},
+    "phrases": _SENTENCES | {"made_with": "initzoo generator train-phrases"},
 }
-"""Origin and licence of the token vectors."""
+"""Origin and licence of the text model of each encoder."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class _Plan:
 
     data: TrainingData
     settings: GeneratorSettings
-    words: TokenVectors
+    text: TextModel
     run: Path
     crop_plan: CropPlan
     n_workers: int
@@ -110,7 +110,7 @@ class _Plan:
 
 def train_generator(
     data: TrainingData,
-    words: TokenVectors,
+    text: TextModel,
     settings: GeneratorSettings,
     run_folder: Path,
     *,
@@ -126,7 +126,7 @@ def train_generator(
 
     Args:
         data: the train concepts of a zoo.
-        words: token vectors.
+        text: the text model that the encoder reads words with.
         settings: settings of the training.
         run_folder: folder for unfinished work, crops, `log.jsonl` and `curve.csv`. Trainings with different
             settings can use the same folder; they share crops and equal first stages.
@@ -166,7 +166,7 @@ def train_generator(
     with open_run(run_folder, {}, kind="generator training"):
         return _train(
             data,
-            words,
+            text,
             settings,
             run_folder,
             n_workers=n_workers or os.cpu_count() or 1,
@@ -181,7 +181,7 @@ def train_generator(
 
 def _train(
     data: TrainingData,
-    words: TokenVectors,
+    text: TextModel,
     settings: GeneratorSettings,
     run_folder: Path,
     *,
@@ -199,7 +199,7 @@ def _train(
     plan = _Plan(
         data=kept,
         settings=settings,
-        words=words,
+        text=text,
         run=run_folder,
         crop_plan=crop_plan,
         n_workers=min(n_workers, settings.n_lanes) if device.type == "cpu" else n_workers,
@@ -208,7 +208,7 @@ def _train(
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback,
     )
-    lessons = ENCODERS[settings.encoder](words).lessons(kept, settings)
+    lessons = ENCODERS[settings.encoder](text).lessons(kept, settings, folder=run_folder)
     shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
     if start is None:
@@ -227,14 +227,16 @@ def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, less
     """Check that a start has the sizes, base, token vectors and taught words of this training."""
     found = (start.config.kind, start.config.shape, start.config.learned_tokens, start.config.base_sha256)
     wanted = (plan.settings.kind, shape, lessons.learned_tokens, plan.data.base_sha256)
-    if found != wanted or start.words.digest != plan.words.digest:
+    if found != wanted or start.text.digest != plan.text.digest:
         raise TrainingError(
             "the weight generator of --start has another base, other sizes or words than this training. "
             "Train from the beginning, without --start."
         )
 
 
-def _take_over(denoiser: torch.nn.Module, other: WeightGenerator, learned_tokens: Sequence[int]) -> Tensor:
+def _take_over(
+    denoiser: torch.nn.Module, other: WeightGenerator, encoder: str, learned_tokens: Sequence[int]
+) -> Tensor:
     """The initial weights of a denoiser, those of another one where names and shapes agree.
 
     Learned vectors of tokens go by token, since another zoo has other wordings.
@@ -243,6 +245,8 @@ def _take_over(denoiser: torch.nn.Module, other: WeightGenerator, learned_tokens
         Flat weights, in the order of the denoiser's parameters.
     """
     found = other.named_weights()
+    if other.config.shape.encoder != encoder:  # it reads words in another way
+        found = {name: value for name, value in found.items() if not name.startswith("words.")}
     places = {token: place for place, token in enumerate(other.config.learned_tokens)}
     with torch.no_grad():
         for name, value in denoiser.named_parameters():
@@ -260,11 +264,12 @@ def _train_on_weights(
 ) -> Tensor:
     settings, start, begun = plan.settings, None, list[str]()
     if transfer is not None:
-        if transfer.words.digest != plan.words.digest:
+        is_alike = transfer.config.shape.encoder == settings.encoder
+        if is_alike and transfer.text.digest != plan.text.digest:
             raise TrainingError(
-                "the weight generator of --transfer has other token vectors. Name its own with --text"
+                "the weight generator of --transfer has another text model. Name its own with --text"
             )
-        start = _take_over(make_denoiser(), transfer, lessons.learned_tokens)
+        start = _take_over(make_denoiser(), transfer, settings.encoder, lessons.learned_tokens)
         begun = [hashlib.sha256(start.numpy().tobytes()).hexdigest()]
     folder = stage_folder(plan.run, "weights", *_weights_parts(plan), *begun)
     job = StageJob(
@@ -343,7 +348,7 @@ def _weights_parts(plan: _Plan) -> tuple[object, ...]:
         shown = [plan.crop_plan.photos_digest, plan.crop_plan.crop_size]
     elif "pairs" in ENCODERS[plan.settings.encoder].reads:
         shown = [plan.crop_plan.photos_digest]
-    return settings, plan.data.digest, plan.words.digest, shown
+    return settings, plan.data.digest, plan.text.digest, shown
 
 
 def _config(
@@ -373,7 +378,7 @@ def _config(
         base_sha256=data.base_sha256,
         n_train_concepts=len(data.concept_ids),
         is_regressor=settings.regressor,
-        text=TEXT_SOURCE,
+        text=TEXT_SOURCES[settings.encoder],
         learned_tokens=lessons.learned_tokens,
         training=training,
     )
@@ -389,4 +394,4 @@ def _finish(
         mask_of(data.recipe, settings.block_size),
         floor=settings.scale_floor,
     )
-    return WeightGenerator(config, denoiser, plan.words, mean=mean, scale=scale)
+    return WeightGenerator(config, denoiser, plan.text, mean=mean, scale=scale)

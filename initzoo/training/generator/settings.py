@@ -67,7 +67,8 @@ class GeneratorSettings:
 
     Args:
         kind: denoiser: joint reads all blocks at once, unet is the paper's UNet on single blocks.
-        encoder: encoder of the condition: words, or another of `ENCODERS`.
+        encoder: encoder of the condition: words reads static token vectors, phrases the phrase encoder of the
+            zoo.
         weights: the first stage, on the error of weights.
         behaviour: the second stage, on the error of images.
         regressor: predict weights from the condition alone, without noise and timesteps.
@@ -83,7 +84,8 @@ class GeneratorSettings:
         n_fillers: maximum number of frequent, meaningless words to insert into half of the wordings, so that
             the generator learns to ignore phrases like "could you please".
         learned_words: learn a vector for each token of the train wordings besides its static one.
-        learned_dropout: probability of leaving out the learned vector of a token.
+        learned_dropout: probability of leaving out the learned vector of a token, or the reading of a phrase
+            as a whole.
         n_crops: number of crops per concept in a step of the second stage.
         crop_size: side of the part of a crop that a step uses, a multiple of 4 pixels. Small parts leave time
             for more concepts; the last tenth of the steps uses whole crops.
@@ -265,6 +267,29 @@ class TrainingData:
             self,
             prompts=tuple(tuple(dict.fromkeys((*own, *more.get(name, ())))) for name, own in prompts),
             practice=tuple(concept for concept in concepts if concept.id not in known),
+        )
+
+    def with_wordings(
+        self, wordings: Mapping[str, Sequence[str]], *, n_own: int | None = None
+    ) -> TrainingData:
+        """Add wordings to concepts and practice.
+
+        Args:
+            wordings: further wordings by id of the concept.
+            n_own: maximum number of wordings that a concept has already and keeps, evenly spaced; all by
+                default.
+        """
+
+        def joined(name: str, own: tuple[str, ...]) -> tuple[str, ...]:
+            count = len(own) if n_own is None else min(n_own, len(own))
+            kept = [own[len(own) * place // count] for place in range(count)]
+            return tuple(dict.fromkeys((*kept, *wordings.get(name, ()))))
+
+        pairs = zip(self.concept_ids, self.prompts, strict=True)
+        return replace(
+            self,
+            prompts=tuple(joined(name, own) for name, own in pairs),
+            practice=tuple(replace(one, prompts=joined(one.id, one.prompts)) for one in self.practice),
         )
 
     def take(self, share: float, *, seed: int) -> tuple[TrainingData, TrainingData]:

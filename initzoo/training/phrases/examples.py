@@ -13,6 +13,10 @@ from random import Random
 from initzoo.pairs import LANGUAGES, normalise_words
 
 __all__ = [
+    "FRAMES",
+    "JOINTS",
+    "SLOT",
+    "THREE_JOINTS",
     "Example",
     "Phrase",
     "list_phrases",
@@ -23,10 +27,10 @@ __all__ = [
     "split_phrases",
 ]
 
-_SLOT = re.compile(r"\{(\w+)\}")
+SLOT = re.compile(r"\{(\w+)\}")
 _WITHOUT_COLOUR = ("amount",)  # a word of degree, which may be left out
 _SLOT_ORDER = ("shadows", "highlights", "colour", "dark", "middle", "light", "paper", "board")
-_JOINTS = (
+JOINTS = (
     "{0}, {1}",
     "{0} and {1}",
     "{0} with {1}",
@@ -36,8 +40,8 @@ _JOINTS = (
     "{1}: {0}",
     "{0} {1}",
 )
-_THREE = ("{0}, {1} and {2}", "{0} with {1}, {2}", "{0} {1} {2}", "{2}, {0}, {1}", "{0}, {1}, {2}")
-_FRAMES = (
+THREE_JOINTS = ("{0}, {1} and {2}", "{0} with {1}, {2}", "{0} {1} {2}", "{2}, {0}, {1}", "{0}, {1}, {2}")
+FRAMES = (
     "make it {0}", "{0} photo", "turn this into {0}", "{0} style", "{0} effect", "{0} look",
     "give it a {0} look", "please make my photo {0}", "i want {0}", "like {0}", "{0} filter", "as {0}",
     "{0} please", "can you do {0}", "make my pic look like {0}", "more {0}", "apply {0}", "{0} vibe",
@@ -160,12 +164,12 @@ def make_examples(
         examples.setdefault(normalise_words(words), Example(words, looks, kind, place))
 
     for phrase in phrases:
-        for _ in range(n_colours if _SLOT.search(phrase.words) else 1):
+        for _ in range(n_colours if SLOT.search(phrase.words) else 1):
             add(_fill(phrase, colours, random), [phrase], "phrase")
     english = [phrase for phrase in phrases if phrase.language == "en"]
     for _ in range(n_framed):
         phrase = random.choice(english)
-        add(random.choice(_FRAMES).format(_fill(phrase, colours, random)), [phrase], "framed")
+        add(random.choice(FRAMES).format(_fill(phrase, colours, random)), [phrase], "framed")
     for _ in range(n_misspelt):
         phrase = random.choice(english)
         add(_misspell(_fill(phrase, colours, random), random), [phrase], "misspelt")
@@ -173,7 +177,7 @@ def make_examples(
     for _ in range(n_joined):
         parts = random.sample(short, min(3 if random.random() < 0.25 else 2, len(short)))
         if len({part.look for part in parts}) == len(parts) > 1:
-            pattern = random.choice(_THREE if len(parts) == 3 else _JOINTS)
+            pattern = random.choice(THREE_JOINTS if len(parts) == 3 else JOINTS)
             add(pattern.format(*(_fill(part, colours, random) for part in parts)), parts, "joined")
     for _ in range(n_without if vocabulary else 0):
         add(random.choice(_REQUESTS).format(*random.sample(vocabulary, 3)), [], "without")
@@ -190,7 +194,7 @@ def slots_of(phrases: Sequence[Phrase]) -> dict[str, tuple[str, ...]]:
     """
     slots: dict[str, tuple[str, ...]] = {}
     for phrase in phrases:
-        names = {name for name in _SLOT.findall(phrase.words) if name != "a"}
+        names = {name for name in SLOT.findall(phrase.words) if name != "a"}
         if names:
             slots[phrase.look] = tuple(
                 name for name in _SLOT_ORDER if name in {*slots.get(phrase.look, ()), *names}
@@ -223,7 +227,7 @@ def own_colours(phrases: Sequence[Phrase], colours: Mapping[str, str]) -> dict[s
 def _fill(phrase: Phrase, colours: Mapping[str, Mapping[str, str]], random: Random) -> str:
     """Put different colours into the placeholders of a phrase; `{a}` is an article."""
     names = colours[phrase.language]
-    slots = list(dict.fromkeys(slot for slot in _SLOT.findall(phrase.words) if slot != "a"))
+    slots = list(dict.fromkeys(slot for slot in SLOT.findall(phrase.words) if slot != "a"))
     chosen = dict(zip(slots, random.sample(sorted(names), len(slots)), strict=True))
     text = phrase.words
     for slot, colour in chosen.items():

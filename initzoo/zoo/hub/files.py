@@ -11,7 +11,7 @@ from pathlib import Path
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
 from initzoo.files import one_at_a_time, read_file, write_bytes
 from initzoo.generator import PHRASE_FOLDER
-from initzoo.zoo.folder import PlannedFile, folder_of, has_phrases, model_files
+from initzoo.zoo.folder import PlannedFile, folder_of, graph_path, has_phrases, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
 from initzoo.zoo.hub.client import MissingFile, check_digest, download, fetch_range, resolve_revision
@@ -105,6 +105,15 @@ class HubFiles:
         folder = folder_of(self.manifest.bases, recipe, self.repo)
         self._model_file(f"{folder}/model.safetensors")
         return self._model_file(f"{folder}/config.json").parent
+
+    def graph_file(self, recipe: str) -> Path | None:
+        """The graph of a recipe's network, fetched if it is not in the cache; None if the zoo has none.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the file cannot be fetched or is damaged.
+        """
+        path = graph_path(self.manifest, recipe)
+        return None if path is None else self._model_file(path)
 
     def generator_folder(self, recipe: str) -> Path:
         """The folder of a recipe's weight generator, fetched if it is not in the cache.

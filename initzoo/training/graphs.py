@@ -1,0 +1,167 @@
+"""Graphs of denoisers and image networks, with which both run without torch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from initzoo.errors import MissingExtra
+from initzoo.generator import (
+    Context,
+    DenoiserShape,
+    GeneratorConfig,
+    Request,
+    WeightGenerator,
+    build_denoiser,
+    pad_context,
+)
+from initzoo.networks import ImageNetwork
+
+__all__ = ["export_denoiser", "export_network", "with_graph"]
+
+_MAX_PHRASE_TOKENS = 32
+_OPSET = 18
+
+
+def export_denoiser(kind: str, shape: DenoiserShape, context: Mapping[str, NDArray[Any]]) -> bytes:
+    """Export the structure of a denoiser as an ONNX graph for one request, which takes weights as inputs.
+
+    Args:
+        kind: key of the denoiser in `DENOISERS`.
+        shape: its sizes.
+        context: arrays of any request, as `Encoder.arrays` returns them. Words are padded to the maximum
+            number of tokens.
+
+    Returns:
+        The ONNX file.
+
+    Raises:
+        MissingExtra: onnx or onnxscript is not installed.
+    """
+    denoiser = build_denoiser(kind, shape, seed=0).eval().requires_grad_(False)
+    n_tokens = min(shape.max_tokens, _MAX_PHRASE_TOKENS) if shape.encoder == "phrases" else shape.max_tokens
+    padded = pad_context(
+        context, {name: _fixed(name, array.shape, n_tokens) for name, array in context.items()}
+    )
+    noised = torch.zeros(1, shape.n_blocks, shape.block_size)
+
+    def run(noised: Tensor, timesteps: Tensor, *given: Tensor) -> tuple[Any, ...]:
+        return noised, timesteps, Context(**dict(zip(padded, given, strict=True)))
+
+    arrays = map(torch.from_numpy, padded.values())
+    return _export(denoiser, run, (noised, torch.ones(1), *arrays), ["noised", "timesteps", *padded], "clean")
+
+
+def export_network(network: ImageNetwork) -> bytes:
+    """Export the structure of an image network as an ONNX graph for one photo, which takes weights as inputs.
+
+    Height and width are free, in multiples of those that the network takes.
+
+    Returns:
+        The ONNX file, for `GraphNetwork`.
+
+    Raises:
+        MissingExtra: onnx or onnxscript is not installed.
+    """
+    units = [torch.export.Dim(name, min=2, max=2**12) for name in ("rows", "columns")]
+    sides = {2 + place: network.multiple * unit for place, unit in enumerate(units)}
+    example = torch.zeros(1, 3, 24 * network.multiple, 32 * network.multiple)
+    described = {"multiple": str(network.multiple), "halo": str(network.halo)}
+    return _export(
+        network.eval(),
+        lambda images: (images,),
+        (example,),
+        ["images"],
+        "edited",
+        sides=sides,
+        described=described,
+    )
+
+
+def with_graph(generator: WeightGenerator) -> WeightGenerator:
+    """The same weight generator with its denoiser as a graph, so that it runs without torch.
+
+    Raises:
+        MissingExtra: onnx or onnxscript is not installed.
+    """
+    config: GeneratorConfig = generator.config
+    context = generator.encoder.arrays([Request("photo")])
+    return generator.with_graph(export_denoiser(config.kind, config.shape, context))
+
+
+class _Called(nn.Module):
+    """A module as a function of its inputs and its weights."""
+
+    def __init__(self, module: nn.Module, run: Any, n_inputs: int, weights: Sequence[str]) -> None:
+        super().__init__()
+        self._module = [module]  # in a list, so that the graph takes no weights of its own
+        self._run, self._n_inputs, self._weights = run, n_inputs, weights
+
+    def forward(self, *given: Tensor) -> Tensor:
+        weights = dict(zip(self._weights, given[self._n_inputs :], strict=True))
+        result: Tensor = functional_call(self._module[0], weights, self._run(*given[: self._n_inputs]))
+        return result
+
+
+def _export(
+    module: nn.Module,
+    run: Any,
+    inputs: Sequence[Tensor],
+    names: Sequence[str],
+    output: str,
+    *,
+    sides: Mapping[int, Any] | None = None,
+    described: Mapping[str, str] | None = None,
+) -> bytes:
+    """Export a module whose weights are further inputs. `sides` are the free sides of the first input."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra('a graph needs onnx and onnxscript: pip install "initzoo[onnx]"') from error
+    weights = {name: value.detach() for name, value in module.state_dict().items()}
+    called = _Called(module, run, len(inputs), list(weights))
+    given = (*inputs, *weights.values())
+    free = None if sides is None else ((dict(sides), *(None for _ in given[1:])),)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, on its own future
+            program = torch.onnx.export(
+                called,
+                given,
+                input_names=[*names, *weights],
+                output_names=[output],
+                dynamic_shapes=free,
+                dynamo=True,
+                opset_version=_OPSET,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    graph = program.model_proto
+    for node in (*graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+        del node.metadata_props[:]  # names of source files, ten times as long as the structure
+        node.doc_string = ""
+    del graph.metadata_props[:]
+    for name, value in (described or {}).items():
+        graph.metadata_props.add(key=name, value=value)
+    data: bytes = graph.SerializeToString()
+    return data
+
+
+def _fixed(name: str, shape: tuple[int, ...], n_tokens: int) -> tuple[int, ...]:
+    """The shape of a context array for any words."""
+    if name in ("vectors", "mask", "learned"):
+        return (1, n_tokens, *shape[2:])
+    return (1, 3, 3) if name == "colours" else shape
