@@ -24,6 +24,7 @@ from .colours import lab_values as lab_values
 from .colours import names_near as names_near
 from .denoisers import DENOISERS as DENOISERS
 from .encoders import ENCODERS as ENCODERS
+from .encoders import N_COLOURS as N_COLOURS
 from .encoders import Context as Context
 from .encoders import Encoder as Encoder
 from .encoders import Lessons as Lessons
@@ -52,6 +53,7 @@ from .model import GeneratorConfig as GeneratorConfig
 from .model import WeightGenerator as WeightGenerator
 from .model import build_denoiser as build_denoiser
 from .novelty import Novelty as Novelty
+from .phrases import MAX_PHRASE_TOKENS as MAX_PHRASE_TOKENS
 from .phrases import PHRASE_FOLDER as PHRASE_FOLDER
 from .phrases import Confidence as Confidence
 from .phrases import PhraseConfig as PhraseConfig
@@ -64,7 +66,6 @@ from .request import ORIGINS as ORIGINS
 from .request import Request as Request
 from .request import RequestOptions as RequestOptions
 from .request import as_request as as_request
-from .runners import pad_context as pad_context
 from .schedule import add_noise as add_noise
 from .schedule import draw_timesteps as draw_timesteps
 from .shape import DenoiserShape as DenoiserShape

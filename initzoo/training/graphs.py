@@ -8,55 +8,60 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from initzoo.errors import MissingExtra
 from initzoo.generator import (
+    MAX_PHRASE_TOKENS,
+    N_COLOURS,
     Context,
     DenoiserShape,
     GeneratorConfig,
-    Request,
     WeightGenerator,
     build_denoiser,
-    pad_context,
 )
 from initzoo.networks import ImageNetwork
 
 __all__ = ["export_denoiser", "export_network", "with_graph"]
 
-_MAX_PHRASE_TOKENS = 32
 _OPSET = 18
 
 
-def export_denoiser(kind: str, shape: DenoiserShape, context: Mapping[str, NDArray[Any]]) -> bytes:
+def export_denoiser(kind: str, shape: DenoiserShape) -> bytes:
     """Export the structure of a denoiser as an ONNX graph for one request, which takes weights as inputs.
+
+    Words are padded to the maximum number of tokens.
 
     Args:
         kind: key of the denoiser in `DENOISERS`.
         shape: its sizes.
-        context: arrays of any request, as `Encoder.arrays` returns them. Words are padded to the maximum
-            number of tokens.
 
     Returns:
-        The ONNX file.
+        The ONNX file, for `GraphRunner`.
 
     Raises:
         MissingExtra: onnx or onnxscript is not installed.
     """
     denoiser = build_denoiser(kind, shape, seed=0).eval().requires_grad_(False)
-    n_tokens = min(shape.max_tokens, _MAX_PHRASE_TOKENS) if shape.encoder == "phrases" else shape.max_tokens
-    padded = pad_context(
-        context, {name: _fixed(name, array.shape, n_tokens) for name, array in context.items()}
-    )
-    noised = torch.zeros(1, shape.n_blocks, shape.block_size)
+    is_phrases = shape.encoder == "phrases"
+    n_tokens = min(shape.max_tokens, MAX_PHRASE_TOKENS) if is_phrases else shape.max_tokens
+    context = {
+        "vectors": torch.zeros(1, n_tokens, shape.n_word_values),
+        "mask": torch.ones(1, n_tokens, dtype=torch.bool),
+    }
+    if shape.n_learned:
+        context["learned"] = torch.zeros(1, n_tokens, dtype=torch.int64)
+    if shape.n_phrase_values:
+        context["phrase"] = torch.zeros(1, shape.n_phrase_values)
+    if shape.n_colour_values:
+        context["colours"] = torch.zeros(1, N_COLOURS, shape.n_colour_values)
 
     def run(noised: Tensor, timesteps: Tensor, *given: Tensor) -> tuple[Any, ...]:
-        return noised, timesteps, Context(**dict(zip(padded, given, strict=True)))
+        return noised, timesteps, Context(**dict(zip(context, given, strict=True)))
 
-    arrays = map(torch.from_numpy, padded.values())
-    return _export(denoiser, run, (noised, torch.ones(1), *arrays), ["noised", "timesteps", *padded], "clean")
+    inputs = (torch.zeros(1, shape.n_blocks, shape.block_size), torch.ones(1), *context.values())
+    return _export(denoiser, run, inputs, ["noised", "timesteps", *context], "clean")
 
 
 def export_network(network: ImageNetwork) -> bytes:
@@ -92,8 +97,7 @@ def with_graph(generator: WeightGenerator) -> WeightGenerator:
         MissingExtra: onnx or onnxscript is not installed.
     """
     config: GeneratorConfig = generator.config
-    context = generator.encoder.arrays([Request("photo")])
-    return generator.with_graph(export_denoiser(config.kind, config.shape, context))
+    return generator.with_graph(export_denoiser(config.kind, config.shape))
 
 
 class _Called(nn.Module):
@@ -158,10 +162,3 @@ def _export(
         graph.metadata_props.add(key=name, value=value)
     data: bytes = graph.SerializeToString()
     return data
-
-
-def _fixed(name: str, shape: tuple[int, ...], n_tokens: int) -> tuple[int, ...]:
-    """The shape of a context array for any words."""
-    if name in ("vectors", "mask", "learned"):
-        return (1, n_tokens, *shape[2:])
-    return (1, 3, 3) if name == "colours" else shape

@@ -107,9 +107,11 @@ def command(
 ) -> None:
     """Train a weight generator on a zoo.
 
-    The first stage minimises the error of weights, the second that of images. The command can be stopped or
-    killed at any time. Run it again to resume; the result has the same bytes, except with an accelerator.
+    The first stage minimises the error of weights, the second that of images. With the extra onnx the result
+    runs without torch. The command can be stopped or killed at any time. Run it again to resume; the result
+    has the same bytes, except with an accelerator.
     """
+    from initzoo.errors import MissingExtra
     from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
     from initzoo.generator import WeightGenerator, read_text
     from initzoo.pairs import load_concepts, load_practice
@@ -119,6 +121,7 @@ def command(
         TrainingData,
         quick_crops,
         train_generator,
+        with_graph,
         with_lexicon,
     )
     from initzoo.work import choose_device
@@ -162,6 +165,10 @@ def command(
             device=device,
             callback=show,
         )
+    try:
+        result = with_graph(result)
+    except MissingExtra as error:
+        click.echo(f"the weight generator loads torch whenever it runs, since {error}", err=True)
     result.save_pretrained(out, force=force)
     write_bytes(curve, read_file(run_folder / CURVE_FILE, max_bytes=2**24), force=force)
     refresh_around(out)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from initzoo.files import DamagedFile
 from initzoo.generator.encoders.encoder import Context, Encoder, Lessons, Taught, TextModel
+from initzoo.generator.encoders.phrase_values import N_COLOURS
 from initzoo.generator.encoders.phrases import PhrasesEncoder
 from initzoo.generator.encoders.words import WordsEncoder
 
 __all__ = [
     "ENCODERS",
+    "N_COLOURS",
     "Context",
     "Encoder",
     "Lessons",
