@@ -54,7 +54,7 @@ def make_generator(text):
 def test_a_phrase_gives_states_of_its_tokens_a_vector_and_its_colours(text):
     arrays = PhrasesEncoder(text).arrays([Request("navy to gold"), Request("sharper edges")])
     assert arrays["vectors"].shape[::2] == (2, text.n_values)
-    assert arrays["mask"].sum(axis=1).tolist() == [5, 4]  # both ends have a mark
+    assert arrays["mask"].sum(axis=1).tolist() == [5, 5]  # both ends have a mark
     n_looks = len(text.config.looks)
     assert arrays["phrase"].shape == (2, text.config.shape.n_values + n_looks + 1)
     assert np.isfinite(arrays["colours"][0, :2]).all()

@@ -20,6 +20,8 @@ from .generator.merge import keep_further as keep_further
 from .generator.merge import read_evaluation as read_evaluation
 from .generator.settings import EvaluationSettings as EvaluationSettings
 from .generator.tables import evaluation_tables as evaluation_tables
+from .phrase_pictures import PhrasePictures as PhrasePictures
+from .phrase_pictures import measure_phrases as measure_phrases
 from .phrases import CatalogNames as CatalogNames
 from .phrases import PhraseAnswer as PhraseAnswer
 from .phrases import PhraseScore as PhraseScore

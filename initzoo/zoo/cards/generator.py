@@ -45,8 +45,7 @@ def generator_section(zoo: Zoo) -> str:
             n_wordings=f"{training['n_wordings']:,}",
             weight_steps=f"{_n_steps(training, 'weights'):,}",
             behaviour=_behaviour(training),
-            encoder=config["text"]["encoder"],
-            encoder_licence=config["text"]["licence"],
+            words=_words(config),
             wordings=report["wordings"],
             table=markdown_table(
                 ["method", *(QUESTIONS[split].short for split in splits)], _lines(report, splits)
@@ -58,6 +57,20 @@ def generator_section(zoo: Zoo) -> str:
             init_ms=f"{report['speed']['init_ms']:.1f}",
             processor=report["machine"]["processor"],
         )
+    )
+
+
+def _words(config: dict[str, Any]) -> str:
+    """How words enter."""
+    source = f"{config['text']['encoder']} ({config['text']['licence']})"
+    if config["shape"].get("encoder") == "phrases":
+        return (
+            f"Words enter as the\ntoken states of {source}, as the phrase as a whole,\n"
+            "which the zoo's phrase encoder reads, and as CIE Lab values of the colours that they name."
+        )
+    return (
+        f"Words enter as static token vectors, distilled\nfrom {source}, and as learned ones for words of\n"
+        "the train wordings."
     )
 
 
