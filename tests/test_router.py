@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from initzoo.generator import Confidence, PhraseConfig, PhraseShape, Reading, find_colours
-from initzoo.zoo.router import Router, assign_colours, how_sure, is_misspelt, strength_of
+from initzoo.zoo.route import how_sure
+from initzoo.zoo.router import Router, assign_colours, is_misspelt, strength_of
 
 LOOKS = ("blur", "deblur", "duotone", "fog", "night", "tint")
 COLOURS = {

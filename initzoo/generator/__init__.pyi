@@ -39,6 +39,7 @@ from .files import read_text as read_text
 from .fitting import Candidate as Candidate
 from .fitting import Fit as Fit
 from .fitting import fit_pairs as fit_pairs
+from .folder_names import PHRASE_FOLDER as PHRASE_FOLDER
 from .given import FROM_ZOO as FROM_ZOO
 from .given import NEED_WORDS as NEED_WORDS
 from .given import SCHEMES as SCHEMES
@@ -54,7 +55,6 @@ from .model import WeightGenerator as WeightGenerator
 from .model import build_denoiser as build_denoiser
 from .novelty import Novelty as Novelty
 from .phrases import MAX_PHRASE_TOKENS as MAX_PHRASE_TOKENS
-from .phrases import PHRASE_FOLDER as PHRASE_FOLDER
 from .phrases import Confidence as Confidence
 from .phrases import PhraseConfig as PhraseConfig
 from .phrases import PhraseEncoder as PhraseEncoder

@@ -19,7 +19,8 @@ from initzoo.checkpoints import Layout
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
 from initzoo.files import DamagedFile, decode_tensors, read_file, read_json, read_settings, reported_as
 from initzoo.generator.encoders import Encoder, PhrasesEncoder, TextModel, encoder_class
-from initzoo.generator.phrases import PHRASE_FOLDER, PhraseEncoder
+from initzoo.generator.folder_names import PHRASE_FOLDER
+from initzoo.generator.phrases import PhraseEncoder
 from initzoo.generator.runners import GRAPH_FILE
 from initzoo.generator.tokens import TokenVectors
 

@@ -31,9 +31,9 @@ from .manifest import refresh_manifest as refresh_manifest
 from .networks import fetch_network as fetch_network
 from .publish import plan_push as plan_push
 from .publish import push_zoo as push_zoo
-from .router import Route as Route
+from .route import Route as Route
+from .route import how_sure as how_sure
 from .router import Router as Router
-from .router import how_sure as how_sure
 from .shards import Payload as Payload
 from .shards import decode_blocks as decode_blocks
 from .shards import write_shard as write_shard

@@ -12,11 +12,9 @@ from typing import Any, Protocol
 from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
 from initzoo.pairs import Part, normalise_words, parts_of
 from initzoo.zoo.index import Index, Match
+from initzoo.zoo.route import LIKELY, MAYBE, Route
 
-__all__ = ["LIKELY", "MAYBE", "Route", "Router", "how_sure", "is_misspelt", "strength_of"]
-
-LIKELY, MAYBE = 0.8, 0.5
-"""Confidence from which a match is called likely, and maybe; below it is a guess."""
+__all__ = ["Router", "is_misspelt", "strength_of"]
 
 _LEAST_CONFIDENCE = 0.2  # below it weights are generated
 _LEAST_OF_UNKNOWN = LIKELY  # the same, for words that the tokenizer has only in pieces, e.g. random letters
@@ -63,34 +61,6 @@ _SLOT_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Route:
-    """What a zoo answers to words, and why.
-
-    Args:
-        origin: `exact`, `matched` or `generated`.
-        concept_id: the checkpoint; None for generated weights.
-        confidence: probability that it is what the words mean, 1 for an exact answer; None for generated
-            weights.
-        reason: in a few words.
-        nearest: the concepts nearest by meaning, the best first.
-        strength: how strong the words ask for the look: 1 for as it is, less for "slightly", more for "very".
-            It is 1, too, if the checkpoint itself is one of that degree.
-    """
-
-    origin: str
-    concept_id: str | None
-    confidence: float | None
-    reason: str
-    nearest: tuple[Match, ...] = ()
-    strength: float = 1.0
-
-    @property
-    def sureness(self) -> str:
-        """How sure the answer is, in words; empty for exact and generated ones."""
-        return how_sure(self.confidence) if self.origin == "matched" and self.confidence is not None else ""
-
-
 class Named(Protocol):
     """Concepts as a router reads them; an `Index` is one."""
 
@@ -107,16 +77,6 @@ class _Scored:
     match: Match
     parts: tuple[Part, ...]
     colour_distance: float | None
-
-
-def how_sure(confidence: float) -> str:
-    """Say a confidence in words.
-
-    Example:
-        >>> how_sure(0.9), how_sure(0.6), how_sure(0.3)
-        ('likely', 'maybe', 'a guess')
-    """
-    return "likely" if confidence >= LIKELY else "maybe" if confidence >= MAYBE else "a guess"
 
 
 def is_misspelt(words: str, wording: str, *, is_word: bool = False) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 from initzoo.checkpoints import BaseConfig, Init, decode_detail, read_base, read_base_config
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, InvalidZoo, LayoutMismatch
 from initzoo.files import check_seal, is_file, path_within, read_file, read_header, reported_as
-from initzoo.generator import CALIBRATION_FILE, Calibration, is_generator_config, read_generator_files
 from initzoo.zoo.index import Index, IndexRow
 from initzoo.zoo.manifest import FileDigest, Manifest
 from initzoo.zoo.shards import MAX_SHARD_BYTES, ShardHeader, decode_blocks, read_range, read_shard_header
@@ -182,6 +181,8 @@ def _check_file(path: Path) -> tuple[str, int]:
     """The kind of a file and its number of checkpoints. Raises the first problem."""
     if path.suffix == ".parquet":
         return "index", len(Index.open(path).rows())
+    from initzoo.generator import CALIBRATION_FILE, is_generator_config
+
     if path.name == CALIBRATION_FILE or (path.name == "config.json" and is_generator_config(path)):
         _check_generator(path.parent, None)
         return "generator", 0
@@ -206,6 +207,8 @@ def _check_generator(
     folder: Path, config: BaseConfig | None, digests: Mapping[str, str] | None = None
 ) -> None:
     """Read a weight generator and compare it with a base and with digests. Raises the first problem."""
+    from initzoo.generator import CALIBRATION_FILE, Calibration, read_generator_files
+
     digests = digests or {}
     files = read_generator_files(folder, digest=digests.get("config.json"))
     if config is not None:

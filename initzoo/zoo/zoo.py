@@ -45,11 +45,11 @@ from initzoo.errors import (
 )
 from initzoo.files import is_file, read_file, reported_as
 from initzoo.generator import Request, RequestOptions, as_request, check_words
-from initzoo.pairs import alphabets_of, catalog_folder, limits_of, parse_teacher, prepare_examples
+from initzoo.pairs import alphabets_of, catalog_folder
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
 from initzoo.zoo.index import Index, IndexRow, Match
-from initzoo.zoo.router import Route, Router
+from initzoo.zoo.route import Route
 from initzoo.zoo.shards import decode_blocks
 from initzoo.zoo.verify import VerifyReport, check_row
 
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     )
     from initzoo.networks import ImageNetwork
     from initzoo.pairs import Concept
+    from initzoo.zoo.router import Router
 
 __all__ = ["BUNDLED_ZOO", "Zoo"]
 
@@ -502,6 +503,8 @@ class Zoo:
     @cached_property
     def router(self) -> Router | None:
         """The router of words to checkpoints, or None if the zoo has no phrase encoder."""
+        from initzoo.zoo.router import Router
+
         return None if self.phrases is None else Router(self.index, self.phrases)
 
     @property
@@ -637,6 +640,8 @@ class Zoo:
             if row.recipe != self.recipe.name:
                 continue  # as in `all_blocks`: the weight generator makes adapters of one recipe
             wordings = tuple(dict.fromkeys((*row.prompts, *more.get(row.concept_id, ()))))
+            from initzoo.pairs import parse_teacher  # loads all teachers
+
             open_teacher = partial(parse_teacher, row.teacher, known)
             yield make_requests(encoder, wordings, open_teacher, examples or Examples())
 
@@ -770,6 +775,8 @@ class Zoo:
 
     def _fit(self, request: Request, adapter_only: bool) -> Init:
         """Fit an adapter to example pairs. Words and pairs are checked before torch is loaded."""
+        from initzoo.pairs import prepare_examples
+
         pairs = prepare_examples(request.pairs)
         if request.words:
             request = replace(request, words=check_words(request.words))
@@ -949,6 +956,8 @@ def _warn_of_notes(init: Init) -> None:
 
 def _warn_of_limits(words: str) -> None:
     """Warn if words ask for what networks of the zoo's kind cannot do."""
+    from initzoo.pairs import limits_of
+
     if limits := limits_of(words):
         lines = "; ".join(limit.line for limit in limits)
         warnings.warn(f"{words[:_MAX_WORDING]!r}: the zoo {lines}", stacklevel=_user_level())

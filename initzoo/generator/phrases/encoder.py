@@ -21,10 +21,7 @@ from initzoo.generator.phrases.shape import PhraseShape
 from initzoo.generator.phrases.states import PhraseStates
 from initzoo.generator.tokens import check_words
 
-__all__ = ["PHRASE_FOLDER", "Confidence", "PhraseConfig", "PhraseEncoder", "Reading"]
-
-PHRASE_FOLDER = "phrase_encoder"
-"""Folder of the phrase encoder in the model folder of a zoo."""
+__all__ = ["Confidence", "PhraseConfig", "PhraseEncoder", "Reading"]
 
 _MAX_FILE_BYTES = 2**28
 _ADVICE = "Get the zoo again."

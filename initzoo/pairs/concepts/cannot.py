@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from initzoo.errors import InvalidConcepts
-from initzoo.pairs.concepts.concept import normalise_words
-from initzoo.pairs.concepts.files import catalog_folder
+from initzoo.pairs.concepts.folder import catalog_folder
 from initzoo.pairs.concepts.toml_tables import check_keys, read_toml, tables_of
+from initzoo.pairs.concepts.words import normalise_words
 
 __all__ = ["Limit", "limits_of", "load_limits"]
 

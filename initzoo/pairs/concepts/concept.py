@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
-from functools import lru_cache
 from typing import Any
 
 from initzoo.errors import InvalidConcepts, UnknownConcept
+from initzoo.pairs.concepts.words import normalise_words
 from initzoo.pairs.teachers import FAMILIES, OPERATORS, Step, Teacher
-
-HELD_OUT = ("heldout-composed", "heldout-new")
-SPLITS = ("train", *HELD_OUT)
-"""Taught; a new combination of taught parts; or something that no taught concept has."""
-
-NOVELTIES = ("", "word", "strength", "colour", "operator")
-"""What is new in a concept of split `heldout-new`; empty for the others."""
 
 _DOMINANCE = ("restoration", "style", "structure", "light", "tone", "colour")
 _SLUG = re.compile(r"[a-z0-9]+(?:-{1,2}[a-z0-9]+)*")  # as shards take it
-
-
-class _Letters(dict[int, str]):
-    """For `str.translate`: letters and digits stay, all else is a space."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = chr(code) if chr(code).isalnum() else " "
-        return self[code]
-
-
-_LETTERS = _Letters()
 
 
 @dataclass(frozen=True)
@@ -57,28 +38,6 @@ class Concept:
         """All of it as plain JSON values."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {"teacher": self.teacher.to_json()}
-
-
-@lru_cache(maxsize=1 << 17)
-def normalise_words(text: str) -> str:
-    """Reduce a wording to what it is compared by: lower case, single spaces, no punctuation.
-
-    Example:
-        >>> normalise_words("  Teal-and_Orange,  please! ")
-        'teal and orange please'
-    """
-    return " ".join(text.casefold().translate(_LETTERS).split())
-
-
-def alphabets_of(text: str) -> frozenset[str]:
-    """The alphabets of the letters in a text, by the names that Unicode has for them.
-
-    Example:
-        >>> sorted(alphabets_of("2 crèmes, карандаш"))
-        ['CYRILLIC', 'LATIN']
-    """
-    letters = {letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha()}
-    return frozenset(unicodedata.name(letter, "?").split()[0] for letter in letters)
 
 
 def family_of(steps: Sequence[Step]) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from initzoo.errors import InvalidConcepts
 from initzoo.pairs.concepts.compositions import catalog_presets, joined_id, joined_presets, wordings_of
-from initzoo.pairs.concepts.concept import NOVELTIES, SPLITS, Concept, check_concepts, family_of
+from initzoo.pairs.concepts.concept import Concept, check_concepts, family_of
+from initzoo.pairs.concepts.folder import catalog_folder
 from initzoo.pairs.concepts.teachers import read_teacher
 from initzoo.pairs.concepts.toml_tables import (
     check_keys,
@@ -19,6 +20,7 @@ from initzoo.pairs.concepts.toml_tables import (
     tables_in,
     tables_of,
 )
+from initzoo.pairs.concepts.words import NOVELTIES, SPLITS
 from initzoo.pairs.teachers import FAMILIES, FilterTeacher
 
 _FILE_KEYS = {
@@ -34,13 +36,6 @@ _LICENCE, _SOURCE = "unknown", "a concepts file"
 
 _FAMILY = "style"
 """Of a concept that another teacher teaches, if it does not say one."""
-
-
-def catalog_folder() -> Path:
-    """The bundled catalog: beside the package in a source checkout, inside it once installed."""
-    package = Path(__file__).resolve().parents[2]
-    beside = package.parent / "catalog"
-    return beside if (beside / "concepts.toml").is_file() else package / "catalog"
 
 
 def load_concepts(path: Path | None = None) -> list[Concept]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from initzoo.errors import InvalidConcepts
 from initzoo.files import DamagedFile, read_file, read_settings, reported_as
-from initzoo.pairs.concepts.files import catalog_folder
+from initzoo.pairs.concepts.folder import catalog_folder
 from initzoo.pairs.concepts.toml_tables import read_colours, read_toml
 
 __all__ = [

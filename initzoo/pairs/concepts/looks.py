@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from initzoo.errors import InvalidConcepts
-from initzoo.pairs.concepts.concept import normalise_words
 from initzoo.pairs.concepts.wordings import Phrases
+from initzoo.pairs.concepts.words import normalise_words
 from initzoo.pairs.teachers import OPERATORS, Step, check_step
 
 _KIND_KEYS = {"noun": "nouns", "adjective": "adjectives", "verb": "verbs", "tail": "tails"}

@@ -16,7 +16,8 @@ from initzoo.pairs.concepts.compositions import (
     wordings_of,
 )
 from initzoo.pairs.concepts.concept import Concept, family_of
-from initzoo.pairs.concepts.files import catalog_folder, concepts_in
+from initzoo.pairs.concepts.files import concepts_in
+from initzoo.pairs.concepts.folder import catalog_folder
 from initzoo.pairs.concepts.looks import Preset, further_phrases
 from initzoo.pairs.concepts.toml_tables import (
     check_keys,

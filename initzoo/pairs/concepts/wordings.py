@@ -13,7 +13,7 @@ from functools import cache
 from random import Random
 
 from initzoo.errors import InvalidConcepts
-from initzoo.pairs.concepts.concept import normalise_words
+from initzoo.pairs.concepts.words import normalise_words
 
 KINDS = ("noun", "adjective", "verb", "tail")
 """The grammatical kinds of phrases, as templates name them."""
