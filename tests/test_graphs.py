@@ -11,9 +11,11 @@ from initzoo import Zoo
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
 from initzoo.files import DamagedFile
 from initzoo.generator.model import WeightGenerator
-from initzoo.generator.runners import GRAPH_FILE, GraphRunner, pad_context
+from initzoo.generator.runners import GRAPH_FILE, GraphRunner, TorchRunner, pad_context
+from initzoo.generator.trust import is_bundled_graph
 from initzoo.networks import GraphNetwork
 from initzoo.networks.starter import StarterNet
+from initzoo.pairs import catalog_folder
 from initzoo.training import export_network, with_graph
 
 WORDS = ("navy to gold", "gold", "a navy sketch to gold")
@@ -36,8 +38,9 @@ def test_a_graph_generates_what_torch_generates(both, words, n_timesteps):
     np.testing.assert_array_equal(as_graph.generate(words, seed=5, n_timesteps=n_timesteps), actual)
 
 
-def test_a_saved_graph_is_read_again_and_takes_the_saved_weights(both, tmp_path):
+def test_a_saved_graph_is_read_again_and_takes_the_saved_weights(both, tmp_path, monkeypatch):
     as_graph = both[1]
+    monkeypatch.setattr("initzoo.generator.model.is_bundled_graph", lambda data: data == as_graph.graph)
     as_graph.save_pretrained(tmp_path / "generator")
     assert (tmp_path / "generator" / GRAPH_FILE).stat().st_size < 100_000
     again = WeightGenerator.from_pretrained(tmp_path / "generator")
@@ -128,3 +131,20 @@ def test_a_generator_without_a_graph_still_runs(both, tmp_path):
     again = WeightGenerator.from_pretrained(tmp_path / "generator")
     np.testing.assert_array_equal(again.generate(WORDS[0]), in_torch.generate(WORDS[0]))
     assert replace(again.config) == in_torch.config
+
+
+def test_a_graph_of_others_is_kept_and_not_run(both, tmp_path):
+    in_torch, as_graph = both
+    as_graph.save_pretrained(tmp_path / "generator")
+    again = WeightGenerator.from_pretrained(tmp_path / "generator")
+    np.testing.assert_array_equal(again.generate(WORDS[0]), in_torch.generate(WORDS[0]))
+    assert isinstance(again._runner, TorchRunner)
+    again.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / GRAPH_FILE).read_bytes() == as_graph.graph
+
+
+def test_graphs_of_the_bundled_zoo_are_known():
+    folder = catalog_folder() / "model"
+    graphs = [*folder.glob("base/*/network.onnx"), *folder.glob(f"weight_generator/*/{GRAPH_FILE}")]
+    assert graphs
+    assert all(is_bundled_graph(path.read_bytes()) for path in graphs)

@@ -42,6 +42,7 @@ from initzoo.generator.request import Request, RequestOptions, as_request
 from initzoo.generator.runners import GRAPH_FILE, GraphRunner, Runner, TorchRunner
 from initzoo.generator.sampler import sample
 from initzoo.generator.shape import DenoiserShape
+from initzoo.generator.trust import is_bundled_graph
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -346,7 +347,7 @@ class WeightGenerator:
             InvalidGenerator, f"weight generator '{files.folder / 'model.safetensors'}'", _ADVICE
         ):
             runner: Runner
-            if files.graph is not None:
+            if files.graph is not None and is_bundled_graph(files.graph):
                 runner = _open_graph(files.graph, files.tensors, config)
             else:
                 runner = _build(files.tensors, config)

@@ -686,7 +686,9 @@ class Zoo:
         return network
 
     def graph(self, recipe: str | None = None) -> bytes | None:
-        """The network of a recipe as an ONNX graph for `GraphNetwork`, or None if the zoo has none.
+        """The network of a recipe as an ONNX graph for `GraphNetwork`, or None if the zoo has none that runs.
+
+        Graphs that do not come with initzoo are not run, see `is_bundled_graph`.
 
         Args:
             recipe: name of the recipe; that of the zoo by default.
@@ -701,7 +703,10 @@ class Zoo:
         manifest = self.files.manifest
         digest = manifest.model_files[f"{manifest.bases[name]}/{path.name}"].sha256
         with reported_as(InvalidZoo, f"'{path}'", "Get the zoo again."):
-            return read_file(path, max_bytes=_MAX_GRAPH_BYTES, digest=digest)
+            graph = read_file(path, max_bytes=_MAX_GRAPH_BYTES, digest=digest)
+        from initzoo.generator import is_bundled_graph
+
+        return graph if is_bundled_graph(graph) else None
 
     def checkpoint(self, concept_id: str, *, with_detail: bool = True) -> ImageNetwork:
         """The network of a checkpoint: base and adapter, and its detail if it has one. Loads torch.
