@@ -2,7 +2,7 @@
 
 import unicodedata
 
-_HIDDEN = ("Cc", "Cf", "Zl", "Zp")
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"  # of words in Persian and Hindi, and of emoji
 
 
