@@ -301,20 +301,34 @@ def read_manifest(folder: Path) -> object:
 
 def make_lookup(folder: Path) -> None:
     make_zoo(folder / "zoo")
-    _names_of(folder)
+    (folder / "names.json").write_text(json.dumps(_names_of(folder)))
 
 
-def _names_of(folder: Path) -> list[object]:
+def _names_of(folder: Path) -> list[Any]:
+    from initzoo.files import DamagedFile
     from initzoo.zoo.index.files import IndexTable
     from initzoo.zoo.index.lookup import open_lookup
 
     table = IndexTable.open(folder / "zoo" / "dataset" / "index.parquet")
-    lookup = open_lookup(table, lambda: folder / "cache", in_memory_rows=0)
-    return [
-        *(lookup.rows_called(words) for words in ("night", "navy to gold", "nothing")),
-        *(lookup.rows_like(words, 3) for words in ("pencil drawn", "nigth", "gold and navy", "zzz")),
-        lookup.letters(),
-    ]
+    for is_last in (False, True):  # as the index does: a damaged lookup is made again, once
+        lookup = open_lookup(table, lambda: folder / "cache", again=is_last, in_memory_rows=0)
+        try:
+            return [
+                *(lookup.rows_called(words) for words in ("night", "navy to gold", "nothing")),
+                *(lookup.rows_like(words, 3) for words in ("pencil drawn", "nigth", "gold and navy", "zzz")),
+                lookup.letters(),
+            ]
+        except DamagedFile:
+            continue
+    raise WrongResult("a lookup that was just made is damaged")
+
+
+def read_lookup(folder: Path) -> object:
+    names = _names_of(folder)
+    sound = folder / "names.json"
+    if sound.is_file() and names != json.loads(sound.read_bytes()):
+        raise WrongResult("a damaged lookup proposes other rows")
+    return names
 
 
 def attack_lookup(folder: Path, rng: random.Random) -> None:
@@ -324,6 +338,7 @@ def attack_lookup(folder: Path, rng: random.Random) -> None:
     if kind == 0:
         path.write_bytes(change_bytes(data, rng))
         return
+    (folder / "names.json").unlink()  # who has the digests right again may propose other rows
     length = int.from_bytes(data[-40:-32], "little")
     content, trailer = data[: -40 - length], data[-40 - length : -40]
     if kind == 1:
@@ -451,7 +466,7 @@ def write_phrase_encoder(folder: Path) -> None:
     tokenizer = TokenVectors.tiny(GENERATOR_WORDS, n_values=8).tokenizer_json
     n_tokens = len(json.loads(tokenizer)["model"]["vocab"])
     looks = ("pencil-sketch", "night", "watercolour")
-    shape = PhraseShape(len(looks), 8, 8, 2, 16, 4, 12, 8)
+    shape = PhraseShape(len(looks) + 1, 8, 8, 2, 16, 4, 12, 8)
     n_gathered = 8 + 8 + 8 + 4
     sizes = {
         "project": (8, 8), "queries_keys_values": (24, 8), "attended": (8, 8), "expand": (16, 8),
@@ -945,7 +960,7 @@ READERS = {
     for reader in (
         Reader("shard", make_zoo, attack_shard, read_zoo),
         Reader("index", make_zoo, attack_index, read_zoo),
-        Reader("lookup", make_lookup, attack_lookup, _names_of),
+        Reader("lookup", make_lookup, attack_lookup, read_lookup),
         Reader("init", make_init, attack_init, read_inits),
         Reader("base", make_zoo, attack_base, read_zoo),
         Reader("manifest", make_zoo, attack_manifest, read_manifest),

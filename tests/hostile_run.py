@@ -31,7 +31,7 @@ __all__ = ["Tally", "run_cases", "table"]
 MAX_LETTERS, MAX_SECONDS, MAX_BYTES = 300, 5.0, 300 * 2**20
 _MAX_ADDRESSES = 3 * 2**30
 """More address space than this, beyond that of a sound read, is a fault: it ends as a MemoryError."""
-_MAX_WALL = 300.0
+_MAX_WALL = 90.0
 _OUTCOMES = ("refused", "accepted", "bad")
 
 
