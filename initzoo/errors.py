@@ -96,6 +96,10 @@ class ChecksumMismatch(InitzooError):
     """Bytes do not match their recorded digest."""
 
 
+class InvalidSignature(InitzooError):
+    """A zoo is not signed, or not with the key that was asked for, or a key cannot be read."""
+
+
 class OutputError(InitzooError):
     """A result cannot be written: it exists already, or its folder is not writable."""
 
