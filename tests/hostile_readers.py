@@ -89,7 +89,9 @@ def read_zoo(folder: Path, words: str = "night") -> object:
         if not all(np.isfinite(value).all() for value in init.weights.values()):
             raise WrongResult("an init has values that are not finite")
         return init.to_bytes()
-    except InitzooError:
+    except InitzooError as error:
+        if "NaN or infinite of these words" in str(error):  # only words show it
+            raise
         with suppress(InitzooError):
             if not Zoo.from_pretrained(folder).verify().problems:
                 raise WrongResult("`verify` has no problem with what `pull` refuses") from None
@@ -200,17 +202,39 @@ def _change_rows(path: Path, rng: random.Random) -> None:
 
 def _hostile_cell(kind: Any, rng: random.Random) -> Any:
     texts = (
-        *("", EVIL, "x" * 200_000, "../../a.safetensors", "/a", "blocks/../../x.safetensors", "night", "0" * 64),
-        *("tiny", "blocks/blocks-00001.safetensors", "[]", "{", json.dumps([[[[]]]] * 9), "\0", "F16", "é" * 500),
+        *(
+            "",
+            EVIL,
+            "x" * 200_000,
+            "../../a.safetensors",
+            "/a",
+            "blocks/../../x.safetensors",
+            "night",
+            "0" * 64,
+        ),
+        *(
+            "tiny",
+            "blocks/blocks-00001.safetensors",
+            "[]",
+            "{",
+            json.dumps([[[[]]]] * 9),
+            "\0",
+            "F16",
+            "é" * 500,
+        ),
         *("[" * 900, '[{"operator": 5}]', '{"name": 1, "id": 2, "n_variants": "x"}', "heldout-new", None),
     )
     text = str(kind)
     if text == "string":
         return rng.choice(texts)
     if text.startswith("list"):
-        return rng.choice(([], [None], ["a"] * 1001, [EVIL], ["x" * 1001], None, ["night"], [""], [" ", "\0"]))
+        return rng.choice(
+            ([], [None], ["a"] * 1001, [EVIL], ["x" * 1001], None, ["night"], [""], [" ", "\0"])
+        )
     if text in ("int64", "int32"):
-        return rng.choice((0, -1, 1, 2**31 - 1, -(2**31), None, 16, 64, *((2**63 - 1,) if text == "int64" else ())))
+        return rng.choice(
+            (0, -1, 1, 2**31 - 1, -(2**31), None, 16, 64, *((2**63 - 1,) if text == "int64" else ()))
+        )
     return rng.choice((float("nan"), float("inf"), -1e30, 3e38, None, 0.0))
 
 
@@ -254,7 +278,9 @@ def attack_base(folder: Path, rng: random.Random) -> None:
     base = folder / "model" / "base" / "tiny"
     kind = rng.randrange(8)
     if kind == 0:
-        replace_by(base / rng.choice(("config.json", "model.safetensors")), lambda data: change_bytes(data, rng))
+        replace_by(
+            base / rng.choice(("config.json", "model.safetensors")), lambda data: change_bytes(data, rng)
+        )
         return
     if kind < 4:
         replace_by(base / "model.safetensors", lambda data: change_tensors(data, rng))
@@ -349,7 +375,9 @@ def attack_lookup(folder: Path, rng: random.Random) -> None:
         trailer = json.dumps(values).encode()
     else:
         trailer = change_json(trailer, rng)
-    path.write_bytes(content + trailer + len(trailer).to_bytes(8, "little") + hashlib.sha256(trailer).digest())
+    path.write_bytes(
+        content + trailer + len(trailer).to_bytes(8, "little") + hashlib.sha256(trailer).digest()
+    )
 
 
 # Inits.
@@ -582,7 +610,6 @@ teacher = [{operator = "tint", colour = "teal"}]
 """
 
 
-
 def small_image(seed: int = 0, side: int = 24) -> np.ndarray:
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 200, side)[:, None, None] + rng.integers(0, 50, (side, side, 3))
@@ -603,7 +630,9 @@ def make_pairs(folder: Path) -> None:
         write_image(folder / "halves" / f"p{number}.png", np.concatenate([image, image // 2], 1), force=False)
         for side, one in (("in", image), ("out", 255 - image)):
             write_image(folder / "listed" / f"{side}{number}.png", one, force=False)
-        lines.append(json.dumps({"input_file_name": f"in{number}.png", "edited_file_name": f"out{number}.png"}))
+        lines.append(
+            json.dumps({"input_file_name": f"in{number}.png", "edited_file_name": f"out{number}.png"})
+        )
     (folder / "listed" / "metadata.jsonl").write_text("\n".join(lines))
 
 
@@ -630,7 +659,9 @@ def attack_pairs(folder: Path, rng: random.Random) -> None:
         else:
             path.mkdir()
     elif kind == 6:
-        name = rng.choice((b"\xff.png", b"-p.png", "é.png".encode(), b"a\nb.png", b".png", b"x" * 250 + b".png"))
+        name = rng.choice(
+            (b"\xff.png", b"-p.png", "é.png".encode(), b"a\nb.png", b".png", b"x" * 250 + b".png")
+        )
         os.rename(path, os.fsencode(path.parent) + b"/" + name)
     else:
         path.write_bytes(hostile_image(rng))
@@ -681,7 +712,13 @@ def sound_images() -> tuple[bytes, ...]:
             notes.add_text("a", "b" * 3000, zip=True)
             options |= {"pnginfo": notes, "icc_profile": bytes(128)}
         with suppress(OSError, KeyError, ValueError):  # a build of Pillow without it
-            chosen = image if mode is None else image.convert("L").convert(mode) if mode == "I;16" else image.convert(mode)
+            chosen = (
+                image
+                if mode is None
+                else image.convert("L").convert(mode)
+                if mode == "I;16"
+                else image.convert(mode)
+            )
             chosen.save(sink, kind, **options)
             files.append(sink.getvalue())
     return tuple(files)

@@ -145,6 +145,7 @@ def _summary(error: BaseException) -> str:
 
 # The parent.
 
+
 def run_cases(
     names: list[str], n_cases: int, *, first: int = 0, show: bool = False, log: IO[str] | None = None
 ) -> dict[str, Tally]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import http.client
 import io
-import json
 import random
 import statistics
 import sys
@@ -175,7 +174,8 @@ def table(visits: list[Visit]) -> str:
         chosen = [one for one in visits if is_bad is None or (one.is_bad, one.kind) == (is_bad, kind)]
         times = sorted(one.seconds for one in chosen)
         counts = Counter(
-            "busy" if one.status in _BUSY else "answered" if one.status == 200 else "refused" for one in chosen
+            "busy" if one.status in _BUSY else "answered" if one.status == 200 else "refused"
+            for one in chosen
         )
         name = kind if is_bad is None else f"{'bad' if is_bad else 'good'}: {kind}"
         lines.append(
@@ -202,7 +202,9 @@ def draw(visits: list[Visit], memory: list[tuple[float, float]], path: Path) -> 
     }
     for (name, chosen), colour in zip(groups.items(), ("C0", "C1", "C7", "C3"), strict=True):
         if chosen:
-            above.scatter([one.began for one in chosen], [one.seconds for one in chosen], s=6, c=colour, label=name)
+            above.scatter(
+                [one.began for one in chosen], [one.seconds for one in chosen], s=6, c=colour, label=name
+            )
     above.set_yscale("log")
     above.set_ylabel("latency, s")
     above.legend(loc="upper right")
@@ -232,12 +234,13 @@ def main() -> int:
 
         watching = threading.Thread(target=watch)
         watching.start()
-        visits = load(
-            url, n_clients=chosen.clients, seconds=60 * chosen.minutes, bad_share=chosen.bad_share
-        )
+        visits = load(url, n_clients=chosen.clients, seconds=60 * chosen.minutes, bad_share=chosen.bad_share)
         is_over.set()
         watching.join()
-        after = [visit(demo.url, Request("page"), began), visit(demo.url, Request("health", path="/health"), began)]
+        after = [
+            visit(demo.url, Request("page"), began),
+            visit(demo.url, Request("health", path="/health"), began),
+        ]
         tracebacks = [line for line in demo.log if "Traceback" in line or "Error:" in line]
     sys.stdout.write(table(visits) + "\n")
     first, last = memory[min(len(memory) - 1, len(memory) // 5)][1], memory[-1][1]

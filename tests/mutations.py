@@ -40,7 +40,19 @@ _NUMBERS: tuple[Any, ...] = (
     *(f"{_RAW}-{'1' * 400}.5", f"{_RAW}1E+0000000000400"),
 )
 _TEXTS = (
-    *("", " ", "a", "night", EVIL, "x" * 300, "y" * 20_000, "../../escaped", "/etc/passwd", "a/../b", "C:\\a"),
+    *(
+        "",
+        " ",
+        "a",
+        "night",
+        EVIL,
+        "x" * 300,
+        "y" * 20_000,
+        "../../escaped",
+        "/etc/passwd",
+        "a/../b",
+        "C:\\a",
+    ),
     *("\0", "\ud800", "é" * 90, "\u0301" * 500, "{}", "null", "0", "F32", "I64", "BOOL", "train", "0" * 64),
     *("--force", "a" * 64, "%s%n", "${HOME}", "CON", ".", ".."),
 )
@@ -114,7 +126,9 @@ def change_values(values: Any, rng: random.Random) -> Any:
 
 def _places(values: Any, depth: int = 0) -> Any:
     """Every list or object within values, with each of its indices or keys."""
-    keys = list(values) if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ()
+    keys = (
+        list(values) if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ()
+    )
     for key in list(keys)[:300]:
         yield values, key
         if depth < 12:
@@ -124,12 +138,16 @@ def _places(values: Any, depth: int = 0) -> Any:
 def _hostile_value(rng: random.Random, before: Any) -> Any:
     kind = rng.randrange(8)
     if kind == 0 and isinstance(before, int | float) and not isinstance(before, bool):
-        return rng.choice((before + 1, before - 1, -before, before * 2, before / 2 if before == before else 0))
+        return rng.choice(
+            (before + 1, before - 1, -before, before * 2, before / 2 if before == before else 0)
+        )
     if kind == 1 and isinstance(before, str):
-        return rng.choice((before + "x", before.upper(), before[:-1], before * 40, before[::-1], f" {before}"))
+        return rng.choice(
+            (before + "x", before.upper(), before[:-1], before * 40, before[::-1], f" {before}")
+        )
     if kind == 2 and isinstance(before, list):
         return rng.choice((before * 2, before[:1], before[1:], before[::-1], before * 300))
-    return rng.choice(rng.choice((_NUMBERS, _TEXTS, _OTHERS)))
+    return copy.deepcopy(rng.choice(rng.choice((_NUMBERS, _TEXTS, _OTHERS))))
 
 
 def to_json(values: Any) -> bytes:
@@ -157,8 +175,26 @@ def change_json(data: bytes, rng: random.Random) -> bytes:
 
 _TOML_VALUES = (
     *("nan", "inf", "-inf", "9" * 5000, "-1", "0", "1e400", "0x7fffffffffffffffff", "2026-99-99", "true"),
-    *("2026-01-01", "''", '"x"', "[]", "{}", "[[]]", "[1, 'a', []]", "[" * 900, "[" * 60 + "]" * 60, "1e-320"),
-    *('"' + "z" * 20_000 + '"', '"../../escaped"', '"\\u0000"', '"\\u202e\\u001b[2J"', "{a = {b = {}}}", "1.5"),
+    *(
+        "2026-01-01",
+        "''",
+        '"x"',
+        "[]",
+        "{}",
+        "[[]]",
+        "[1, 'a', []]",
+        "[" * 900,
+        "[" * 60 + "]" * 60,
+        "1e-320",
+    ),
+    *(
+        '"' + "z" * 20_000 + '"',
+        '"../../escaped"',
+        '"\\u0000"',
+        '"\\u202e\\u001b[2J"',
+        "{a = {b = {}}}",
+        "1.5",
+    ),
     *("[nan]", "[-1, 1e300]", "['a', 'a']", "18446744073709551616", "{operator = 'blur', radius = nan}"),
 )
 
@@ -173,7 +209,9 @@ def change_toml(data: bytes, rng: random.Random) -> bytes:
         line, kind = lines[place], rng.randrange(8)
         if kind < 4 and "=" in line:
             spots = [match.span(1) for match in re.finditer(r"=\s*([^,=}\]]+)", line)]
-            start, end = rng.choice(spots) if spots and rng.random() < 0.5 else (line.index("=") + 1, len(line))
+            start, end = (
+                rng.choice(spots) if spots and rng.random() < 0.5 else (line.index("=") + 1, len(line))
+            )
             lines[place] = f"{line[:start]} {rng.choice(_TOML_VALUES)}{line[end:]}"
         elif kind == 4:
             del lines[place]
@@ -184,7 +222,9 @@ def change_toml(data: bytes, rng: random.Random) -> bytes:
             other = rng.randrange(len(lines))
             lines[place], lines[other] = lines[other], line
         else:
-            name = rng.choice(("a", "id", "prompts", "[" * 70, '"\\u0000"', "a." * 300 + "b", "[[concept]]", "x = "))
+            name = rng.choice(
+                ("a", "id", "prompts", "[" * 70, '"\\u0000"', "a." * 300 + "b", "[[concept]]", "x = ")
+            )
             lines[place] = f"{name} = {rng.choice(_TOML_VALUES)}" if rng.random() < 0.7 else name
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
@@ -209,8 +249,20 @@ def change_tensors(data: bytes, rng: random.Random, *, is_sealed: bool = True) -
     if kind < 4:  # the values
         for _ in range(rng.choice((1, 1, 5))):
             pattern = rng.choice(
-                (b"\x00\x7c", b"\x00\xfc", b"\x01\x7e", b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f", b"\xff\xff\x7f\x7f")
-                + (b"\xff\x7b", b"\x01\x00", b"\x00\x00", bytes(4), rng.randbytes(4), b"\xff\xff\x7f\xff")
+                (
+                    b"\x00|",
+                    b"\x00\xfc",
+                    b"\x01~",
+                    b"\x00\x00\xc0\x7f",
+                    b"\x00\x00\x80\x7f",
+                    b"\xff\xff\x7f\x7f",
+                    b"\xff{",
+                    b"\x01\x00",
+                    b"\x00\x00",
+                    bytes(4),
+                    rng.randbytes(4),
+                    b"\xff\xff\x7f\xff",
+                )
             )
             count = rng.choice((1, 1, 3, 100_000))
             place = rng.randrange(max(len(values), 1)) // len(pattern) * len(pattern)
@@ -221,7 +273,15 @@ def change_tensors(data: bytes, rng: random.Random, *, is_sealed: bool = True) -
         entry = header[rng.choice(names)]
         number = rng.randrange(2)
         entry["data_offsets"][number] = rng.choice(
-            (0, -1, len(values), len(values) + 1, 2**40, 2**63, entry["data_offsets"][number] + rng.randrange(-4, 5))
+            (
+                0,
+                -1,
+                len(values),
+                len(values) + 1,
+                2**40,
+                2**63,
+                entry["data_offsets"][number] + rng.randrange(-4, 5),
+            )
         )
         if rng.random() < 0.5:
             entry["shape"] = rng.choice(([0], [], [2**31, 2**31], [1] * 9, [-1, -1], [*entry["shape"], 2]))
@@ -244,9 +304,43 @@ def change_tensors(data: bytes, rng: random.Random, *, is_sealed: bool = True) -
 
 
 _OPERATORS = (
-    *("Loop", "If", "Scan", "ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "NonZero", "Where"),
-    *("Gather", "Reshape", "MatMul", "Add", "Mul", "Cast", "Concat", "Slice", "Softmax", "RandomNormal", "Einsum"),
-    *("Conv", "TopK", "OneHot", "Multinomial", "StringNormalizer", "SequenceEmpty", "Identity", "Nothing", ""),
+    *(
+        "Loop",
+        "If",
+        "Scan",
+        "ConstantOfShape",
+        "Expand",
+        "Tile",
+        "Range",
+        "Pad",
+        "Resize",
+        "NonZero",
+        "Where",
+    ),
+    *(
+        "Gather",
+        "Reshape",
+        "MatMul",
+        "Add",
+        "Mul",
+        "Cast",
+        "Concat",
+        "Slice",
+        "Softmax",
+        "RandomNormal",
+        "Einsum",
+    ),
+    *(
+        "Conv",
+        "TopK",
+        "OneHot",
+        "Multinomial",
+        "StringNormalizer",
+        "SequenceEmpty",
+        "Identity",
+        "Nothing",
+        "",
+    ),
 )
 
 
@@ -308,5 +402,3 @@ def change_onnx(data: bytes, rng: random.Random) -> bytes:
         return model.SerializeToString()
     except ValueError:
         return change_bytes(data, rng)
-
-

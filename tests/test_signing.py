@@ -112,7 +112,9 @@ def test_a_changed_payload_of_a_signature_is_refused(tmp_path: Path) -> None:
         check_signature(b'{"a": 2}', json.dumps(values).encode(), public, name="x")
 
 
-@pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no key", b"-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"]
+)
 def test_a_file_that_is_no_key_is_named_before_anything_is_uploaded(
     own_hub: Hub, tiny_zoo: Path, tmp_path: Path, content: bytes
 ) -> None:

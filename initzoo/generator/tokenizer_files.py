@@ -64,7 +64,7 @@ def check_tokenizer(data: bytes, *, n_tokens: int | None) -> None:
         _check_marks(values.get("post_processor"), len(ids))
     except DamagedFile:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFile(f"tokenizer.json is not a tokenizer ({type(error).__name__})") from error
     if n_tokens is None:
         n_tokens = len(ids)

@@ -228,7 +228,7 @@ def _empty(path: Path) -> None:
 
 
 def _is_time(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value < 1e12
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
 
 
 class StageClock:
@@ -243,9 +243,10 @@ class StageClock:
         self._path = path / "seconds.json"
         kept = read_json_piece(self._path) or {}
         seconds, core_seconds = kept.get("seconds"), kept.get("core_seconds")
-        is_sound = isinstance(seconds, dict) and all(map(_is_time, (core_seconds, *seconds.values())))
-        self.seconds: dict[str, float] = seconds if is_sound else {}
-        self.core_seconds: float = core_seconds if is_sound else 0.0
+        self.seconds: dict[str, float] = {}
+        self.core_seconds = 0.0
+        if isinstance(seconds, dict) and all(map(_is_time, (core_seconds, *seconds.values()))):
+            self.seconds, self.core_seconds = seconds, float(core_seconds or 0)
         self._n_workers = n_workers
         self._last = self._saved = time.perf_counter()
 

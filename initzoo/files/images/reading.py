@@ -193,7 +193,9 @@ def _formats() -> tuple[str, ...]:
 def _file(source: Path | bytes) -> IO[bytes]:
     if isinstance(source, bytes):
         return io.BytesIO(source)
-    if source.exists() and not (source.is_file() or source.is_dir()):  # reading a pipe or /dev/zero does not end
+    if source.exists() and not (
+        source.is_file() or source.is_dir()
+    ):  # reading a pipe or /dev/zero does not end
         raise OSError(errno.EINVAL, "it is a device or the like")
     return open(source, "rb")
 

@@ -335,7 +335,9 @@ def _check_config(config: PhraseConfig) -> None:
     if any(not 1 <= size <= _MAX_SIZE for size in sizes.values()) or shape.width % shape.n_heads:
         raise DamagedFile("config.json has a shape that no phrase encoder has")
     if shape.n_looks != len(config.looks) + 1 or len(set(config.looks)) != len(config.looks):
-        raise DamagedFile(f"config.json has {len(config.looks)} looks, or one twice, and scores for {shape.n_looks}")
+        raise DamagedFile(
+            f"config.json has {len(config.looks)} looks, or one twice, and scores for {shape.n_looks}"
+        )
     if not all(math.isfinite(value) and abs(value) < _MAX_WEIGHT for value in asdict(sure).values()):
         raise DamagedFile("config.json has a confidence that is not finite")
     for name, colour in config.colours.items():

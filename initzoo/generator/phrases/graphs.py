@@ -26,8 +26,31 @@ __all__ = ["check_graph"]
 
 _OPERATORS = frozenset(
     (
-        *("Add", "And", "Cast", "Clip", "Concat", "Constant", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten"),
-        *("Gather", "GatherElements", "Gelu", "Gemm", "Greater", "Identity", "LayerNormalization", "Less", "MatMul"),
+        *(
+            "Add",
+            "And",
+            "Cast",
+            "Clip",
+            "Concat",
+            "Constant",
+            "Div",
+            "Equal",
+            "Erf",
+            "Exp",
+            "Expand",
+            "Flatten",
+        ),
+        *(
+            "Gather",
+            "GatherElements",
+            "Gelu",
+            "Gemm",
+            "Greater",
+            "Identity",
+            "LayerNormalization",
+            "Less",
+            "MatMul",
+        ),
         *("MatMulInteger", "Mul", "Neg", "Not", "Pow", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Shape"),
         *("Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"),
         *("Where", "DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"),
@@ -106,7 +129,15 @@ def _try(data: bytes, max_tokens: int) -> str:
         path.write_bytes(data)
         memory = _LEAST_MEMORY + 8 * len(data)
         # -P: no module of the working folder is imported in the place of one of Python's.
-        command = [sys.executable, "-P", str(_CHILD), str(path), str(max_tokens), str(memory), str(_MAX_SECONDS)]
+        command = [
+            sys.executable,
+            "-P",
+            str(_CHILD),
+            str(path),
+            str(max_tokens),
+            str(memory),
+            str(_MAX_SECONDS),
+        ]
         try:
             child = subprocess.run(command, capture_output=True, timeout=4 * _MAX_SECONDS, check=False)
         except subprocess.TimeoutExpired:

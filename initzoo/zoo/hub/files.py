@@ -110,7 +110,13 @@ class HubFiles:
             try:
                 paths.append(
                     download(
-                        self.settings, "dataset", self.repo, self.revision, name, check=check, checks_cached=True
+                        self.settings,
+                        "dataset",
+                        self.repo,
+                        self.revision,
+                        name,
+                        check=check,
+                        checks_cached=True,
                     )
                 )
             except MissingFile:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Incoming", "read_incoming"]
 
-_ADVICE = "Give the generator of pix2pix (.pth), a safetensors state dict, or a folder of one or of a PEFT adapter"
+_ADVICE = (
+    "Give the generator of pix2pix (.pth), a safetensors state dict, or a folder of one or of a PEFT adapter"
+)
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _OPTIONS = ("train_opt.txt", "test_opt.txt")
 _OPTION = re.compile(r"\s*(\w{1,60}): ?(.*?)\s*(\[default: .*\])?\s*")
@@ -232,9 +234,12 @@ def _adapter_of(
                 f"{one['A.weight'].shape} and {one['B.weight'].shape}"
             )
         bias = one.get("B.bias", np.zeros(n_out, np.float32))
-        largest = max(float(np.abs(part).max(initial=0)) for part in (one["A.weight"], one["B.weight"], bias))
+        parts_of_layer = (one["A.weight"], one["B.weight"], bias)
+        largest = float(np.max([np.abs(part).max(initial=0) for part in parts_of_layer]))  # NaN if one is
         if bias.shape != (n_out,) or not largest * max(abs(scale), 1) < _MAX_VALUE:
-            raise LayoutMismatch(f"layer '{layer}': a value is NaN, infinite or too large, or a bias misshapen")
+            raise LayoutMismatch(
+                f"layer '{layer}': a value is NaN, infinite or too large, or a bias misshapen"
+            )
         adapter[f"{layer}.A"] = one["A.weight"]
         adapter[f"{layer}.B"] = one["B.weight"].reshape(n_out, rank) * np.float32(scale)
         adapter[f"{layer}.bias"] = bias * np.float32(scale)

@@ -145,7 +145,9 @@ def read_sections(path: Path, made_for: str) -> dict[str, LongArray]:
     if (values.version, values.made_for) != (_VERSION, made_for):
         raise DamagedFile("was made for something else")
     n_bytes = size - 40 - length
-    if not re.fullmatch(r"([0-9a-f]{64})*", values.digests) or -(-n_bytes // _PIECE) * 64 != len(values.digests):
+    if not re.fullmatch(r"([0-9a-f]{64})*", values.digests) or -(-n_bytes // _PIECE) * 64 != len(
+        values.digests
+    ):
         raise DamagedFile("does not have a digest for each of its pieces")
     digests = [bytes.fromhex(values.digests[i : i + 64]) for i in range(0, len(values.digests), 64)]
     bounds = [min(number * _PIECE, n_bytes) for number in range(len(digests) + 1)]

@@ -52,7 +52,11 @@ class Parameter:
         fits = (
             isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
         )
-        return None if fits else f"expected a number from {self.low:g} to {self.high:g}, found {repr(value)[:80]}"
+        return (
+            None
+            if fits
+            else f"expected a number from {self.low:g} to {self.high:g}, found {repr(value)[:80]}"
+        )
 
 
 @dataclass(frozen=True)
