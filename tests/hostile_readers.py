@@ -1,7 +1,7 @@
 """The readers of initzoo, each with sound files, with ways to attack them, and with what reading must not do.
 
-An attack knows the format: it puts digests, seals and manifests right again after its change, as somebody does
-who controls all of a zoo. Every reader has a share of plain damage too, without that.
+An attack knows the format: it puts digests, seals and manifests right again after its change, as somebody
+does who controls all of a zoo. Every reader has a share of plain damage too, without that.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _change_rows(path: Path, rng: random.Random) -> None:
     path.unlink()
     try:
         write_index_tables(path, [table], force=True)
-    except Exception:  # what initzoo's own writer refuses, the attacker's writes
+    except Exception:  # noqa: BLE001 - what initzoo's own writer refuses, the attacker's writes
         notes = {"initzoo_format_version": "1", "initzoo_seal": "initzoo-seal-sha256:" + "0" * 64}
         notes |= {"initzoo_footer": "initzoo-footer-sha256:" + "0" * 64, "initzoo_row_groups": "0" * 64}
         sink = io.BytesIO()
@@ -693,9 +693,11 @@ def sound_images() -> tuple[bytes, ...]:
     files = []
     image = Image.fromarray(small_image(3, 32))
     for kind, options in (
-        ("PNG", {}), ("JPEG", {"quality": 90}), ("WEBP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
-        ("GIF", {}), ("BMP", {}), ("AVIF", {}), ("PPM", {}), ("PNG", {"mode": "P"}), ("PNG", {"mode": "I;16"}),
-        ("TIFF", {"compression": "jpeg"}), ("JPEG", {"exif": True}), ("PNG", {"mode": "RGBA"}), ("ICO", {}), ("TGA", {}),
+        ("PNG", {}), ("JPEG", {"quality": 90}), ("WEBP", {}), ("TIFF", {}), ("ICO", {}), ("TGA", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("GIF", {}), ("BMP", {}), ("AVIF", {}), ("PPM", {}), ("PNG", {"mode": "P"}),
+        ("PNG", {"mode": "I;16"}),
+        ("TIFF", {"compression": "jpeg"}), ("JPEG", {"exif": True}), ("PNG", {"mode": "RGBA"}),
         ("JPEG2000", {}), ("TIFF", {"compression": "tiff_adobe_deflate"}), ("PNG", {"text": True}),
     ):  # fmt: skip
         sink = io.BytesIO()

@@ -125,7 +125,7 @@ def _run_case(reader: Any, number: int, folder: Path) -> tuple[str, str]:
             outcome, text = "bad", f"{type(error).__name__} of more than {MAX_LETTERS} letters: {short[:80]}"
     except WrongResult as error:
         outcome, text = "bad", str(error)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever comes is a fault
         outcome, text = "bad", _summary(error)
     seconds, n_bytes = time.process_time() - began, _memory("VmHWM") - before
     if seconds > MAX_SECONDS:

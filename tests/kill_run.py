@@ -268,7 +268,7 @@ def kill_command(stage: Stage, command: Command, n_kills: int, folder: Path, *, 
         row.kills += 1
         try:
             if process.exitcode == 0 and command.name not in ("pull", "push"):
-                pass  # it had ended before the kill: its results are there, and it would refuse to replace them
+                pass  # it ended before the kill, and would refuse to replace its results
             else:
                 _run(stage, command, run, number)
             made = command.results(stage, run, number)
@@ -318,9 +318,8 @@ def table(rows: dict[str, Row]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, row in rows.items():
-        lines.append(
-            f"| {name} | {row.seconds:.1f} | {row.kills} | {row.finished} | {row.same} | {len(row.problems)} |"
-        )
+        counts = f"{row.kills} | {row.finished} | {row.same} | {len(row.problems)}"
+        lines.append(f"| {name} | {row.seconds:.1f} | {counts} |")
     return "\n".join(lines)
 
 

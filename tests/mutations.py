@@ -1,4 +1,4 @@
-"""Mutations of files: bytes, JSON, TOML, safetensors, parquet and ONNX, as somebody hostile would change them.
+"""Mutations of files: bytes, JSON, TOML, safetensors and ONNX, as somebody hostile would change them.
 
 Each function takes the random generator of its case, so that a case can be made again from its number.
 """

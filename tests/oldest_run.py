@@ -1,7 +1,7 @@
 """Runs tests on the oldest versions that pyproject.toml allows; `make oldest` gives it the quick ones.
 
-The versions of the packages below are those of the lower bounds, everything else is the newest that fits them.
-They are installed into an environment of its own, build/oldest.
+The versions of the packages below are those of the lower bounds, everything else is the newest that fits
+them. They are installed into an environment of its own, build/oldest.
 """
 
 from __future__ import annotations

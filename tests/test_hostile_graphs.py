@@ -101,7 +101,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "custom": (
         lambda: changed(with_node("Identity", ["ids"], ["x"], domain="evil")), "operator 'Identity', which"
     ),
-    "constant-of-shape": (lambda: changed(with_node("ConstantOfShape", ["last"], ["x"])), "'ConstantOfShape'"),
+    "filled": (lambda: changed(with_node("ConstantOfShape", ["last"], ["x"])), "'ConstantOfShape'"),
     "products": (lambda: changed(outer_products), "more time or memory|cannot be run"),
     "cycle": (lambda: changed(with_node("Add", ["states", "turn"], ["tokens"])), "cannot be run"),
     "empty": (lambda: b"", "is not one plain graph"),

@@ -79,13 +79,13 @@ def check_signature(manifest: bytes, signature: bytes, key: Path, *, name: str) 
         _in_folder(manifest, signature, verify)
     except Exception as error:  # the package raises plain errors of several libraries
         raise InvalidSignature(
-            f"zoo '{name}': its signature is not one of the key '{key}' over this zoo ({_reason(error)}). Ask its "
-            "publisher for the key, and whether the zoo is theirs"
+            f"zoo '{name}': its signature is not one of the key '{key}' over this zoo ({_reason(error)}). "
+            "Ask its publisher for the key, and whether the zoo is theirs"
         ) from error
 
 
 def sign_again(manifest: bytes, key: Path, signed: tuple[bytes, bytes] | None) -> bytes:
-    """Sign the content of `zoo.json`, or return the signature that it has, so that a second push changes nothing.
+    """Sign the content of `zoo.json`, or return its old signature, so that a second push changes nothing.
 
     Args:
         manifest: the content.
@@ -128,8 +128,8 @@ def require_signature(files: ZooFiles, key: Path) -> None:
     signed = files.signed()
     if signed is None:
         raise InvalidSignature(
-            f"zoo '{files.name}' is not signed: it has no {SIGNATURE_FILE}. Ask its publisher for a signature, "
-            "or leave out --require-signature"
+            f"zoo '{files.name}' is not signed: it has no {SIGNATURE_FILE}. Ask its publisher for a "
+            "signature, or leave out --require-signature"
         )
     manifest, signature = signed
     check_signature(manifest, signature, key, name=files.name)

@@ -47,7 +47,7 @@ def main(path: str, max_tokens: str, n_bytes: str, seconds: str) -> None:
             if states.ndim != 3 or states.shape[:2] != ids.shape or states.dtype != np.float32:
                 sys.stdout.write(f"its states are {states.dtype} {states.shape}")
                 return
-    except Exception as error:  # the library raises private exceptions
+    except Exception as error:  # noqa: BLE001 - the library raises private exceptions
         sys.stdout.write(" ".join(str(error).split())[:300])
         return
     sys.stdout.write("sound")

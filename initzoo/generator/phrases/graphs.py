@@ -1,10 +1,10 @@
 """Checks of `encoder.onnx` before onnxruntime reads it in this process.
 
-A graph of ONNX is a program: it can loop, open files, and ask for terabytes with a constant of eight bytes, and
-onnxruntime does what it says. So a graph of others may have the operators of a sentence encoder alone, without
-branches, loops or files outside, and no shape may depend on the ids of its tokens. Its work then depends on the
-number of tokens only, and a child process with limits of time and memory tries every number that a phrase can
-have. The graph of the bundled zoo needs no trial.
+A graph of ONNX is a program: it can loop, open files, and ask for terabytes with a constant of eight bytes,
+and onnxruntime does what it says. So a graph of others may have the operators of a sentence encoder alone,
+without branches, loops or files outside, and no shape may depend on the ids of its tokens. Its work then
+depends on the number of tokens only, and a child process with limits of time and memory tries every number
+that a phrase can have. The graph of the bundled zoo needs no trial.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def _try(data: bytes, max_tokens: int) -> str:
     return f"cannot be run ({reason or 'it ended the process that ran it'})"
 
 
-# A file of ONNX is a message of Protocol Buffers: fields with a number and a wire type, of which 0 is an integer
-# and 2 is bytes, a text or an inner message.
+# A file of ONNX is a message of Protocol Buffers: fields with a number and a wire type, of which 0 is an
+# integer and 2 is bytes, a text or an inner message.
 
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 20, 25
 _GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_SPARSE = 1, 5, 15

@@ -188,8 +188,8 @@ def _read_peft(folder: Path) -> Incoming:
     base = folder / named
     if not is_network_folder(base):
         raise InvalidInit(
-            f"'{folder}' is an adapter, and its base network is not in '{folder / named[:80]}'. Put the folder there that "
-            "save_pretrained wrote"
+            f"'{folder}' is an adapter, and its base network is not in '{folder / named[:80]}'. Put the "
+            "folder there that save_pretrained wrote"
         )
     with reported_as(InvalidInit, f"'{file}'", _ADVICE):
         if not is_file(file):
