@@ -13,7 +13,14 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures space clean
+.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
+  hostile kills load oldest clean
+
+# Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
+CASES := 10000
+KILLS := 200
+CLIENTS := 50
+MINUTES := 10
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
@@ -29,6 +36,10 @@ help:
 	@echo 'make demo-times  set up for tests, then print what the page costs'
 	@echo 'make demo-pictures  set up for tests, then take the pictures of the page (wants chromium)'
 	@echo 'make space  set up for tests, then write the Space as a folder that is ready to push: build/space'
+	@echo 'make hostile  set up for tests, then attack every reader with 10,000 mutated files each: hours'
+	@echo 'make kills  set up for tests, then kill eight commands at 200 random moments each: hours'
+	@echo 'make load   set up for tests, then load the page with 50 clients for 10 minutes'
+	@echo 'make oldest  run the quick tests on the oldest allowed versions, in build/oldest'
 	@echo 'make clean  remove the virtual environment and caches'
 
 pull: $(VENV)/.ready
@@ -74,6 +85,18 @@ demo-pictures: $(VENV)/.ready-dev
 
 space: $(VENV)/.ready-dev
 	$(VENV)/bin/python spaces/make_space.py build/space
+
+hostile: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/hostile_run.py --cases $(CASES)
+
+kills: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/kill_run.py --kills $(KILLS)
+
+load: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/load_run.py --clients $(CLIENTS) --minutes $(MINUTES)
+
+oldest: $(VENV)/.ready
+	$(VENV)/bin/python tests/oldest_run.py $(QUICK)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -2,15 +2,15 @@
 
 import unicodedata
 
-_HIDDEN = ("Cc", "Cf", "Zl", "Zp")
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"  # of words in Persian and Hindi, and of emoji
 
 
 def printable(text: str) -> str:
     """A text of somebody else as one harmless line: hidden characters are written as escapes.
 
-    Control characters, and with them the escape sequences of terminals and line breaks, and marks that change
-    the direction of writing become visible.
+    Control characters, and with them the escape sequences of terminals and line breaks, marks that change the
+    direction of writing, and halves of letters that no encoding has become visible.
 
     Example:
         >>> printable("a" + chr(27) + "[2J" + chr(0x202E) + "b")
@@ -94,6 +94,10 @@ class LayoutMismatch(InitzooError):
 
 class ChecksumMismatch(InitzooError):
     """Bytes do not match their recorded digest."""
+
+
+class InvalidSignature(InitzooError):
+    """A zoo is not signed, or not with the key that was asked for, or a key cannot be read."""
 
 
 class OutputError(InitzooError):

@@ -192,3 +192,36 @@ def test_a_run_folder_is_gone_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(Killed):
             remove_run(run_folder)
     assert not run_folder.exists()
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"seconds": 5},
+        {"seconds": {"fits": "x"}, "core_seconds": 1.0},
+        {"seconds": {"fits": 1.0}, "core_seconds": "x"},
+        {"seconds": {"fits": float("nan")}, "core_seconds": 1.0},
+        {"seconds": {"fits": -1.0}, "core_seconds": 1.0},
+        {},
+    ],
+)
+def test_times_that_are_none_start_at_zero(tmp_path: Path, kept: dict[str, object]) -> None:
+    (tmp_path / "seconds.json").write_text(json.dumps(kept))
+    clock = StageClock(tmp_path, 1)
+    clock.add("fits", save=True)
+    assert 0 <= clock.seconds["fits"] < 1
+
+
+def test_an_array_whose_head_is_damaged_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "crops.npy"
+    np.save(path, np.zeros((8, 8), np.uint8))
+    data = path.read_bytes()
+    for head in (
+        b"{'descr': '|u1', (((\n",
+        b"{'a'",
+        b"\\\n",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999,), }",
+    ):
+        path.write_bytes(data[:10] + head + data[10 + len(head) :])
+        assert read_piece(path, lambda file: np.load(file, allow_pickle=False)) is None
+        assert not path.exists()

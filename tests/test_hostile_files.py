@@ -371,3 +371,89 @@ def test_texts_of_others_are_inert_in_cards(tmp_path: Path) -> None:
     assert "\u202e" not in card
     for line in body.splitlines():
         assert not line.startswith("Error: all is well")
+
+
+@pytest.mark.filterwarnings("ignore::initzoo.errors.InitzooWarning")
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+@pytest.mark.parametrize("has_table", [True, False])
+def test_a_pipe_or_an_endless_device_is_not_read_as_a_photo(
+    tmp_path: Path, kept_photo_folder: Path, kind: str, has_table: bool
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    path = folder / "a.png"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with within_caps(len(str(path))):
+        read_image(path)
+    if has_table:
+        values = ("name", "split", "title", "author", "licence", "source")
+        lines = "".join(f'{name} = "{"train" if name == "split" else "a"}"\n' for name in values)
+        (folder / "photos.toml").write_text(f'[[photo]]\n{lines}file = "a.png"\n')
+    with within_caps(2 * len(str(folder))):
+        load_photos(folder, split=None)
+
+
+def test_a_small_file_is_read_without_room_for_the_largest(tmp_path: Path) -> None:
+    from initzoo.files import read_file
+
+    path = tmp_path / "a"
+    path.write_bytes(b"small")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MAX_BYTES, before[1]))
+    try:
+        assert read_file(path, max_bytes=2**33) == b"small"
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values | {"arrays": 5},
+        lambda values: values | {"arrays": values["arrays"] | {"rows": [0, 2**60, "<u4"]}},
+        lambda values: values | {"arrays": values["arrays"] | {"rows": [-9, 8, "<u4"]}},
+        lambda values: values | {"arrays": values["arrays"] | {"rows": [0, 8, "O"]}},
+        lambda values: {**values, "arrays": {name: values["arrays"][name] for name in ("rows", "text")}},
+        lambda values: values | {"digests": "zz"},
+        lambda values: values | {"version": None},
+        lambda values: [],
+    ],
+)
+def test_a_kept_lookup_with_a_hostile_trailer_is_made_again(tmp_path: Path, change: Any) -> None:
+    import hashlib
+
+    from hostile_readers import _names_of, make_lookup
+
+    make_lookup(tmp_path)
+    path = next((tmp_path / "cache").glob("*.lookup"))
+    data, expected = path.read_bytes(), _names_of(tmp_path)
+    length = int.from_bytes(data[-40:-32], "little")
+    trailer = json.dumps(change(json.loads(data[-40 - length : -40]))).encode()
+    tail = trailer + len(trailer).to_bytes(8, "little") + hashlib.sha256(trailer).digest()
+    path.write_bytes(data[: -40 - length] + tail)
+    assert _names_of(tmp_path) == expected
+    assert path.read_bytes() == data
+
+
+def test_an_adapter_from_elsewhere_that_overflows_is_refused(tmp_path: Path) -> None:
+    from hostile_readers import make_incoming
+    from safetensors.numpy import load_file, save_file
+
+    from initzoo.errors import LayoutMismatch
+    from initzoo.zoo.importing.sources import read_incoming
+
+    make_incoming(tmp_path)
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in tensors if "lora_B" in name)
+    for value in (np.nan, np.inf, 3e38):
+        save_file(tensors | {name: np.full_like(tensors[name], value)}, path)
+        with pytest.raises(LayoutMismatch, match="a value is NaN, infinite or too large"):
+            read_incoming(tmp_path / "adapter")
+
+
+def test_half_a_letter_is_printed_as_an_escape() -> None:
+    assert printable("a\udcffb") == "a\\udcffb"
+    assert str(InvalidZoo("a\udcff")).encode()

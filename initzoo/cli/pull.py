@@ -86,6 +86,12 @@ _MAX_CANDIDATES = 100
 @click.option(
     "--timesteps", type=int, default=1, show_default=True, help="Denoising steps of a generated init."
 )
+@click.option(
+    "--require-signature",
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="Refuse a zoo that is not signed with this public key, a PEM file.",
+)
 @click.option("--dry-run", is_flag=True, help="Do not write; for a zoo on the Hub, list the bytes to fetch.")
 @force_option
 @json_option
@@ -103,6 +109,7 @@ def command(
     seed: int,
     candidates: int | None,
     timesteps: int,
+    require_signature: Path | None,
     dry_run: bool,
     force: bool,
     as_json: bool,
@@ -136,7 +143,7 @@ def command(
         candidates=candidates,
         timesteps=timesteps,
     )
-    zoo = Zoo.from_pretrained(zoo_name)
+    zoo = Zoo.from_pretrained(zoo_name, require_signature=require_signature)
     scheme = _scheme(text, requests[0], zoo)
     if scheme is not None:
         _refuse_for_scheme(scheme, requests[0], candidates, is_plan=dry_run and zoo.is_on_hub)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -25,6 +26,11 @@ SECTION = "Make your own zoo"
 @click.option("--private", is_flag=True, help="Create new repos as private.")
 @click.option("--tag", help="Tag for the new revision, e.g. v1.")
 @click.option("--message", help="Message of the commits.")
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path),
+    help="Private key, a PEM file, to sign the zoo with; for pull --require-signature.",
+)
 @click.option("--dry-run", is_flag=True, help="Upload nothing; list the files and their sizes.")
 @json_option
 def command(
@@ -33,6 +39,7 @@ def command(
     private: bool,
     tag: str | None,
     message: str | None,
+    sign_key: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -46,7 +53,7 @@ def command(
     from initzoo.zoo import plan_push, push_zoo
 
     if dry_run:
-        files = plan_push(folder, repo, tag=tag)
+        files = plan_push(folder, repo, tag=tag, sign_key=sign_key)
         n_bytes = sum(file.n_bytes for file in files)
         if as_json:
             echo_json(
@@ -62,7 +69,7 @@ def command(
             "leaves out those that the repos have already"
         )
         return
-    report = push_zoo(folder, repo, private=private, tag=tag, message=message)
+    report = push_zoo(folder, repo, private=private, tag=tag, message=message, sign_key=sign_key)
     if as_json:
         echo_json(asdict(report))
         return

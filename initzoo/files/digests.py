@@ -29,7 +29,7 @@ __all__ = [
 
 SEAL_MARK = b"initzoo-seal-sha256:"
 _N_DIGITS = 64
-_MAX_PROBLEM = 220
+_MAX_PROBLEM = 180
 _POINTER = b"version https://git-lfs.github.com/spec/"
 BLANK_SEAL = SEAL_MARK.decode() + "0" * _N_DIGITS
 
@@ -78,8 +78,9 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | Non
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
             raise DamagedFile("cannot be read (it is a device or the like)")  # reading a pipe would not end
         with Path(path).open("rb") as file:
-            # One byte more, in case the file grows while it is read.
-            data = file.read(max_bytes + 1) if os.fstat(file.fileno()).st_size <= max_bytes else None
+            # One byte more, in case the file grows while it is read; Python allots all that is asked for.
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(size + 1) if size <= max_bytes else None
     except DamagedFile:
         raise
     except (OSError, ValueError) as error:
@@ -87,6 +88,8 @@ def read_file(path: str | os.PathLike[str], *, max_bytes: int, digest: str | Non
         raise DamagedFile(f"cannot be read ({reason})") from error
     if data is None or len(data) > max_bytes:
         raise DamagedFile(f"is larger than the limit of {max_bytes} bytes")
+    if len(data) > size:
+        raise DamagedFile("grew while it was read; wait until it is written")
     check_no_pointer(data)
     if digest is not None and (actual := hashlib.sha256(data).hexdigest()) != digest:
         raise DamagedFile(f"expected sha256 {digest}, found {actual}")

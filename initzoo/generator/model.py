@@ -259,7 +259,15 @@ class WeightGenerator:
 
         # The denoiser works on residuals from the mean adapter, in units of `scale`.
         residuals = sample(denoise, noise, n_timesteps=n_timesteps)[0]
-        blocks = np.where(self._mask, self.mean + residuals * self.scale, np.float32(0)).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            blocks = np.where(self._mask, self.mean + residuals * self.scale, np.float32(0)).astype(
+                np.float32
+            )
+        if not np.isfinite(blocks).all():
+            raise InvalidGenerator(
+                "weight generator: it makes weights that are NaN or infinite of these words. "
+                "Get the weight generator again, or use other words."
+            )
         if self.config.own_layout == self.layout:
             return blocks
         return split_blocks(join_blocks(blocks, self.config.own_layout), self.layout)

@@ -174,7 +174,8 @@ class TaughtWords:
         wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
         wordings = wordings.reshape(-1, int(values["n_values"]))
         tokens = np.array(values["taught_tokens"], np.int64)
-        shares = np.array(values["taught_shares"], np.float32)
+        with np.errstate(over="ignore"):  # of numbers beyond float32, which are refused below
+            shares = np.array(values["taught_shares"], np.float32)
         taught = cls(vectors, tokens, shares, wordings, float(values["least"]))
         if wordings.shape[1] != vectors.n_values or tokens.ndim != 1 or not np.isfinite(taught.least):
             raise ValueError("its taught words have other sizes than the token vectors")

@@ -33,14 +33,17 @@ _PRE_TOKENIZERS = (
     ),
     *("Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit"),
 )
+_POST_PROCESSORS = ("BertProcessing", "ByteLevel", "RobertaProcessing", "TemplateProcessing")
 _MAX_PARTS = 16
 _MAX_REPLACEMENTS = 2  # each may make a text a few times longer
 _MAX_CONTENT = 4
 _MAX_ADDED = 10_000
 
 
-def check_tokenizer(data: bytes, *, n_tokens: int) -> None:
+def check_tokenizer(data: bytes, *, n_tokens: int | None) -> None:
     """Check that a tokenizer has known parts alone, and the ids from 0 to `n_tokens - 1`.
+
+    Without `n_tokens`, it may have any number of tokens.
 
     Raises:
         DamagedFile: it has another part or id, or is not JSON.
@@ -58,10 +61,13 @@ def check_tokenizer(data: bytes, *, n_tokens: int) -> None:
         for name, known in (("normalizer", _NORMALIZERS), ("pre_tokenizer", _PRE_TOKENIZERS)):
             _check_parts(name, values.get(name), known)
         ids = _ids_of(values)
+        _check_marks(values.get("post_processor"), len(ids))
     except DamagedFile:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFile(f"tokenizer.json is not a tokenizer ({type(error).__name__})") from error
+    if n_tokens is None:
+        n_tokens = len(ids)
     if len(ids) != n_tokens:
         raise DamagedFile(f"tokenizer.json has {len(ids)} tokens, vectors.safetensors {n_tokens}")
     if ids != set(range(n_tokens)):
@@ -98,6 +104,21 @@ def _check_parts(name: str, part: Any, known: tuple[str, ...]) -> None:
             )
         if len(str(one.get("content", ""))) > _MAX_CONTENT or pattern == {"String": ""}:
             raise DamagedFile(f"tokenizer.json has a {name} that makes texts much longer")
+
+
+def _check_marks(part: Any, n_tokens: int) -> None:
+    """Check the tokens that are put around a text: their ids, and that they are few."""
+    if part is None:
+        return
+    _check_kind("post_processor", part, _POST_PROCESSORS)
+    ids = [part[name][1] for name in ("sep", "cls") if name in part]
+    for token in (part.get("special_tokens") or {}).values():
+        ids += token["ids"]
+    pieces = [*(part.get("single") or ()), *(part.get("pair") or ())]
+    if len(pieces) > _MAX_PARTS or len(ids) > _MAX_PARTS:
+        raise DamagedFile("tokenizer.json has too many tokens around a text")
+    if not all(type(one) is int and 0 <= one < n_tokens for one in ids):
+        raise DamagedFile("tokenizer.json has another id around a text than its tokens have")
 
 
 def _flat(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

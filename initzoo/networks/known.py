@@ -55,7 +55,9 @@ def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
         )
     for name, size in sizes.items():
         if type(size) is not int or not 0 <= size <= _MAX_SIZE:
-            raise LayoutMismatch(f"network '{kind}': {name} must be from 0 to {_MAX_SIZE}, found {size!r}.")
+            raise LayoutMismatch(
+                f"network '{kind}': {name[:80]} must be from 0 to {_MAX_SIZE}, found {repr(size)[:80]}."
+            )
     try:
         return network(**sizes)
     except (RuntimeError, ValueError) as error:  # raised by torch for a size of zero

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, TypeVar
 
 from initzoo.errors import InitzooError, OutputError
@@ -143,6 +144,9 @@ def read_piece(path: Path, read: Callable[[Path], T]) -> T | None:
         TypeError,
         EOFError,
         RecursionError,
+        SyntaxError,
+        TokenError,  # NumPy reads the head of an array as Python
+        MemoryError,  # a damaged head can ask for any size
     ):
         with suppress(OSError):
             path.unlink()
@@ -223,6 +227,10 @@ def _empty(path: Path) -> None:
             file.unlink()
 
 
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
+
+
 class StageClock:
     """Measures the time of each stage and sums it over interruptions.
 
@@ -234,8 +242,11 @@ class StageClock:
     def __init__(self, path: Path, n_workers: int) -> None:
         self._path = path / "seconds.json"
         kept = read_json_piece(self._path) or {}
-        self.seconds: dict[str, float] = kept.get("seconds", {})
-        self.core_seconds: float = kept.get("core_seconds", 0.0)
+        seconds, core_seconds = kept.get("seconds"), kept.get("core_seconds")
+        self.seconds: dict[str, float] = {}
+        self.core_seconds = 0.0
+        if isinstance(seconds, dict) and all(map(_is_time, (core_seconds, *seconds.values()))):
+            self.seconds, self.core_seconds = seconds, float(core_seconds or 0)
         self._n_workers = n_workers
         self._last = self._saved = time.perf_counter()
 

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Protocol
 
 from initzoo.errors import InvalidGenerator, InvalidZoo
-from initzoo.files import list_files, read_file, reported_as
+from initzoo.files import is_file, list_files, read_file, reported_as
 from initzoo.generator import PHRASE_FOLDER
 from initzoo.networks import GRAPH_FILE
 from initzoo.zoo.index import IndexRow
-from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest, not_plain
+from initzoo.zoo.manifest import (
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
+    SIGNATURE_FILE,
+    FileDigest,
+    Manifest,
+    not_plain,
+)
 from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo
 
 __all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "graph_path", "has_phrases", "model_files"]
@@ -84,6 +92,9 @@ class ZooFiles(Protocol):
     def verify(self) -> VerifyReport:
         """Read and check every byte of the zoo."""
 
+    def signed(self) -> tuple[bytes, bytes] | None:
+        """The content of the manifest and of its signature; None if the zoo is not signed."""
+
 
 @dataclass(frozen=True)
 class FolderFiles:
@@ -118,6 +129,22 @@ class FolderFiles:
         path = self.folder / "dataset" / MANIFEST_FILE
         with reported_as(InvalidZoo, f"zoo '{self.name}', '{path}'", _ADVICE):
             return Manifest.from_bytes(read_file(path, max_bytes=MAX_MANIFEST_BYTES))
+
+    def signed(self) -> tuple[bytes, bytes] | None:
+        """The content of the manifest and of its signature; None if the zoo is not signed.
+
+        Raises:
+            InvalidZoo: one of them cannot be read.
+        """
+        path = self.folder / "dataset" / MANIFEST_FILE
+        signature = path.with_name(SIGNATURE_FILE)
+        if not is_file(signature):
+            return None
+        with reported_as(InvalidZoo, f"zoo '{self.name}', '{path}'", _ADVICE):
+            return (
+                read_file(path, max_bytes=MAX_MANIFEST_BYTES),
+                read_file(signature, max_bytes=MAX_SIGNATURE_BYTES),
+            )
 
     def base_folder(self, recipe: str) -> Path:
         """The folder of a recipe's base.

@@ -21,6 +21,8 @@ from initzoo.generator import PHRASE_FOLDER
 __all__ = [
     "MANIFEST_FILE",
     "MAX_MANIFEST_BYTES",
+    "MAX_SIGNATURE_BYTES",
+    "SIGNATURE_FILE",
     "FileDigest",
     "Manifest",
     "describe_folder",
@@ -32,6 +34,8 @@ __all__ = [
 
 MANIFEST_FILE = "zoo.json"
 MAX_MANIFEST_BYTES = 2**26
+SIGNATURE_FILE = f"{MANIFEST_FILE}.sig"
+MAX_SIGNATURE_BYTES = 2**20
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _PATH = re.compile(rf"({_PART}/){{0,8}}{_PART}")

@@ -11,14 +11,15 @@ from pathlib import Path
 from initzoo.errors import InitzooWarning, PublishRefused
 from initzoo.generator import CALIBRATION_FILE
 from initzoo.zoo.cards import dataset_card, model_card
-from initzoo.zoo.hub import HubSettings, Upload, commit, look_at_repo, set_tag
+from initzoo.zoo.hub import HubFiles, HubSettings, Upload, commit, look_at_repo, set_tag
 from initzoo.zoo.hub.addresses import is_hub_address
-from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest, Manifest, digest_files
+from initzoo.zoo.manifest import MANIFEST_FILE, SIGNATURE_FILE, FileDigest, Manifest, digest_files
+from initzoo.zoo.signing import sign_again, sign_manifest
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["PlannedUpload", "PushReport", "plan_push", "push_zoo"]
 
-_DATASET_OWNED = ("blocks/", "index.parquet", "harvest.json")
+_DATASET_OWNED = ("blocks/", "index.parquet", "harvest.json", SIGNATURE_FILE)
 _MODEL_EXTRAS = ("evaluation.json", "bench.json")
 _MODEL_OWNED = ("base/", "phrase_encoder/", "weight_generator/", *_MODEL_EXTRAS)
 _CARD = "README.md"
@@ -79,7 +80,13 @@ class PlannedUpload:
     is_known: bool = True
 
 
-def plan_push(folder: str | os.PathLike[str], repo: str, *, tag: str | None = None) -> list[PlannedUpload]:
+def plan_push(
+    folder: str | os.PathLike[str],
+    repo: str,
+    *,
+    tag: str | None = None,
+    sign_key: str | os.PathLike[str] | None = None,
+) -> list[PlannedUpload]:
     """List the files that `push_zoo` would publish, without asking the Hub for anything.
 
     The zoo is checked as for a push. Files that the repos have already are listed too.
@@ -88,6 +95,7 @@ def plan_push(folder: str | os.PathLike[str], repo: str, *, tag: str | None = No
         folder: the zoo's folder.
         repo: `owner/name` on the Hub.
         tag: tag for the new revision.
+        sign_key: private key to sign the zoo with; the size of a signature varies by some bytes.
 
     Returns:
         The files of the model repo, which a push changes first, then those of the dataset repo.
@@ -109,6 +117,8 @@ def plan_push(folder: str | os.PathLike[str], repo: str, *, tag: str | None = No
     # A revision has 40 digits whatever it is, so that the size is that of the published file.
     manifest = _manifest(zoo, repo, "0" * 40, dataset_files, model_files)
     dataset_files[MANIFEST_FILE] = manifest.to_bytes()
+    if sign_key is not None:
+        dataset_files[SIGNATURE_FILE] = sign_manifest(manifest.to_bytes(), Path(sign_key))
     return [
         PlannedUpload(
             kind,
@@ -128,6 +138,7 @@ def push_zoo(
     private: bool = False,
     tag: str | None = None,
     message: str | None = None,
+    sign_key: str | os.PathLike[str] | None = None,
     token: str | None = None,
     endpoint: str | None = None,
 ) -> PushReport:
@@ -143,6 +154,8 @@ def push_zoo(
         private: create the repos as private ones.
         tag: tag for the new revision, e.g. `v1`; an existing tag is never moved.
         message: message of the commits.
+        sign_key: PEM file of a private elliptic curve key to sign the zoo with, for readers who require a
+            signature; needs the extra `sign`. Without one, a signature in the repo is removed.
         token: access token with write permission; by default HF_TOKEN or the token of `hf auth login`.
         endpoint: URL of the Hub; by default HF_ENDPOINT.
 
@@ -164,17 +177,25 @@ def push_zoo(
     zoo = Zoo.from_pretrained(folder)
     _check_fit(zoo)
     settings = HubSettings(token=token, endpoint=endpoint)
+    if sign_key is not None:
+        sign_manifest(b"{}", Path(sign_key))  # a key that cannot sign is refused before anything is uploaded
     model_files = _model_files(zoo, repo)
     dataset_files = _dataset_files(zoo, repo)
     _warn_of_unknown(zoo, model_files)
     model = look_at_repo(settings, "model", repo, private=private)
     dataset = look_at_repo(settings, "dataset", repo, private=private)
+    published = None
+    if sign_key is not None and SIGNATURE_FILE in dataset.files:
+        published = HubFiles(repo, dataset.head, settings).signed()
     model_upload = Upload.between(model, model_files, _MODEL_OWNED)
     text = message or f"Publish zoo {zoo.name} with initzoo"
 
     def dataset_upload(model_revision: str) -> Upload:
-        manifest = _manifest(zoo, repo, model_revision, dataset_files, model_files)
-        return Upload.between(dataset, dataset_files | {MANIFEST_FILE: manifest.to_bytes()}, _DATASET_OWNED)
+        text = _manifest(zoo, repo, model_revision, dataset_files, model_files).to_bytes()
+        files = dataset_files | {MANIFEST_FILE: text}
+        if sign_key is not None:
+            files[SIGNATURE_FILE] = sign_again(text, Path(sign_key), published)
+        return Upload.between(dataset, files, _DATASET_OWNED)
 
     if tag is not None:
         # Fail before anything is uploaded if the tag is taken.

@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from initzoo.checkpoints import BaseConfig, Init, decode_detail, read_base, read_base_config
+import numpy as np
+
+from initzoo.checkpoints import (
+    Base,
+    BaseConfig,
+    Init,
+    decode_detail,
+    join_blocks,
+    merge_adapter,
+    read_base,
+    read_base_config,
+)
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, InvalidZoo, LayoutMismatch
 from initzoo.files import check_seal, is_file, path_within, read_file, read_header, reported_as
 from initzoo.zoo.index import Index, IndexRow
@@ -18,6 +29,8 @@ from initzoo.zoo.shards import MAX_SHARD_BYTES, ShardHeader, decode_blocks, read
 __all__ = ["VerifyReport", "check_row", "read_payload", "verify_file", "verify_zoo"]
 
 _ADVICE = "Get it again."
+_MAX_SAFE = 1e15
+"""Weights up to this size stay finite when an adapter is merged: B is float16, and A one of these weights."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +110,26 @@ def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> V
         manifest: lists all files with their digests.
         target: name of the zoo in the report.
     """
+    from initzoo.generator import PHRASE_FOLDER, PhraseEncoder
+
     files = {dataset / path: file for path, file in manifest.dataset_files.items()}
     files |= {model / path: file for path, file in manifest.model_files.items()}
     problems: list[str] = []
     configs: dict[str, BaseConfig] = {}
+    large: dict[str, Base] = {}
     for recipe, folder in manifest.bases.items():
         try:
             digest = manifest.model_files[f"{folder}/config.json"].sha256
             configs[recipe] = read_base_config(model / folder, digest=digest)
-            read_base(model / folder)
+            base = read_base(model / folder)
+            largest = max((float(np.abs(value).max()) for value in base.weights.values()), default=0.0)
+            if largest > _MAX_SAFE:
+                large[recipe] = base
         except InitzooError as error:
             problems.append(str(error))
     rows, by_shard = _rows_of(dataset, problems)
     for _, shard_rows in sorted(by_shard.items()):
-        problems += _find_shard_problems(dataset, shard_rows, configs, manifest)
+        problems += _find_shard_problems(dataset, shard_rows, configs, manifest, large)
     on_disk = {path.relative_to(dataset).as_posix() for path in dataset.glob("blocks/*") if path.is_file()}
     if by_shard:
         problems += [
@@ -124,9 +143,16 @@ def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> V
             _check_generator(model / folder, configs.get(recipe), digests)
         except InitzooError as error:
             problems.append(str(error))
+    if f"{PHRASE_FOLDER}/config.json" in manifest.model_files:
+        try:
+            digest = manifest.model_files[f"{PHRASE_FOLDER}/config.json"].sha256
+            PhraseEncoder.from_folder(model / PHRASE_FOLDER, digest=digest)
+        except InitzooError as error:
+            problems.append(str(error))
     # A reader's own message says more than a digest mismatch, so a file that has one is not reported twice.
     known = "\n".join(problems)
-    parts = [model / folder for folder in (*manifest.bases.values(), *manifest.generators.values())]
+    folders = (*manifest.bases.values(), *manifest.generators.values(), PHRASE_FOLDER)
+    parts = [model / folder for folder in folders]
     damaged = [part for part in parts if str(part) in known]
     for path, file in files.items():
         is_known = f"'{path}'" in known or any(path.is_relative_to(part) for part in damaged)
@@ -207,12 +233,13 @@ def _check_generator(
     folder: Path, config: BaseConfig | None, digests: Mapping[str, str] | None = None
 ) -> None:
     """Read a weight generator and compare it with a base and with digests. Raises the first problem."""
-    from initzoo.generator import CALIBRATION_FILE, Calibration, read_generator_files
+    from initzoo.generator import CALIBRATION_FILE, Calibration, WeightGenerator, read_generator_files
 
     digests = digests or {}
     files = read_generator_files(folder, digest=digests.get("config.json"))
     if config is not None:
         files.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
+    WeightGenerator.from_files(files)
     if is_file(folder / CALIBRATION_FILE):
         digest = digests.get(CALIBRATION_FILE)
         Calibration.load(folder, files.encoder, generator_sha256=files.digest, digest=digest)
@@ -226,7 +253,11 @@ def _check_shard(path: Path) -> int:
 
 
 def _find_shard_problems(
-    folder: Path, rows: list[IndexRow], configs: Mapping[str, BaseConfig], manifest: Manifest
+    folder: Path,
+    rows: list[IndexRow],
+    configs: Mapping[str, BaseConfig],
+    manifest: Manifest,
+    large: Mapping[str, Base],
 ) -> list[str]:
     """The problems of one shard, of the file as a whole or of single checkpoints."""
     path = folder / rows[0].shard
@@ -243,7 +274,7 @@ def _find_shard_problems(
         try:
             if row.recipe not in manifest.bases:
                 raise InvalidZoo(f"concept '{row.concept_id}': recipe '{row.recipe}' has no base in the zoo.")
-            _check_checkpoint(folder, row, header, configs.get(row.recipe))
+            _check_checkpoint(folder, row, header, configs.get(row.recipe), large.get(row.recipe))
         except InitzooError as error:
             problems.append(str(error))
     if not problems:
@@ -254,7 +285,9 @@ def _find_shard_problems(
     return problems
 
 
-def _check_checkpoint(folder: Path, row: IndexRow, header: ShardHeader, config: BaseConfig | None) -> None:
+def _check_checkpoint(
+    folder: Path, row: IndexRow, header: ShardHeader, config: BaseConfig | None, large: Base | None
+) -> None:
     blocks, *details = row.parts(with_detail=True)
     expected = [(blocks.start, blocks.end), *((detail.start, detail.end) for detail in details)]
     found = [
@@ -270,7 +303,9 @@ def _check_checkpoint(folder: Path, row: IndexRow, header: ShardHeader, config: 
     data = read_payload(folder, row, with_detail=True)
     if config is not None:
         n_bytes = row.byte_end - row.byte_start
-        decode_blocks(data[:n_bytes], config.layout, row.concept_id)
+        blocks_of_row = decode_blocks(data[:n_bytes], config.layout, row.concept_id)
+        if large is not None:  # of other bases no sum can be too large for float32
+            merge_adapter(large.weights, join_blocks(blocks_of_row, config.layout), config.layout)
         if details:
             decode_detail(data[n_bytes:], config.recipe, row.concept_id)
 

@@ -123,6 +123,7 @@ class Zoo:
         endpoint: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
+        require_signature: str | os.PathLike[str] | None = None,
     ) -> Zoo:
         """Open the bundled zoo, a zoo in a folder, or a zoo on the Hub.
 
@@ -138,11 +139,14 @@ class Zoo:
             endpoint: URL of the Hub; by default HF_ENDPOINT.
             cache_dir: folder of the Hub's cache; by default HF_HUB_CACHE.
             local_files_only: use cached files only and never contact the Hub, as HF_HUB_OFFLINE=1 does.
+            require_signature: PEM file of a public key; a zoo that was not signed with its private key is
+                refused. Needs the extra `sign`.
 
         Raises:
             UnknownZoo: the zoo or revision does not exist.
             AccessDenied: the zoo is private or gated.
             HubUnavailable: the Hub is needed and does not answer.
+            InvalidSignature: the zoo is not signed with the key of `require_signature`.
             ValueError: a revision is given for a zoo that is not on the Hub, or twice.
         """
         text = str(name)
@@ -157,7 +161,9 @@ class Zoo:
             if named is not None and revision is not None:
                 raise ValueError(f"two revisions: '{named}' in the name and '{revision}'; give one")
             settings = HubSettings(token, endpoint, cache_dir, local_files_only)
-            return cls(_open_hub_zoo(repo, named or revision, settings))
+            files = _open_hub_zoo(repo, named or revision, settings)
+            _check_signature(files, require_signature)
+            return cls(files)
         if not is_file(files.index_path()):
             asked = _plain(text)[:_MAX_WORDING]
             raise UnknownZoo(
@@ -168,6 +174,7 @@ class Zoo:
             raise ValueError(
                 f"zoo '{files.name}' is in a folder, which has no revision '{revision}'; leave it out"
             )
+        _check_signature(files, require_signature)
         return cls(files)
 
     @property
@@ -945,6 +952,13 @@ def _open_hub_zoo(repo: str, revision: str | None, settings: HubSettings) -> Zoo
     from initzoo.zoo.hub import open_hub_zoo
 
     return open_hub_zoo(repo, revision, settings)
+
+
+def _check_signature(files: ZooFiles, key: str | os.PathLike[str] | None) -> None:
+    if key is not None:
+        from initzoo.zoo.signing import require_signature
+
+        require_signature(files, Path(key))
 
 
 def _lookup_folder() -> Path:

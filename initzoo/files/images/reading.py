@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import threading
 import warnings
@@ -190,7 +191,13 @@ def _formats() -> tuple[str, ...]:
 
 
 def _file(source: Path | bytes) -> IO[bytes]:
-    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if source.exists() and not (
+        source.is_file() or source.is_dir()
+    ):  # reading a pipe or /dev/zero does not end
+        raise OSError(errno.EINVAL, "it is a device or the like")
+    return open(source, "rb")
 
 
 @contextmanager

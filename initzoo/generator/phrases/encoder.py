@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -27,6 +28,9 @@ _MAX_FILE_BYTES = 2**28
 _ADVICE = "Get the zoo again."
 _FILES = ("encoder.onnx", "head.safetensors", "tokenizer.json")
 _LICENCE = "LICENSE"
+_MAX_SIZE = 2**20
+_MAX_WEIGHT = 1e6
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -250,11 +254,16 @@ class PhraseEncoder:
             if digest is not None and hashlib.sha256(data).hexdigest() != digest:
                 raise DamagedFile("config.json does not match its digest in zoo.json")
             config = read_json(data, PhraseConfig)
+            _check_config(config)
             files = {name: read_file(folder / name, max_bytes=_MAX_FILE_BYTES) for name in _FILES}
             for name, content in files.items():
                 if hashlib.sha256(content).hexdigest() != config.files.get(name):
                     raise DamagedFile(f"{name} does not match its digest in config.json")
             states = PhraseStates.from_bytes(files["encoder.onnx"], files["tokenizer.json"])
+            if states.n_values != config.shape.n_states:
+                raise DamagedFile(
+                    f"encoder.onnx has {states.n_values} values a token, config.json {config.shape.n_states}"
+                )
             weights = _read_weights(files["head.safetensors"], config)
             actual = hashlib.sha256(data).hexdigest()
             return cls(config, states, weights, folder=folder, digest=actual)
@@ -310,19 +319,61 @@ def _read_weights(data: bytes, config: PhraseConfig) -> dict[str, NDArray[np.flo
     weights = {
         name: value if value.dtype == np.int8 else value.astype(np.float32) for name, value in tensors.items()
     }
-    n_looks = len(config.looks) + 1
-    shape = config.shape
-    expected = {
-        "looks.weight": (n_looks, shape.n_values),
-        "grams.weight": (shape.n_buckets, shape.n_gram_values),
-        "project.weight": (shape.width, shape.n_states),
-        "counts.weight": (4, shape.n_hidden),
-    }
-    for name, size in expected.items():
-        actual = weights[name].shape if name in weights else None
+    expected = _shapes_of(config)
+    for name in sorted({*expected, *weights}):
+        size, actual = expected.get(name), weights[name].shape if name in weights else None
         if actual != size:
-            raise DamagedFile(f"head.safetensors: expected {name} of shape {size}, found {actual}")
+            raise DamagedFile(f"head.safetensors: expected {name[:60]} of shape {size}, found {actual}")
+        if not np.isfinite(weights[name]).all():
+            raise DamagedFile(f"head.safetensors: {name} has values that are NaN or infinite")
     return weights
+
+
+def _shapes_of(config: PhraseConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of all weights of the trained part."""
+    shape, n_looks = config.shape, len(config.looks) + 1
+    width = shape.width
+    n_gathered = 2 * width + shape.n_states + shape.n_gram_values
+    linear = {
+        "project": (width, shape.n_states),
+        "queries_keys_values": (3 * width, width),
+        "attended": (width, width),
+        "expand": (2 * width, width),
+        "contract": (width, 2 * width),
+        "weigh": (1, width),
+        "gather": (shape.n_hidden, n_gathered),
+        "vector": (shape.n_values, shape.n_hidden),
+        "looks": (n_looks, shape.n_values),
+        "counts": (4, shape.n_hidden),
+    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, size in linear.items():
+        shapes |= {f"{name}.weight": size, f"{name}.bias": size[:1]}
+    for name in ("norm_attention", "norm_expand"):
+        shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    grams = {"grams.weight": (shape.n_buckets, shape.n_gram_values), "grams.scale": (shape.n_buckets,)}
+    return shapes | grams
+
+
+def _check_config(config: PhraseConfig) -> None:
+    """Check what the types of the fields do not say.
+
+    Raises:
+        DamagedFile: a value is out of range.
+    """
+    shape, sure = config.shape, config.confidence
+    sizes = asdict(shape)
+    if any(not 1 <= size <= _MAX_SIZE for size in sizes.values()) or shape.width % shape.n_heads:
+        raise DamagedFile("config.json has a shape that no phrase encoder has")
+    if shape.n_looks != len(config.looks) + 1 or len(set(config.looks)) != len(config.looks):
+        raise DamagedFile(
+            f"config.json has {len(config.looks)} looks, or one twice, and scores for {shape.n_looks}"
+        )
+    if not all(math.isfinite(value) and abs(value) < _MAX_WEIGHT for value in asdict(sure).values()):
+        raise DamagedFile("config.json has a confidence that is not finite")
+    for name, colour in config.colours.items():
+        if not _COLOUR.fullmatch(colour):
+            raise DamagedFile(f"config.json has a colour {name[:40]!r} that is not written as #rrggbb")
 
 
 def _linear(

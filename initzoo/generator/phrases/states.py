@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator
 from initzoo.files import DamagedFile, read_file, reported_as
+from initzoo.generator.phrases.graphs import check_graph
+from initzoo.generator.tokenizer_files import check_tokenizer, is_panic
 
 __all__ = ["MAX_PHRASE_TOKENS", "PhraseStates"]
 
@@ -40,10 +42,14 @@ class PhraseStates:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        check_graph(graph, max_tokens=MAX_PHRASE_TOKENS)
+        check_tokenizer(tokenizer_json, n_tokens=None)
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._tokenizer: Any = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_PHRASE_TOKENS)
+        last = self._tokenizer.get_vocab_size() - 1
+        self.n_values: int = self._run(np.array([[last]], dtype=np.int64), np.ones((1, 1), np.int64)).shape[2]
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> PhraseStates:
@@ -62,13 +68,19 @@ class PhraseStates:
         """Open a graph and a tokenizer.
 
         Raises:
-            DamagedFile: one of them cannot be read.
+            DamagedFile: one of them cannot be read, or takes more than a sentence encoder.
         """
         try:
             return cls(graph, tokenizer_json)
+        except DamagedFile:
+            raise
         except Exception as error:  # both libraries raise plain or private exceptions
             reason = " ".join(str(error).split())[:100]
             raise DamagedFile(f"encoder.onnx or tokenizer.json cannot be read ({reason})") from error
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            raise DamagedFile("tokenizer.json is not a tokenizer") from error
 
     def is_word(self, text: str) -> bool:
         """Whether the tokenizer has a text as one whole word.
@@ -88,12 +100,30 @@ class PhraseStates:
         Returns:
             For each phrase float32 of shape `(n_tokens, n_values)`, the marks at both ends included.
         """
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(phrases))]
+        ids = [encoding.ids[:MAX_PHRASE_TOKENS] for encoding in self._tokenizer.encode_batch(list(phrases))]
         longest = max(map(len, ids))
         padded = np.zeros((len(ids), longest), dtype=np.int64)
         mask = np.zeros((len(ids), longest), dtype=np.int64)
         for row, tokens in enumerate(ids):
             padded[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
-        states = self._session.run(["states"], {"ids": padded, "mask": mask})[0]
+        with reported_as(InvalidGenerator, "phrase encoder", _ADVICE):
+            states = self._run(padded, mask)
         return [states[row, : len(tokens)] for row, tokens in enumerate(ids)]
+
+    def _run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Run the graph.
+
+        Raises:
+            DamagedFile: it fails, or its result is not finite or has another shape.
+        """
+        try:
+            states: NDArray[np.float32] = self._session.run(["states"], {"ids": ids, "mask": mask})[0]
+        except Exception as error:  # the library raises private exceptions
+            reason = " ".join(str(error).split())[:80]
+            raise DamagedFile(f"encoder.onnx cannot be run ({reason})") from error
+        if states.ndim != 3 or states.shape[:2] != ids.shape or states.dtype != np.float32:
+            raise DamagedFile(f"encoder.onnx has states {states.dtype} {states.shape} for ids {ids.shape}")
+        if not np.isfinite(states).all():
+            raise DamagedFile("encoder.onnx has states that are NaN or infinite")
+        return states

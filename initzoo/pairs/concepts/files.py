@@ -124,7 +124,9 @@ def _plain(
         )
     family = table.get("family")
     if family is not None and family not in FAMILIES:
-        raise InvalidConcepts(f"{place}: family must be one of {', '.join(FAMILIES)}, found {family!r}")
+        raise InvalidConcepts(
+            f"{place}: family must be one of {', '.join(FAMILIES)}, found {repr(family)[:80]}"
+        )
     named = {key: table.get(key, tables.get(key)) for key in ("licence", "source")}
     try:
         teacher = read_teacher(table.get("teacher"), folder=folder, colours=colours, licence=named["licence"])

@@ -77,6 +77,7 @@ def _read_function(table: dict[str, Any], folder: Path, licence: str | None) -> 
     is_whole = isinstance(n_variants, int) and not isinstance(n_variants, bool)
     if n_variants is not None and not (is_whole and 0 <= n_variants <= _MAX_VARIANTS):
         raise InvalidConcepts(
-            f"teacher: variants must be a whole number from 0 to {_MAX_VARIANTS}, found {n_variants!r}"
+            f"teacher: variants must be a whole number from 0 to {_MAX_VARIANTS}, found "
+            f"{repr(n_variants)[:80]}"
         )
     return load_teacher(name, folder, settings=settings, licence=licence, n_variants=n_variants)

@@ -49,7 +49,9 @@ def read_colours(tables: Mapping[str, Any]) -> dict[str, str]:
         raise InvalidConcepts("'colours' must be a table of names and colours; write [colours]")
     for name, value in colours.items():
         if not isinstance(value, str) or not _COLOUR.fullmatch(value):
-            raise InvalidConcepts(f"colour '{name}': expected a colour such as '#1b2a49', found {value!r}")
+            raise InvalidConcepts(
+                f"colour '{name[:80]}': expected a colour such as '#1b2a49', found {repr(value)[:80]}"
+            )
     return colours
 
 

@@ -9,14 +9,21 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
-from initzoo.files import one_at_a_time, read_file, write_bytes
+from initzoo.files import one_at_a_time, read_file, reported_as, write_bytes
 from initzoo.generator import PHRASE_FOLDER
 from initzoo.zoo.folder import PlannedFile, folder_of, graph_path, has_phrases, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
 from initzoo.zoo.hub.client import MissingFile, check_digest, download, fetch_range, resolve_revision
 from initzoo.zoo.index import IndexRow, Part
-from initzoo.zoo.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, FileDigest, Manifest
+from initzoo.zoo.manifest import (
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
+    SIGNATURE_FILE,
+    FileDigest,
+    Manifest,
+)
 from initzoo.zoo.shards import read_range
 from initzoo.zoo.verify import VerifyReport, verify_zoo
 
@@ -87,6 +94,38 @@ class HubFiles:
                 "Name another repo, or publish a zoo there: initzoo push FOLDER OWNER/NAME"
             ) from error
         return manifests[-1]
+
+    def signed(self) -> tuple[bytes, bytes] | None:
+        """The content of the manifest and of its signature; None if the zoo is not signed.
+
+        Raises:
+            HubUnavailable, InvalidZoo: one of them cannot be fetched.
+        """
+
+        def check(path: Path) -> None:
+            read_file(path, max_bytes=MAX_MANIFEST_BYTES)
+
+        paths = []
+        for name in (MANIFEST_FILE, SIGNATURE_FILE):
+            try:
+                paths.append(
+                    download(
+                        self.settings,
+                        "dataset",
+                        self.repo,
+                        self.revision,
+                        name,
+                        check=check,
+                        checks_cached=True,
+                    )
+                )
+            except MissingFile:
+                return None
+        with reported_as(InvalidZoo, f"zoo '{self.repo}'", "Get the zoo again."):
+            return (
+                read_file(paths[0], max_bytes=MAX_MANIFEST_BYTES),
+                read_file(paths[1], max_bytes=MAX_SIGNATURE_BYTES),
+            )
 
     def index_path(self) -> Path:
         """The index file, fetched if it is not in the cache.

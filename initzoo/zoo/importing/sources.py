@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Incoming", "read_incoming"]
 
 _ADVICE = (
-    "Give the generator of pix2pix, e.g. latest_net_G.pth, a safetensors state dict of a known network, or a "
-    "folder that holds one or that initzoo export --format peft wrote"
+    "Give the generator of pix2pix (.pth), a safetensors state dict, or a folder of one or of a PEFT adapter"
 )
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _OPTIONS = ("train_opt.txt", "test_opt.txt")
@@ -37,6 +36,7 @@ _PEFT_CONFIG, _PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PEFT_TENSOR = re.compile(r"base_model\.model\.(.+)\.lora_(A\.weight|B\.weight|B\.bias)")
 _MAX_TEXT_BYTES = 2**20
 _MAX_BYTES = 2**33
+_MAX_VALUE = 1e30
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def read_incoming(path: str | os.PathLike[str]) -> Incoming:
         weights = recognise_foreign(tensors, options=options)
     except LayoutMismatch as error:
         beside = f", with '{options_file.name}' beside it," if options_file else ""
-        raise LayoutMismatch(f"'{file}'{beside} holds {error}. {_ADVICE}") from error
+        raise LayoutMismatch(f"'{file}'{beside} holds {str(error)[:120]}. {_ADVICE}") from error
     notes = list(weights.notes)
     if any(name.endswith("running_mean") for name in weights.network.state_dict()):
         notes.append("running statistics of batch normalisation kept; edits use them, as test.py --eval does")
@@ -184,11 +184,12 @@ def _read_peft(folder: Path) -> Incoming:
             raise DamagedFile("is not JSON") from error
         if not isinstance(config, dict) or config.get("peft_type") != "LORA" or config.get("use_dora"):
             raise DamagedFile("is not the config of a plain LoRA adapter")
-    base = folder / str(config.get("base_model_name_or_path") or "base")
+    named = str(config.get("base_model_name_or_path") or "base")
+    base = folder / named
     if not is_network_folder(base):
         raise InvalidInit(
-            f"'{folder}' is an adapter, and its base network is not in '{base}'. Put the folder there that "
-            "save_pretrained wrote"
+            f"'{folder}' is an adapter, and its base network is not in '{folder / named[:80]}'. Put the "
+            "folder there that save_pretrained wrote"
         )
     with reported_as(InvalidInit, f"'{file}'", _ADVICE):
         if not is_file(file):
@@ -199,7 +200,7 @@ def _read_peft(folder: Path) -> Incoming:
     try:
         adapter = _adapter_of(tensors, config, weights.network)
     except LayoutMismatch as error:
-        raise LayoutMismatch(f"'{file}', {error}. {_ADVICE}") from error
+        raise LayoutMismatch(f"'{file}', {str(error)[:150]}. {_ADVICE}") from error
     notes = ("the adapter is stored as float16",)
     return Incoming(
         file, _digest(file), weights.name, weights.summary, weights.network, notes=notes, adapter=adapter
@@ -232,9 +233,16 @@ def _adapter_of(
                 f"layer '{layer}': expected lora_A {(rank, *inside)} and lora_B {(n_out, rank)}, found "
                 f"{one['A.weight'].shape} and {one['B.weight'].shape}"
             )
+        bias = one.get("B.bias", np.zeros(n_out, np.float32))
+        parts_of_layer = (one["A.weight"], one["B.weight"], bias)
+        largest = float(np.max([np.abs(part).max(initial=0) for part in parts_of_layer]))  # NaN if one is
+        if bias.shape != (n_out,) or not largest * max(abs(scale), 1) < _MAX_VALUE:
+            raise LayoutMismatch(
+                f"layer '{layer}': a value is NaN, infinite or too large, or a bias misshapen"
+            )
         adapter[f"{layer}.A"] = one["A.weight"]
         adapter[f"{layer}.B"] = one["B.weight"].reshape(n_out, rank) * np.float32(scale)
-        adapter[f"{layer}.bias"] = one.get("B.bias", np.zeros(n_out, np.float32)) * np.float32(scale)
+        adapter[f"{layer}.bias"] = bias * np.float32(scale)
     if parts or not adapter:
         raise LayoutMismatch(f"its base has no layer '{next(iter(parts), '')[:120]}'")
     return adapter

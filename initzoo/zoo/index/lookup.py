@@ -100,6 +100,11 @@ class Lookup:
     """Proposes rows for words. Make one with `open_lookup`."""
 
     def __init__(self, sections: Mapping[str, LongArray]) -> None:
+        names = ("wordings", "words", "starts", "rows", "text_starts", "text", "groups", "sizes", "letters")
+        if missing := [name for name in names if name not in sections]:
+            raise DamagedFile(f"has no array '{missing[0]}'")
+        if not len(sections["starts"]) == len(sections["text_starts"]) == len(sections["words"]) + 1:
+            raise DamagedFile("has arrays of lengths that do not fit each other")
         self._wordings = sections["wordings"]
         self._words = sections["words"]
         self._starts = sections["starts"]
@@ -143,7 +148,8 @@ class Lookup:
             word_scores = np.zeros(n_rows, np.float32)
             # In ascending order of likeness, so that a row keeps its most similar variant.
             for likeness, start, end in sorted(variants):
-                word_scores[self._rows[start:end]] = likeness * n_letters
+                rows = self._rows[start:end]
+                word_scores[rows[rows < n_rows]] = likeness * n_letters
             scores += word_scores
         # Ties go to the row with the fewest wordings: the more a row has, the less each says of it.
         scores -= np.minimum(self._sizes[0:n_rows], 10_000).astype(np.float32) * np.float32(1e-5)
@@ -182,6 +188,7 @@ class Lookup:
         ]
         # Run lengths of the sorted word numbers are the numbers of shared trigrams.
         shared = np.sort(np.concatenate([np.zeros(0, np.int64), *sharing]))
+        shared = shared[shared < len(self._words)]
         firsts = np.flatnonzero(np.diff(shared, prepend=-1))
         candidates, n_shared = shared[firsts], np.diff(firsts, append=len(shared))
         nearest = np.argsort(-n_shared, kind="stable")[: 8 * _MAX_VARIANTS]

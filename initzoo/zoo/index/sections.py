@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.files import DamagedFile, PieceFile
+from initzoo.files import DamagedFile, PieceFile, read_settings
 
 __all__ = ["FileSections", "KeySorter", "MemorySections", "Sections", "distinct", "read_sections"]
 
@@ -26,6 +29,17 @@ _MAX_TRAILER = 2**28
 _N_BUCKETS = 256
 _MAX_BUFFERED = 2**20  # keys, 8 MiB
 _VERSION = 1
+_DTYPES = ("<u8", "<u4", "<u2", "|u1")
+
+
+@dataclass(frozen=True)
+class _Trailer:
+    """The last part of the file."""
+
+    version: int
+    made_for: str
+    arrays: dict[str, tuple[int, int, str]]
+    digests: str
 
 
 class LongArray(Protocol):
@@ -124,15 +138,26 @@ def read_sections(path: Path, made_for: str) -> dict[str, LongArray]:
         raise DamagedFile(f"cannot be read ({error.strerror or error})") from error
     if hashlib.sha256(trailer).digest() != tail[8:]:
         raise DamagedFile("its last part does not match its digest")
-    values = json.loads(trailer)
-    if (values["version"], values["made_for"]) != (_VERSION, made_for):
+    try:
+        values = read_settings(msgspec.json.decode(trailer), _Trailer)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile("its last part cannot be read") from error
+    if (values.version, values.made_for) != (_VERSION, made_for):
         raise DamagedFile("was made for something else")
-    digests = [bytes.fromhex(values["digests"][i : i + 64]) for i in range(0, len(values["digests"]), 64)]
-    bounds = [min(number * _PIECE, size - 40 - length) for number in range(len(digests) + 1)]
+    n_bytes = size - 40 - length
+    if not re.fullmatch(r"([0-9a-f]{64})*", values.digests) or -(-n_bytes // _PIECE) * 64 != len(
+        values.digests
+    ):
+        raise DamagedFile("does not have a digest for each of its pieces")
+    digests = [bytes.fromhex(values.digests[i : i + 64]) for i in range(0, len(values.digests), 64)]
+    bounds = [min(number * _PIECE, n_bytes) for number in range(len(digests) + 1)]
+    for name, (start, end, dtype) in values.arrays.items():
+        if dtype not in _DTYPES or not 0 <= start <= end <= n_bytes:
+            raise DamagedFile(f"array '{name[:40]}' lies outside of it, or is of an unknown type")
     pieces = PieceFile(path, bounds, digests)
     return {
         name: _StoredArray(pieces, start, end, np.dtype(dtype))
-        for name, (start, end, dtype) in values["arrays"].items()
+        for name, (start, end, dtype) in values.arrays.items()
     }
 
 

@@ -44,15 +44,19 @@ class Parameter:
             return (
                 None
                 if value in self.choices
-                else f"expected one of {', '.join(self.choices)}, found {value!r}"
+                else f"expected one of {', '.join(self.choices)}, found {repr(value)[:80]}"
             )
         if self.is_colour:
             fits = isinstance(value, str) and _COLOUR.fullmatch(value) is not None
-            return None if fits else f"expected a colour such as '#1b2a49', found {value!r}"
+            return None if fits else f"expected a colour such as '#1b2a49', found {repr(value)[:80]}"
         fits = (
             isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
         )
-        return None if fits else f"expected a number from {self.low:g} to {self.high:g}, found {value!r}"
+        return (
+            None
+            if fits
+            else f"expected a number from {self.low:g} to {self.high:g}, found {repr(value)[:80]}"
+        )
 
 
 @dataclass(frozen=True)
