@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from initzoo.checkpoints import Init
 from initzoo.errors import InvalidInit, MissingExtra
+from initzoo.export.precision import PRECISIONS, PrecisionLoss, measure_loss, reduce_precision
 from initzoo.files import replace_folder, write_bytes
+from initzoo.pairs import Teacher
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch import nn
     from torch.export import ExportedProgram
 
@@ -75,16 +79,30 @@ def export_program(init: Init, path: Path, *, force: bool = False) -> None:
         write_bytes(folder / "README.md", readme, force=False)
 
 
-def export_onnx(init: Init, path: Path, *, force: bool = False) -> None:
+def export_onnx(
+    init: Init,
+    path: Path,
+    *,
+    force: bool = False,
+    precision: str = "float32",
+    teacher: Teacher | None = None,
+    callback: Callable[[PrecisionLoss], None] | None = None,
+) -> None:
     """A folder with `model.onnx`, which onnxruntime runs. Loads torch.
+
+    Args:
+        init: a merged init.
+        path: the folder to write.
+        force: replace an existing folder.
+        precision: one of `PRECISIONS`; the loss of a reduced one is measured, and is in the README.
+        teacher: the teacher of the look, for the loss.
+        callback: called with the loss of a reduced precision.
 
     Raises:
         MissingExtra: onnx or onnxscript is not installed.
         InvalidInit: the graph is larger than one ONNX file holds.
         OutputError: it cannot be written.
     """
-    import torch
-
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -96,6 +114,24 @@ def export_onnx(init: Init, path: Path, *, force: bool = False) -> None:
     n_bytes = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     if n_bytes > 2**31 - 2**20:
         raise InvalidInit(f"an ONNX file holds 2 GB at most, the network has {n_bytes} bytes. Take program")
+    graph = _graph_of(network)
+    data, notes = graph.SerializeToString(), _IMAGES.format(least=_LEAST_SIDE)
+    if precision != "float32":
+        n_bytes = len(data)
+        data = reduce_precision(graph, precision).SerializeToString()
+        loss = measure_loss(network, data, precision=precision, n_bytes_float32=n_bytes, teacher=teacher)
+        notes += f"\n{PRECISIONS[precision]} Measured: {loss}.\n"
+        if callback is not None:
+            callback(loss)
+    with replace_folder(path, force=force) as folder:
+        write_bytes(folder / "model.onnx", data, force=False)
+        readme = folder_readme(init, f"`{network.kind}` as an ONNX graph.", _ONNX_CODE, notes)
+        write_bytes(folder / "README.md", readme, force=False)
+
+
+def _graph_of(network: ImageNetwork) -> ModelProto:
+    import torch
+
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -113,12 +149,21 @@ def export_onnx(init: Init, path: Path, *, force: bool = False) -> None:
     finally:
         logger.setLevel(level)
     assert graph is not None
-    data = graph.model_proto.SerializeToString()
-    with replace_folder(path, force=force) as folder:
-        write_bytes(folder / "model.onnx", data, force=False)
-        summary = f"`{network.kind}` as an ONNX graph."
-        readme = folder_readme(init, summary, _ONNX_CODE, _IMAGES.format(least=_LEAST_SIDE))
-        write_bytes(folder / "README.md", readme, force=False)
+    model = graph.model_proto
+    parts = model.graph
+    # Where each operator came from, with paths of this machine: no runtime reads it.
+    for part in (
+        *parts.node,
+        *parts.initializer,
+        *parts.value_info,
+        *parts.input,
+        *parts.output,
+        parts,
+        model,
+    ):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    return model
 
 
 def _export(network: ImageNetwork) -> ExportedProgram:
@@ -142,6 +187,8 @@ def _export(network: ImageNetwork) -> ExportedProgram:
     for node in list(program.graph.nodes):
         if node.op == "call_function" and node.target is torch.ops.aten._assert_scalar.default:
             program.graph.erase_node(node)
+        else:
+            node.meta.pop("stack_trace", None)  # it has paths of this machine
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program
