@@ -93,8 +93,8 @@ def export(
         zoo: the zoo of the init, for the base of `peft` and the teacher that a loss is measured with; the
             bundled zoo by default.
         force: replace an existing file or folder.
-        precision: for `onnx`: `float32`, `float16`, or `int8` for the weights. The loss of a reduced precision
-            is measured on the bundled photos of split `score`, against the look's teacher where there is one.
+        precision: for `onnx`: `float32`, `float16`, or `int8` for the weights. The loss of a reduced one is
+            measured on the bundled photos of split `score`, against the look's teacher where there is one.
         callback: called with the loss of a reduced precision.
 
     Returns:
