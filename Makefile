@@ -13,7 +13,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures space clean
+.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures export-pictures live-picture space clean
 
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
@@ -28,6 +28,8 @@ help:
 	@echo 'make demo   set up, then serve the page on this machine'
 	@echo 'make demo-times  set up for tests, then print what the page costs'
 	@echo 'make demo-pictures  set up for tests, then take the pictures of the page (wants chromium)'
+	@echo 'make export-pictures  set up for tests, then print how far pictures of exports are from ours'
+	@echo 'make live-picture  set up for tests, then print frames a second of the live page (wants chromium, npm)'
 	@echo 'make space  set up for tests, then write the Space as a folder that is ready to push: build/space'
 	@echo 'make clean  remove the virtual environment and caches'
 
@@ -71,6 +73,12 @@ demo-times: $(VENV)/.ready-dev
 
 demo-pictures: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/demo_pictures.py
+
+export-pictures: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/export_pictures.py
+
+live-picture: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/live_picture.py
 
 space: $(VENV)/.ready-dev
 	$(VENV)/bin/python spaces/make_space.py build/space

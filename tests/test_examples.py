@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import torch
-from hub_fixtures import TOKEN, own_hub, pushed
+from hub_fixtures import TOKEN, own_hub, program, pushed, run_program
 from hub_server import Hub
 from PIL import Image
 from waiting import wait_until
@@ -132,32 +132,32 @@ def test_blocks_of_a_zoo_are_streamed(
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the Hub's client
 def test_a_zoo_and_a_network_of_the_hub_are_named_with_their_revision(
-    own_hub: Hub,
-    kept_zoo: Path,
-    sepia_pairs: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    own_hub: Hub, kept_zoo: Path, sepia_pairs: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("datasets")
     cache = tmp_path / "cache"
-    monkeypatch.setenv("HF_ENDPOINT", own_hub.url)
-    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
-    pushed(own_hub, kept_zoo, "me/tiny", tag="v1")
-    run("stream_blocks.py", "me/tiny@v1", monkeypatch=monkeypatch)
-    zoo = Zoo.from_pretrained("me/tiny", revision="v1", endpoint=own_hub.url, cache_dir=cache)
-    assert f"revision {zoo.revision}" in capsys.readouterr().out
     network = Zoo.from_pretrained("starter").pull("sepia").to_network()
+    pushed(own_hub, kept_zoo, "me/tiny", tag="v1")
     revision = initzoo.push_to_hub(
         network, "me/sepia", licence="apache-2.0", token=TOKEN, endpoint=own_hub.url
     )
-    out = tmp_path / "mine.safetensors"
     address = f"me/sepia@{revision}"
-    arguments = (sepia_pairs, "--start", address, "--steps", "1", "--crop", "64", "--out", out)
-    run("own_pairs_pytorch.py", *arguments, monkeypatch=monkeypatch)
-    losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
-    assert losses[0] < 0.05, "it starts from sepia"
-    loaded = torch.hub.load(str(EXAMPLES.parent), "initzoo", concept=address, source="local")
+
+    def run_there(name: str, *arguments: str) -> str:
+        result = run_program(program(own_hub, cache), str(EXAMPLES / name), *arguments, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    zoo = Zoo.from_pretrained("me/tiny", revision="v1", endpoint=own_hub.url, cache_dir=cache)
+    assert f"revision {zoo.revision}: " in run_there("stream_blocks.py", "me/tiny@v1")
+    text = run_there(
+        "own_pairs_pytorch.py", str(sepia_pairs), "--start", address, "--steps", "1", "--crop", "64"
+    )
+    loss = re.search(r"loss ([\d.]+)", text)
+    assert loss is not None
+    assert float(loss[1]) < 0.05, "it starts from sepia"
+    options = {"endpoint": own_hub.url, "cache_dir": cache, "local_files_only": True}
+    loaded = torch.hub.load(str(EXAMPLES.parent), "initzoo", concept=address, source="local", **options)
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 
