@@ -14,7 +14,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   tensor_files weight_generator words zoo))
 
 .PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
-  hostile kills load oldest clean
+  export-pictures live-picture hostile kills load oldest clean
 
 # Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
 CASES := 10000
@@ -35,6 +35,8 @@ help:
 	@echo 'make demo   set up, then serve the page on this machine'
 	@echo 'make demo-times  set up for tests, then print what the page costs'
 	@echo 'make demo-pictures  set up for tests, then take the pictures of the page (wants chromium)'
+	@echo 'make export-pictures  set up for tests, then print how far pictures of exports are from ours'
+	@echo 'make live-picture  set up for tests, then print frames a second of the live page (wants chromium, npm)'
 	@echo 'make space  set up for tests, then write the Space as a folder that is ready to push: build/space'
 	@echo 'make hostile  set up for tests, then attack every reader with 10,000 mutated files each: hours'
 	@echo 'make kills  set up for tests, then kill eight commands at 200 random moments each: hours'
@@ -82,6 +84,12 @@ demo-times: $(VENV)/.ready-dev
 
 demo-pictures: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/demo_pictures.py
+
+export-pictures: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/export_pictures.py
+
+live-picture: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/live_picture.py
 
 space: $(VENV)/.ready-dev
 	$(VENV)/bin/python spaces/make_space.py build/space

@@ -15,14 +15,19 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import torch
+from hub_fixtures import TOKEN, own_hub, program, pushed, run_program
+from hub_server import Hub
 from PIL import Image
 from waiting import wait_until
+from zoo_fixtures import kept_zoo
 
 import initzoo
 from initzoo.checkpoints import Init
 from initzoo.files import read_image
 from initzoo.pairs import load_concepts, load_photos, write_pairs
 from initzoo.zoo import Zoo
+
+__all__ = ["kept_zoo", "own_hub"]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -102,6 +107,58 @@ def test_a_lightning_module_starts_from_the_zoo(
         losses[start] = float(re.findall(r"loss ([\d.]+)", capsys.readouterr().out)[-1])
         assert Init.load(out).metadata.concept == "mine"
     assert losses["sepia"] < losses["he_normal"] / 5  # of the first step, so of the start
+
+
+def test_blocks_of_a_zoo_are_streamed(
+    kept_zoo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("datasets")
+    zoo = Zoo.from_pretrained(kept_zoo)
+    run("stream_blocks.py", kept_zoo, "--split", "train", monkeypatch=monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    ids = [row.concept_id for row in zoo.index.rows(split="train")]
+    blocks = np.stack([zoo.blocks(concept_id) for concept_id in ids])  # (n, n_blocks, block_size)
+    assert lines[0].endswith(f"{len(ids) * zoo.layout.n_blocks} blocks of split train")
+    assert len(lines) == 1 + zoo.layout.n_blocks
+    for index, line in enumerate(lines[1:]):
+        values = re.fullmatch(r"block +(\d+) +(\d+) checkpoints  mean ([-+.\d]+)  spread ([.\d]+)", line)
+        assert values is not None
+        assert (int(values[1]), int(values[2])) == (index, len(ids))
+        assert float(values[3]) == pytest.approx(blocks[:, index].mean(), abs=1e-4)
+        assert float(values[4]) == pytest.approx(blocks[:, index].std(0, ddof=1).mean(), abs=1e-4)
+    run("stream_blocks.py", kept_zoo, "--rows", "3", monkeypatch=monkeypatch)
+    assert " 3 blocks of split train" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the Hub's client
+def test_a_zoo_and_a_network_of_the_hub_are_named_with_their_revision(
+    own_hub: Hub, kept_zoo: Path, sepia_pairs: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets")
+    cache = tmp_path / "cache"
+    network = Zoo.from_pretrained("starter").pull("sepia").to_network()
+    pushed(own_hub, kept_zoo, "me/tiny", tag="v1")
+    revision = initzoo.push_to_hub(
+        network, "me/sepia", licence="apache-2.0", token=TOKEN, endpoint=own_hub.url
+    )
+    address = f"me/sepia@{revision}"
+
+    def run_there(name: str, *arguments: str) -> str:
+        result = run_program(program(own_hub, cache), str(EXAMPLES / name), *arguments, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    zoo = Zoo.from_pretrained("me/tiny", revision="v1", endpoint=own_hub.url, cache_dir=cache)
+    assert f"revision {zoo.revision}: " in run_there("stream_blocks.py", "me/tiny@v1")
+    text = run_there(
+        "own_pairs_pytorch.py", str(sepia_pairs), "--start", address, "--steps", "1", "--crop", "64"
+    )
+    loss = re.search(r"loss ([\d.]+)", text)
+    assert loss is not None
+    assert float(loss[1]) < 0.05, "it starts from sepia"
+    options = {"endpoint": own_hub.url, "cache_dir": cache, "local_files_only": True}
+    loaded = torch.hub.load(str(EXAMPLES.parent), "initzoo", concept=address, source="local", **options)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 
 def test_own_pairs_with_finetune_keeps_the_better_start(

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from cli_running import fail, succeed
+from cli_running import fail, run, succeed
+from export_pictures import differences, images_of, open_export, random_network, reference, run_readme
+from public_pix2pix import PublicResNet, PublicUNet
 from zoo_fixtures import kept_zoo, make_zoo, tiny_recipe
 
 from initzoo import Init, Zoo, export
-from initzoo.errors import InvalidInit, OutputError
+from initzoo.errors import InvalidInit, InvalidRequest, OutputError
+from initzoo.export import PrecisionLoss
+from initzoo.export.precision import measure_loss
 from initzoo.networks.adapters import Adapted
+from initzoo.networks.network import ImageNetwork
 from initzoo.networks.pix2pix import ResNet, UNet
+from initzoo.pairs import load_photos, parse_teacher, teach
 from initzoo.zoo import import_checkpoint
 
 __all__ = ["kept_zoo"]
 
+PRECISION = sys.modules[measure_loss.__module__]  # not by its path: initzoo.export is the function, too
 SIZES = {"n_detail": 6, "n_middle": 4, "n_stages": 1, "n_upsampled": 2, "n_decoder": 6, "n_full": 3}
-SHAPES = ((1, 64, 64), (2, 97, 130), (1, 272, 70))
 
 
 @pytest.fixture(scope="module")
@@ -32,41 +41,32 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     return Zoo.from_pretrained(folder)
 
 
-def random_init(network: torch.nn.Module) -> Init:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(0.3 * torch.randn(parameter.shape))
-    return Init.from_model(network, name="my look")
+def check_pictures(init: Init, path: Path, format: str, public: torch.nn.Module | None = None) -> None:
+    """Pictures of an export are those of initzoo, from 64 to 512 pixels, alone and four at once."""
+    for shape, difference in differences(init.to_network(), open_export(path, format, public)):
+        assert difference <= 1e-4, shape
 
 
-def photo_of(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def test_the_reference_is_what_edit_rounds(zoo):
+    for network in (zoo.pull("night").to_network(), random_network(ResNet(1, 2)), random_network(UNet(5, 2))):
+        for shape in ((1, 64, 64), (1, 97, 130), (1, 9, 8)):
+            images = images_of(*shape, first=0)
+            photo = ((images[0] + 1) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
+            levels = (reference(network)(images)[0].transpose(1, 2, 0) + 1) * 127.5
+            assert np.abs(network.edit(photo) - levels).max() <= 0.5 + 1e-4 * 127.5
 
 
-def run_readme(folder: Path, **given: object) -> dict[str, object]:
-    """Run the code of a README in its folder."""
-    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-    assert code is not None
-    assert len([line for line in code[1].splitlines() if line]) <= 3
-    values = dict(given)
-    exec(compile(code[1], "README.md", "exec"), values)
-    return values
-
-
-def check_pictures(init: Init, folder: Path, monkeypatch: pytest.MonkeyPatch, *, as_numpy: bool) -> None:
-    """The exported network gives the pictures of `edit`, which mirrors borders, in any size and batch."""
-    monkeypatch.chdir(folder)
-    network = init.to_network()
-    for n, height, width in SHAPES:
-        photos = [photo_of(height + i, width)[:height] for i in range(n)]
-        images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2) / 127.5 - 1
-        given = images.numpy() if as_numpy else images
-        edited = torch.as_tensor(run_readme(folder, images=given)["edited"]).detach()
-        pixels = ((edited + 1) * 127.5).permute(0, 2, 3, 1).numpy()
-        for photo, made in zip(photos, pixels, strict=True):
-            # Half a level for the rounding of `edit`, and 1e-4 of the range from -1 to 1 for the export.
-            assert np.abs(network.edit(photo) - made).max() <= 0.5 + 1e-4 * 127.5
+@pytest.mark.parametrize("format", ["safetensors", "pth"])
+@pytest.mark.parametrize(
+    ("network", "public"),
+    [(UNet(6, 2), PublicUNet(6, 2)), (ResNet(2, 2), PublicResNet(2, 2))],
+    ids=["unet", "resnet"],
+)
+def test_files_of_weights_make_the_same_pictures(network, public, format, tmp_path):
+    init = Init.from_model(random_network(network), name="my look")
+    public.halo, public.multiple = network.halo, network.multiple
+    path = export(init, tmp_path / f"mine.{format}", format=format)
+    check_pictures(init, path, format, public)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,9 @@ def check_pictures(init: Init, folder: Path, monkeypatch: pytest.MonkeyPatch, *,
         pytest.param(ResNet(1, 2), id="resnet"),
     ],
 )
-def test_a_program_edits_any_size_without_initzoo(network, tmp_path, monkeypatch):
-    init = random_init(network)
-    folder = export(init, tmp_path / "program", format="program")
-    check_pictures(init, folder, monkeypatch, as_numpy=False)
+def test_a_program_edits_any_size_without_initzoo(network, tmp_path):
+    init = Init.from_model(random_network(network), name="my look")
+    check_pictures(init, export(init, tmp_path / "program", format="program"), "program")
 
 
 def test_a_program_of_a_checkpoint_is_written_by_the_command(tmp_path, monkeypatch):
@@ -87,27 +86,120 @@ def test_a_program_of_a_checkpoint_is_written_by_the_command(tmp_path, monkeypat
     line = succeed("export", "pencil sketch", "--format", "program", "-o", "pencil")
     assert line == "pencil-sketch  program  -> pencil\n"
     init = Zoo.from_pretrained("starter").pull("pencil sketch")
-    check_pictures(init, tmp_path / "pencil", monkeypatch, as_numpy=False)
-    monkeypatch.chdir(tmp_path)
+    check_pictures(init, tmp_path / "pencil", "program")
     assert "is not empty" in fail("export", "pencil sketch", "--format", "program", "-o", "pencil")
 
 
-def check_graph(init: Init, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_graph(init: Init, folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.onnx"]
-    check_pictures(init, folder, monkeypatch, as_numpy=True)
+    check_pictures(init, folder, "onnx")
 
 
 @pytest.mark.xdist_group("exports")
-def test_an_onnx_graph_edits_any_size_in_onnxruntime(starter_graph, monkeypatch):
-    check_graph(*starter_graph, monkeypatch)
+def test_an_onnx_graph_edits_any_size_in_onnxruntime(starter_graph):
+    check_graph(*starter_graph)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the exporter and its packages, on their own future
-@pytest.mark.parametrize("network", [UNet(5, 2), ResNet(1, 2)], ids=["unet", "resnet"])
-def test_an_onnx_graph_of_other_networks_edits_any_size_in_onnxruntime(network, tmp_path, monkeypatch):
-    init = random_init(network)
-    check_graph(init, export(init, tmp_path / "graph", format="onnx"), monkeypatch)
+@pytest.mark.parametrize(
+    "network", [UNet(8, 2), UNet(5, 2, norm=2), ResNet(9, 4)], ids=["unet256", "unet-instance", "resnet9"]
+)
+def test_an_onnx_graph_of_other_networks_edits_any_size_in_onnxruntime(network, tmp_path):
+    init = Init.from_model(random_network(network), name="my look")
+    check_graph(init, export(init, tmp_path / "graph", format="onnx"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_graph_of_an_imported_unet256_is_written_by_the_command(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    torch.save(PublicUNet(8, 2).state_dict(), "latest_net_G.pth")
+    import_checkpoint("latest_net_G.pth", "mine", concept="day to night")
+    succeed("export", "day to night", "--zoo", "mine", "--format", "onnx", "--fp16", "-o", "graph")
+    assert "60 dB or more against float32" in (tmp_path / "graph" / "README.md").read_text()
+    photo = images_of(1, 64, 80, first=0)
+    wanted = reference(Zoo.from_pretrained("mine").pull("day to night").to_network())(photo)
+    assert np.abs(open_export(tmp_path / "graph", "onnx")(photo) - wanted).max() < 0.02
+    assert capfd.readouterr().err == "", "runtimes find nothing to warn of"
+
+
+@pytest.mark.xdist_group("exports")
+def test_exports_hold_no_paths_of_the_machine(starter_graph, tmp_path):
+    init, folder = starter_graph
+    program = zipfile.ZipFile(export(init, tmp_path / "program", format="program") / "model.pt2")
+    texts = [program.read(name) for name in program.namelist() if name.endswith(".json")]
+    for text in ((folder / "model.onnx").read_bytes(), *texts):
+        assert b".py" not in text
+        assert str(Path(__file__).parent.parent).encode() not in text
+    assert len(texts) > 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("option", "precision"), [("--fp16", "float16"), ("--int8", "int8")])
+def test_a_reduced_graph_is_smaller_and_its_loss_is_printed(option, precision, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = load_photos(split="score")[:3]
+    monkeypatch.setattr(PRECISION, "load_photos", lambda split: few)
+    lines = succeed("export", "cartoon", "--format", "onnx", option, "-o", "graph").splitlines()
+    assert lines[0] == "cartoon  onnx  -> graph"
+    pattern = (
+        rf"{precision}: ([\d.]+) MB instead of ([\d.]+); loss (-?[\d.]+) dB \(([\d.]+) to ([\d.]+) dB "
+        r"against the teacher\); ([\d.]+) dB (or more )?against float32; 3 score photos"
+    )
+    match = re.fullmatch(pattern, lines[1])
+    assert match is not None
+    assert lines[1] in (tmp_path / "graph" / "README.md").read_text()
+    small, large, loss, full, reduced, alike = map(float, match.groups()[:6])
+    assert small <= 0.6 * large
+    assert abs(loss) < 0.1
+    assert full - reduced == pytest.approx(loss, abs=0.011)
+    assert alike > 40
+    # The figures again, from the file, by other ways.
+    zoo = Zoo.from_pretrained("starter")
+    pairs = list(
+        teach(parse_teacher(zoo.find("cartoon").teacher), [p.pixels[:256, :256] for p in few], range(3))
+    )
+    network = zoo.pull("cartoon").to_network()
+    edit = open_export(tmp_path / "graph", "onnx")
+    errors: dict[str, list[float]] = {"full": [], "reduced": []}
+    for given, wanted in pairs:
+        images = given.astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
+        for name, editor in (("full", reference(network)), ("reduced", edit)):
+            error = (editor(images)[0].transpose(1, 2, 0) + 1) * 127.5 - wanted
+            errors[name].append(20 * math.log10(255) - 10 * math.log10(np.square(error).mean()))
+    again = np.mean(errors["full"]) - np.mean(errors["reduced"])
+    assert again == pytest.approx(loss, abs=0.1)
+
+
+@pytest.mark.xdist_group("exports")
+def test_the_loss_of_weights_without_a_teacher_is_against_their_own_pictures(starter_graph, monkeypatch):
+    import onnx
+
+    from initzoo.export.precision import reduce_precision
+
+    few = load_photos(split="score")[:2]
+    monkeypatch.setattr(PRECISION, "load_photos", lambda split: few)
+    init, folder = starter_graph
+    network, graph = init.to_network(), onnx.load(folder / "model.onnx")
+    data = graph.SerializeToString()
+    same = measure_loss(network, data, precision="float16", n_bytes_float32=len(data))
+    assert (same.loss, same.n_photos, same.psnr_to_float32) == (None, 2, 60)
+    weights = next(value for value in graph.graph.initializer if value.name.endswith("down.weight"))
+    weights.raw_data = bytes(len(weights.raw_data))
+    damaged = reduce_precision(graph, "int8").SerializeToString()
+    worse = measure_loss(network, damaged, precision="int8", n_bytes_float32=len(data))
+    assert worse.psnr_to_float32 < 30
+    assert "dB against float32; 2 score photos" in str(worse)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_peft_folder_makes_the_same_pictures(tmp_path):
+    pytest.importorskip("peft")
+    zoo = Zoo.from_pretrained("starter")
+    init = zoo.pull("pencil sketch", adapter_only=True)
+    folder = export(init, tmp_path / "lora", format="peft", zoo=zoo)
+    check_pictures(zoo.merge(init), folder, "peft")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -115,7 +207,6 @@ def test_a_peft_folder_is_loaded_by_peft_and_imported_again(zoo, tmp_path, monke
     pytest.importorskip("peft")
     monkeypatch.chdir(tmp_path)
     succeed("export", "pencil sketch", "--zoo", zoo.folder, "--format", "peft", "-o", "lora")
-    monkeypatch.chdir(tmp_path / "lora")
     model = run_readme(tmp_path / "lora")["model"]
     images = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
     wanted = zoo.pull("pencil sketch").to_network()(images)
@@ -156,3 +247,43 @@ def test_what_a_format_cannot_express_is_said_before_writing(zoo, tmp_path, monk
     message = fail("export", "x", "--zoo", "unets", "--format", "peft", "-o", "a")
     assert "peft has no adapter for normalisations such as 'model.model.1.model.2'" in message
     assert isinstance(Zoo.from_pretrained("unets").recipe.build_base(), Adapted)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InvalidRequest, match="int8 goes with the format onnx, the others hold float32 weights"
+    ):
+        export(zoo.pull("night"), "a", format="pth", precision="int8")
+    with pytest.raises(ValueError, match="precision must be one of float32, float16, int8, found 'int4'"):
+        export(zoo.pull("night"), "a", format="onnx", precision="int4")
+    assert "float16 goes with the format onnx" in fail("export", "night", "--fp16", "-o", "a")
+    both = ("--format", "onnx", "--fp16", "--int8")
+    refused = run("export", "night", *both, "-o", "a")
+    assert (refused.exit_code, "give one of --fp16 and --int8" in refused.stderr) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "u.pth", "unets"]
+
+
+class Deciding(ImageNetwork):
+    """A network with a decision that depends on the pictures, which no graph can hold."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images if images.mean() > 0 else -images
+
+    halo = reach = 0
+
+
+@pytest.mark.parametrize("format", ["program", "onnx"])
+def test_a_network_that_torch_cannot_export_is_one_line(format, zoo, tmp_path, monkeypatch):
+    init = zoo.pull("night")
+    network = Deciding()
+    network.sizes = {}
+    monkeypatch.setattr(Init, "to_network", lambda self: network)
+    with pytest.raises(
+        InvalidInit, match="torch cannot export the network '' .* Take the format safetensors or"
+    ) as raised:
+        export(init, tmp_path / "a", format=format)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_reads_as_one_line():
+    loss = PrecisionLoss("float16", 1_000_000, 2_000_000, 26, 60, psnr=30.001, psnr_float32=30.0)
+    assert "loss 0.00 dB (30.00 to 30.00 dB" in str(loss)

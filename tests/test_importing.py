@@ -259,6 +259,13 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         {"netG": good, "optimizer": optimizer, "epoch": 3},
         r"is a full training state \(netG, optimizer, epoch\)",
     )
+    video = {name: one.unsqueeze(2) if one.dim() == 4 else one for name, one in good.items()}
+    save(
+        "video.pth",
+        video,
+        r"network of videos or volumes \(tensor 'model.model.0.weight' of shape \(2, 3, 1,",
+    )
+    save("module.pth", nn.Conv2d(3, 3, 1), r"holds more than weights \(torch.nn.modules.conv.Conv2d\)")
     save("list.pth", [torch.zeros(1)], "holds list and not a state dict")
     save("other.pth", {"fc.weight": torch.zeros(2, 2)}, r"unknown network: its first tensor is 'fc.weight'")
     cut = dict(good)

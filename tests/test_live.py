@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import re
 import shutil
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from initzoo.export import export
-from initzoo.zoo import Zoo
-
-LIVE = Path(__file__).parent.parent / "examples" / "live"
+from live_picture import FAKE_CAMERA, frames_a_second, served, set_up
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +16,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("npm") is None:
         pytest.skip("the live page needs npm")
     folder = tmp_path_factory.mktemp("live") / "live"
-    shutil.copytree(LIVE, folder, ignore=shutil.ignore_patterns("node_modules", "model"))
-    export(Zoo.from_pretrained("starter").pull("negative"), folder / "model", "onnx")
-    subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
+    set_up(folder, "negative", precision="int8")
     return folder
 
 
 @pytest.fixture
 def address(folder: Path) -> Iterator[str]:
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with served(folder) as address:
+        yield address
 
 
 MEAN = """id => {
@@ -54,21 +40,12 @@ def test_the_look_is_seen_on_the_camera(address: str, chromium: str) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"],
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FAKE_CAMERA))
         page = browser.new_page(viewport={"width": 960, "height": 560})
-        page.goto(address)
-        page.wait_for_function(
-            "document.getElementById('status').textContent.includes('frames')", timeout=60_000
-        )
-        page.wait_for_timeout(3000)
-        rate = re.match(r"([\d.]+) frames a second at 256 × 256", page.locator("#status").inner_text())
+        rate = frames_a_second(page, address)
         given, edited = (page.evaluate(MEAN, name) for name in ("given", "edited"))
         browser.close()
-    assert rate is not None
-    assert float(rate[1]) > 0
+    assert rate > 0
     assert all(abs(255 - one - other) < 25 for one, other in zip(given, edited, strict=True))  # the negative
 
 

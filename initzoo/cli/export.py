@@ -28,21 +28,29 @@ SECTION = "Use"
     show_default=True,
     help="safetensors and pth are plain state dicts; peft, onnx and program are folders with a README.",
 )
+@click.option("--fp16", is_flag=True, help="ONNX in float16; the loss is measured and printed.")
+@click.option("--int8", is_flag=True, help="ONNX with int8 weights; the loss is measured and printed.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File or folder to write.")
 @zoo_option
 @force_option
-def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) -> None:
+def command(
+    init: str, format_name: str, fp16: bool, int8: bool, out: Path, zoo_name: str, force: bool
+) -> None:
     """Write an init in a format for other tools.
 
     INIT is a pulled file, words for an edit, or the name of an initialization scheme.
     """
     from initzoo.checkpoints import Init
-    from initzoo.export import export
+    from initzoo.export import PrecisionLoss, export
     from initzoo.generator import File, Request, parse_given
     from initzoo.training import open_init
     from initzoo.zoo import Zoo
 
+    if fp16 and int8:
+        raise click.UsageError("give one of --fp16 and --int8")
+    precision = "float16" if fp16 else "int8" if int8 else "float32"
     chosen = FORMATS[format_name]
+    chosen.check_precision(precision)
     chosen.check_free(out, force=force)
     zoo = Zoo.from_pretrained(zoo_name)
     given = parse_given(init, is_wording=zoo.holds)
@@ -54,8 +62,11 @@ def command(init: str, format_name: str, out: Path, zoo_name: str, force: bool) 
         click.echo(
             f"note: {format_name} holds the adapter alone, without the detail of this checkpoint", err=True
         )
-    export(ready, out, format=format_name, zoo=zoo, force=force)
+    losses: list[PrecisionLoss] = []
+    export(ready, out, format=format_name, zoo=zoo, force=force, precision=precision, callback=losses.append)
     click.echo(f"{ready.metadata.concept}  {format_name}  -> {out}")
+    for loss in losses:
+        click.echo(str(loss))
 
 
 def _has_detail(zoo: Zoo, concept_id: str) -> bool:

@@ -22,7 +22,8 @@ def export_safetensors(init: Init, path: Path, *, force: bool = False) -> None:
         OutputError: it cannot be written.
     """
     note = json.dumps(to_plain(init.metadata.recipe.network), sort_keys=True)
-    weights = {name: np.ascontiguousarray(value) for name, value in init.weights.items()}
+    # Not by ascontiguousarray, which makes vectors of numbers, such as counts of batches.
+    weights = {name: np.asarray(value, order="C") for name, value in init.weights.items()}
     write_bytes(path, save(weights, metadata={"network": note}), force=force)
 
 

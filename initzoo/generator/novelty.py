@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from initzoo.generator.phrases import PhraseEncoder
 from initzoo.generator.request import Request
-from initzoo.generator.tokens import TokenVectors
+from initzoo.generator.tokens import TokenVectors, check_words
 
 __all__ = ["Novelty", "TaughtPhrases", "TaughtWords", "embed_phrases", "pool_words"]
 
 _TINY = 1e-9
+_EMBEDDED_TOGETHER = 64
 _LITTLE = 0.8
 """Words count as empty if they carry less than this share of the least informative taught wording."""
 
@@ -43,13 +44,21 @@ def pool_words(vectors: TokenVectors, wordings: Sequence[str]) -> NDArray[np.flo
 def embed_phrases(text: PhraseEncoder, wordings: Sequence[str]) -> NDArray[np.float32]:
     """Embed each wording as the vector of a phrase encoder, scaled to unit length.
 
+    Several are encoded together, which is five times as fast and changes their vectors a little: int8
+    activations share one scale.
+
     Returns:
         float32, shape `(n_wordings, n_values)`; the dot product of two rows is their cosine.
 
     Raises:
         InvalidWords: a wording cannot be read.
     """
-    vectors = [text.read(wording).vector for wording in wordings]
+    words = [check_words(wording) for wording in wordings]
+    vectors = []
+    for start in range(0, len(words), _EMBEDDED_TOGETHER):
+        part = words[start : start + _EMBEDDED_TOGETHER]
+        states = text.states.encode(part)
+        vectors += [text.run_head(own, wording)[0] for own, wording in zip(states, part, strict=True)]
     return _unit(np.array(vectors, np.float32).reshape(len(vectors), text.config.shape.n_values))
 
 

@@ -159,8 +159,13 @@ def _guess(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int]]:
     first = shapes.get("model.0.weight", ())
     if len(first) == 4 and first[2:] == (4, 4):
         raise LayoutMismatch(
-            f"a discriminator (tensor 'model.0.weight' of shape {first}). Give the generator, "
-            "e.g. latest_net_G.pth"
+            f"a discriminator (tensor 'model.0.weight' of shape {first}), which edits no pictures"
+        )
+    volume = next((name for name, shape in shapes.items() if len(shape) == 5), None)
+    if volume is not None:
+        raise LayoutMismatch(
+            f"a network of videos or volumes (tensor '{volume[:80]}' of shape {shapes[volume]}), and a zoo "
+            "holds networks of pictures"
         )
     for kind, marker in ((UNet.kind, "model.model.0.weight"), (ResNet.kind, "model.1.weight")):
         if len(shapes.get(marker, ())) == 4:
