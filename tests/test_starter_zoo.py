@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
-import torch
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
@@ -22,8 +22,9 @@ from initzoo.zoo.zoo import Zoo
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
-OTHER_CPU = 1e-6
-"""How far a weight may be off where other instructions add it up; the weights' spread is 0.05."""
+OTHER_CPU = 5e-3
+"""How far a weight may be off on another processor, whose int8 instructions round otherwise; the spread of
+weights is 0.05."""
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +75,8 @@ def test_ten_inits_are_generated_as_by_version_0_2(zoo, golden):
     assert {
         words: hashlib.sha256(blocks.tobytes()).hexdigest() for words, blocks in wanted.items()
     } == golden["generated"]
-    here = {
-        "processor": describe_machine()["processor"],
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__.partition("+")[0],
-    }
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several add up in another order
-    try:
-        found = {words: zoo.generator.generate(words, seed=i) for i, words in enumerate(golden["generated"])}
-    finally:
-        torch.set_num_threads(n_threads)
+    here = {"processor": describe_machine()["processor"], "onnxruntime": onnxruntime.__version__}
+    found = {words: zoo.generator.generate(words, seed=i) for i, words in enumerate(golden["generated"])}
     off = {words: float(np.abs(blocks - wanted[words]).max()) for words, blocks in found.items()}
     limit = 0.0 if here == golden["made_on"] else OTHER_CPU
     assert max(off.values()) <= limit, f"made on {golden['made_on']}, compared on {here}: {off}"
