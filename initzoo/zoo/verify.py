@@ -26,8 +26,6 @@ from initzoo.generator import (
     CALIBRATION_FILE,
     PHRASE_FOLDER,
     Calibration,
-    PhraseEncoder,
-    WeightGenerator,
     is_generator_config,
     read_generator_files,
 )
@@ -153,6 +151,8 @@ def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> V
     if f"{PHRASE_FOLDER}/config.json" in manifest.model_files:
         try:
             digest = manifest.model_files[f"{PHRASE_FOLDER}/config.json"].sha256
+            from initzoo.generator import PhraseEncoder
+
             PhraseEncoder.from_folder(model / PHRASE_FOLDER, digest=digest)
         except InitzooError as error:
             problems.append(str(error))
@@ -242,6 +242,8 @@ def _check_generator(
     files = read_generator_files(folder, digest=digests.get("config.json"))
     if config is not None:
         files.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
+    from initzoo.generator import WeightGenerator  # loads torch, which most commands can do without
+
     WeightGenerator.from_files(files)
     if is_file(folder / CALIBRATION_FILE):
         digest = digests.get(CALIBRATION_FILE)
