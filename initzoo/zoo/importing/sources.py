@@ -107,7 +107,7 @@ def read_incoming(path: str | os.PathLike[str]) -> Incoming:
         weights = recognise_foreign(tensors, options=options)
     except LayoutMismatch as error:
         beside = f", with '{options_file.name}' beside it," if options_file else ""
-        raise LayoutMismatch(f"'{file}'{beside} holds {str(error)[:120]}. {_ADVICE}") from error
+        raise LayoutMismatch(f"'{file}'{beside} holds {str(error)[:180]}. {_ADVICE}") from error
     notes = list(weights.notes)
     if any(name.endswith("running_mean") for name in weights.network.state_dict()):
         notes.append("running statistics of batch normalisation kept; edits use them, as test.py --eval does")
