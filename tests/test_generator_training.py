@@ -12,7 +12,7 @@ from zoo_fixtures import add_generator, make_zoo, tiny_recipe
 
 import initzoo.training.generator.loop as loop
 from initzoo.cli.generator import command as generator_group
-from initzoo.errors import TrainingError
+from initzoo.errors import InvalidGenerator, TrainingError
 from initzoo.generator.encoders import WordsEncoder
 from initzoo.generator.model import WeightGenerator, build_denoiser
 from initzoo.generator.tokens import TokenVectors
@@ -64,6 +64,7 @@ def plan_for(folder):
 
 def quick(**changes):
     settings = GeneratorSettings(
+        encoder="words",
         weights=Stage(8, 4, 1e-3, n_warmup=2),
         behaviour=Stage(6, 2, 1e-3, n_warmup=2),
         block_size=16,
@@ -123,7 +124,7 @@ def test_a_generator_of_another_zoo_passes_on_how_words_are_read(data, words, tm
         torch.testing.assert_close(new[name], plain[name], atol=1e-4, rtol=0)
     assert taken.config.training["transfer"]["block_size"] == 16
     others = TokenVectors.tiny([*VOCABULARY.split(), "zebra"], n_values=8)
-    with pytest.raises(TrainingError, match="--transfer has other token vectors. Name its own with --text"):
+    with pytest.raises(TrainingError, match="--transfer has another text model. Name its own with --text"):
         train(data, others, untrained, tmp_path / "run", photo_folder, transfer=taught)
 
 
@@ -407,6 +408,8 @@ def test_command_trains_a_generator_that_loads(zoo_folder, words, photo_folder, 
         "--quick",
         "--zoo",
         str(zoo_folder),
+        "--encoder",
+        "words",
         "--text",
         str(text),
         "--photos",
@@ -485,6 +488,8 @@ def test_the_curve_of_both_stages_lies_beside_the_generator(zoo_folder, words, p
         "--quick",
         "--zoo",
         zoo_folder,
+        "--encoder",
+        "words",
         "--text",
         text,
         "--photos",
@@ -521,19 +526,20 @@ def test_the_curve_of_both_stages_lies_beside_the_generator(zoo_folder, words, p
     assert "other.curve.csv exists already" in taken.stderr
 
 
-def test_a_zoo_without_a_generator_takes_the_bundled_token_vectors(zoo_folder, monkeypatch, tmp_path):
-    """As the help of --text says; a zoo with a generator takes its own."""
+def test_a_zoo_without_a_phrase_encoder_takes_the_bundled_one(zoo_folder, tmp_path):
+    """As the help of --text says; token vectors are those of the zoo's weight generator, or named."""
     from initzoo.cli.generator.train import _text_folder
     from initzoo.pairs.concepts import catalog_folder
 
     zoo = Zoo.from_pretrained(zoo_folder)
     assert not zoo.has_generator
-    folder = _text_folder(zoo)
-    assert catalog_folder() in folder.parents
-    assert TokenVectors.from_folder(folder).n_values > 8
+    assert _text_folder(zoo, "phrases") == catalog_folder() / "model" / "phrase_encoder"
+    with pytest.raises(InvalidGenerator, match="no text model for the encoder 'words'. Name its folder"):
+        _text_folder(zoo, "words")
     own = make_zoo(tmp_path / "own")
     add_generator(own)
-    assert _text_folder(Zoo.from_pretrained(own)) == own / "model" / "weight_generator" / "tiny" / "text"
+    folder = own / "model" / "weight_generator" / "tiny" / "text"
+    assert _text_folder(Zoo.from_pretrained(own), "words") == folder
 
 
 @pytest.mark.parametrize(

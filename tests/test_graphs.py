@@ -16,7 +16,7 @@ from initzoo.generator.trust import is_bundled_graph
 from initzoo.networks import GraphNetwork
 from initzoo.networks.starter import StarterNet
 from initzoo.pairs import catalog_folder
-from initzoo.training import export_network, with_graph
+from initzoo.training import add_graph, export_network
 
 WORDS = ("navy to gold", "gold", "a navy sketch to gold")
 
@@ -25,7 +25,7 @@ WORDS = ("navy to gold", "gold", "a navy sketch to gold")
 def both():
     """A weight generator in torch, and the same one as a graph."""
     generator = make_generator()
-    return generator, with_graph(generator)
+    return generator, add_graph(generator)
 
 
 @pytest.mark.parametrize("words", WORDS)

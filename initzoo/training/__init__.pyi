@@ -12,8 +12,8 @@ from .generator import train_generator as train_generator
 from .generator import with_lexicon as with_lexicon
 from .generator.settings import QUICK_TRAINING as QUICK_TRAINING
 from .generator.settings import GeneratorSettings as GeneratorSettings
+from .graphs import add_graph as add_graph
 from .graphs import export_network as export_network
-from .graphs import with_graph as with_graph
 from .harvest import HarvestPlan as HarvestPlan
 from .harvest import run_harvest as run_harvest
 from .harvest.recipe import QUICK_HARVEST as QUICK_HARVEST

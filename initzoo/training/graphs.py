@@ -23,7 +23,7 @@ from initzoo.generator import (
 )
 from initzoo.networks import ImageNetwork
 
-__all__ = ["export_denoiser", "export_network", "with_graph"]
+__all__ = ["add_graph", "export_denoiser", "export_network"]
 
 _OPSET = 18
 
@@ -90,7 +90,7 @@ def export_network(network: ImageNetwork) -> bytes:
     )
 
 
-def with_graph(generator: WeightGenerator) -> WeightGenerator:
+def add_graph(generator: WeightGenerator) -> WeightGenerator:
     """The same weight generator with its denoiser as a graph, so that it runs without torch.
 
     Raises:

@@ -45,7 +45,7 @@ _NAMES = {
 @click.option(
     "--text",
     type=_PATH,
-    help="Folder of token vectors, or of a phrase encoder for --encoder phrases; by default that of the zoo, "
+    help="Folder of a phrase encoder, or of token vectors for --encoder words; by default that of the zoo, "
     "else the bundled one.",
 )
 @click.option(
@@ -79,6 +79,13 @@ _NAMES = {
 @workers_option
 @backend_option
 @accelerator_option("Train on this accelerator; the workers then draw batches ahead. --lanes 1 suits it.")
+@click.option(
+    "--graph",
+    "with_graph",
+    is_flag=True,
+    help="Also write denoiser.onnx, with which the weight generator of the bundled zoo runs without torch. "
+    "Needs the extra onnx.",
+)
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
 @settings_options(GeneratorSettings, names=_NAMES, quick=QUICK_TRAINING)
 @force_option
@@ -99,6 +106,7 @@ def command(
     workers: int | None,
     backend: Backend,
     device_name: str,
+    with_graph: bool,
     no_behaviour: bool,
     settings: GeneratorSettings,
     quick: bool,
@@ -107,11 +115,9 @@ def command(
 ) -> None:
     """Train a weight generator on a zoo.
 
-    The first stage minimises the error of weights, the second that of images. With the extra onnx the result
-    runs without torch. The command can be stopped or killed at any time. Run it again to resume; the result
-    has the same bytes, except with an accelerator.
+    The first stage minimises the error of weights, the second that of images. The command can be stopped or
+    killed at any time. Run it again to resume; the result has the same bytes, except with an accelerator.
     """
-    from initzoo.errors import MissingExtra
     from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
     from initzoo.generator import WeightGenerator, read_text
     from initzoo.pairs import load_concepts, load_practice
@@ -119,9 +125,9 @@ def command(
         CURVE_FILE,
         CropPlan,
         TrainingData,
+        add_graph,
         quick_crops,
         train_generator,
-        with_graph,
         with_lexicon,
     )
     from initzoo.work import choose_device
@@ -165,10 +171,8 @@ def command(
             device=device,
             callback=show,
         )
-    try:
-        result = with_graph(result)
-    except MissingExtra as error:
-        click.echo(f"the weight generator loads torch whenever it runs, since {error}", err=True)
+    if with_graph:
+        result = add_graph(result)
     result.save_pretrained(out, force=force)
     write_bytes(curve, read_file(run_folder / CURVE_FILE, max_bytes=2**24), force=force)
     refresh_around(out)

@@ -67,8 +67,8 @@ class GeneratorSettings:
 
     Args:
         kind: denoiser: joint reads all blocks at once, unet is the paper's UNet on single blocks.
-        encoder: encoder of the condition: words reads static token vectors, phrases the phrase encoder of the
-            zoo.
+        encoder: encoder of the condition: phrases reads words with a phrase encoder, words as static token
+            vectors.
         weights: the first stage, on the error of weights.
         behaviour: the second stage, on the error of images.
         regressor: predict weights from the condition alone, without noise and timesteps.
@@ -105,7 +105,7 @@ class GeneratorSettings:
     """
 
     kind: Kind = "joint"
-    encoder: str = "words"
+    encoder: str = "phrases"
     weights: Stage = field(default_factory=lambda: Stage(2000, 64, 1e-3))
     behaviour: Stage = field(default_factory=lambda: Stage(9000, 64, 8e-4, pure_share=0.875))
     regressor: bool = False
