@@ -155,13 +155,9 @@ def _open_network(
 
 
 def _to_network(init: Init, open_zoo: Callable[[], Zoo], device_name: str) -> ImageNetwork | GraphNetwork:
-    """The network of an init: on the CPU as a graph, which loads faster than torch, if the zoo has one."""
-    from initzoo.networks import GraphNetwork
-
-    recipe = init.metadata.recipe
-    graph = open_zoo().graph(recipe.name) if device_name == "cpu" else None
-    if graph is not None and open_zoo().config_of(recipe.name).recipe.network == recipe.network:
-        return GraphNetwork(graph, init.weights)
+    """The network of an init on a device."""
+    if device_name == "cpu":
+        return open_zoo().editor(init)
     from initzoo.work import choose_device
 
     return init.to_network().to(choose_device(device_name))

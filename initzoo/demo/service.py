@@ -198,7 +198,7 @@ class Studio:
             # Each thread of the server has its own setting. On small convolutions one thread is the fastest.
             if torch.get_num_threads() != 1:
                 torch.set_num_threads(1)
-            return init.to_network().edit(pixels, strength=strength)
+            return self.zoo.editor(init).edit(pixels, strength=strength)
 
     def spoil(self, request: Request, pixels: Pixels) -> Pixels | None:
         """Damage a good photo as a restoration expects it, so that there is something to mend.

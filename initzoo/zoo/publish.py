@@ -24,6 +24,8 @@ _MODEL_EXTRAS = ("evaluation.json", "bench.json")
 _MODEL_OWNED = ("base/", "phrase_encoder/", "weight_generator/", *_MODEL_EXTRAS)
 _CARD = "README.md"
 _KNOWN_FILES = (
+    "denoiser.onnx",
+    "network.onnx",
     "config.json",
     "model.safetensors",
     CALIBRATION_FILE,

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
         TaughtAdapters,
         WeightGenerator,
     )
-    from initzoo.networks import ImageNetwork
+    from initzoo.networks import GraphNetwork, ImageNetwork
     from initzoo.pairs import Concept
     from initzoo.zoo.router import Router
 
@@ -714,6 +714,29 @@ class Zoo:
         from initzoo.generator import is_bundled_graph
 
         return graph if is_bundled_graph(graph) else None
+
+    def editor(self, init: Init) -> ImageNetwork | GraphNetwork:
+        """The network of a merged init, to edit photos on the CPU.
+
+        It is the zoo's graph of the init's recipe, which loads much faster than torch, if there is one.
+
+        Raises:
+            InvalidInit: the init is an adapter alone.
+            LayoutMismatch: this version of initzoo does not know the network.
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the graph cannot be fetched or is damaged.
+
+        Example:
+            >>> zoo = Zoo.from_pretrained("starter")
+            >>> zoo.editor(zoo.pull("sepia")).edit(np.zeros((64, 64, 3), np.uint8)).shape
+            (64, 64, 3)
+        """
+        recipe = init.metadata.recipe
+        graph = self.graph(recipe.name) if init.kind == "merged" else None
+        if graph is None or self.config_of(recipe.name).recipe.network != recipe.network:
+            return init.to_network()
+        from initzoo.networks import GraphNetwork
+
+        return GraphNetwork(graph, init.weights)
 
     def checkpoint(self, concept_id: str, *, with_detail: bool = True) -> ImageNetwork:
         """The network of a checkpoint: base and adapter, and its detail if it has one. Loads torch.
