@@ -162,6 +162,8 @@ def test_taught_phrases_are_near_and_unrelated_words_far(text):
     taught = TaughtPhrases.from_wordings(text, PROMPTS)
     near, far = (taught.distance(Request(words)) for words in ("thick fog", "a red tractor in the yard"))
     assert near < 0.1
+    assert taught.distance(Request("qqq xzw")) == 1
+    assert taught.distance(Request("#7b2cbf")) < 1
     assert far > near + 0.2
     again = TaughtPhrases.from_dict(text, taught.to_dict())
     assert again.distance(Request("misty")) == taught.distance(Request("misty"))

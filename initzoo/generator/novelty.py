@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.generator.colours import find_colours
 from initzoo.generator.phrases import PhraseEncoder
 from initzoo.generator.request import Request
 from initzoo.generator.tokens import TokenVectors, check_words
+from initzoo.pairs import normalise_words
 
 __all__ = ["Novelty", "TaughtPhrases", "TaughtWords", "embed_phrases", "pool_words"]
 
@@ -245,11 +247,17 @@ class TaughtPhrases:
 
         It is the mean of three distances, each from 0 to 1: of the phrase's vector from that of the nearest
         taught wording, the share that the phrase encoder gives to no look, and the share of looks beyond the
-        first three, since nobody asks for more of them at once.
+        first three, since nobody asks for more of them at once. Words of Latin letters none of which the
+        tokenizer has as a whole word, such as "qqq xzw", are at distance 1, unless they name
+        a colour.
 
         Raises:
             InvalidWords: the words are empty, too long, or have control or invisible characters.
         """
+        words = normalise_words(check_words(request.words)).split()
+        is_unknown = all(word.isascii() and not self.text.states.is_word(word) for word in words)
+        if is_unknown and not find_colours(request.words, self.text.config.colours):
+            return 1.0
         reading = self.text.read(request.words)
         unit = _unit(reading.vector[None])[0]
         as_whole = _cosine_distance(float((_unit(self.wordings.astype(np.float32)) @ unit).max()))

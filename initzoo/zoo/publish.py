@@ -29,6 +29,10 @@ _KNOWN_FILES = (
     "config.json",
     "model.safetensors",
     CALIBRATION_FILE,
+    "text/LICENSE",
+    "text/config.json",
+    "text/encoder.onnx",
+    "text/head.safetensors",
     "text/tokenizer.json",
     "text/vectors.safetensors",
 )
