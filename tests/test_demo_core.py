@@ -356,7 +356,8 @@ def test_a_preview_is_what_the_downloaded_file_makes(answers: Answers, tmp_path:
         picture, told = answers.generate(words, photo, 3, "auto")
         assert told["origin"] == origin
         file = answers.download(words, 3, "auto", "merged")
-        edited = Init.load(file).to_network().edit(read_image(answers.kept.folder / "mine.png"))
+        network = Zoo.from_pretrained("starter").editor(Init.load(file))
+        edited = network.edit(read_image(answers.kept.folder / "mine.png"))
         assert (read_image(picture) == edited).all()
 
 

@@ -119,7 +119,8 @@ def test_from_pretrained_edits_as_apply_does(tmp_path):
     result = CliRunner().invoke(main, ["apply", "sepia", str(photo), "-o", str(tmp_path / "out.png")])
     assert result.exit_code == 0, result.output
     edited = AutoNetwork.from_pretrained("sepia").edit(read_image(photo))
-    np.testing.assert_array_equal(read_image(tmp_path / "out.png"), edited)
+    # Torch here, onnxruntime there: now and then they round to different sides.
+    assert np.abs(read_image(tmp_path / "out.png").astype(int) - edited).max() <= 1
 
 
 def test_grid_draws_concepts_on_scoring_photos(tmp_path):
