@@ -468,7 +468,7 @@ def test_a_picture_is_what_the_downloaded_file_makes_at_any_strength(views: View
     for words in ("pencil sketch", "faded teal"):
         name, data = views.weights(a_look(words), "merged")
         (tmp_path / name).write_bytes(data)
-        network = Init.load(tmp_path / name).to_network()
+        network = Zoo.from_pretrained("starter").editor(Init.load(tmp_path / name))
         for strength in STRENGTHS:
             look = a_look(words, strength=f"{strength:g}")
             (tmp_path / "made.png").write_bytes(views.picture(look, key, kind="png", is_small=False))
@@ -519,7 +519,8 @@ def test_the_commands_give_exactly_the_file_and_the_picture_of_the_page(
     name, data = views.weights(a_look(words), "merged")
     assert (tmp_path / name).read_bytes() == data
     edited = read_image(tmp_path / name.replace(".safetensors", ".png"))
-    wanted = Init.load(tmp_path / name).to_network().edit(read_image(tmp_path / "photo.png"), strength=0.5)
+    network = Zoo.from_pretrained("starter").editor(Init.load(tmp_path / name))
+    wanted = network.edit(read_image(tmp_path / "photo.png"), strength=0.5)
     assert (edited == wanted).all()
     assert not (tmp_path / "pwned").exists()
 
