@@ -30,7 +30,7 @@ WORDS = "faded teal gold"
 
 NEW_FIELDS = {
     "training/harvest/recipe.py": "class FitStage:",
-    "generator/layers.py": "class DenoiserShape:",
+    "generator/shape.py": "class DenoiserShape:",
     "checkpoints/recipe.py": "class Recipe:",
 }
 """Settings that gain a field in a copy of the package."""
