@@ -15,8 +15,9 @@ from zoo_fixtures import GENERATOR_WORDS
 
 from initzoo.errors import InitzooError, InvalidGenerator
 from initzoo.files import DamagedFile
+from initzoo.generator.folder_names import PHRASE_FOLDER
 from initzoo.generator.phrases import graphs
-from initzoo.generator.phrases.encoder import PHRASE_FOLDER, PhraseEncoder
+from initzoo.generator.phrases.encoder import PhraseEncoder
 from initzoo.generator.phrases.states import PhraseStates
 from initzoo.generator.tokenizer_files import check_tokenizer
 from initzoo.generator.tokens import TokenVectors
