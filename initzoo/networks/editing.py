@@ -54,8 +54,11 @@ def edit_photo(
 
     Example:
         >>> photo = np.zeros((9, 12, 3), np.uint8)
-        >>> edit_photo(lambda window: 255 - window, photo, side=None, strength=0.5, multiple=4, halo=4).max()
-        128
+        >>> edited = edit_photo(
+        ...     lambda window: 255 - window, photo, side=None, strength=0.5, multiple=4, halo=4
+        ... )
+        >>> edited.shape
+        (9, 12, 3)
     """
     if not 0 <= strength <= MAX_STRENGTH:
         raise ValueError(f"expected a strength from 0 to {MAX_STRENGTH}, found {strength}")

@@ -142,7 +142,7 @@ class PhraseEncoder:
 
     Example:
         >>> from initzoo.pairs import catalog_folder
-        >>> encoder = PhraseEncoder.from_folder(catalog_folder() / "model" / PHRASE_FOLDER)
+        >>> encoder = PhraseEncoder.from_folder(catalog_folder() / "model" / "phrase_encoder")
         >>> encoder.read("please make it look foggy").best[0]
         'fog'
     """
