@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -44,41 +42,11 @@ def graph_of(network: ImageNetwork) -> ModelProto:
     Raises:
         InvalidInit: torch cannot export the network.
     """
-    import torch
+    from initzoo.networks import to_onnx
 
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        program = program_of(network)
-        with warnings.catch_warnings(), _one_line_errors(network):
-            warnings.simplefilter("ignore")  # of the exporter, on its own future
-            graph = torch.onnx.export(
-                program,
-                (),
-                input_names=["images"],
-                output_names=["edited"],
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert graph is not None
-    model = graph.model_proto
-    parts = model.graph
-    # Where each operator came from, with paths of this machine: no runtime reads it.
-    for part in (
-        *parts.node,
-        *parts.initializer,
-        *parts.value_info,
-        *parts.input,
-        *parts.output,
-        parts,
-        model,
-    ):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    return model
+    program = program_of(network)
+    with _one_line_errors(network):
+        return to_onnx(program, (), input_names=["images"], output_name="edited")
 
 
 def sum_by_rows(graph: ModelProto) -> ModelProto:

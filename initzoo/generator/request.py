@@ -24,8 +24,9 @@ ORIGINS = ("exact", "matched", "generated")
 class Request:
     """Everything that determines the weights that a zoo returns.
 
-    Equal requests give equal weights, at any time and on any machine. Weights that are fitted to pairs may
-    differ in their last digits between kinds of processors, as trained weights do.
+    Equal requests give equal weights at any time on one kind of processor. On another kind, generated weights
+    may differ slightly, since the phrase encoder computes in int8, and weights that are fitted to pairs may
+    differ in their last digits.
 
     Args:
         words: concept id, a wording of a concept, or other words for an edit.

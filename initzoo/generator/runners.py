@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.files import DamagedFile
+from initzoo.work import open_graph
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,13 +61,8 @@ class GraphRunner:
     """
 
     def __init__(self, graph: bytes, weights: Mapping[str, NDArray[np.float16]]) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session = open_graph(graph)
         except Exception as error:  # the library raises private exceptions
             raise DamagedFile(
                 f"{GRAPH_FILE} cannot be read ({' '.join(str(error).split())[:100]})"

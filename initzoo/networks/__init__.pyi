@@ -21,6 +21,7 @@ from .moments import layer_moments as layer_moments
 from .natural_gradient import NaturalGradient as NaturalGradient
 from .network import ImageNetwork as ImageNetwork
 from .network import layers_of as layers_of
+from .onnx_export import to_onnx as to_onnx
 from .pix2pix import NORMS as NORMS
 from .pix2pix import PatchDiscriminator as PatchDiscriminator
 from .pix2pix import UNet as UNet

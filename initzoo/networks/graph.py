@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from initzoo.errors import LayoutMismatch
 from initzoo.files import DamagedFile
 from initzoo.networks.editing import edit_photo
+from initzoo.work import open_graph
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,13 +38,8 @@ class GraphNetwork:
     """
 
     def __init__(self, graph: bytes, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session = open_graph(graph)
             described = self._session.get_modelmeta().custom_metadata_map
             self.multiple, self.halo = (_size(described, name) for name in ("multiple", "halo"))
         except Exception as error:  # the library raises private exceptions

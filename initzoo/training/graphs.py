@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +19,7 @@ from initzoo.generator import (
     WeightGenerator,
     build_denoiser,
 )
-from initzoo.networks import ImageNetwork
+from initzoo.networks import ImageNetwork, to_onnx
 
 __all__ = ["add_graph", "export_denoiser", "export_network"]
 
@@ -134,30 +132,14 @@ def _export(
     called = _Called(module, run, len(inputs), list(weights))
     given = (*inputs, *weights.values())
     free = None if sides is None else ((dict(sides), *(None for _ in given[1:])),)
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter, on its own future
-            program = torch.onnx.export(
-                called,
-                given,
-                input_names=[*names, *weights],
-                output_names=[output],
-                dynamic_shapes=free,
-                dynamo=True,
-                opset_version=_OPSET,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
-    graph = program.model_proto
-    for node in (*graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
-        del node.metadata_props[:]  # names of source files, ten times as long as the structure
-        node.doc_string = ""
-    del graph.metadata_props[:]
+    graph = to_onnx(
+        called,
+        given,
+        input_names=[*names, *weights],
+        output_name=output,
+        dynamic_shapes=free,
+        opset=_OPSET,
+    )
     for name, value in (described or {}).items():
         graph.metadata_props.add(key=name, value=value)
     data: bytes = graph.SerializeToString()

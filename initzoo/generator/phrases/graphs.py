@@ -10,17 +10,16 @@ that a phrase can have. The graph of the bundled zoo needs no trial.
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from initzoo.files import DamagedFile
-from initzoo.pairs import catalog_folder
+from initzoo.generator.trust import is_bundled_graph
 
 __all__ = ["check_graph"]
 
@@ -81,10 +80,9 @@ def check_graph(data: bytes, *, max_tokens: int) -> None:
             ...
         initzoo.files.digests.DamagedFile: encoder.onnx is not a graph of ONNX
     """
-    digest = hashlib.sha256(data).hexdigest()
-    if digest == _bundled():
+    if is_bundled_graph(data):
         return
-    problem = _problem_of(digest, _Graph(data), max_tokens)
+    problem = _problem_of(hashlib.sha256(data).hexdigest(), _Graph(data), max_tokens)
     if problem:
         raise DamagedFile(f"encoder.onnx {problem}")
 
@@ -110,16 +108,6 @@ def _problem_of(digest: str, graph: _Graph, max_tokens: int) -> str:
     except DamagedFile as error:
         return str(error)
     return _try(graph.data, max_tokens)
-
-
-@cache
-def _bundled() -> str:
-    """The digest of the encoder that comes with initzoo."""
-    try:
-        config = json.loads((catalog_folder() / "model" / "phrase_encoder" / "config.json").read_bytes())
-        return str(config["files"]["encoder.onnx"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _try(data: bytes, max_tokens: int) -> str:

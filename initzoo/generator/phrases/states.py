@@ -14,6 +14,7 @@ from initzoo.errors import InvalidGenerator
 from initzoo.files import DamagedFile, read_file, reported_as
 from initzoo.generator.phrases.graphs import check_graph
 from initzoo.generator.tokenizer_files import check_tokenizer, is_panic
+from initzoo.work import open_graph
 
 __all__ = ["MAX_PHRASE_TOKENS", "PhraseStates"]
 
@@ -36,15 +37,11 @@ class PhraseStates:
     """
 
     def __init__(self, graph: bytes, tokenizer_json: bytes) -> None:
-        import onnxruntime
         from tokenizers import Tokenizer
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         check_graph(graph, max_tokens=MAX_PHRASE_TOKENS)
         check_tokenizer(tokenizer_json, n_tokens=None)
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = open_graph(graph)
         self._tokenizer: Any = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_PHRASE_TOKENS)
