@@ -17,7 +17,7 @@ parser.add_argument("--steps", type=int, default=100)
 parser.add_argument("--out", default="mine.safetensors")
 options = parser.parse_args()
 
-settings = FinetuneSettings(gan="off", n_steps=options.steps)
+settings = FinetuneSettings(n_steps=options.steps)
 results = {
     start: finetune(options.pairs, start=start, name="mine", settings=settings)
     for start in ("base", options.words)

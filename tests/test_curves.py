@@ -136,7 +136,7 @@ def test_a_fine_tune_that_was_killed_has_the_curve_of_one_that_was_not(
             raise KeyboardInterrupt
 
     def tune(**options: object) -> list[tuple[object, ...]]:
-        result = finetune(pairs, zoo=zoo, settings=settings, **options)  # type: ignore[arg-type]
+        result = finetune(pairs, start="base", zoo=zoo, settings=settings, **options)  # type: ignore[arg-type]
         return [(point.step, point.loss, point.psnr, point.learning_rate) for point in result.curve]
 
     whole = tune()

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -23,10 +24,11 @@ from initzoo.files.images import write_image
 from initzoo.pairs.sources import open_pairs
 from initzoo.training.auto import AutoNetwork
 from initzoo.training.calls import finetune
+from initzoo.training.choosing import choose_start
 from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, run_finetune
 from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import rate_at
-from initzoo.training.start import open_start
+from initzoo.training.start import WithAdapter, open_start, start_from_init
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["generating_zoo", "kept_generating_zoo", "kept_zoo"]
@@ -90,7 +92,7 @@ def test_one_step_is_adam_on_l1_when_there_is_no_discriminator(zoo):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     ours, theirs = (open_start("pencil sketch", zoo).network for _ in range(2))
     Trainer(ours, settings, CPU).step(images, -images)
-    optimizer = torch.optim.Adam(theirs.parameters(), lr=settings.learning_rate, betas=settings.betas)
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-3, betas=settings.betas)
     (theirs(images) + images).abs().mean().backward()
     optimizer.step()
     for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -195,6 +197,92 @@ def test_no_steps_give_the_start(zoo, pairs, tmp_path):
     assert result.best_step == 0
     expected = zoo.pull("pencil sketch").weights
     assert all(np.array_equal(result.init.weights[name], expected[name]) for name in expected)
+
+
+# In the coordinates of an adapter.
+
+
+def test_an_adapter_of_zero_beside_a_network_changes_nothing(zoo):
+    start = open_start("pencil sketch", zoo)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected = start.network(images)
+        trained = start.trainable()
+        torch.testing.assert_close(trained(images), expected)
+    assert isinstance(trained, WithAdapter)
+    assert all(
+        np.array_equal(value, zoo.pull("pencil sketch").weights[name])
+        for name, value in start.weights_of(trained).items()
+    )
+
+
+def test_trained_weights_are_those_with_the_adapter_merged(zoo, pairs):
+    start = open_start("base", zoo)
+    trainer = Trainer(start.trainable(), replace(QUICK, gan="off"), CPU)
+    material = [(pair.given, pair.wanted) for pair in pairs.train]
+    trainer.prepare(material)
+    for step in range(3):
+        trainer.step(*draw_batch(material, trainer.settings, step))
+    assert trainer.network.adapter.abs().max() > 0
+    images = draw_batch(material, trainer.settings, 3)[0]
+    plain = start.editor(start.weights_of(trainer.network))
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), trainer.network(images), atol=1e-5, rtol=1e-4)
+
+
+def test_natural_gradient_steps_bring_the_start_nearer_and_a_good_start_gets_small_rates(zoo, pairs):
+    material = [(pair.given, pair.wanted) for pair in pairs.train]
+
+    def error(n_natural):
+        trainer = Trainer(open_start("base", zoo).trainable(), replace(QUICK, n_natural=n_natural), CPU)
+        trainer.prepare(material)
+        with torch.no_grad():
+            errors = [
+                (trainer.network(given) - wanted).square().mean()
+                for given, wanted in (draw_batch(material, QUICK, step) for step in range(100, 104))
+            ]
+        return sum(errors).item(), trainer.learning_rate, trainer.adapter_rate
+
+    untouched, nearer = error(0), error(3)
+    assert nearer[0] < 0.7 * untouched[0]
+    start = open_start("base", zoo)
+    good = Trainer(start.trainable(), replace(QUICK, n_natural=0), CPU)
+    images = draw_batch(material, replace(QUICK, batch_size=6), 0)[0]
+    with torch.no_grad():
+        edited = start.network(images).clamp(-1, 1)
+    squares = [((side + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy() for side in (images, edited)]
+    good.prepare(list(zip(*squares, strict=True)))
+    assert good.learning_rate < nearer[1] <= 1e-3
+    assert nearer[2] == pytest.approx(8 * nearer[1])
+    chosen = Trainer(open_start("base", zoo).trainable(), replace(QUICK, learning_rate=5e-4), CPU)
+    chosen.prepare(material)
+    assert (chosen.learning_rate, chosen.adapter_rate) == (5e-4, 4e-3)
+
+
+@pytest.mark.parametrize("scheme", ["he_normal", "zeros"])
+def test_classical_weights_are_trained_as_they_are(zoo, scheme):
+    start = open_start(scheme, zoo)
+    assert start.shared is None
+    assert start.trainable() is start.network
+
+
+def test_weights_of_another_base_are_trained_as_they_are(zoo):
+    init = zoo.pull("pencil sketch")
+    foreign = replace(init.metadata, base_sha256="0" * 64)
+    assert start_from_init(Init(init.weights, "merged", foreign), zoo).shared is None
+    assert start_from_init(init, zoo).shared is not None
+
+
+def test_the_pairs_choose_the_start(zoo, pairs):
+    with pytest.warns(UserWarning, match="example pairs: they look like no single edit"):
+        start = choose_start(pairs, zoo, QUICK)
+    fitting = start.metadata.fitting
+    assert start.name == fitting.start
+    assert fitting.n_pairs + fitting.n_held_back == len(pairs.train)  # those for validation stay unseen
+    assert fitting.seconds == 0.3
+    adapter = choose_start(pairs, zoo, replace(QUICK, n_steps=100_000), adapter_only=True, warn=False)
+    assert adapter.base is not None
+    assert adapter.metadata.fitting.seconds == 3.0
 
 
 # Stopped and taken up again.
@@ -429,7 +517,7 @@ def test_a_crop_over_the_size_is_refused_before_pairs_are_read(kept_zoo, tmp_pat
 def test_a_call_validates_on_other_pairs(zoo, pairs, tmp_path):
     write_folders(tmp_path / "held", ["x"])
     write_image(tmp_path / "held" / "A" / "x.png", picture(99), force=True)
-    result = finetune(tmp_path / "pairs", validation=tmp_path / "held", zoo=zoo, settings=QUICK)
+    result = finetune(tmp_path / "pairs", validation=tmp_path / "held", start="base", zoo=zoo, settings=QUICK)
     assert [example.pair.name for example in result.examples] == ["x"]
     assert "on 6 pairs of" in result.init.metadata.source
     with pytest.raises(InvalidPairs, match="validation goes with pairs of a folder or dataset"):
@@ -450,6 +538,30 @@ def test_options_of_pairs_do_not_go_with_a_teacher(kept_zoo, tmp_path):
                         tmp_path / "a.safetensors")  # fmt: skip
         assert result.exit_code == 2
         assert f"{words[0]} goes with --pairs" in result.stderr
+
+
+def test_without_a_start_the_pairs_choose_one(options, tmp_path):
+    out = tmp_path / "mine.safetensors"
+    result = invoke(*options, "--words", "sketch", "-o", out)
+    assert result.exit_code == 0, result.output
+    said = [line for line in result.stderr.splitlines() if line.startswith("start: ")]
+    assert re.fullmatch(
+        r"start: .+, chosen from \d+ by the pairs: \S+ dB before, \S+ dB after .*", "\n".join(said)
+    )
+    chosen = said[0].removeprefix("start: ").partition(",")[0]
+    assert result.stdout.startswith(f"{chosen}  5 + 1 pairs of ")
+    assert f"fine-tuned from {chosen}, " in Init.load(out).metadata.source
+    again = invoke(*options, "--words", "sketch", "-o", tmp_path / "again.safetensors")
+    assert again.exit_code == 0, again.output
+    one, two = (Init.load(path).weights for path in (out, tmp_path / "again.safetensors"))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_a_zoo_without_adapters_asks_for_a_start(zoo, pairs):
+    blank = {name: np.zeros_like(value) for name, value in zoo.base().items()}
+    zoo.base = lambda recipe=None: blank
+    with pytest.raises(FinetuneError, match=r"has no adapters that could be fitted.*Name a start, e.g. \w"):
+        choose_start(pairs, zoo, QUICK)
 
 
 def test_generated_starts_are_told(options, kept_generating_zoo, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,20 +63,21 @@ def test_representations_are_a_line() -> None:
 
 
 def test_finetune_needs_pairs_and_words_alone(kept_zoo: Path) -> None:
-    result = finetune([(photo, 255 - photo) for photo in photos(5)], "night", zoo=kept_zoo, n_steps=2)
+    with pytest.warns(UserWarning, match="they look like no single edit"):  # this zoo was hardly trained
+        result = finetune([(photo, 255 - photo) for photo in photos(5)], "night", zoo=kept_zoo, n_steps=2)
     metadata = result.init.metadata
     assert (metadata.concept, metadata.origin, metadata.licence) == ("night", "fine-tuned", "")
-    assert metadata.source.startswith("fine-tuned from night, ")
+    assert re.match(r"fine-tuned from (base|mean|checkpoint|mix|generated)", metadata.source)
     assert isinstance(result.network, StarterNet)
 
 
 def test_finetune_goes_on_from_an_init_and_takes_a_name(kept_zoo: Path) -> None:
     pairs = [(photo, 255 - photo) for photo in photos(5)]
-    first = finetune(pairs, "night", zoo=kept_zoo, n_steps=1)
+    first = finetune(pairs, start="night", zoo=kept_zoo, n_steps=1)
     second = finetune(pairs, start=first.init, zoo=kept_zoo, n_steps=1, name="Film Halation")
     assert second.init.metadata.concept == "film-halation"
     assert second.start == first.end
-    base = finetune(pairs, zoo=kept_zoo, n_steps=0)
+    base = finetune(pairs, start="base", zoo=kept_zoo, n_steps=0)
     assert base.init.metadata.source.startswith("fine-tuned from base")
 
 
@@ -83,7 +85,7 @@ def test_finetune_writes_nothing_without_a_run_folder(
     kept_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    finetune([(photo, photo) for photo in photos(3)], zoo=kept_zoo, n_steps=0)
+    finetune([(photo, photo) for photo in photos(3)], start="base", zoo=kept_zoo, n_steps=0)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -62,7 +62,7 @@ def command(
     from initzoo.generator import NEED_WORDS, parse_given
     from initzoo.networks import CLASSICAL, diagnose_network, to_images
     from initzoo.pairs import load_photos, middle_squares
-    from initzoo.training import AdapterOnly, open_start
+    from initzoo.training import WithAdapter, open_start
     from initzoo.zoo import Zoo
 
     names = (*inits, *((*CLASSICAL, "base", "mean") if all_of_them else ()))
@@ -83,7 +83,7 @@ def command(
         start = open_start(one, zoo, words=words, seed=seed, warn=False)
         echo_if_generated(start.metadata)
         network = start.network
-        assert not isinstance(network, AdapterOnly)
+        assert not isinstance(network, WithAdapter)
         side = network.multiple * -(-_SIDE // network.multiple)
         images = to_images(middle_squares(score_photos, side=side))
         found[name] = diagnose_network(network, images, seed=seed)

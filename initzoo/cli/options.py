@@ -20,6 +20,7 @@ __all__ = [
     "accelerator_option",
     "backend_option",
     "device_option",
+    "echo_fitting",
     "echo_if_generated",
     "echo_json",
     "echo_limits",
@@ -107,6 +108,17 @@ def echo_if_generated(metadata: InitMetadata) -> None:
         line = f"{metadata.concept}: generated from {given}, {metadata.generation.prospect}"
         click.echo(line, err=True)
         echo_limits(metadata.wording)
+
+
+def echo_fitting(metadata: InitMetadata) -> None:
+    """Print on standard error what a fit began with, how well it does, and what is odd about the pairs."""
+    if metadata.fitting is not None:
+        fitting = metadata.fitting
+        click.echo(
+            f"start: {fitting.start}, chosen from {fitting.n_candidates} by the pairs: {fitting.prospect}",
+            err=True,
+        )
+        echo_notes(metadata)
 
 
 def echo_notes(metadata: InitMetadata) -> None:

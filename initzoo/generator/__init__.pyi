@@ -39,6 +39,7 @@ from .files import read_text as read_text
 from .fitting import Candidate as Candidate
 from .fitting import Fit as Fit
 from .fitting import fit_pairs as fit_pairs
+from .fitting import seconds_of_steps as seconds_of_steps
 from .folder_names import PHRASE_FOLDER as PHRASE_FOLDER
 from .given import FROM_ZOO as FROM_ZOO
 from .given import NEED_WORDS as NEED_WORDS

@@ -113,7 +113,8 @@ class NaturalGradient:
         error = (edited - targets).square().mean()
         (gradient,) = torch.autograd.grad(error, [values], retain_graph=True)
         # Errors of this size have the Gauss-Newton matrix of the mean squared error as their covariance.
-        noise = torch.randn(edited.shape, generator=self._generator) * math.sqrt(2 / edited.numel())
+        noise = torch.randn(edited.shape, generator=self._generator)
+        noise = noise.to(edited.device) * math.sqrt(2 / edited.numel())
         outputs = [made for _, made in seen.values()]
         reached = torch.autograd.grad(edited, outputs, grad_outputs=noise)
         layers = {

@@ -21,6 +21,7 @@ from .concepts import load_test_phrases as load_test_phrases
 from .concepts import normalise_words as normalise_words
 from .concepts import parts_of as parts_of
 from .examples import MAX_EXAMPLES as MAX_EXAMPLES
+from .examples import choose_examples as choose_examples
 from .examples import digest_examples as digest_examples
 from .examples import notes_on_examples as notes_on_examples
 from .examples import prepare_examples as prepare_examples

@@ -1,4 +1,5 @@
 from .auto import AutoNetwork as AutoNetwork
+from .choosing import choose_start as choose_start
 from .finetune import Example as Example
 from .finetune import Trainer as Trainer
 from .finetune import draw_batch as draw_batch
@@ -28,5 +29,7 @@ from .phrases import measure_lexicon as measure_lexicon
 from .phrases import train_phrases as train_phrases
 from .phrases.settings import PhraseSettings as PhraseSettings
 from .schemes import Initializer as Initializer
-from .start import AdapterOnly as AdapterOnly
+from .start import WithAdapter as WithAdapter
+from .start import beside_adapter as beside_adapter
 from .start import open_start as open_start
+from .start import shared_of as shared_of

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from initzoo.checkpoints import (
 )
 from initzoo.errors import FinetuneError, InvalidInit, LayoutMismatch
 from initzoo.files import read_header, reported_as
-from initzoo.generator import File, Given, Request, parse_given
+from initzoo.generator import FROM_ZOO, File, Given, Request, parse_given
 from initzoo.networks import (
     WEIGHTS_FILE,
     Adapted,
@@ -33,26 +34,45 @@ from initzoo.pairs import Score
 from initzoo.training.opening import ADVICE, check_file, init_of, is_plain_file, open_init
 from initzoo.zoo import Zoo
 
-__all__ = ["AdapterOnly", "Start", "open_start", "start_from_init"]
+__all__ = [
+    "Start",
+    "WithAdapter",
+    "beside_adapter",
+    "open_start",
+    "shared_of",
+    "start_from_init",
+]
 
 
-class AdapterOnly(nn.Module):
-    """A frozen base with a trainable adapter.
+class WithAdapter(nn.Module):
+    """A network with an adapter beside it. Both are trained, or the adapter alone.
+
+    The rows of A span the edits of a zoo, and are whitened. Steps of a given length bring a new edit much
+    nearer along them than along all weights, so the adapter is trained with a rate of its own even where
+    all weights are trained.
 
     Args:
-        base: the base; frozen in place.
-        adapter: initial flat values, shape `(n_values,)`.
+        base: the network, on the CPU; trained in place unless `adapter_only` is set.
+        adapter: initial flat values of the adapter, shape `(n_values,)`.
+        adapter_only: freeze the network.
     """
 
-    def __init__(self, base: Adapted, adapter: Tensor) -> None:
+    def __init__(self, base: Adapted, adapter: Tensor, *, adapter_only: bool) -> None:
         super().__init__()
-        self.base = base.requires_grad_(False)
+        base.network.requires_grad_(not adapter_only)
+        base.shared.requires_grad_(False)
+        self.base = base
         self.adapter = nn.Parameter(adapter.clone())
 
     def forward(self, images: Tensor) -> Tensor:
         """Edit images, shape `(n, 3, height, width)`, values -1 to 1."""
         edited: Tensor = self.base(images, self.adapter)
         return edited
+
+    @torch.no_grad()
+    def merged(self) -> dict[str, Tensor]:
+        """The state dict of the network with the adapter merged in."""
+        return {**self.base.network.state_dict(), **self.base.merged(self.adapter)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +84,34 @@ class Start:
         network: an image network, or an adapter on a frozen base; trained in place.
         metadata: provenance of the weights.
         base: the zoo's base if an adapter alone is trained; None if all weights are trained.
+        shared: the zoo's A by name, e.g. `head.A`, if all weights are trained and the network is one of a zoo
+            with adapters; None otherwise.
     """
 
     name: str
-    network: ImageNetwork | AdapterOnly
+    network: ImageNetwork | WithAdapter
     metadata: InitMetadata
     base: Mapping[str, NDArray[np.float32]] | None = None
+    shared: Mapping[str, NDArray[np.float32]] | None = None
 
     @property
     def digest_parts(self) -> dict[str, str]:
         """The values that identify the start in a run folder."""
         return {"start": self.name, "recipe": self.metadata.recipe.name, "base": self.metadata.base_sha256}
 
+    def trainable(self) -> ImageNetwork | WithAdapter:
+        """The network in the coordinates in which it is trained: beside an adapter of zero, if it can be."""
+        if self.shared is None:
+            return self.network
+        assert not isinstance(self.network, WithAdapter)
+        return beside_adapter(self.network, self.metadata.recipe.ranks, self.shared)
+
     def weights_of(self, network: nn.Module) -> dict[str, NDArray[np.float32]]:
-        """The trained weights of a network of this kind, by their names in an init."""
-        if isinstance(network, AdapterOnly):
+        """The trained weights of `network` or `trainable()`, by their names in an init."""
+        if isinstance(network, WithAdapter) and self.base is not None:
             return adapter_to_arrays(network.adapter, dict(self.metadata.layout.tensors))
-        return {name: value.detach().cpu().float().numpy() for name, value in network.state_dict().items()}
+        state = network.merged() if isinstance(network, WithAdapter) else network.state_dict()
+        return {name: value.detach().cpu().float().numpy() for name, value in state.items()}
 
     def editor(self, weights: Mapping[str, NDArray[np.float32]]) -> ImageNetwork:
         """Make a network on the CPU with weights returned by `weights_of`."""
@@ -176,7 +207,7 @@ def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False) -> Star
     name = init.metadata.concept
     if not adapter_only:
         merged = zoo.merge(init)
-        return Start(name, merged.to_network(), merged.metadata)
+        return Start(name, merged.to_network(), merged.metadata, shared=shared_of(merged, zoo))
     if init.kind != "adapter":
         raise FinetuneError(
             f"{name} is merged with its base and has no separate adapter to train. Pull an adapter with "
@@ -186,7 +217,43 @@ def start_from_init(init: Init, zoo: Zoo, *, adapter_only: bool = False) -> Star
     base = zoo.base(init.metadata.recipe.name)
     adapted = init.metadata.recipe.build_base(base)
     adapter = adapter_from_arrays(init.weights, dict(init.metadata.layout.tensors))
-    return Start(name, AdapterOnly(adapted, adapter), init.metadata, base)
+    return Start(name, WithAdapter(adapted, adapter, adapter_only=True), init.metadata, base)
+
+
+def shared_of(init: Init, zoo: Zoo) -> dict[str, NDArray[np.float32]] | None:
+    """The A of each adapted layer by name, e.g. `head.A`; None for weights that no base of the zoo was in.
+
+    Args:
+        init: a merged init.
+        zoo: the zoo.
+    """
+    recipe = init.metadata.recipe.name
+    is_drawn = init.metadata.origin == "scheme" and init.metadata.concept not in FROM_ZOO
+    if is_drawn or recipe not in zoo.recipes:
+        return None
+    if zoo.config_of(recipe).base_sha256 != init.metadata.base_sha256:
+        return None
+    arrays = zoo.base(recipe)
+    shared = {f"{layer}.A": arrays[f"{layer}.A"] for layer in init.metadata.recipe.ranks}
+    return shared if all(array.any() for array in shared.values()) else None
+
+
+@torch.no_grad()
+def beside_adapter(
+    network: ImageNetwork, ranks: Mapping[str, int], shared: Mapping[str, NDArray[np.float32]]
+) -> WithAdapter:
+    """Put an adapter of zero beside a network, which stays the same function.
+
+    Args:
+        network: the network; trained in place.
+        ranks: rank of the adapter of each adapted layer.
+        shared: A of each adapted layer by name, e.g. `head.A`.
+    """
+    adapted = Adapted(network, ranks)
+    for name, tensor in adapted.named_tensors().items():
+        if name in shared:
+            tensor.copy_(torch.from_numpy(shared[name]))
+    return WithAdapter(adapted, torch.zeros(adapted.n_adapter_values), adapter_only=False)
 
 
 def _read_network(path: Path, zoo: Zoo) -> dict[str, NDArray[np.float32]]:

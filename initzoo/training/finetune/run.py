@@ -220,9 +220,10 @@ def _run(
     """Run the remaining steps."""
 
     def rate(step: int) -> float:
-        return settings.learning_rate * rate_at(step, settings)
+        return trainer.learning_rate * rate_at(step, settings)
 
-    trainer = Trainer(start.network, settings, device)
+    trainer = Trainer(start.trainable(), settings, device)
+    images = images_of(pairs.train)
     kept = run.load()
     if kept is not None:
         progress = kept[0]
@@ -230,11 +231,12 @@ def _run(
     else:
         progress = Progress()
         _validate(start, pairs, trainer, progress, run)
+        if settings.n_steps:
+            trainer.prepare(images)
     log = CurveLog(run.curve, "steps", n_all=settings.n_steps, n_done=progress.n_done)
     if not progress.n_done:
         first_rate = rate(0) if settings.n_steps else 0.0
         log.add(0, loss=None, learning_rate=first_rate, psnr=progress.history[0][1])
-    images = images_of(pairs.train)
     due = {round(settings.n_steps * number / n_validations) for number in range(1, n_validations + 1)}
     began, last_save = time.monotonic() - progress.seconds, time.monotonic()
     try:
@@ -261,7 +263,7 @@ def _run(
         best = {step: psnr for step, psnr, _ in progress.history}[progress.best_step]
         raise FinetuneError(
             f"fine-tuning diverged: {error}. The best weights so far, of step {progress.best_step} with "
-            f"{best:.2f} dB, are in {run.best}. Try a --learning-rate below {settings.learning_rate:g}, "
+            f"{best:.2f} dB, are in {run.best}. Try a --learning-rate below {trainer.learning_rate:g}, "
             "with --force"
         ) from error
     return progress, tuple(log.points)
