@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from initzoo.checkpoints import Fitting, to_psnr
 from initzoo.generator.request import check_seconds
-from initzoo.networks import Adapted, NaturalGradient
+from initzoo.networks import Adam, Adapted, NaturalGradient
 from initzoo.pairs import Pair, digest_examples, notes_on_examples, prepare_examples, split_pairs
 from initzoo.work import one_thread
 
@@ -398,16 +398,14 @@ class _Run:
         if n_steps < 1:
             return
         highest = self._rate(rival)
-        adapter = rival.adapter.clone().requires_grad_()
-        optimizer = torch.optim.Adam([adapter], lr=highest, betas=_BETAS)
+        adapter = nn.Parameter(rival.adapter.clone())
+        optimizer = Adam([adapter], betas=_BETAS)
         for step in range(n_steps):
             if step and step % _STEPS_PER_DRAW == 0:
                 crops = self._crops(self.train, self._n_crops(), _CROP, draw=10 + step)
-            optimizer.param_groups[0]["lr"] = highest * min(1.0, 2 * (1 - step / n_steps))
-            optimizer.zero_grad()
             loss = (rival.base(crops.inputs, adapter) - crops.targets).abs().mean()
             loss.backward()
-            optimizer.step()
+            optimizer.step(highest * min(1.0, 2 * (1 - step / n_steps)))
         rival.adapter = adapter.detach()
         rival.n_steps += n_steps
 

@@ -1,3 +1,4 @@
+from .adam import Adam as Adam
 from .adapters import Adapted as Adapted
 from .adapters import adapter_from_arrays as adapter_from_arrays
 from .adapters import adapter_shapes as adapter_shapes

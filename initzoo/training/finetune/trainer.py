@@ -7,7 +7,6 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initzoo.checkpoints import to_psnr
-from initzoo.networks import NaturalGradient, PatchDiscriminator, initialise_by_the_book
+from initzoo.networks import Adam, NaturalGradient, PatchDiscriminator, initialise_by_the_book
 from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import FinetuneSettings, rate_at
 from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
@@ -60,7 +59,13 @@ class Trainer:
         self.settings, self.device = settings, device
         self.n_done = 0
         self.network = network.to(device).train()
-        self._optimizer = torch.optim.Adam(self._groups(), fused=True)
+        adapter = [network.adapter] if isinstance(network, WithAdapter) else []
+        known = {id(parameter) for parameter in adapter}
+        weights = [one for one in network.parameters() if one.requires_grad and id(one) not in known]
+        self._optimizers = {
+            "adapter": Adam(adapter, betas=_ADAPTER_BETAS),
+            "weights": Adam(weights, betas=settings.betas),
+        }
         # As a tensor, it belongs to the state.
         self._caution = torch.ones(())
         self._judge: PatchDiscriminator | None = None
@@ -68,10 +73,8 @@ class Trainer:
             self._judge = PatchDiscriminator(settings.discriminator_width)
             initialise_by_the_book(self._judge, torch.Generator().manual_seed(settings.seed))
             self._judge.to(device).train()
-            judges = list(self._judge.parameters())
-            self._judge_optimizer = torch.optim.Adam(
-                judges, lr=settings.discriminator_rate, betas=_DISCRIMINATOR_BETAS, fused=True
-            )
+            judges = self._judge.parameters()
+            self._optimizers["discriminator"] = Adam(judges, betas=_DISCRIMINATOR_BETAS)
         self._mean = copy.deepcopy(network).requires_grad_(False) if settings.ema else None
 
     @property
@@ -143,23 +146,23 @@ class Trainer:
         Raises:
             TrainingDiverged: a loss is not finite.
         """
-        self._set_rates()
+        factor = rate_at(self.n_done, self.settings)
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         with self._autocast():
             edited = self.network(inputs).float()
         error = (edited - targets).abs().mean()
         loss = error
         if self._judge is not None:
-            self._train_judge(inputs, targets, edited.detach())
+            self._train_judge(inputs, targets, edited.detach(), self.settings.discriminator_rate * factor)
             with self._autocast():
                 judged = self._judge(inputs, edited)
             loss = network_loss(self.settings.gan, judged, error, l1_weight=self.settings.l1_weight)
-        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         value, total = error.item(), loss.item()
         if not math.isfinite(total):
             raise TrainingDiverged(f"the loss is {total} at step {self.n_done}")
-        self._optimizer.step()
+        self._optimizers["adapter"].step(self.adapter_rate * factor)
+        self._optimizers["weights"].step(self.learning_rate * factor)
         self._update_mean()
         self.n_done += 1
         return value
@@ -177,10 +180,10 @@ class Trainer:
         """The complete state apart from the data, as tensors by name, on the CPU."""
         parts = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         parts["caution"] = self._caution
-        parts |= _optimizer_state("optimizer", self._optimizer)
+        for kind, optimizer in self._optimizers.items():
+            parts |= {f"optimizer.{kind}.{name}": value for name, value in optimizer.state().items()}
         if self._judge is not None:
             parts |= {f"discriminator.{name}": value for name, value in self._judge.state_dict().items()}
-            parts |= _optimizer_state("discriminator_optimizer", self._judge_optimizer)
         if self._mean is not None:
             parts |= {f"mean.{name}": value for name, value in self._mean.state_dict().items()}
         return {name: value.detach().cpu().contiguous().clone() for name, value in parts.items()}
@@ -193,42 +196,22 @@ class Trainer:
         """
         self.network.load_state_dict(_below("network.", parts))
         self._caution = parts["caution"]
-        _load_optimizer("optimizer", self._optimizer, parts)
+        for kind, optimizer in self._optimizers.items():
+            optimizer.load_state(_below(f"optimizer.{kind}.", parts))
         if self._judge is not None:
             self._judge.load_state_dict(_below("discriminator.", parts))
-            _load_optimizer("discriminator_optimizer", self._judge_optimizer, parts)
         if self._mean is not None:
             self._mean.load_state_dict(_below("mean.", parts))
         self.n_done = n_done
 
-    def _set_rates(self) -> None:
-        factor = rate_at(self.n_done, self.settings)
-        for group in self._optimizer.param_groups:
-            rate = self.adapter_rate if group["is_adapter"] else self.learning_rate
-            group["lr"] = rate * factor
-        if self._judge is not None:
-            self._judge_optimizer.param_groups[0]["lr"] = self.settings.discriminator_rate * factor
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """The trained parameters with their betas: the weights, and the adapter beside them."""
-        adapter = [self.network.adapter] if isinstance(self.network, WithAdapter) else []
-        known = {id(parameter) for parameter in adapter}
-        weights = [one for one in self.network.parameters() if one.requires_grad and id(one) not in known]
-        groups = [
-            {"params": adapter, "betas": _ADAPTER_BETAS, "is_adapter": True},
-            {"params": weights, "betas": self.settings.betas, "is_adapter": False},
-        ]
-        return [group for group in groups if group["params"]]
-
-    def _train_judge(self, inputs: Tensor, targets: Tensor, edited: Tensor) -> None:
+    def _train_judge(self, inputs: Tensor, targets: Tensor, edited: Tensor, rate: float) -> None:
         assert self._judge is not None
         self._judge.requires_grad_(True)
         with self._autocast():
             real, made = self._judge(inputs, targets), self._judge(inputs, edited)
         loss = discriminator_loss(self.settings.gan, real, made)
-        self._judge_optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._judge_optimizer.step()
+        self._optimizers["discriminator"].step(rate)
         self._judge.requires_grad_(False)  # the network's step needs gradients through it, not of it
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -246,20 +229,6 @@ class Trainer:
             kept.lerp_(value, 1 - decay)
         for kept_buffer, buffer in zip(self._mean.buffers(), self.network.buffers(), strict=True):
             kept_buffer.copy_(buffer)
-
-
-def _optimizer_state(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    states = optimizer.state_dict()["state"]
-    return {f"{prefix}.{place}.{name}": value for place, own in states.items() for name, value in own.items()}
-
-
-def _load_optimizer(prefix: str, optimizer: torch.optim.Optimizer, parts: Mapping[str, Tensor]) -> None:
-    values = optimizer.state_dict()
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, value in _below(f"{prefix}.", parts).items():
-        place, _, name = key.partition(".")
-        states.setdefault(int(place), {})[name] = value
-    optimizer.load_state_dict(values | {"state": states})
 
 
 def _below(prefix: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
