@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from demo_fixtures import DemoServer, request
 from recorded import run_script
@@ -24,7 +25,7 @@ from test_demo_core import image_file
 from waiting import wait_until
 
 from initzoo.checkpoints.init import Init
-from initzoo.files.images import read_image
+from initzoo.files.images import read_image, write_image
 from initzoo.zoo.zoo import Zoo
 
 pytestmark = [
@@ -61,6 +62,7 @@ def test_the_endpoints_are_the_documented_ones(client: Any) -> None:
         "/generate": [("words", False), ("photo", True), ("seed", True), ("origin", True)],
         "/search": [("words", False), ("limit", True)],
         "/download": [("words", False), ("seed", True), ("origin", True), ("form", True)],
+        "/fit": [("before", False), ("after", False), ("words", True), ("photo", True)],
     }
     readme = (Path(__file__).parent.parent / "spaces" / "initzoo" / "README.md").read_text("utf-8")
     for name, endpoint in parameters.items():
@@ -97,6 +99,47 @@ def test_photos_of_all_kinds_are_edited(client: Any, tmp_path: Path, kind: str) 
     sides = (40, 24) if kind == "rotated" else (24, 40)
     assert read_image(Path(picture)).shape[:2] == sides
     assert (told["height"], told["width"]) == sides
+
+
+def write_pair(folder: Path) -> tuple[Path, Path]:
+    """A photo and its negative."""
+    before = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    for name, pixels in (("before.png", before), ("after.png", 255 - before)):
+        write_image(folder / name, pixels, force=True)
+    return folder / "before.png", folder / "after.png"
+
+
+def test_fit_gives_weights_that_make_the_edit_of_the_pairs(
+    client: Any, photo_path: Path, tmp_path: Path
+) -> None:
+    before, after = write_pair(tmp_path)
+    picture, told, weights = client.predict(
+        [handle(before)], [handle(after)], "", handle(photo_path), api_name="/fit"
+    )
+    init = Init.load(weights)
+    assert (told["origin"], told["sha256"], init.metadata.origin) == ("fitted", init.sha256, "fitted")
+    assert told["fitting"]["loss_after"] < told["fitting"]["loss_untouched"]
+    edited = Zoo.from_pretrained("starter").editor(init).edit(read_image(photo_path))
+    assert (read_image(Path(picture)) == edited).all()
+
+
+@pytest.mark.parametrize(
+    ("n_sides", "words", "message"),
+    [
+        ((0, 1), "", "before must be 1 to 20 uploaded photos, found 0"),
+        ((1, 2), "", "there are 1 photos before and 2 after. Send as many of each"),
+        ((1, 1), 7, "words must be a text, found a number"),
+    ],
+)
+def test_bad_fits_say_what_to_do(
+    client: Any, tmp_path: Path, n_sides: tuple[int, int], words: Any, message: str
+) -> None:
+    from gradio_client.exceptions import AppError
+
+    sides = [[handle(path)] * count for path, count in zip(write_pair(tmp_path), n_sides, strict=True)]
+    with pytest.raises(AppError) as caught:
+        client.predict(*sides, words, api_name="/fit")
+    assert message in str(caught.value)
 
 
 def test_search_gives_concepts(client: Any) -> None:

@@ -17,6 +17,7 @@ from cli_running import succeed
 from delaying_proxy import delaying_proxy
 from demo_fixtures import CHROMIUM_FLAGS, DemoServer
 
+from initzoo.checkpoints.init import Init
 from initzoo.files.images import read_image, write_image
 from initzoo.zoo.zoo import Zoo
 
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 _PATIENCE = 240_000  # ms; a busy machine is no failure
 _DESK, _PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 _SERIOUS = {"serious", "critical"}
-_FOLDS = ("use", "train", "numbers", "mix", "zoo", "how", "figures", "programs")
+_FOLDS = ("use", "train", "numbers", "pairs", "mix", "zoo", "how", "figures", "programs")
 _MAX_FIRST_LOAD = 800_000
 
 
@@ -406,6 +407,35 @@ def test_two_looks_are_mixed_and_taken_home(page: Any, tmp_path: Path) -> None:
     file = download(page, "#file", tmp_path)
     assert file.name == "pencil-sketch-50-night-50.safetensors"
     assert (applied(file, given(page), tmp_path) == lossless(page)).all()
+
+
+def test_pairs_give_a_network_that_edits_the_photo(page: Any, tmp_path: Path) -> None:
+    rng, names = np.random.default_rng(0), {"before": [], "after": []}
+    for number in (2, 10):  # in the order of numbers, not of letters
+        before = rng.integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        for side, pixels in (("before", before), ("after", 255 - before)):
+            path = tmp_path / side / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            write_image(path, pixels, force=True)
+            names[side].append(path)
+    page.click("#pairs summary")
+    page.set_input_files("#pairs [name=before]", names["before"])
+    page.set_input_files("#pairs [name=after]", names["after"][:1])
+    page.click("#pairs button")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert page.inner_text("#problem") == "There are 2 photos before and 1 after. Choose as many of each."
+    page.set_input_files("#pairs [name=after]", names["after"][::-1])
+    page.click("#pairs button")
+    wait_for(page, "your pairs")
+    assert page.is_hidden("#problem")
+    assert "pairs=" not in page.url, "the address is for everybody, and the pairs are not"
+    with page.expect_download() as started:
+        page.click("#file")
+    started.value.save_as(tmp_path / "mine.safetensors")
+    assert Init.load(tmp_path / "mine.safetensors").metadata.fitting.n_pairs == 1  # the other is held back
+    show(page, "night")
+    page.go_back()
+    wait_for(page, "your pairs")
 
 
 def test_the_zoo_is_browsed_by_words_kind_and_page(page: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +38,14 @@ from initzoo.errors import (
     InitzooError,
     InvalidImage,
     InvalidInit,
+    InvalidPairs,
     InvalidRequest,
     InvalidWords,
     UnknownConcept,
 )
-from initzoo.files.images import read_image
+from initzoo.files.images import read_image, write_image
 from initzoo.generator.request import Request
+from initzoo.pairs.sources import Pair
 from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_generating_zoo", "kept_zoo", "tiny_zoo"]  # fixtures
@@ -259,8 +263,11 @@ def test_calls_are_completed_and_checked_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_endpoints_pass_their_own_checks(tmp_path: Path) -> None:
+    sent = {"path": str(image_file(tmp_path, "plain"))}
     for name, parameters in ENDPOINTS.items():
-        check_call(name, [parameter.example for parameter in parameters], tmp_path)
+        # No file of an example is on a server before it was sent.
+        examples = [[sent] if one.name in ("before", "after") else one.example for one in parameters]
+        check_call(name, examples, tmp_path)
 
 
 # Many at once.
@@ -451,6 +458,78 @@ def test_words_of_visitors_are_escaped(views: Views) -> None:
         assert "&lt;img src=x onerror=alert(1)&gt;" in html
     assert "no &lt;b&gt;" in html
     assert "<b>" not in error_text(InvalidRequest("no <b>"))
+
+
+def keep_pairs(views: Views, folder: Path, n_pairs: int = 3) -> tuple[Look, list[Pair]]:
+    """Photos and their negatives, sent as a visitor sends them; the look of them, and the pairs."""
+    rng, keys, pairs = np.random.default_rng(0), [], []
+    for number in range(n_pairs):
+        before = rng.integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        sides = []
+        for pixels in (before, 255 - before):
+            write_image(folder / "side.png", pixels, force=True)
+            sides.append(views.keep_photo(folder / "side.png", "side.png")["photo"])
+        keys.append("-".join(sides))
+        pairs.append(Pair(str(number), before, 255 - before))
+    return read_look({"pairs": ",".join(keys)}), pairs
+
+
+def test_pairs_of_visitors_give_the_weights_of_a_pull_with_them(views: Views, tmp_path: Path) -> None:
+    look, pairs = keep_pairs(views, tmp_path)
+    name, data = views.weights(look, "merged")
+    (tmp_path / name).write_bytes(data)
+    expected = views.studio.zoo.pull(Request(pairs=tuple(pairs)), warn=False)
+    init = Init.load(tmp_path / name)
+    assert (name, init.metadata.origin) == ("from-pairs.safetensors", "fitted")
+    assert init.sha256 == expected.sha256
+    (tmp_path / "made.png").write_bytes(views.picture(look, "coffee", kind="png", is_small=False))
+    wanted = views.studio.zoo.editor(init).edit(views.photo_of("coffee"))
+    assert (read_image(tmp_path / "made.png") == wanted).all()
+    assert views.init_of(look) is views.init_of(look), "equal pairs are fitted once"
+
+
+def test_a_look_of_pairs_is_told_and_named(views: Views, tmp_path: Path) -> None:
+    from test_house import check_command
+
+    look, _ = keep_pairs(views, tmp_path)
+    view = views.look(look, views.first_photo, "http://x")
+    assert (view.words, view.file, view.adapter) == ("your pairs", "from-pairs.safetensors", "")
+    assert view.lines[0] == "These weights were fitted to your pairs just now."
+    assert re.fullmatch(r"They make \d+% of the change in the pairs that were held back\.", view.lines[1])
+    assert "dB" not in " ".join(view.lines)
+    assert dict(view.details)["Begun from"]
+    assert view.similar
+    assert view.query == look.query
+    for line in [*view.use.splitlines(), *view.train.splitlines()]:
+        if line.startswith("initzoo "):
+            check_command(shlex.split(line, comments=True))
+    named = read_look({**look.query, "words": "night"})
+    assert views.look(named, views.first_photo, "http://x").words == "night"
+
+
+def test_odd_pairs_are_said_beside_the_picture(views: Views, tmp_path: Path) -> None:
+    look, _ = keep_pairs(views, tmp_path, 2)
+    (one, negative), (other, _) = look.pairs
+    view = views.look(replace(look, pairs=((one, negative), (one, other))), views.first_photo, "http://x")
+    assert any(line.startswith("The pairs: ") for line in view.cannot)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("a-b-c", "pairs must be KEY-KEY,KEY-KEY with keys of uploaded photos, found 'a-b-c'"),
+        ("-", "pairs must be KEY-KEY"),
+        (",".join(["a-b"] * 21), "at most 20 pairs are taken"),
+        ("../../etc/passwd-x", "the photo is not here any more"),
+        ("chelsea-chelsea", "before and after are the same image"),
+        ("chelsea-coffee", "pair 1.*sides|pair 1.* x "),
+    ],
+)
+def test_pairs_that_are_none_are_refused(views: Views, pairs: str, message: str) -> None:
+    with pytest.raises((InvalidRequest, InvalidPairs), match=message):
+        views.look(read_look({"pairs": pairs}), views.first_photo, "http://x")
+    with pytest.raises(InvalidRequest, match="a look of pairs is not mixed"):
+        read_look({"pairs": "chelsea-coffee", "with": "night"})
 
 
 def test_similar_looks_have_wordings_and_are_never_none(views: Views) -> None:

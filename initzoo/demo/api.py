@@ -9,13 +9,21 @@ from typing import Any
 from initzoo.checkpoints import Init
 from initzoo.demo.calls import MAX_FOUND
 from initzoo.demo.file_store import KeptFiles
-from initzoo.demo.requests import read_choice, read_count, read_request, read_upload, read_words
+from initzoo.demo.requests import (
+    read_choice,
+    read_count,
+    read_request,
+    read_text,
+    read_upload,
+    read_uploads,
+    read_words,
+)
 from initzoo.demo.service import FORMS, Studio
 from initzoo.demo.texts import file_name, pull_commands, tell_init, tell_prospect
 from initzoo.demo.uploads import VisitorPhoto, read_photo
-from initzoo.errors import InitzooError
+from initzoo.errors import InitzooError, InvalidRequest
 from initzoo.generator import Request
-from initzoo.pairs import limits_of
+from initzoo.pairs import Pair, limits_of
 
 __all__ = ["Answers", "error_text"]
 
@@ -72,6 +80,60 @@ class Answers:
         path = self.kept.keep_picture(_picture_name(init), edited)
         height, width = edited.shape[:2]
         return path, self._info(init, request) | {"width": width, "height": height}
+
+    def fit(
+        self, before: object, after: object, words: object = "", photo: object = None
+    ) -> tuple[Path, dict[str, Any], Path]:
+        """Fit weights to pairs of photos and edit another photo with them.
+
+        Args:
+            before: a list of uploaded files, or one.
+            after: as many, in the same order.
+            words: words for the edit, which may be empty.
+            photo: an uploaded file to edit; the first example by default.
+
+        Returns:
+            The edited photo as a PNG file, a description of the init as JSON values, and the init.
+
+        Raises:
+            InvalidRequest: an argument has a wrong type, or there are not as many photos after as before.
+            InvalidImage: a photo cannot be read.
+            InvalidPairs: the sides of a pair have different sizes, or no pair has a change.
+            InvalidWords, InvalidGenerator, InvalidZoo: as for `Zoo.pull`.
+        """
+        sides = [
+            read_uploads(value, self.kept.folder, name=name)
+            for name, value in (("before", before), ("after", after))
+        ]
+        if len(sides[0]) != len(sides[1]):
+            raise InvalidRequest(
+                f"there are {len(sides[0])} photos before and {len(sides[1])} after. Send as many of each"
+            )
+        text = read_text(words, name="words")
+        given = self.photo_of(photo)
+        pairs = tuple(
+            Pair(f"pair {number}", read_photo(one).pixels, read_photo(other).pixels)
+            for number, (one, other) in enumerate(zip(*sides, strict=True), 1)
+        )
+        init = self.studio.fit(Request(read_words(text) if text else "", pairs=pairs))
+        edited = self.studio.edit(init, given.pixels)
+        height, width = edited.shape[:2]
+        fitting = init.metadata.fitting
+        assert fitting is not None
+        info = {
+            "concept": init.metadata.concept,
+            "origin": init.metadata.origin,
+            "zoo": init.metadata.zoo,
+            "revision": init.metadata.revision,
+            "sha256": init.sha256,
+            "fitting": fitting.to_dict(),
+            "told": f"{tell_init(init)} {tell_prospect(init)}".strip(),
+            "commands": pull_commands(self.studio.zoo, init),
+            "width": width,
+            "height": height,
+        }
+        picture = self.kept.keep_picture(_picture_name(init), edited)
+        return picture, info, self.kept.keep(file_name(init), init.to_bytes())
 
     def search(self, words: object, limit: object = 10) -> dict[str, Any]:
         """Find concepts with wordings similar to some words.

@@ -9,12 +9,15 @@ from typing import Any
 
 from initzoo.checkpoints import MAX_SEED
 from initzoo.demo.requests import (
+    MAX_PAIRS,
     MAX_WORDS,
     ORIGIN_CHOICES,
     read_choice,
     read_count,
     read_seed,
+    read_text,
     read_upload,
+    read_uploads,
     read_words,
 )
 from initzoo.demo.service import FORMS
@@ -25,7 +28,7 @@ __all__ = ["ENDPOINTS", "MAX_FOUND", "Parameter", "UnknownEndpoint", "check_call
 MAX_FOUND = 50
 """Maximum number of results of a search."""
 
-_FILE_SCHEMA = {
+_FILE_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "object", "properties": {"path": {"type": "string"}, "url": {"type": "string"}}},
         {"type": "null"},
@@ -109,10 +112,36 @@ _LIMIT = Parameter(
     default=10,
 )
 
+_BEFORE = Parameter(
+    "before",
+    {"type": "array", "items": _FILE_SCHEMA["anyOf"][0], "minItems": 1, "maxItems": MAX_PAIRS},
+    "Uploaded photos before an edit, each as handle_file(PATH) of gradio_client sends it.",
+    [{"path": "/path/on/the/server/before.jpg"}],
+    lambda value, folder: read_uploads(value, folder, name="before"),
+    is_required=True,
+)
+_AFTER = Parameter(
+    "after",
+    _BEFORE.schema,
+    "The same photos after the edit, in the same order.",
+    [{"path": "/path/on/the/server/after.jpg"}],
+    lambda value, folder: read_uploads(value, folder, name="after"),
+    is_required=True,
+)
+_NAME = Parameter(
+    "words",
+    _WORDS.schema,
+    "Words for the edit, whose weights compete, too; may be empty.",
+    "sepia",
+    lambda value, _: read_text(value, name="words"),
+    default="",
+)
+
 ENDPOINTS: dict[str, tuple[Parameter, ...]] = {
     "generate": (_WORDS, _PHOTO, _SEED, _ORIGIN),
     "search": (_WORDS, _LIMIT),
     "download": (_WORDS, _SEED, _ORIGIN, _FORM),
+    "fit": (_BEFORE, _AFTER, _NAME, _PHOTO),
 }
 """The endpoints and their parameters, in the order of a call."""
 

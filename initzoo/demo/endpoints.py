@@ -1,4 +1,4 @@
-"""The endpoints for programs, served by gradio: `/generate`, `/search` and `/download`."""
+"""The endpoints for programs, served by gradio: `/generate`, `/search`, `/download` and `/fit`."""
 
 from __future__ import annotations
 
@@ -80,11 +80,34 @@ def build_endpoints(answers: Answers, *, keep_seconds: int) -> gr.Blocks:
         """
         return str(answers.download(words, seed, origin, form))
 
+    def fit(
+        before: list[dict], after: list[dict], words: str = "", photo: dict | None = None
+    ) -> tuple[str, Any, str]:
+        """Fit weights to pairs of photos, before and after an edit, and edit another photo with them.
+
+        Args:
+            before: uploaded photos, 1 to 20.
+            after: the same photos after the edit, in the same order.
+            words: words for the edit; may be empty.
+            photo: an uploaded photo to edit; nothing for an example photo.
+
+        Returns:
+            The edited photo, a PNG file; a description of the weights as JSON; the weights as a safetensors
+            file.
+        """
+        picture, info, weights = answers.fit(before, after, words, photo)
+        return str(picture), info, str(weights)
+
     with gr.Blocks(title="initzoo", analytics_enabled=False, delete_cache=sweep) as blocks:
         picture = gr.Image(visible=False, format="png", type="filepath", label="picture")
         info, concepts = gr.JSON(visible=False, label="info"), gr.JSON(visible=False, label="concepts")
         file, press = gr.File(visible=False, label="weights"), gr.Button(visible=False)
-        for function, outputs in ((generate, [picture, info]), (search, [concepts]), (download, [file])):
+        for function, outputs in (
+            (generate, [picture, info]),
+            (search, [concepts]),
+            (download, [file]),
+            (fit, [picture, info, file]),
+        ):
             name = function.__name__
             press.click(
                 _polite(function),

@@ -13,6 +13,7 @@ from initzoo.errors import InvalidRequest
 from initzoo.generator import ORIGINS, Request, check_words
 
 __all__ = [
+    "MAX_PAIRS",
     "MAX_WORDS",
     "ORIGIN_CHOICES",
     "STRENGTHS",
@@ -25,8 +26,12 @@ __all__ = [
     "read_share",
     "read_text",
     "read_upload",
+    "read_uploads",
     "read_words",
 ]
+
+MAX_PAIRS = 20
+"""Maximum number of pairs of a visitor."""
 
 MAX_WORDS = 200
 """Maximum number of characters in the words of a request."""
@@ -60,24 +65,34 @@ def read_request(words: object, origin: object = "auto", seed: object = 0) -> Re
 
 @dataclass(frozen=True)
 class Look:
-    """What the page shows: the look of some words, or a mix of two looks, at some strength.
+    """What the page shows: the look of some words, of a visitor's pairs, or a mix of two, at some strength.
 
     Args:
-        request: the look.
+        request: the look; its words may be empty if there are pairs.
         other: the look mixed with it, or None.
         share: weight of `other`, 0 to 1.
         strength: strength of the edit, one of `STRENGTHS`.
+        pairs: keys of kept photos, before and after, that the look is fitted to.
     """
 
     request: Request
     other: Request | None = None
     share: float = 0.5
     strength: float = 1.0
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The look in words, for a heading."""
+        words = self.request.words or "your pairs"
+        return words if self.other is None else f"{words} + {self.other.words}"
 
     @property
     def query(self) -> dict[str, str]:
         """The look as the query of an address, which `read_look` reads."""
-        query = {"words": self.request.words}
+        query = {"words": self.request.words} if self.request.words else {}
+        if self.pairs:
+            query["pairs"] = ",".join(map("-".join, self.pairs))
         if self.other is not None:
             query |= {"with": self.other.words, "share": f"{self.share:g}"}
         return query | ({} if self.strength == 1 else {"strength": f"{self.strength:g}"})
@@ -87,7 +102,7 @@ def read_look(query: Mapping[str, str]) -> Look:
     """Read a look from the query of an address.
 
     Args:
-        query: `words`; `with` and `share` for a mix; `strength`.
+        query: `words`; `with` and `share` for a mix; `strength`; `pairs`, e.g. `KEY-KEY,KEY-KEY`.
 
     Raises:
         InvalidRequest: a value is missing or out of range.
@@ -98,14 +113,32 @@ def read_look(query: Mapping[str, str]) -> Look:
         >>> look.share, look.strength, look.query
         (0.25, 1.0, {'words': 'night', 'with': 'pencil sketch', 'share': '0.25'})
     """
-    request = Request(read_words(query.get("words", "")))
+    pairs = _read_pairs(query["pairs"]) if query.get("pairs") else ()
+    # Pairs need no words.
+    words = query.get("words", "")
+    request = Request(read_words(words) if words or not pairs else "")
+    if pairs and query.get("with"):
+        raise InvalidRequest("a look of pairs is not mixed. Leave pairs or with out")
     other = Request(read_words(query["with"], name="with")) if query.get("with") else None
     strength = _decimal(query.get("strength", "1"), "strength")
     if strength not in STRENGTHS:
         choices = ", ".join(f"{strength:g}" for strength in STRENGTHS)
         raise InvalidRequest(f"strength must be one of {choices}; found {_shown(query['strength'])}")
     share = read_share(_decimal(query.get("share", "0.5"), "share"))
-    return Look(request, other, share, strength)
+    return Look(request, other, share, strength, pairs)
+
+
+def _read_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Read the keys of photos before and after."""
+    parts = text[: 100 * MAX_PAIRS].split(",")
+    if len(parts) > MAX_PAIRS:
+        raise InvalidRequest(f"at most {MAX_PAIRS} pairs are taken. Send fewer")
+    pairs = tuple(part.split("-") for part in parts)
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise InvalidRequest(
+            f"pairs must be KEY-KEY,KEY-KEY with keys of uploaded photos, found {_shown(text)}"
+        )
+    return tuple((before, after) for before, after in pairs)
 
 
 def _decimal(text: str, name: str) -> float:
@@ -235,6 +268,31 @@ def read_upload(value: object, folder: Path) -> Path | None:
     if not path.is_file():
         raise InvalidRequest("the photo is not here any more: photos are kept for an hour. Choose it again")
     return path
+
+
+def read_uploads(value: object, folder: Path, *, name: str) -> list[Path]:
+    """Read the paths of some uploaded photos.
+
+    Args:
+        value: a list of values as for `read_upload`, or one of them.
+        folder: folder of the uploads.
+        name: the name of the value, for messages.
+
+    Raises:
+        InvalidRequest: a value does not name an uploaded file, or there are none or too many.
+
+    Example:
+        >>> read_uploads([], Path("uploads"), name="before")
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.InvalidRequest: before must be 1 to 20 uploaded photos, found 0
+    """
+    values = value if isinstance(value, list) else [value]
+    n_photos = sum(one is not None for one in values)
+    if len(values) > MAX_PAIRS or not n_photos:
+        raise InvalidRequest(f"{name} must be 1 to {MAX_PAIRS} uploaded photos, found {n_photos}")
+    paths = [read_upload(one, folder) for one in values]
+    return [path for path in paths if path is not None]
 
 
 def _whole(value: object, *, name: str, low: int, high: int) -> int:

@@ -25,7 +25,15 @@ from initzoo.errors import (
     UnknownConcept,
 )
 from initzoo.generator import Request
-from initzoo.pairs import Photo, alphabets_of, catalog_folder, example_pair, load_photos, parse_teacher
+from initzoo.pairs import (
+    Photo,
+    alphabets_of,
+    catalog_folder,
+    digest_examples,
+    example_pair,
+    load_photos,
+    parse_teacher,
+)
 from initzoo.zoo import IndexRow, Match, Zoo
 
 __all__ = ["FORMS", "N_AT_ONCE", "N_WAITING", "Listed", "Listing", "Studio"]
@@ -112,6 +120,7 @@ class Studio:
         self._lock = Lock()  # guards the index, which decodes its tables on first use
         self._listed = self._list_all()
         self._inits: Callable[[Request], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
+        self._fits: dict[tuple[str, float, str], Init] = {}
         self._matches: Callable[[str, int], tuple[Match, ...]] = lru_cache(maxsize=512)(self._search)
         self._drawn: Callable[[str], Pixels] = lru_cache(maxsize=512)(self._draw)
 
@@ -172,7 +181,7 @@ class Studio:
             return self._inits(request)
 
     def init_of_look(self, look: Look) -> Init:
-        """Return the merged init of a look, which may be a mix of two.
+        """Return the merged init of a look of words, which may be a mix of two.
 
         Raises:
             UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for `init_of`.
@@ -180,6 +189,25 @@ class Studio:
         if look.other is None:
             return self.init_of(look.request)
         return self.blend(look.request, look.other, look.share)
+
+    def fit(self, request: Request) -> Init:
+        """Return the merged init that is fitted to the pairs of a request. Equal pairs are fitted once.
+
+        Raises:
+            InvalidPairs: a pair has sides of different sizes, or no pair has a change.
+            InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for `init_of`.
+        """
+        key = request.words, request.seconds, digest_examples(request.pairs)
+        with self._lock:
+            known = self._fits.get(key)
+        if known is None:
+            with self.turns.take():
+                known = self.zoo.pull(request, warn=False)
+            with self._lock:
+                self._fits[key] = known
+                while len(self._fits) > _N_KEPT:
+                    del self._fits[next(iter(self._fits))]
+        return known
 
     def edit(self, init: Init, pixels: Pixels, *, strength: float = 1.0) -> Pixels:
         """Edit a photo on one thread; returns uint8 RGB of the same shape.

@@ -44,6 +44,8 @@ def tell_init(init: Init) -> str:
         return "A mix: weights between those of the two looks."
     if metadata.origin == "generated":
         return "No network was trained for these words: its weights were made from them just now."
+    if metadata.origin == "fitted":
+        return "These weights were fitted to your pairs just now."
     if metadata.origin == "matched":
         look = metadata.concept.replace("--", ", ").replace("-", " ")
         return f"The zoo has a network for what these words mean: {look}."
@@ -51,13 +53,21 @@ def tell_init(init: Init) -> str:
 
 
 def tell_prospect(init: Init) -> str:
-    """Describe how near the words are to the zoo's wordings, and the effect on the picture; may be empty.
+    """Describe how near words are to the zoo's wordings, or how well pairs are met; may be empty.
 
     Example:
         >>> tell_prospect(Zoo.from_pretrained("starter").pull("pencil sketch"))
         ''
     """
-    generation = init.metadata.generation
+    generation, fitting = init.metadata.generation, init.metadata.fitting
+    if fitting is not None and fitting.loss_untouched:
+        share = max(0.0, 1 - fitting.loss_after / fitting.loss_untouched)
+        held = (
+            "the pairs that were held back"
+            if fitting.n_held_back
+            else "the part of the pair that was held back"
+        )
+        return f"They make {share:.0%} of the change in {held}."
     if init.metadata.origin == "blended":
         return "Nobody has measured mixes, so look at the picture."
     if generation is None:
@@ -85,6 +95,9 @@ def tell_details(zoo: Zoo, init: Init) -> list[tuple[str, str]]:
     psnr = metadata.scores.get("psnr")
     if psnr is not None:
         rows.append(("Score on new photos", f"{psnr:.1f} dB PSNR against the look's own filter"))
+    if metadata.fitting is not None:
+        rows.append(("Begun from", metadata.fitting.start))
+        rows.append(("On what was held back", metadata.fitting.prospect))
     if generation is not None:
         rows.append(("Seed", str(generation.seed)))
     if generation is not None and generation.expected_psnr is not None:
@@ -176,7 +189,7 @@ def train_commands(zoo: Zoo, init: Init, concept: str) -> str:
     Args:
         zoo: the zoo.
         init: the init, merged.
-        concept: a concept of the catalog, whose pairs stand in for the user's own.
+        concept: a concept of the catalog, whose pairs stand in for the user's own; empty if they have some.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")
@@ -186,12 +199,10 @@ def train_commands(zoo: Zoo, init: Init, concept: str) -> str:
     """
     name = file_name(init)
     mine = name.replace(".safetensors", "-mine.safetensors")
-    return "\n".join(
-        [
-            f"initzoo pairs {concept} --out my-pairs  # pairs to try it with: put your own into A and B",
-            f"initzoo finetune {name} --pairs my-pairs{_zoo_part(zoo)} -o {mine}",
-        ]
-    )
+    made = f"initzoo pairs {concept} --out my-pairs  # pairs to try it with: put your own into A and B"
+    own = "# my-pairs: a folder with your photos before in A, and after in B"
+    train = f"initzoo finetune {name} --pairs my-pairs{_zoo_part(zoo)} -o {mine}"
+    return "\n".join([made if concept else own, train])
 
 
 def pull_commands(zoo: Zoo, init: Init) -> str:
@@ -210,6 +221,10 @@ def pull_commands(zoo: Zoo, init: Init) -> str:
 
 def _pull(zoo: Zoo, init: Init) -> str:
     metadata = init.metadata
+    if metadata.fitting is not None:  # whose pairs are the visitor's own
+        words = f" {_quoted(metadata.wording)}" if metadata.wording and metadata.wording[0] != "-" else ""
+        pull = f"initzoo pull{words} --like my-pairs{_zoo_part(zoo)} -o {file_name(init)}"
+        return f"{pull}  # my-pairs: your photos before in A, after in B"
     draw = "--exact" if metadata.generation is None else f"--generate --seed {metadata.generation.seed}"
     adapter = " --adapter-only" if init.kind == "adapter" else ""
     # Words that start with a hyphen would be parsed as an option.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from initzoo.checkpoints import Init
 from initzoo.demo.evidence import bench_html, evidence_html, read_figures
 from initzoo.demo.file_store import KeptFiles
 from initzoo.demo.pictures import PictureCache, encode, make_small
-from initzoo.demo.requests import MAX_WORDS, STRENGTHS, Look, read_choice
+from initzoo.demo.requests import MAX_PAIRS, MAX_WORDS, STRENGTHS, Look, read_choice
 from initzoo.demo.service import FORMS, Studio
 from initzoo.demo.texts import (
     file_name,
@@ -33,7 +33,7 @@ from initzoo.demo.uploads import MAX_UPLOAD_BYTES, VisitorPhoto, read_photo
 from initzoo.errors import InvalidRequest
 from initzoo.files import IMAGE_SUFFIXES
 from initzoo.generator import Request
-from initzoo.pairs import limits_of
+from initzoo.pairs import Pair, limits_of
 from initzoo.zoo import BUNDLED_ZOO
 
 __all__ = ["STATIC", "ResultView", "Views"]
@@ -166,10 +166,26 @@ class Views:
         given = self.given(look, photo, is_small=is_small)
 
         def make() -> bytes:
-            init = self.studio.init_of_look(look)
+            init = self.init_of(look)
             return encode(self.studio.edit(init, given, strength=look.strength), kind)
 
         return self._cache.get((look, photo, kind, is_small), make)
+
+    def init_of(self, look: Look) -> Init:
+        """The merged init of a look of words or pairs.
+
+        Raises:
+            InvalidPairs: the pairs do not match, or have no change.
+            InvalidRequest, UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for
+                `Studio.init_of_look`.
+        """
+        if not look.pairs:
+            return self.studio.init_of_look(look)
+        pairs = tuple(
+            Pair(f"pair {number}", self.photo_of(before), self.photo_of(after))
+            for number, (before, after) in enumerate(look.pairs, 1)
+        )
+        return self.studio.fit(replace(look.request, pairs=pairs))
 
     def before(self, look: Look | None, photo: str) -> bytes:
         """The photo that a look was given, encoded to look at; a spoiled example for a restoration."""
@@ -182,7 +198,7 @@ class Views:
         """The pixels that a look is applied to."""
         pixels = self.photo_of(photo)
         pixels = make_small(pixels) if is_small else pixels
-        if look is None or photo not in self._examples:
+        if look is None or look.pairs or photo not in self._examples:
             return pixels
         spoiled = self.studio.spoil(look.request, pixels)
         return pixels if spoiled is None else spoiled
@@ -204,10 +220,10 @@ class Views:
             InvalidRequest, UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for
                 `Studio.file_of`.
         """
-        if look.other is None:
+        if look.other is None and not look.pairs:
             return self.studio.file_of(look.request, form)
         read_choice(form, "form", FORMS[:1])
-        init = self.studio.init_of_look(look)
+        init = self.init_of(look)
         return file_name(init), init.to_bytes()
 
     # Pages.
@@ -225,16 +241,18 @@ class Views:
                 `picture`.
         """
         height, width = self.photo_of(photo).shape[:2]
-        init = self.studio.init_of_look(look)
-        is_spoiled = photo in self._examples and self.studio.is_restoration(look.request)
+        init = self.init_of(look)
+        is_of_words = look.other is None and not look.pairs
+        is_spoiled = photo in self._examples and not look.pairs and self.studio.is_restoration(look.request)
         name = file_name(init)
-        words = look.request.words if look.other is None else f"{look.request.words} + {look.other.words}"
-        generation = init.metadata.generation
-        cannot = limits_of(words) if init.metadata.origin != "exact" else ()
+        words = look.title
+        generation, fitting = init.metadata.generation, init.metadata.fitting
+        cannot = limits_of(look.title) if init.metadata.origin not in ("exact", "fitted") else ()
+        odd = () if fitting is None else tuple(f"The pairs: {note}." for note in fitting.notes)
         query = look.query
         plain = {key: value for key, value in query.items() if key != "strength"}
         before = {"photo": photo} | ({"words": look.request.words} if is_spoiled else {})
-        form = "" if look.other is not None else f"weights?{urlencode(plain | {'form': 'adapter'})}"
+        form = f"weights?{urlencode(plain | {'form': 'adapter'})}" if is_of_words else ""
         return ResultView(
             words=words,
             photo=photo,
@@ -244,7 +262,7 @@ class Views:
             after=self._address("picture.webp", query, photo),
             lossless=self._address("picture.png", query, photo),
             lines=tuple(line for line in (tell_init(init), tell_prospect(init)) if line),
-            cannot=tuple(f"The zoo {limit.line}." for limit in cannot),
+            cannot=(*(f"The zoo {limit.line}." for limit in cannot), *odd),
             note="The example photo was spoiled first, so that there is something to mend."
             if is_spoiled
             else "",
@@ -257,7 +275,9 @@ class Views:
             strengths=tuple(self._strengths(look, photo)),
             similar=tuple(self._similar(look, photo)),
             use=self._use(look, init, photo, origin),
-            train=train_commands(self.studio.zoo, init, self._concept_for(look.request.words)),
+            train=train_commands(
+                self.studio.zoo, init, "" if look.pairs else self._concept_for(look.request.words)
+            ),
             query=query,
         )
 
@@ -292,6 +312,7 @@ class Views:
                 families=studio.families,
                 n_concepts=f"{len(studio.zoo.index):,}",
                 max_words=MAX_WORDS,
+                max_pairs=MAX_PAIRS,
                 max_bytes=MAX_UPLOAD_BYTES,
                 suffixes=",".join(("image/*", *IMAGE_SUFFIXES)),
                 evidence=evidence_html(read_figures(studio.zoo, "evaluation.json")),
@@ -334,10 +355,12 @@ class Views:
     def _use(self, look: Look, init: Init, photo: str, origin: str) -> str:
         common: dict[str, Any] = {"wheel": self.wheel_address(origin), "strength": look.strength}
         # Photos of visitors are not put into commands, which are copied and passed on.
-        shown = {"photo": photo if photo in self._examples else self.first_photo, "words": look.request.words}
+        shown = {"photo": photo if photo in self._examples else self.first_photo}
+        if not look.pairs:
+            shown["words"] = look.request.words
         common["photo_url"] = f"{origin}/photo.png?{urlencode(shown)}"
         zoo = self.studio.zoo
-        if look.other is None:
+        if look.other is None:  # of words, or of pairs
             return use_commands(zoo, init, **common)
         ends = self.studio.init_of(look.request), self.studio.init_of(look.other)
         return mix_commands(zoo, ends, look.share, **common)
@@ -345,7 +368,7 @@ class Views:
     def _strengths(self, look: Look, photo: str) -> list[dict[str, Any]]:
         views = []
         for strength, name in _STRENGTH_NAMES.items():
-            query = Look(look.request, look.other, look.share, strength).query
+            query = replace(look, strength=strength).query
             src = self._address("picture.webp", query, photo, is_small=True)
             views.append(
                 {"name": name, "value": f"{strength:g}", "is_on": strength == look.strength, "src": src}
@@ -354,7 +377,7 @@ class Views:
 
     def _similar(self, look: Look, photo: str) -> list[dict[str, str]]:
         views = []
-        for listed in self.studio.similar(look.request.words, _N_SIMILAR):
+        for listed in self.studio.similar(look.request.words or self.studio.first, _N_SIMILAR):
             query = {"words": listed.prompt}
             src = self._address("picture.webp", query, photo, is_small=True)
             spare = self._thumbnail_address(listed.concept_id)

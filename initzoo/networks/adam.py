@@ -1,4 +1,4 @@
-"""Adam by torch's own kernel: the first use of `torch.optim.Adam` would import the whole compiler of torch."""
+"""Adam by torch's own kernel: the first use of `torch.optim.Adam` would import the compiler of torch."""
 
 from __future__ import annotations
 

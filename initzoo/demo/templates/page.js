@@ -32,7 +32,8 @@
   // The address of the page names the look, but not the photo, which belongs to this visitor.
   const write = (query, isBack) => {
     const { photo, ...look } = query;
-    const text = new URLSearchParams(look).toString();
+    const { pairs, ...named } = look; // pairs belong to this visitor, too
+    const text = new URLSearchParams(named).toString();
     if (!isBack) history.pushState(look, "", `?${text}`);
     document.title = `${$("result").dataset.words} · initzoo`;
     // In a frame of the Hub, the address that visitors see and share is that of the outer page.
@@ -79,7 +80,7 @@
       const isNewPhoto = query.photo !== shown.photo;
       shown = query;
       swap(html);
-      box.value = query.words;
+      box.value = query.words || "";
       if (isNewPhoto) redraw();
       complain("");
       write(query, isBack);
@@ -146,24 +147,49 @@
     $("result").scrollIntoView({ block: "start" });
   });
 
-  addEventListener("popstate", () => {
-    const look = Object.fromEntries(new URLSearchParams(location.search));
-    go({ ...(look.words ? look : first), photo: shown.photo }, { isBack: true });
+  // Pairs: photos before and after go together in the order of their names.
+  $("pairs").querySelector("form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const form = event.target, words = form.elements.words.value.trim();
+    const [befores, afters] = ["before", "after"].map((name) => [...form.elements[name].files]
+      .sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true })));
+    if (befores.length !== afters.length) return complain(`There are ${befores.length} photos before and ${afters.length} after. Choose as many of each.`);
+    if (befores.length > Number(form.dataset.most)) return complain(`At most ${form.dataset.most} pairs are taken. Choose fewer.`);
+    const button = form.querySelector("button");
+    button.disabled = true;
+    try {
+      const keys = [];
+      for (const [place, before] of befores.entries()) {
+        status.textContent = `Sending pair ${place + 1} of ${befores.length}`;
+        keys.push(`${(await send(before)).photo}-${(await send(afters[place])).photo}`);
+      }
+      await go({ ...(words ? { words } : {}), pairs: keys.join(","), photo: shown.photo });
+      $("result").scrollIntoView({ block: "start" });
+    } catch (error) {
+      complain(error instanceof TypeError ? "The pairs did not arrive. Check the connection and try again." : sentence(error.message));
+    } finally { button.disabled = false; }
+  });
+
+  addEventListener("popstate", (event) => {
+    const look = event.state?.pairs ? event.state : Object.fromEntries(new URLSearchParams(location.search));
+    go({ ...(look.words || look.pairs ? look : first), photo: shown.photo }, { isBack: true });
   });
 
   // Photos of visitors: chosen, dropped or pasted.
+  const send = async (file) => {
+    if (file.size > Number(input.dataset.most)) {
+      throw new Error(`'${file.name}' has ${Math.round(file.size / 1e6)} MB, at most ${input.dataset.most / 1e6} are taken. Make it smaller.`);
+    }
+    const address = `photo?${new URLSearchParams({ name: file.name })}`;
+    const answer = await fetchPatiently(address, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+    if (!answer.ok) throw new Error(await reason(answer));
+    return answer.json();
+  };
   const take = async (file) => {
     if (!file) return;
-    if (file.size > Number(input.dataset.most)) {
-      complain(`'${file.name}' has ${Math.round(file.size / 1e6)} MB, at most ${input.dataset.most / 1e6} are taken. Make it smaller.`);
-      return;
-    }
     $("photo-note").textContent = "Reading the photo";
     try {
-      const address = `photo?${new URLSearchParams({ name: file.name })}`;
-      const answer = await fetchPatiently(address, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
-      if (!answer.ok) throw new Error(await reason(answer));
-      const photo = await answer.json();
+      const photo = await send(file);
       $("photo-note").textContent = photo.note || photo.name;
       complain("");
       await go({ ...shown, photo: photo.photo });
