@@ -13,7 +13,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
+.PHONY: help pull test test-long quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
   export-pictures live-picture hostile kills load oldest clean
 
 # Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
@@ -25,6 +25,7 @@ MINUTES := 10
 help:
 	@echo 'make pull   set up, then pull the init of "pencil sketch"'
 	@echo 'make test   set up, then run every check and the tests'
+	@echo 'make test-long  set up, then run the tests that make test leaves out: thorough and costly ones'
 	@echo 'make quick  set up, then run the quick tests, less than a minute of them'
 	@echo 'make docs   set up for tests, then build the documentation in build/docs'
 	@echo 'make tables  set up for tests, then rewrite the generated tables of README.md'
@@ -53,6 +54,9 @@ test: $(VENV)/.ready-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/pytest
+
+test-long: $(VENV)/.ready-dev
+	$(VENV)/bin/pytest -m long
 
 quick: $(VENV)/.ready-dev
 	$(VENV)/bin/pytest $(QUICK)

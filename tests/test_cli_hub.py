@@ -189,6 +189,7 @@ def test_a_whole_process_verifies_a_zoo_of_the_hub(hub: Hub, cache: Path, tmp_pa
     assert result.stdout.endswith("all ok\n")
 
 
+@pytest.mark.long
 def test_many_processes_may_pull_at_once_into_one_cache(hub: Hub, cache: Path, tmp_path: Path) -> None:
     """Eight of them: each gets the right bytes, and the checkpoint is fetched once."""
     expected = opened(hub, tmp_path / "own", "me/starter@v1").pull("pencil sketch").sha256
@@ -202,6 +203,7 @@ def test_many_processes_may_pull_at_once_into_one_cache(hub: Hub, cache: Path, t
     assert list(cache.glob("*/payloads/??/*.part")) == []
 
 
+@pytest.mark.long
 def test_datasets_loads_the_index_and_streams_it(hub: Hub, cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     code = (

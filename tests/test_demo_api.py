@@ -349,6 +349,7 @@ def test_pages_have_a_card_an_icon_and_credits(demo: DemoServer) -> None:
         assert (status, body[: len(start)]) == (200, start)
 
 
+@pytest.mark.long
 def test_the_commands_of_the_page_work_verbatim_in_an_empty_folder(demo: DemoServer, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("the commands need curl")
@@ -377,6 +378,7 @@ def test_words_with_markup_do_no_harm(client: Any) -> None:
     assert told["concept"] == "script-alert-1-script-sketch-x-javascript-alert-1"
 
 
+@pytest.mark.long
 def test_the_queue_is_full_politely_and_nothing_is_stuck_when_clients_leave(
     demo: DemoServer, client: Any
 ) -> None:
@@ -414,6 +416,7 @@ def retry_after(demo: DemoServer) -> int:
     return seconds
 
 
+@pytest.mark.long
 def test_memory_comes_back_after_large_photos(demo: DemoServer, client: Any, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -427,6 +430,7 @@ def test_memory_comes_back_after_large_photos(demo: DemoServer, client: Any, tmp
     assert demo.memory_mb() - before < 70
 
 
+@pytest.mark.long
 def test_requests_of_programs_leave_no_sessions_behind(demo: DemoServer) -> None:
     """A session costs 150 KB, and the server keeps hundreds unless it is told to forget them."""
     counts = [demo.health()["sessions"]]
@@ -478,6 +482,7 @@ def search_patiently(client: Any) -> bool:
 # What the README of the Space tells programs to do.
 
 
+@pytest.mark.long
 def test_the_examples_of_the_readme_work(demo: DemoServer, photo_path: Path, tmp_path: Path) -> None:
     shutil.copy(photo_path, tmp_path / "photo.jpg")
     text = (Path(__file__).parent.parent / "spaces" / "initzoo" / "README.md").read_text("utf-8")

@@ -167,6 +167,7 @@ def test_the_first_paint_has_a_result_and_its_file(browser: Any, demo: DemoServe
     context.close()
 
 
+@pytest.mark.long
 def test_the_first_load_is_light(browser: Any, demo: DemoServer) -> None:
     context = browser.new_context(viewport=_DESK)
     page, sizes = context.new_page(), []
@@ -182,7 +183,9 @@ def test_the_first_load_is_light(browser: Any, demo: DemoServer) -> None:
 # Looks.
 
 
-@pytest.mark.parametrize("words", ["faded teal charcoal at dusk", "pencil sketch"])
+@pytest.mark.parametrize(
+    "words", [pytest.param("faded teal charcoal at dusk", marks=pytest.mark.long), "pencil sketch"]
+)
 def test_the_file_that_is_taken_home_gives_the_picture_that_was_shown(
     page: Any, tmp_path: Path, words: str
 ) -> None:
@@ -196,7 +199,9 @@ def test_the_file_that_is_taken_home_gives_the_picture_that_was_shown(
     assert (applied(file, given(page), tmp_path, "--strength", "0.5") == lossless(page)).all()
 
 
-@pytest.mark.parametrize("n_looks", [10, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "n_looks", [pytest.param(10, marks=pytest.mark.long), pytest.param(60, marks=pytest.mark.slow)]
+)
 def test_no_look_gets_stuck_where_answers_end_late(browser: Any, demo: DemoServer, n_looks: int) -> None:
     """Looks through a proxy that ends each answer late, by a visitor who pauses now and then."""
     rng, looks = random.Random(1), ("night", "pencil sketch", "watercolour", "sepia", "charcoal at dusk")
@@ -220,6 +225,7 @@ def test_no_look_gets_stuck_where_answers_end_late(browser: Any, demo: DemoServe
         page.context.close()
 
 
+@pytest.mark.long
 def test_what_is_asked_last_is_what_is_shown(page: Any) -> None:
     """However slow the first answer is: it comes after the second."""
     held: list[Any] = []
@@ -235,6 +241,7 @@ def test_what_is_asked_last_is_what_is_shown(page: Any) -> None:
     assert page.is_hidden("#problem")
 
 
+@pytest.mark.long
 def test_a_full_server_is_asked_again(page: Any) -> None:
     n_asked = 0
 
@@ -251,6 +258,7 @@ def test_a_full_server_is_asked_again(page: Any) -> None:
     assert n_asked == 2
 
 
+@pytest.mark.long
 def test_looks_are_a_click_away_and_the_address_names_them(page: Any) -> None:
     page.click("#tries .card >> nth=1")
     words = page.get_attribute("#tries .card >> nth=1", "data-words")
@@ -268,6 +276,7 @@ def test_looks_are_a_click_away_and_the_address_names_them(page: Any) -> None:
     assert page.input_value("#words") == words
 
 
+@pytest.mark.long
 def test_an_address_with_words_opens_their_look(window: Window) -> None:
     page = window.open("?words=faded+teal+film")
     assert page.get_attribute("#result", "data-words") == "faded teal film"
@@ -279,6 +288,7 @@ def test_an_address_with_words_opens_their_look(window: Window) -> None:
     assert page.locator(".compare .after").evaluate("image => image.complete")
 
 
+@pytest.mark.long
 def test_words_that_ask_for_what_no_look_does_are_told(page: Any) -> None:
     show(page, "add a hat to the cat")
     assert "The zoo knows no objects: it changes the look of the whole photo." in page.inner_text(".side")
@@ -286,12 +296,14 @@ def test_words_that_ask_for_what_no_look_does_are_told(page: Any) -> None:
     assert page.locator(".side .warning").count() == 0
 
 
+@pytest.mark.long
 def test_words_far_from_everything_have_similar_looks_too(page: Any) -> None:
     show(page, "qqq xzw")
     assert page.locator("#similar .card").count() >= 4
     assert "far from everything" in page.inner_text(".side")
 
 
+@pytest.mark.long
 def test_examples_are_spoiled_for_restorations_and_photos_of_visitors_are_not(
     page: Any, photo_path: Path, tmp_path: Path
 ) -> None:
@@ -308,6 +320,7 @@ def test_examples_are_spoiled_for_restorations_and_photos_of_visitors_are_not(
     assert "spoiled" not in page.inner_text(".side")
 
 
+@pytest.mark.long
 def test_words_no_visitor_needs_stay_in_details(page: Any) -> None:
     show(page, "charcoal at dusk")
     assert " dB" not in page.evaluate("() => document.body.innerText")
@@ -343,6 +356,7 @@ def test_own_photos_are_edited_and_bad_ones_are_told_beside_the_result(
     assert picture(fetch(page, sources[0])).shape[:2] == pixels.shape[:2]  # it is small already
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["avif", "heic"])
 def test_photos_of_phones_are_read(page: Any, photo_path: Path, tmp_path: Path, kind: str) -> None:
     from PIL import Image
@@ -355,6 +369,7 @@ def test_photos_of_phones_are_read(page: Any, photo_path: Path, tmp_path: Path, 
     assert page.inner_text("#photo-note") == f"photo.{kind}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_photos_are_dropped_and_pasted(page: Any, photo_path: Path, way: str) -> None:
     page.evaluate(
@@ -376,6 +391,7 @@ def test_photos_are_dropped_and_pasted(page: Any, photo_path: Path, way: str) ->
 # The slider.
 
 
+@pytest.mark.long
 def test_the_slider_moves_by_keys_and_by_touch(browser: Any, demo: DemoServer) -> None:
     context = browser.new_context(viewport=_PHONE, has_touch=True, is_mobile=True)
     window = Window(context, demo.url)
@@ -398,6 +414,7 @@ def test_the_slider_moves_by_keys_and_by_touch(browser: Any, demo: DemoServer) -
 # Mixes and the zoo.
 
 
+@pytest.mark.long
 def test_two_looks_are_mixed_and_taken_home(page: Any, tmp_path: Path) -> None:
     page.click("#mix summary")
     page.fill("#mix [name=words]", "pencil sketch")
@@ -409,6 +426,7 @@ def test_two_looks_are_mixed_and_taken_home(page: Any, tmp_path: Path) -> None:
     assert (applied(file, given(page), tmp_path) == lossless(page)).all()
 
 
+@pytest.mark.long
 def test_pairs_give_a_network_that_edits_the_photo(page: Any, tmp_path: Path) -> None:
     rng, names = np.random.default_rng(0), {"before": [], "after": []}
     for number in (2, 10):  # in the order of numbers, not of letters
@@ -438,6 +456,7 @@ def test_pairs_give_a_network_that_edits_the_photo(page: Any, tmp_path: Path) ->
     wait_for(page, "your pairs")
 
 
+@pytest.mark.long
 def test_the_zoo_is_browsed_by_words_kind_and_page(page: Any) -> None:
     page.click("#zoo summary")
     page.wait_for_function("() => document.querySelectorAll('#zoo-page .card').length === 36")
@@ -460,6 +479,7 @@ def test_the_zoo_is_browsed_by_words_kind_and_page(page: Any) -> None:
 # For all visitors.
 
 
+@pytest.mark.long
 def test_markup_in_words_stays_text(page: Any) -> None:
     words = "sketch <img src=x onerror=window.hacked=1> **bold** 'quoted'"
     show(page, words)
@@ -488,8 +508,15 @@ def violations(page: Any) -> list[tuple[str, str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [_DESK, _PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        pytest.param(_DESK, "light", id="desk-light"),
+        pytest.param(_DESK, "dark", id="desk-dark", marks=pytest.mark.long),
+        pytest.param(_PHONE, "light", id="phone-light", marks=pytest.mark.long),
+        pytest.param(_PHONE, "dark", id="phone-dark", marks=pytest.mark.long),
+    ],
+)
 def test_every_state_is_accessible_and_fits(
     browser: Any, demo: DemoServer, scheme: str, size: dict[str, int]
 ) -> None:
@@ -525,6 +552,7 @@ def test_every_state_is_accessible_and_fits(
     context.close()
 
 
+@pytest.mark.long
 def test_keys_are_enough(page: Any) -> None:
     page.focus("#words")
     page.keyboard.press("Control+A")
@@ -543,6 +571,7 @@ def test_keys_are_enough(page: Any) -> None:
     assert outline == "solid"
 
 
+@pytest.mark.long
 def test_boxes_of_words_suggest_what_the_zoo_knows(page: Any) -> None:
     known = page.eval_on_selector_all("#known option", "options => options.map(option => option.value)")
     assert len(known) == 300
@@ -551,6 +580,7 @@ def test_boxes_of_words_suggest_what_the_zoo_knows(page: Any) -> None:
         assert page.get_attribute(box, "list") == "known"
 
 
+@pytest.mark.long
 def test_a_visitor_who_leaves_midway_does_not_disturb_others(
     context: Any, demo: DemoServer, page: Any
 ) -> None:

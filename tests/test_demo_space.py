@@ -169,6 +169,7 @@ serve(sys.argv[1], port=0, keep_seconds=6)
 """
 
 
+@pytest.mark.long
 def test_behind_any_proxy_files_of_visitors_go_after_a_while_and_all_of_them_in_the_end(
     kept_generating_zoo: Path, tmp_path: Path
 ) -> None:

@@ -125,19 +125,21 @@ def test_a_plot_is_a_png(starts, images):
         assert draw_diagnosis(diagnose_network(starts.network(name), images), name)[1:4] == b"PNG"
 
 
-def test_command_says_a_verdict_for_each(tmp_path):
+def test_command_says_a_verdict_for_each(tmp_path, kept_photo_folder):
     save_file(AutoNetwork.from_pretrained("pencil sketch").state_dict(), tmp_path / "own.safetensors")
     plot = tmp_path / "zeros.png"
-    result = CliRunner().invoke(main, ["diagnose", "zeros", str(tmp_path / "own.safetensors"), "--json"])
+    photos = ["--photos", str(kept_photo_folder)]
+    words = ["diagnose", "zeros", str(tmp_path / "own.safetensors"), "--json", *photos]
+    result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["zeros"]["verdict"] == "symmetric"
     assert told[str(tmp_path / "own.safetensors")]["verdict"] == "healthy"
-    result = CliRunner().invoke(main, ["diagnose", "zeros", "--plot", str(plot)])
+    result = CliRunner().invoke(main, ["diagnose", "zeros", "--plot", str(plot), *photos])
     assert result.exit_code == 0, result.output
     assert "zeros  symmetric  100% of the units have a twin" in result.stdout
     assert plot.read_bytes()[1:4] == b"PNG"
-    again = CliRunner().invoke(main, ["diagnose", "zeros", "--plot", str(plot)])
+    again = CliRunner().invoke(main, ["diagnose", "zeros", "--plot", str(plot), *photos])
     assert (again.exit_code, again.stderr.count("\n")) == (1, 1)
     unknown = CliRunner().invoke(main, ["diagnose", "he_norma"])
     assert unknown.exit_code == 1

@@ -46,8 +46,9 @@ def generated() -> Iterator[ModuleType]:
         sys.path.remove(str(DOCS / "_ext"))
 
 
-needs_site = pytest.mark.xdist_group("site")
-"""One process of the tests builds the documentation, not each of them."""
+def needs_site(test: Any) -> Any:
+    """A test of the built documentation, which one process of the tests builds, not each of them."""
+    return pytest.mark.long(pytest.mark.xdist_group("site")(test))
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,10 @@ FINETUNE = (
 )
 
 
-@pytest.mark.parametrize("ending", [".safetensors", ".png", ".csv", "run"])
+@pytest.mark.parametrize(
+    "ending",
+    [".safetensors", *(pytest.param(one, marks=pytest.mark.long) for one in (".png", ".csv", "run"))],
+)
 def test_a_fine_tune_that_is_killed_between_its_files_is_run_again(
     tmp_path: Path, kept_photo_folder: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:

@@ -130,6 +130,7 @@ def test_blocks_of_a_zoo_are_streamed(
     assert " 3 blocks of split train" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the Hub's client
 def test_a_zoo_and_a_network_of_the_hub_are_named_with_their_revision(
     own_hub: Hub, kept_zoo: Path, sepia_pairs: Path, tmp_path: Path
@@ -240,12 +241,23 @@ def test_thirty_looks_are_a_concepts_file() -> None:
     assert len({picture.tobytes() for picture in edited}) == 30
 
 
-def test_the_notebook_runs_and_holds_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def code_of_the_notebook() -> list[dict[str, Any]]:
     notebook = json.loads((EXAMPLES / "tour.ipynb").read_text("utf-8"))
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_holds_pictures_and_no_errors() -> None:
+    code = code_of_the_notebook()
     kinds = [kind for cell in code for output in cell["outputs"] for kind in output.get("data", {})]
     assert kinds.count("image/jpeg") == 5
     assert not [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+    for cell in code:
+        compile("".join(cell["source"]), "tour.ipynb", "exec")
+
+
+@pytest.mark.long
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = code_of_the_notebook()
     monkeypatch.chdir(tmp_path)
     whole = initzoo.finetune
 

@@ -56,11 +56,16 @@ def test_the_reference_is_what_edit_rounds(zoo):
             assert np.abs(network.edit(photo) - levels).max() <= 0.5 + 1e-4 * 127.5
 
 
-@pytest.mark.parametrize("format", ["safetensors", "pth"])
 @pytest.mark.parametrize(
-    ("network", "public"),
-    [(UNet(6, 2), PublicUNet(6, 2)), (ResNet(2, 2), PublicResNet(2, 2))],
-    ids=["unet", "resnet"],
+    ("network", "public", "format"),
+    [
+        pytest.param(UNet(6, 2), PublicUNet(6, 2), "safetensors", id="unet-safetensors"),
+        pytest.param(UNet(6, 2), PublicUNet(6, 2), "pth", id="unet-pth", marks=pytest.mark.long),
+        pytest.param(
+            ResNet(2, 2), PublicResNet(2, 2), "safetensors", id="resnet-safetensors", marks=pytest.mark.long
+        ),
+        pytest.param(ResNet(2, 2), PublicResNet(2, 2), "pth", id="resnet-pth"),
+    ],
 )
 def test_files_of_weights_make_the_same_pictures(network, public, format, tmp_path):
     init = Init.from_model(random_network(network), name="my look")
@@ -73,7 +78,7 @@ def test_files_of_weights_make_the_same_pictures(network, public, format, tmp_pa
     "network",
     [
         pytest.param(UNet(5, 2), id="unet", marks=pytest.mark.slow),
-        pytest.param(ResNet(1, 2), id="resnet"),
+        pytest.param(ResNet(1, 2), id="resnet", marks=pytest.mark.long),
     ],
 )
 def test_a_program_edits_any_size_without_initzoo(network, tmp_path):
@@ -87,7 +92,18 @@ def test_a_program_of_a_checkpoint_is_written_by_the_command(tmp_path, monkeypat
     assert line == "pencil-sketch  program  -> pencil\n"
     init = Zoo.from_pretrained("starter").pull("pencil sketch")
     check_pictures(init, tmp_path / "pencil", "program")
+    program = zipfile.ZipFile(tmp_path / "pencil" / "model.pt2")
+    texts = [program.read(name) for name in program.namelist() if name.endswith(".json")]
+    assert len(texts) > 1
+    check_no_paths(*texts)
     assert "is not empty" in fail("export", "pencil sketch", "--format", "program", "-o", "pencil")
+
+
+def check_no_paths(*texts: bytes) -> None:
+    """Nothing in an export names a file of this machine."""
+    for text in texts:
+        assert b".py" not in text
+        assert str(Path(__file__).parent.parent).encode() not in text
 
 
 def check_graph(init: Init, folder: Path) -> None:
@@ -97,7 +113,9 @@ def check_graph(init: Init, folder: Path) -> None:
 
 @pytest.mark.xdist_group("exports")
 def test_an_onnx_graph_edits_any_size_in_onnxruntime(starter_graph):
-    check_graph(*starter_graph)
+    init, folder = starter_graph
+    check_graph(init, folder)
+    check_no_paths((folder / "model.onnx").read_bytes())
 
 
 @pytest.mark.slow
@@ -124,17 +142,7 @@ def test_a_graph_of_an_imported_unet256_is_written_by_the_command(tmp_path, monk
     assert capfd.readouterr().err == "", "runtimes find nothing to warn of"
 
 
-@pytest.mark.xdist_group("exports")
-def test_exports_hold_no_paths_of_the_machine(starter_graph, tmp_path):
-    init, folder = starter_graph
-    program = zipfile.ZipFile(export(init, tmp_path / "program", format="program") / "model.pt2")
-    texts = [program.read(name) for name in program.namelist() if name.endswith(".json")]
-    for text in ((folder / "model.onnx").read_bytes(), *texts):
-        assert b".py" not in text
-        assert str(Path(__file__).parent.parent).encode() not in text
-    assert len(texts) > 1
-
-
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("option", "precision"), [("--fp16", "float16"), ("--int8", "int8")])
 def test_a_reduced_graph_is_smaller_and_its_loss_is_printed(option, precision, tmp_path, monkeypatch):
@@ -193,6 +201,7 @@ def test_the_loss_of_weights_without_a_teacher_is_against_their_own_pictures(sta
     assert "dB against float32; 2 score photos" in str(worse)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_peft_folder_makes_the_same_pictures(tmp_path):
     pytest.importorskip("peft")

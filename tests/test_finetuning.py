@@ -315,6 +315,7 @@ def finetune_with_snapshots(words):
     main(["finetune", *words])
 
 
+@pytest.mark.long
 def test_a_killed_command_goes_on_to_the_same_bytes(kept_zoo, pairs, tmp_path):
     def words(name):
         given = ["--pairs", tmp_path / "pairs", "--zoo", kept_zoo, "--steps", 60, "--gan", "off"]

@@ -52,6 +52,7 @@ def rewrite(path: Path, **changes: object) -> None:
     path.write_bytes(json.dumps(json.loads(path.read_bytes()) | changes).encode())
 
 
+@pytest.mark.long
 def test_settings_may_gain_a_field_and_every_bundled_file_still_reads(tmp_path: Path) -> None:
     Zoo.from_pretrained("starter").pull("pencil sketch").save(tmp_path / "older.safetensors")
     package = Path(initzoo.__file__).parent

@@ -328,7 +328,7 @@ def test_evaluation_has_every_split_method_and_figure(zoo, evaluated):
 def test_evaluation_is_the_same_again_but_for_times(zoo, generators, settings):
     def run(seed):
         found = evaluate_generator(
-            zoo, generators / "one", ask_about_zoo(zoo, limit=1), replace(settings, seed=seed)
+            zoo, generators / "one", ask_about_zoo(zoo, limit=1, train_limit=1), replace(settings, seed=seed)
         )
         return {key: value for key, value in found.report.items() if key != "speed"}
 

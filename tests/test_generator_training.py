@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -58,6 +59,24 @@ def words():
     return TokenVectors.tiny(VOCABULARY.split(), n_values=8)
 
 
+@pytest.fixture(autouse=True)
+def brief_measurement(monkeypatch):
+    """Sensitivity is measured as always, on fewer crops: it would take longer than the training."""
+    brief = partial(measure_sensitivity, n_rounds=4)
+    monkeypatch.setattr("initzoo.training.generator.run.measure_sensitivity", brief)
+
+
+@pytest.fixture(scope="module")
+def trained(data, words, kept_photo_folder, tmp_path_factory):
+    """An undisturbed training of both stages in this process, with which others are compared."""
+    return train(data, words, quick(), tmp_path_factory.mktemp("trained") / "run", kept_photo_folder)
+
+
+@pytest.fixture(scope="module")
+def trained_bytes(trained, tmp_path_factory):
+    return bytes_of(trained, tmp_path_factory.mktemp("trained") / "generator")
+
+
 def plan_for(folder):
     return CropPlan(photos=folder, n_varied=2, n_photos=2, crops_per_photo=2, crop_size=32)
 
@@ -65,8 +84,9 @@ def plan_for(folder):
 def quick(**changes):
     settings = GeneratorSettings(
         encoder="words",
-        weights=Stage(8, 4, 1e-3, n_warmup=2),
-        behaviour=Stage(6, 2, 1e-3, n_warmup=2),
+        weights=Stage(5, 4, 1e-3, n_warmup=2),
+        behaviour=Stage(4, 2, 1e-3, n_warmup=2),
+        by_sensitivity=False,
         block_size=16,
         width=48,
         n_lanes=2,
@@ -100,13 +120,13 @@ def test_a_smaller_share_is_part_of_a_larger_one(data):
     assert sorted(half.concept_ids + others.concept_ids) == sorted(data.concept_ids)
 
 
-def test_an_accelerator_trains_on_batches_that_are_drawn_ahead(data, words, tmp_path, photo_folder):
-    plain = train(data, words, quick(), tmp_path / "plain", photo_folder)
+def test_an_accelerator_trains_on_batches_that_are_drawn_ahead(
+    data, words, trained_bytes, tmp_path, kept_photo_folder
+):
     # Any device but the plain one takes this way; with the cores as a device, even the bytes agree.
-    other = train(
-        data, words, quick(), tmp_path / "run", photo_folder, device=torch.device("cpu", 0), n_workers=2
-    )
-    assert bytes_of(plain, tmp_path / "a") == bytes_of(other, tmp_path / "b")
+    options = {"device": torch.device("cpu", 0), "n_workers": 2}
+    other = train(data, words, quick(), tmp_path / "run", kept_photo_folder, **options)
+    assert bytes_of(other, tmp_path / "a") == trained_bytes
 
 
 def test_a_generator_of_another_zoo_passes_on_how_words_are_read(data, words, tmp_path, photo_folder):
@@ -191,15 +211,17 @@ def test_words_near_to_a_taught_one_are_no_fillers(data):
     assert please in fillers
 
 
-def test_training_goes_on_from_a_generator_with_the_second_stage(data, words, photo_folder, tmp_path):
-    first = train(data, words, quick(), tmp_path / "run", photo_folder)
+def test_training_goes_on_from_a_generator_with_the_second_stage(
+    data, words, trained, trained_bytes, kept_photo_folder, tmp_path
+):
+    photo_folder, first = kept_photo_folder, trained
     first.save_pretrained(tmp_path / "first")
     start = WeightGenerator.from_pretrained(tmp_path / "first")
     still = quick(behaviour=replace(quick().behaviour, n_steps=0))
     same = train(data, words, still, tmp_path / "run", photo_folder, start=start)
-    assert bytes_of(same, tmp_path / "a") == bytes_of(first, tmp_path / "b")
+    assert bytes_of(same, tmp_path / "a") == trained_bytes
     further = train(data, words, quick(), tmp_path / "run", photo_folder, start=start)
-    assert bytes_of(further, tmp_path / "c") != bytes_of(first, tmp_path / "b")
+    assert bytes_of(further, tmp_path / "b") != trained_bytes
     assert further.config.training["start"] == first.config.training
     with pytest.raises(TrainingError, match="of --start has another base"):
         train(data, words, quick(width=96), tmp_path / "run", photo_folder, start=start)
@@ -232,15 +254,17 @@ def test_crops_are_teachers_pairs_and_are_made_once(data, photo_folder, tmp_path
     assert path.stat().st_mtime_ns == before
 
 
-def test_stopped_training_goes_on_to_the_same_bytes(data, words, photo_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SNAPSHOT_EVERY", 3)
+def test_stopped_training_goes_on_to_the_same_bytes(
+    data, words, trained_bytes, kept_photo_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "SNAPSHOT_EVERY", 2)
     monkeypatch.setattr("initzoo.training.lanes.REPORT_SECONDS", -1.0)
-    whole = bytes_of(train(data, words, quick(), tmp_path / "whole", photo_folder), tmp_path / "a")
+    photo_folder = kept_photo_folder
 
     class Stopped(Exception):
         pass
 
-    for stage, place in (("weights", 5), ("behaviour", 4)):
+    for stage, place in (("weights", 3), ("behaviour", 3)):
 
         def stop(at, n_done, n_all, loss, stage=stage, place=place):
             if (at, n_done) == (stage, place):
@@ -248,26 +272,26 @@ def test_stopped_training_goes_on_to_the_same_bytes(data, words, photo_folder, t
 
         with pytest.raises(Stopped):
             train(data, words, quick(), tmp_path / "parts", photo_folder, callback=stop)
-    parts = bytes_of(train(data, words, quick(), tmp_path / "parts", photo_folder), tmp_path / "b")
-    assert parts == whole
+    parts = bytes_of(train(data, words, quick(), tmp_path / "parts", photo_folder), tmp_path / "a")
+    assert parts == trained_bytes
 
 
-def test_two_processes_give_the_same_bytes_as_one(data, words, photo_folder, tmp_path):
-    settings = quick(behaviour=replace(quick().behaviour, n_steps=2))
-    one = bytes_of(train(data, words, settings, tmp_path / "one", photo_folder), tmp_path / "a")
-    two = train(data, words, settings, tmp_path / "two", photo_folder, n_workers=2)
-    assert bytes_of(two, tmp_path / "b") == one
+def test_two_processes_give_the_same_bytes_as_one(data, words, trained_bytes, kept_photo_folder, tmp_path):
+    two = train(data, words, quick(), tmp_path / "two", kept_photo_folder, n_workers=2)
+    assert bytes_of(two, tmp_path / "a") == trained_bytes
 
 
-def test_bfloat16_trains_nearly_the_same_and_the_same_every_time(data, words, photo_folder, tmp_path):
-    found = {}
-    for name, bfloat16 in (("plain", False), ("short", True), ("again", True)):
-        run = tmp_path / name
-        found[name] = train(data, words, quick(bfloat16=bfloat16), run, photo_folder)
-    plain, short, again = (found[name].flat_weights() for name in ("plain", "short", "again"))
+def test_bfloat16_trains_nearly_the_same_and_the_same_every_time(
+    data, words, trained, kept_photo_folder, tmp_path
+):
+    plain = trained.flat_weights()
+    short, again = (
+        train(data, words, quick(bfloat16=True), tmp_path / name, kept_photo_folder).flat_weights()
+        for name in ("short", "again")
+    )
     assert torch.equal(short, again)
     assert not torch.equal(short, plain)
-    start = build_denoiser("joint", found["plain"].config.shape, seed=0)
+    start = build_denoiser("joint", trained.config.shape, seed=0)
     begun = torch.cat([parameter.detach().flatten() for parameter in start.parameters()])
     assert torch.cosine_similarity(short - begun, plain - begun, dim=0) > 0.9
 
@@ -293,7 +317,7 @@ def test_variants_train_with_the_same_code(data, words, photo_folder, tmp_path, 
 
 def test_training_learns_which_words_mean_which_weights(data, words, photo_folder, tmp_path):
     settings = quick(
-        weights=Stage(150, 8, 3e-3, n_warmup=10), behaviour=Stage(0, 2, 1e-3), token_dropout=0.0, ema=0.9
+        weights=Stage(80, 8, 5e-3, n_warmup=5), behaviour=Stage(0, 2, 1e-3), token_dropout=0.0, ema=0.8
     )
     result = train(data, words, settings, tmp_path / "run", photo_folder)
     mean = data.blocks.mean(axis=0)
@@ -303,7 +327,7 @@ def test_training_learns_which_words_mean_which_weights(data, words, photo_folde
         target = data.blocks[place(concept)]
         assert np.square(blocks - target).sum() < 0.2 * np.square(mean - target).sum()
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == lines[-1]["n_steps"] == 150
+    assert lines[-1]["step"] == lines[-1]["n_steps"] == 80
 
 
 def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, photo_folder, tmp_path):

@@ -93,6 +93,7 @@ def small():
     return network, export_network(network)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sides", [(64, 64), (50, 97), (9, 130)])
 def test_a_network_as_a_graph_edits_as_in_torch(small, sides):
     network, data = small
@@ -106,9 +107,9 @@ def test_a_network_as_a_graph_edits_as_in_torch(small, sides):
     assert (graph.multiple, graph.halo) == (network.multiple, network.halo)
 
 
-def test_a_graph_of_a_network_takes_the_weights_of_that_network_alone(small):
+def test_a_graph_of_a_network_takes_the_weights_of_that_network_alone():
     with pytest.raises(LayoutMismatch, match="the network expects"):
-        GraphNetwork(small[1], StarterNet().to_arrays())
+        GraphNetwork(Zoo.from_pretrained("starter").graph(), StarterNet(n_detail=8).to_arrays())
     with pytest.raises(DamagedFile, match="cannot be read"):
         GraphNetwork(b"no graph", {})
 
@@ -121,6 +122,10 @@ def test_every_checkpoint_of_the_bundled_zoo_runs_in_its_graph():
         network = zoo.checkpoint(concept)
         edited = GraphNetwork(graph, network.to_arrays()).edit(photo)
         assert np.abs(edited.astype(int) - network.edit(photo)).max() <= 1
+    odd = photo[:37, :50]  # sides that are no multiple of what the network halves
+    edited = GraphNetwork(graph, network.to_arrays()).edit(odd, strength=0.8)
+    assert edited.shape == odd.shape
+    assert np.abs(edited.astype(int) - network.edit(odd, strength=0.8)).max() <= 1
     assert zoo.graph("another") is None
 
 

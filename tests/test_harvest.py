@@ -306,6 +306,7 @@ def harvest_killed(
             shutil.rmtree(out)
 
 
+@pytest.mark.long
 @needs_harvested
 def test_a_killed_harvest_ends_with_the_bytes_of_an_undisturbed_one(
     harvested, concepts_path, kept_photo_folder, tmp_path

@@ -85,10 +85,15 @@ def pull_with(folder: Path, **variables: str) -> str:
     ("proxy", "said"),
     [
         ("socks5://me:SECRET@127.0.0.1:9", r'a SOCKS proxy is set.*pip install "initzoo\[socks\]"'),
-        ("socks5h://127.0.0.1:9", r'a SOCKS proxy is set.*pip install "initzoo\[socks\]"'),
-        ("socks://me:SECRET@127.0.0.1:9", "Check HF_ENDPOINT, HTTP_PROXY|a SOCKS proxy is set"),
-        ("http://me:SECRET@127.0.0.1:port", "Check HF_ENDPOINT, HTTP_PROXY"),
-        ("ftp://me:SECRET@127.0.0.1:9", "Check HF_ENDPOINT, HTTP_PROXY"),
+        *(
+            pytest.param(proxy, said, marks=pytest.mark.long)
+            for proxy, said in (
+                ("socks5h://127.0.0.1:9", r'a SOCKS proxy is set.*pip install "initzoo\[socks\]"'),
+                ("socks://me:SECRET@127.0.0.1:9", "Check HF_ENDPOINT, HTTP_PROXY|a SOCKS proxy is set"),
+                ("http://me:SECRET@127.0.0.1:port", "Check HF_ENDPOINT, HTTP_PROXY"),
+                ("ftp://me:SECRET@127.0.0.1:9", "Check HF_ENDPOINT, HTTP_PROXY"),
+            )
+        ),
         ("http://me:SECRET@127.0.0.1:9", "cannot reach the Hub"),
     ],
 )

@@ -165,6 +165,7 @@ def test_the_wheel_works_in_a_fresh_environment_and_so_do_its_hints(wheel: Path,
     check_hints(tools / "python")
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("packaging")
 def test_the_zoo_in_the_wheel_is_sound(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
@@ -177,6 +178,7 @@ def test_the_zoo_in_the_wheel_is_sound(wheel: Path, tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
 
 
+@pytest.mark.long
 def test_the_sdist_holds_all_that_a_build_and_the_tests_need(tmp_path: Path) -> None:
     subprocess.run([*BUILD, "-t", "sdist", "-d", tmp_path], cwd=ROOT, check=True, capture_output=True)
     (path,) = tmp_path.glob("*.tar.gz")

@@ -226,11 +226,16 @@ def photos_in(folder, cut=None):
     return folder
 
 
-@pytest.mark.parametrize("below", [".", "train"])
 @pytest.mark.parametrize(
-    "cut",
-    [None, lambda photo: photo[:256, :256], lambda photo: 255 - photo],
-    ids=["whole", "squares", "negative"],
+    ("cut", "below"),
+    [
+        pytest.param(None, ".", id="whole"),
+        pytest.param(lambda photo: photo[:256, :256], "train", id="squares-train"),
+        pytest.param(None, "train", id="whole-train", marks=pytest.mark.long),
+        pytest.param(lambda photo: photo[:256, :256], ".", id="squares", marks=pytest.mark.long),
+        pytest.param(lambda photo: 255 - photo, ".", id="negative", marks=pytest.mark.long),
+        pytest.param(lambda photo: 255 - photo, "train", id="negative-train", marks=pytest.mark.long),
+    ],
 )
 def test_photos_are_not_cut_in_halves(tmp_path, cut, below):
     folder = photos_in(tmp_path / below if below != "." else tmp_path / "photos", cut)

@@ -81,6 +81,7 @@ def test_traced_networks_compute_the_same_at_other_sizes(network, images):
         torch.testing.assert_close(traced(images), network(images))
 
 
+@pytest.mark.long
 def test_compiled_networks_compute_the_same(network, images):
     compiled = torch.compile(network, backend="aot_eager")  # inductor needs a compiler of C++
     with torch.no_grad():

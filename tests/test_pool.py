@@ -44,6 +44,7 @@ def test_results_come_as_they_are_done(tmp_path):
     assert seen == [("second", "SECOND"), ("first", "FIRST")]
 
 
+@pytest.mark.long
 def test_one_process_and_two_give_the_same_bytes_and_leave_the_threads(spawned):
     n_threads = torch.get_num_threads()
     torch.set_num_threads(2)

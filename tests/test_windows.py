@@ -216,6 +216,7 @@ print(n_modules, "modules")
 """
 
 
+@pytest.mark.long
 def test_commands_run_without_what_windows_lacks(photo_folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "hidden.py"
     script.write_text(HIDE + USE, "utf-8")

@@ -201,6 +201,7 @@ for words in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.long
 def test_read_only_places_are_one_line_in_every_command(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     shutil.copy(photo_folder / "cat.png", tmp_path / "photo.png")

@@ -31,6 +31,8 @@ __all__ = ["kept_generating_zoo", "kept_zoo"]
 N_CALLS = 260
 N_AT_ONCE = 10
 """Calls of one test, so that a failure says about where it is."""
+N_QUICK = 70
+"""Calls of `make test`, which give each command twice or more; `make test-long` makes the others."""
 
 CONCEPTS = """
 [[concept]]
@@ -309,7 +311,13 @@ def what_is_wrong(words: list[str], folder: Path) -> str | None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("first", range(0, N_CALLS, N_AT_ONCE))
+@pytest.mark.parametrize(
+    "first",
+    [
+        *range(0, N_QUICK, N_AT_ONCE),
+        *(pytest.param(one, marks=pytest.mark.long) for one in range(N_QUICK, N_CALLS, N_AT_ONCE)),
+    ],
+)
 def test_wrong_calls_are_one_line(
     first: int, inputs: Inputs, alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +335,7 @@ def test_wrong_calls_are_one_line(
 
 def test_the_calls_reach_every_command_and_most_options() -> None:
     assert {("pull",), ("apply",), ("generator", "train"), ("show",)} <= set(COMMANDS)
+    assert 2 * len(COMMANDS) <= N_QUICK
     assert 8 * len(COMMANDS) <= N_CALLS
 
 
