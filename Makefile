@@ -13,7 +13,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test test-long quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
+.PHONY: help pull test style types test-long quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
   export-pictures live-picture hostile kills load oldest clean
 
 # Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
@@ -49,11 +49,17 @@ pull: $(VENV)/.ready
 	$(VENV)/bin/initzoo pull "pencil sketch" --force
 
 test: $(VENV)/.ready-dev
+	$(MAKE) --no-print-directory -j 2 style types
+	$(VENV)/bin/pytest
+
+# Two targets, so that one core is not idle while mypy works.
+style: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
-	$(VENV)/bin/pytest
+
+types: $(VENV)/.ready-dev
+	$(VENV)/bin/mypy
 
 test-long: $(VENV)/.ready-dev
 	$(VENV)/bin/pytest -m long

@@ -100,9 +100,8 @@ def test_the_documentation_builds_without_a_warning(site: Path) -> None:
         assert "{generated}" not in page.read_text("utf-8"), page.name
 
 
-@needs_site
-def test_every_command_with_all_its_options_is_in_the_documentation(site: Path) -> None:
-    page = (site / "command-line.html").read_text("utf-8")
+def check_commands(page: str) -> None:
+    """A page names every command with all its options."""
     context = click.Context(main)
     for name in main.list_commands(context):
         command = main.get_command(context, name)
@@ -112,6 +111,21 @@ def test_every_command_with_all_its_options_is_in_the_documentation(site: Path) 
             if isinstance(param, click.Option) and param.help and not param.hidden:
                 assert max(param.opts, key=len) in page, f"{name} {param.opts}"
     assert "initzoo generator train" in page
+
+
+def test_every_page_is_filled_and_names_all_commands_and_public_names(generated: ModuleType) -> None:
+    """Of the pages as Markdown; building them is a test of `make test-long`."""
+    filled = {page.stem: generated.fill(page.read_text("utf-8")) for page in PAGES}
+    assert not any("{generated}" in text for text in filled.values())
+    check_commands(filled["command-line"])
+    for name in initzoo.__all__:
+        assert f":: initzoo.{name}\n" in filled["python"]
+    assert "automodule:: initzoo.errors\n   :members:\n" in filled["python"]
+
+
+@needs_site
+def test_every_command_with_all_its_options_is_in_the_documentation(site: Path) -> None:
+    check_commands((site / "command-line.html").read_text("utf-8"))
 
 
 @needs_site

@@ -29,6 +29,8 @@ from initzoo.zoo import import_checkpoint
 
 __all__ = ["kept_zoo"]
 
+pytestmark = pytest.mark.xdist_group("exports")  # one process of the tests loads the exporter
+
 PRECISION = sys.modules[measure_loss.__module__]  # not by its path: initzoo.export is the function, too
 SIZES = {"n_detail": 6, "n_middle": 4, "n_stages": 1, "n_upsampled": 2, "n_decoder": 6, "n_full": 3}
 
@@ -111,7 +113,6 @@ def check_graph(init: Init, folder: Path) -> None:
     check_pictures(init, folder, "onnx")
 
 
-@pytest.mark.xdist_group("exports")
 def test_an_onnx_graph_edits_any_size_in_onnxruntime(starter_graph):
     init, folder = starter_graph
     check_graph(init, folder)
@@ -180,7 +181,6 @@ def test_a_reduced_graph_is_smaller_and_its_loss_is_printed(option, precision, t
     assert again == pytest.approx(loss, abs=0.1)
 
 
-@pytest.mark.xdist_group("exports")
 def test_the_loss_of_weights_without_a_teacher_is_against_their_own_pictures(starter_graph, monkeypatch):
     import onnx
 

@@ -35,6 +35,8 @@ from initzoo.training.generator.settings import mask_of, normalisation
 from initzoo.work.pool import Pool
 from initzoo.zoo.zoo import Zoo
 
+pytestmark = pytest.mark.xdist_group("generator-training")  # one process makes the training of `trained`
+
 TEACHER = '[{"operator": "negative", "parameters": []}]'
 VOCABULARY = (
     "pencil sketch make it look like a drawing duotone navy to gold shadows lights watercolour paint in water"

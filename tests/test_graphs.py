@@ -18,6 +18,8 @@ from initzoo.networks.starter import StarterNet
 from initzoo.pairs import catalog_folder
 from initzoo.training import add_graph, export_network
 
+pytestmark = pytest.mark.xdist_group("exports")  # one process of the tests loads the exporter
+
 WORDS = ("navy to gold", "gold", "a navy sketch to gold")
 
 

@@ -21,6 +21,8 @@ from initzoo.zoo.zoo import Zoo
 
 __all__ = ["kept_generating_zoo"]
 
+pytestmark = pytest.mark.xdist_group("threads")  # one process of the tests makes the wide zoo
+
 N_THREADS = 16
 WORDS = ("faded teal at dusk", "night", "faded", "teal pencil", "a gold dusk", "make it teal")
 
