@@ -95,6 +95,7 @@ def test_own_pairs_with_accelerate(
     assert Init.load(out).metadata.concept == "mine"
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of Lightning, about torch
 def test_a_lightning_module_starts_from_the_zoo(
     sepia_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -395,7 +395,7 @@ def run_command(*words):
 def test_command_writes_figures_pictures_and_calibration(zoo, generators, photo_folder, tmp_path):
     out = tmp_path / "out"
     words = ["--zoo", zoo.folder, "--generator", generators / "one", "--photos", photo_folder, "--workers", 1]
-    result = run_command(*words, "--out", out, "--limit", 3)
+    result = run_command(*words, "--out", out, "--limit", 3, "--train-limit", 2)
     assert result.exit_code == 0, result.output
     assert "heldout-composed  3 concepts, 6 wordings" in result.stdout
     assert "memorisation" in result.stdout
@@ -441,6 +441,7 @@ def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
     done = run_command(
         "--zoo", asked.folder, "--photos", photo_folder, "--out", model, "--also", f"regressor={other}",
         "--also", f"reference={tmp_path / 'reference'}", "--workers", 1, "--calibrate",
+        "--limit", 1, "--train-limit", 1,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     card, report = (model / "README.md").read_text(), json.loads((model / "evaluation.json").read_text())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hostile_readers import READERS
 from hostile_run import run_cases, table
 from hypothesis import given, settings
@@ -19,7 +20,6 @@ from initzoo.files import DamagedFile, decode_tensors, encode_tensors, parse_tom
 from initzoo.generator.phrases.graphs import check_graph
 from initzoo.zoo.index.pages import _read_struct
 
-N_CASES = 20
 QUICK = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 
 NAMES = st.text(alphabet="abcXYZ019_-", min_size=1, max_size=12)
@@ -30,12 +30,17 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def test_every_reader_refuses_mutated_files_in_one_line_or_reads_them() -> None:
-    tallies = run_cases(list(READERS), N_CASES, first=5_000_000)
+@pytest.mark.parametrize("n_cases", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_every_reader_refuses_mutated_files_in_one_line_or_reads_them(n_cases: int) -> None:
+    tallies = run_cases(list(READERS), n_cases, first=5_000_000)
     faults = {name: tally.faults for name, tally in tallies.items() if tally.faults}
     assert not faults, f"{table(tallies)}\n{faults}"
-    assert all(tally.outcomes.total() == N_CASES for tally in tallies.values())
-    assert all(tally.outcomes["refused"] for name, tally in tallies.items() if name != "lookup")
+    assert all(tally.outcomes.total() == n_cases for tally in tallies.values())
+    refusing = {name for name, tally in tallies.items() if tally.outcomes["refused"]}
+    if n_cases == 20:
+        assert refusing >= READERS.keys() - {"lookup"}
+    else:
+        assert len(refusing) > len(READERS) / 2
 
 
 def test_a_case_is_the_same_each_time(tmp_path: Path) -> None:

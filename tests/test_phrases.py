@@ -130,9 +130,9 @@ def test_confidence_follows_the_share_of_right_readings() -> None:
     assert abs(sure.mean() - is_right.mean()) < 0.02
 
 
-def test_training_on_a_small_lexicon_writes_an_encoder_that_reads_it(tmp_path: Path) -> None:
-    from initzoo.training import PhraseSettings, measure_lexicon, train_phrases
-
+@pytest.fixture
+def small_lexicon(tmp_path: Path) -> Path:
+    """Twelve phrases for fog, and six for a tint in any colour."""
     lexicon = tmp_path / "lexicon"
     lexicon.mkdir()
     shutil.copy(catalog_folder() / "lexicon" / "colours.toml", lexicon)
@@ -144,18 +144,48 @@ def test_training_on_a_small_lexicon_writes_an_encoder_that_reads_it(tmp_path: P
         f"{how} {{colour}}" for how in ("all", "toned", "completely", "everything", "make it", "monochrome")
     ]
     (lexicon / "one.txt").write_text(f"fog: {' | '.join(fog)}\ntint: {' | '.join(tint)}\n")
-    settings = PhraseSettings(
-        epochs=12, batch_size=16, n_colours=2, n_framed=10, n_misspelt=10, n_joined=10, n_without=6
+    return lexicon
+
+
+SMALL = {
+    "batch_size": 16,
+    "n_colours": 2,
+    "n_framed": 10,
+    "n_misspelt": 10,
+    "n_joined": 10,
+    "n_without": 6,
+}
+"""Settings of a training on the small lexicon."""
+
+
+def test_training_on_a_small_lexicon_writes_an_encoder_that_reads_it(
+    small_lexicon: Path, tmp_path: Path
+) -> None:
+    from initzoo.training import PhraseSettings, train_phrases
+
+    settings, out = PhraseSettings(epochs=12, **SMALL), tmp_path / "out"
+    report = train_phrases(
+        BUNDLED, out, lexicon=small_lexicon, settings=settings, cache=tmp_path / "cache.npz"
     )
-    cache, out = tmp_path / "cache.npz", tmp_path / "out"
-    report = train_phrases(BUNDLED, out, lexicon=lexicon, settings=settings, cache=cache)
-    assert report.n_phrases + report.n_held_back <= len(fog) + len(tint) + 20
+    assert report.n_phrases + report.n_held_back <= 12 + 6 + 20
     trained = PhraseEncoder.from_folder(out)
     assert trained.config.looks == ("fog", "tint")
     assert trained.config.slots == {"tint": ("colour",)}
     assert trained.read("grey morning fog").best[0] == "fog"
     assert trained.read("everything teal").best[0] == "tint"
-    reports = list(measure_lexicon(BUNDLED, shares=(1.0,), lexicon=lexicon, settings=settings, cache=cache))
+
+
+@pytest.mark.long
+def test_a_lexicon_is_measured_by_the_training_that_it_would_get(small_lexicon: Path, tmp_path: Path) -> None:
+    from initzoo.training import PhraseSettings, measure_lexicon, train_phrases
+
+    options = {
+        "lexicon": small_lexicon,
+        "settings": PhraseSettings(epochs=12, **SMALL),
+        "cache": tmp_path / "cache.npz",
+    }
+    report = train_phrases(BUNDLED, tmp_path / "out", **options)
+    reports = list(measure_lexicon(BUNDLED, shares=(1.0,), **options))
     assert reports[0].n_phrases == report.n_phrases
     assert reports[0].first == report.first
 

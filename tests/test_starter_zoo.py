@@ -134,8 +134,9 @@ def test_grid_draws_concepts_on_scoring_photos(tmp_path):
     assert "exists already" in again.output
 
 
-def test_evaluate_prints_a_line_a_family():
+def test_evaluate_prints_a_line_a_family(kept_photo_folder):
     command = ["evaluate", "--split", "train", "--limit", "2", "--workers", "1", "--json"]
+    command += ["--photos", str(kept_photo_folder)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     families = json.loads(result.stdout)["families"]
