@@ -18,7 +18,18 @@ from typing import Any
 __all__ = ["CONTEXT", "start", "unpickle"]
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "cv2", "pyarrow.parquet", "safetensors.torch", "click.testing"])
+CONTEXT.set_forkserver_preload(
+    [
+        "torch",
+        "cv2",
+        "pyarrow.parquet",
+        "safetensors.torch",
+        "click.testing",
+        "pytest",
+        "PIL.Image",
+        "msgspec",
+    ]
+)
 
 
 def start(

@@ -218,27 +218,31 @@ def test_a_wrong_line_is_named_by_its_number(tmp_path, line, said):
 # Halves.
 
 
-def photos_in(folder, cut=None):
+def photos_in(folder, split, cut):
     folder.mkdir()
-    for photo in load_photos(split=None):
+    for photo in load_photos(split=split):
         pixels = photo.pixels[:, : photo.pixels.shape[1] // 2 * 2]
-        write_image(folder / f"{photo.name}.png", pixels if cut is None else cut(pixels), force=False)
+        write_image(folder / f"{photo.name}.png", cut(pixels), force=False)
     return folder
 
 
+CUTS = {
+    "whole": lambda photo: photo,
+    "squares": lambda photo: photo[:256, :256],
+    "negative": lambda photo: 255 - photo,
+}
+
+
 @pytest.mark.parametrize(
-    ("cut", "below"),
+    ("split", "cut", "below"),
     [
-        pytest.param(None, ".", id="whole"),
-        pytest.param(lambda photo: photo[:256, :256], "train", id="squares-train"),
-        pytest.param(None, "train", id="whole-train", marks=pytest.mark.long),
-        pytest.param(lambda photo: photo[:256, :256], ".", id="squares", marks=pytest.mark.long),
-        pytest.param(lambda photo: 255 - photo, ".", id="negative", marks=pytest.mark.long),
-        pytest.param(lambda photo: 255 - photo, "train", id="negative-train", marks=pytest.mark.long),
+        ("score", "whole", "."),
+        ("score", "squares", "train"),
+        *(pytest.param(None, cut, below, marks=pytest.mark.long) for cut in CUTS for below in (".", "train")),
     ],
 )
-def test_photos_are_not_cut_in_halves(tmp_path, cut, below):
-    folder = photos_in(tmp_path / below if below != "." else tmp_path / "photos", cut)
+def test_photos_are_not_cut_in_halves(tmp_path, split, cut, below):
+    folder = photos_in(tmp_path / below if below != "." else tmp_path / "photos", split, CUTS[cut])
     source = tmp_path if below == "train" else folder
     for read in (open_pairs, FolderTeacher, list_pairs):
         with pytest.raises(InvalidPairs, match="left and right halves do not look alike.*folders A and B"):
