@@ -441,7 +441,7 @@ def test_card_of_the_model_tells_what_was_measured(photo_folder, tmp_path):
     done = run_command(
         "--zoo", asked.folder, "--photos", photo_folder, "--out", model, "--also", f"regressor={other}",
         "--also", f"reference={tmp_path / 'reference'}", "--workers", 1, "--calibrate",
-        "--limit", 1, "--train-limit", 1,
+        "--limit", 2, "--train-limit", 1,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     card, report = (model / "README.md").read_text(), json.loads((model / "evaluation.json").read_text())

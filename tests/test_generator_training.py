@@ -319,7 +319,7 @@ def test_variants_train_with_the_same_code(data, words, photo_folder, tmp_path, 
 
 def test_training_learns_which_words_mean_which_weights(data, words, photo_folder, tmp_path):
     settings = quick(
-        weights=Stage(80, 8, 5e-3, n_warmup=5), behaviour=Stage(0, 2, 1e-3), token_dropout=0.0, ema=0.8
+        weights=Stage(150, 8, 3e-3, n_warmup=10), behaviour=Stage(0, 2, 1e-3), token_dropout=0.0, ema=0.9
     )
     result = train(data, words, settings, tmp_path / "run", photo_folder)
     mean = data.blocks.mean(axis=0)
@@ -329,7 +329,7 @@ def test_training_learns_which_words_mean_which_weights(data, words, photo_folde
         target = data.blocks[place(concept)]
         assert np.square(blocks - target).sum() < 0.2 * np.square(mean - target).sum()
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == lines[-1]["n_steps"] == 80
+    assert lines[-1]["step"] == lines[-1]["n_steps"] == 150
 
 
 def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, photo_folder, tmp_path):
