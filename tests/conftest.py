@@ -1,8 +1,10 @@
 """What all tests share: one thread a process, no Hub but the tests' own, and a folder of real photos."""
 
 import os
+import shutil
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FAC
     del os.environ[name]
 os.environ |= {"HF_HOME": _HUB_HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
 
+from initzoo.pairs import catalog_folder, photos  # noqa: E402
 from initzoo.work import pool  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +36,20 @@ ROOT = Path(__file__).parent.parent
 # Workers are forked from a server that has loaded torch, not spawned: tests start hundreds. Tests of
 # the pool itself (`spawned` in test_pool.py) spawn them, as the program does.
 pool.WORKER_CONTEXT = preloaded.CONTEXT
+
+
+def _read_once(folder: Path, entry: dict[str, str]) -> photos.Photo:
+    if folder.parent != _CATALOG:
+        return _read(folder, entry)
+    path = folder / entry["file"]
+    if path not in _kept:
+        _kept[path] = _read(folder, entry)
+    return replace(_kept[path], pixels=_kept[path].pixels.copy())
+
+
+# The photos that come with initzoo are decoded once per process: hundreds of tests take them.
+_CATALOG, _read, _kept = catalog_folder(), photos._load, dict[Path, photos.Photo]()
+photos._load = _read_once
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -53,9 +70,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 @pytest.fixture
-def photo_folder(tmp_path: Path) -> Path:
+def photo_folder(kept_photo_folder: Path, tmp_path: Path) -> Path:
     """Three small photos, as someone's own folder of images would hold them."""
-    return write_photos(tmp_path / "photos")
+    return Path(shutil.copytree(kept_photo_folder, tmp_path / "photos"))
 
 
 @pytest.fixture(scope="session")
