@@ -330,6 +330,7 @@ def test_other_settings_do_not_mix(zoo, settings, tmp_path):
         run_benchmark(zoo, few, tmp_path / "other run")
 
 
+@pytest.mark.long
 def test_runs_serve_other_benchmarks_but_not_another_weight_generator(zoo, settings, tmp_path):
     folder = shutil.copytree(zoo.files.folder, tmp_path / "zoo")
     few = replace(settings, methods=("base", "nearest", "generated"), lengths=(0, 2))

@@ -123,6 +123,7 @@ def test_concepts_are_added_and_nothing_else_changes(harvested: SimpleNamespace,
     assert more.index.row("bright").psnr_mean is not None
 
 
+@pytest.mark.long
 def test_a_zoo_that_grows_keeps_its_evaluated_weight_generator(
     harvested: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_harvest_can_train_on_an_accelerator(tmp_path: Path, monkeypatch: pyte
     assert all(None not in row.scores.values() for row in zoo.index.rows())
 
 
+@pytest.mark.long
 def test_a_harvest_killed_before_its_details_goes_on_with_them_on_the_accelerator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
