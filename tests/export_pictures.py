@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ BATCHES = (
     *((4, 64, 64), (4, 97, 130), (4, 512, 64)),
 )
 """Number, height and width of photos; each of the first five is another photo."""
+FEW = ((1, 64, 64), (1, 97, 130), (4, 97, 130))
+"""As many as a change needs: odd sides, and several at once."""
 
 
 def images_of(n: int, height: int, width: int, first: int) -> Images:
@@ -65,10 +67,12 @@ def reference(network: ImageNetwork) -> Editor:
     return edit
 
 
-def differences(network: ImageNetwork, editor: Editor) -> Iterator[tuple[tuple[int, int, int], float]]:
-    """Each of `BATCHES` with the largest difference of a value from -1 to 1."""
+def differences(
+    network: ImageNetwork, editor: Editor, batches: Sequence[tuple[int, int, int]] = BATCHES
+) -> Iterator[tuple[tuple[int, int, int], float]]:
+    """Each of the batches with the largest difference of a value from -1 to 1."""
     ours = reference(network)
-    for number, (n, height, width) in enumerate(BATCHES):
+    for number, (n, height, width) in enumerate(batches):
         images = images_of(n, height, width, number)
         yield (n, height, width), float(np.abs(editor(images) - ours(images)).max())
 

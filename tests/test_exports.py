@@ -7,13 +7,23 @@ import math
 import re
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cli_running import fail, run, succeed
-from export_pictures import differences, images_of, open_export, random_network, reference, run_readme
+from export_pictures import (
+    BATCHES,
+    FEW,
+    differences,
+    images_of,
+    open_export,
+    random_network,
+    reference,
+    run_readme,
+)
 from public_pix2pix import PublicResNet, PublicUNet
 from zoo_fixtures import kept_zoo, make_zoo, tiny_recipe
 
@@ -43,9 +53,21 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     return Zoo.from_pretrained(folder)
 
 
-def check_pictures(init: Init, path: Path, format: str, public: torch.nn.Module | None = None) -> None:
+Batches = Sequence[tuple[int, int, int]]
+few_or_all = pytest.mark.parametrize(
+    "batches", [FEW, pytest.param(BATCHES, marks=pytest.mark.long)], ids=["few", "all"]
+)
+
+
+def check_pictures(
+    init: Init,
+    path: Path,
+    format: str,
+    public: torch.nn.Module | None = None,
+    batches: Batches = BATCHES,
+) -> None:
     """Pictures of an export are those of initzoo, from 64 to 512 pixels, alone and four at once."""
-    for shape, difference in differences(init.to_network(), open_export(path, format, public)):
+    for shape, difference in differences(init.to_network(), open_export(path, format, public), batches):
         assert difference <= 1e-4, shape
 
 
@@ -59,21 +81,25 @@ def test_the_reference_is_what_edit_rounds(zoo):
 
 
 @pytest.mark.parametrize(
-    ("network", "public", "format"),
+    ("network", "public", "format", "batches"),
     [
-        pytest.param(UNet(6, 2), PublicUNet(6, 2), "safetensors", id="unet-safetensors"),
-        pytest.param(UNet(6, 2), PublicUNet(6, 2), "pth", id="unet-pth", marks=pytest.mark.long),
-        pytest.param(
-            ResNet(2, 2), PublicResNet(2, 2), "safetensors", id="resnet-safetensors", marks=pytest.mark.long
+        pytest.param(UNet(6, 2), PublicUNet(6, 2), "safetensors", FEW, id="unet-safetensors"),
+        pytest.param(ResNet(2, 2), PublicResNet(2, 2), "pth", FEW, id="resnet-pth"),
+        *(
+            pytest.param(network, public, format, BATCHES, id=f"{name}-{format}-all", marks=pytest.mark.long)
+            for name, network, public in (
+                ("unet", UNet(6, 2), PublicUNet(6, 2)),
+                ("resnet", ResNet(2, 2), PublicResNet(2, 2)),
+            )
+            for format in ("safetensors", "pth")
         ),
-        pytest.param(ResNet(2, 2), PublicResNet(2, 2), "pth", id="resnet-pth"),
     ],
 )
-def test_files_of_weights_make_the_same_pictures(network, public, format, tmp_path):
+def test_files_of_weights_make_the_same_pictures(network, public, format, batches, tmp_path):
     init = Init.from_model(random_network(network), name="my look")
     public.halo, public.multiple = network.halo, network.multiple
     path = export(init, tmp_path / f"mine.{format}", format=format)
-    check_pictures(init, path, format, public)
+    check_pictures(init, path, format, public, batches)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +114,13 @@ def test_a_program_edits_any_size_without_initzoo(network, tmp_path):
     check_pictures(init, export(init, tmp_path / "program", format="program"), "program")
 
 
-def test_a_program_of_a_checkpoint_is_written_by_the_command(tmp_path, monkeypatch):
+@few_or_all
+def test_a_program_of_a_checkpoint_is_written_by_the_command(batches, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = succeed("export", "pencil sketch", "--format", "program", "-o", "pencil")
     assert line == "pencil-sketch  program  -> pencil\n"
     init = Zoo.from_pretrained("starter").pull("pencil sketch")
-    check_pictures(init, tmp_path / "pencil", "program")
+    check_pictures(init, tmp_path / "pencil", "program", batches=batches)
     program = zipfile.ZipFile(tmp_path / "pencil" / "model.pt2")
     texts = [program.read(name) for name in program.namelist() if name.endswith(".json")]
     assert len(texts) > 1
@@ -108,14 +135,15 @@ def check_no_paths(*texts: bytes) -> None:
         assert str(Path(__file__).parent.parent).encode() not in text
 
 
-def check_graph(init: Init, folder: Path) -> None:
+def check_graph(init: Init, folder: Path, batches: Batches = BATCHES) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.onnx"]
-    check_pictures(init, folder, "onnx")
+    check_pictures(init, folder, "onnx", batches=batches)
 
 
-def test_an_onnx_graph_edits_any_size_in_onnxruntime(starter_graph):
+@few_or_all
+def test_an_onnx_graph_edits_any_size_in_onnxruntime(batches, starter_graph):
     init, folder = starter_graph
-    check_graph(init, folder)
+    check_graph(init, folder, batches)
     check_no_paths((folder / "model.onnx").read_bytes())
 
 
