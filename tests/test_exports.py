@@ -92,6 +92,7 @@ def test_a_program_of_a_checkpoint_is_written_by_the_command(tmp_path, monkeypat
 
 def check_graph(init: Init, folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.onnx"]
+    assert "shrink the shorter side of larger ones to 384 pixels first" in (folder / "README.md").read_text()
     check_pictures(init, folder, "onnx")
 
 
