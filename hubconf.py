@@ -5,13 +5,16 @@ torch.hub.load("initzoo", "initzoo", concept="pencil sketch", source="local")
 
 dependencies = [
     "torch",
-    "safetensors",
-    "numpy",
-    "PIL",
-    "huggingface_hub",
-    "pyarrow",
-    "onnxruntime",
+    "lazy_loader",
     "msgspec",
+    "numpy",
+    "safetensors",
+    "pyarrow",
+    "huggingface_hub",
+    "tqdm",
+    "onnxruntime",
+    "PIL",
+    "cv2",
 ]
 
 

@@ -137,6 +137,7 @@ def check_no_paths(*texts: bytes) -> None:
 
 def check_graph(init: Init, folder: Path, batches: Batches = BATCHES) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.onnx"]
+    assert "shrink the shorter side of larger ones to 384 pixels first" in (folder / "README.md").read_text()
     check_pictures(init, folder, "onnx", batches=batches)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -29,6 +30,7 @@ from initzoo.networks.foreign import recognise_foreign
 from initzoo.networks.pix2pix import PatchDiscriminator, ResNet, UNet
 from initzoo.training import open_start
 from initzoo.zoo import import_checkpoint
+from initzoo.zoo.importing import into_zoo
 
 OPTIONS = """----------------- Options ---------------
                batch_size: 1
@@ -194,6 +196,33 @@ def test_a_plain_safetensors_state_dict_is_imported(tmp_path):
     assert report.recipe == "pix2pix-unet32"
 
 
+@pytest.mark.filterwarnings("ignore")  # of peft
+def test_an_adapter_that_peft_trained_comes_in_with_its_alphas(tmp_path):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(4)
+    network = UNet(5, 2, norm=2, dropout=0)
+    network.save_pretrained(tmp_path / "lora" / "base")
+    layers = ["model.model.0", "model.model.1.model.1", "model.model.1.model.3.model.1"]
+    alphas = {"model.1.model.1": 6, "^model.model.0": 5}
+    config = peft.LoraConfig(r=2, lora_alpha=2, target_modules=layers, alpha_pattern=alphas)
+    model = peft.get_peft_model(network, config)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.copy_(0.3 * torch.randn(value.shape).half())
+    model.save_pretrained(tmp_path / "lora")
+    import_checkpoint(tmp_path / "lora", tmp_path / "zoo", concept="mine")
+    imported = Zoo.from_pretrained(tmp_path / "zoo").pull("mine").to_network().eval()
+    photos = images(1, 3, 32, 32)
+    torch.testing.assert_close(
+        imported(photos), model.merge_and_unload().eval()(photos), atol=2e-3, rtol=2e-3
+    )
+    file = tmp_path / "lora" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"alpha_pattern": {"(a+)+": 6}}))
+    with pytest.raises(LayoutMismatch, match=r"has the regular expression '\(a\+\)\+' in alpha_pattern"):
+        import_checkpoint(tmp_path / "lora", tmp_path / "other", concept="mine")
+
+
 def test_adapters_of_normalisations_agree_merged_and_beside():
     network = UNet(5, 2, dropout=0)
     base = Adapted(network, default_ranks(network), generator=None).eval()
@@ -284,7 +313,23 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "shape.pth", cut, r"tensor 'model.model.1.model.3.model.1.weight' of shape \(8, 5, 4, 4\), .* expects"
     )
     nan = dict(good) | {"model.model.3.bias": torch.full((3,), torch.nan)}
-    save("nan.pth", nan, "tensor 'model.model.3.bias': has NaN or infinite values")
+    save("nan.pth", nan, "tensor 'model.model.3.bias' with NaN or infinite values")
+    for name, tensors, text in (
+        ("none.safetensors", {}, "holds no tensors"),
+        ("bare.safetensors", {"module.": torch.zeros(3)}, r"first tensor is '' \(3,\)"),
+    ):
+        save_file(tensors, folder / name)
+        files[name] = (folder / name, text)
+    whole = {name: (8 * one).to(torch.int8) if one.dim() else one for name, one in good.items()}
+    save("int8.pth", whole, "tensor 'model.model.0.weight' of int8, and weights are floating-point numbers")
+    variance = "model.model.1.model.2.running_var"
+    save(
+        "variance.pth", dict(good) | {variance: -good[variance]}, f"tensor '{variance}' with negative values"
+    )
+    shapes = {name: one.to("meta") for name, one in good.items()}
+    save("shapes.pth", shapes, "tensor 'model.model.0.weight' has a shape and no values")
+    shallow = PublicUNet(4, 2).state_dict()
+    save("shallow.pth", shallow, "weights whose network 'pix2pix-unet' .* has at least 5 halvings .* found 4")
     grey = dict(good) | {"model.model.0.weight": torch.zeros(2, 1, 4, 4)}
     save("grey.pth", grey, r"tensor 'model.model.0.weight' of shape \(2, 1, 4, 4\)")
     data = (folder / "shape.pth").read_bytes()
@@ -293,6 +338,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         ("nothing.pth", b"", "is empty: it has 0 bytes"),
         ("nothing.safetensors", b"", "is empty: it has 0 bytes"),
         ("noise.pth", bytes(range(256)) * 9, "noise.pth': .* Give the generator"),
+        ("page.pth", b"<!doctype html>", "is not a file that torch.save wrote, of whose pickles"),
         ("a.txt", b"hello", "has the ending '.txt'"),
     ):
         (folder / name).write_bytes(content)
@@ -302,6 +348,9 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "empty").mkdir()
     files["empty"] = (folder / "empty", "holds no checkpoint")
     files["missing"] = (folder / "missing.pth", "does not exist")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.pth")
+        files["pipe"] = (folder / "pipe.pth", "is a pipe or device")
     for key, options, text in (
         ("ngf", {"ngf": 64, "norm": "batch"}, "options with ngf 64, and weights of pix2pix-unet, 5 halvings"),
         ("norm", {"ngf": 2, "norm": "instance"}, "options with norm instance, and weights of"),
@@ -333,6 +382,42 @@ def test_a_zoo_is_written_only_where_there_is_room_for_one(checkpoints, tmp_path
         import_checkpoint(checkpoints, tmp_path / "photos", concept="x")
     with pytest.raises(InvalidRequest, match="a concept is words"):
         import_checkpoint(checkpoints, tmp_path / "zoo", concept=" ")
+    with pytest.raises(InvalidRequest, match="'mean' is the name of an initialization scheme"):
+        import_checkpoint(checkpoints, tmp_path / "zoo", concept="mean")
+    for given in ({"licence": "MIT\nx: y"}, {"source": "\udcff"}, {"source": "s" * 1001}):
+        with pytest.raises(InvalidRequest, match=f"a {next(iter(given))} is one line of at most 1000 char"):
+            import_checkpoint(checkpoints, tmp_path / "zoo", concept="x", **given)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_words_without_latin_letters_have_ids_of_their_own(tmp_path):
+    torch.save(PublicResNet(1, 2).state_dict(), tmp_path / "r.pth")
+    ids = [
+        import_checkpoint(tmp_path / "r.pth", tmp_path / "zoo", concept=words).concept
+        for words in ("夜", "昼")
+    ]
+    assert ids == ["words", "words-2"]
+    zoo = Zoo.from_pretrained(tmp_path / "zoo")
+    assert zoo.pull("昼").metadata.concept == "words-2"
+    assert zoo.verify().problems == ()
+
+
+def test_an_import_looks_again_when_its_turn_comes(tmp_path, monkeypatch):
+    torch.save(PublicResNet(1, 2).state_dict(), tmp_path / "r.pth")
+    import_checkpoint(tmp_path / "r.pth", tmp_path / "zoo", concept="first")
+    read = into_zoo.read_incoming
+
+    def be_late(path):
+        monkeypatch.setattr(into_zoo, "read_incoming", read)
+        import_checkpoint(path, tmp_path / "zoo", concept="night")
+        return read(path)
+
+    monkeypatch.setattr(into_zoo, "read_incoming", be_late)
+    with pytest.raises(InvalidRequest, match="has a concept 'night' already"):
+        import_checkpoint(tmp_path / "r.pth", tmp_path / "zoo", concept="night")
+    zoo = Zoo.from_pretrained(tmp_path / "zoo")
+    assert len(zoo.index.rows()) == 2
+    assert zoo.verify().problems == ()
 
 
 def test_a_unet_without_normalisation_has_no_room_for_adapters(tmp_path):

@@ -28,7 +28,9 @@ Licence of the weights: {licence}. Source: {source}.
 """
 _IMAGES = (
     "`images` is float32 of shape `(n, 3, height, width)`, RGB from -1 to 1; so is the result. Batch, height "
-    "and width are free, sides from {least} pixels on; borders are mirrored inside.\n"
+    "and width are free, sides from {least} pixels on; borders are mirrored inside. Looks are made for "
+    "photos with a shorter side of 256 to {largest} pixels: shrink the shorter side of larger ones to {side} "
+    "pixels first, the size at which `initzoo apply` edits them.\n"
 )
 _ONNX_CODE = """import onnxruntime
 
@@ -51,6 +53,12 @@ def folder_readme(init: Init, summary: str, code: str, notes: str = "") -> bytes
     ).encode()
 
 
+def _images_note() -> str:
+    from initzoo.networks import LARGEST_LOOK_SIDE, LOOK_SIDE
+
+    return _IMAGES.format(least=LEAST_SIDE, largest=LARGEST_LOOK_SIDE, side=LOOK_SIDE)
+
+
 def export_program(init: Init, path: Path, *, force: bool = False) -> None:
     """A folder with `model.pt2`, which `torch.export.load` reads without initzoo. Loads torch.
 
@@ -66,7 +74,7 @@ def export_program(init: Init, path: Path, *, force: bool = False) -> None:
     with replace_folder(path, force=force) as folder:
         write_bytes(folder / "model.pt2", data.getvalue(), force=False)
         summary = f"`{network.kind}` as a program of `torch.export`."
-        readme = folder_readme(init, summary, _PROGRAM_CODE, _IMAGES.format(least=LEAST_SIDE))
+        readme = folder_readme(init, summary, _PROGRAM_CODE, _images_note())
         write_bytes(folder / "README.md", readme, force=False)
 
 
@@ -108,7 +116,7 @@ def export_onnx(
     graph = graph_of(network)
     if precision != "float16":  # of which sums are kept in float32 inside of operators alone
         graph = sum_by_rows(graph)
-    data, notes = graph.SerializeToString(), _IMAGES.format(least=LEAST_SIDE)
+    data, notes = graph.SerializeToString(), _images_note()
     if precision != "float32":
         n_bytes = len(data)
         data = reduce_precision(graph, precision).SerializeToString()

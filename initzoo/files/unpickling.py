@@ -48,6 +48,10 @@ def _read(path: str) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)|Unsupported (?:global|class|operand) (\S+)", str(error))
         what = next(filter(None, name.groups()), "") if name else str(error).partition("\n")[0][:120]
+        if what.isdecimal():  # an opcode, which torch.save does not write
+            raise _Problem(
+                f"is not a file that torch.save wrote, of whose pickles no operation is {what}"
+            ) from error
         if "Unsupported" in str(error) or name:
             raise _Problem(
                 f"holds more than weights ({what}), and reading it could run code. Save the weights alone: "
@@ -74,7 +78,7 @@ def _state_dict(value: Any) -> dict[str, Any]:
         value = next(iter(value.values()))
     others = [str(name) for name, tensor in value.items() if not isinstance(tensor, torch.Tensor)]
     if others:
-        names = ", ".join(str(name)[:40] for name in list(value)[:5])
+        names = ", ".join(str(name)[:20] for name in list(value)[:3])
         if len(others) == len(value) or any(str(name).lower() in _PARTS for name in value):
             raise _Problem(
                 f"is a full training state ({names}) and not the weights of one network. Save those alone: "
@@ -86,6 +90,8 @@ def _state_dict(value: Any) -> dict[str, Any]:
     for name, tensor in value.items():
         if not isinstance(name, str):
             raise _Problem(f"has a tensor with the name {name!r:.80}, which is not a text")
+        if tensor.is_meta:
+            raise _Problem(f"tensor '{name[:80]}' has a shape and no values")
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
             raise _Problem(f"tensor '{name[:80]}' is not a dense tensor of plain numbers")
     return value

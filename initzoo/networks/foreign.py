@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -78,8 +78,10 @@ class _Reader:
 
     def unwrap(self) -> None:
         """Remove the prefixes of wrappers, which all names have."""
-        while prefix := next(
-            (one for one in _WRAPPERS if all(name.startswith(one) for name in self.tensors)), ""
+        while self.tensors and (
+            prefix := next(
+                (one for one in _WRAPPERS if all(name.startswith(one) for name in self.tensors)), ""
+            )
         ):
             self.tensors = {name.removeprefix(prefix): tensor for name, tensor in self.tensors.items()}
             self.notes.append(f"prefix '{prefix}' removed")
@@ -137,18 +139,19 @@ def recognise_foreign(
         sizes |= {"dropout": 0 if (options or {})["no_dropout"] == "True" else 50}
     if sizes.get("norm") == NORMS.index("batch"):
         reader.add_counts()
-    with torch.device("meta"):
-        expected = {name: tuple(one.shape) for name, one in build_network(kind, sizes).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            expected = {
+                name: tuple(one.shape) for name, one in build_network(kind, sizes).state_dict().items()
+            }
+    except LayoutMismatch as error:
+        raise LayoutMismatch(f"weights whose {error}") from error
     _check_shapes(reader.shapes, expected, _summary(kind, sizes))
+    _check_values(reader.tensors, expected)
     dtypes = {str(one.dtype).removeprefix("torch.") for one in reader.tensors.values() if one.dim()}
     if others := sorted(dtypes - {"float32"}):
         reader.notes.append(f"{' and '.join(others)} became float32")
     arrays = {name: reader.tensors[name].float().numpy() for name in expected}
-    bad = next(
-        (name for name, array in arrays.items() if not bool(torch.from_numpy(array).isfinite().all())), ""
-    )
-    if bad:
-        raise LayoutMismatch(f"tensor '{bad}': has NaN or infinite values")
     network = build_network(kind, sizes)
     network.load_arrays(arrays)
     return ForeignWeights(network, tuple(reader.notes))
@@ -156,6 +159,8 @@ def recognise_foreign(
 
 def _guess(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int]]:
     """Kind and sizes of the network that the tensors seem to be of."""
+    if not shapes:
+        raise LayoutMismatch("no tensors")
     first = shapes.get("model.0.weight", ())
     if len(first) == 4 and first[2:] == (4, 4):
         raise LayoutMismatch(
@@ -174,9 +179,9 @@ def _guess(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int]]:
         sizes = network.sizes_of(shapes) if kind not in (UNet.kind, ResNet.kind) else None
         if sizes is not None:
             return kind, sizes
-    name = next(iter(shapes), "none")
+    name = next(iter(shapes))
     raise LayoutMismatch(
-        f"an unknown network: its first tensor is '{name[:80]}' {shapes.get(name, ())}, expected "
+        f"an unknown network: its first tensor is '{name[:80]}' {shapes[name]}, expected "
         "'model.model.0.weight' of a pix2pix U-Net or 'model.1.weight' of a pix2pix ResNet"
     )
 
@@ -214,6 +219,20 @@ def _check_shapes(
         raise LayoutMismatch(
             f"tensor '{unexpected[:80]}' {shapes[unexpected]}, which {summary} does not have"
         )
+
+
+def _check_values(tensors: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    """Raise at the first tensor that cannot be one of weights: quantized, not finite, or no variance."""
+    for name in names:
+        tensor = tensors[name]
+        is_count = name.endswith("num_batches_tracked")
+        if not tensor.is_floating_point() and not is_count:
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise LayoutMismatch(f"tensor '{name}' of {dtype}, and weights are floating-point numbers")
+        if not bool(tensor.float().isfinite().all()):  # in float32, which is what a zoo holds
+            raise LayoutMismatch(f"tensor '{name}' with NaN or infinite values in float32")
+        if (is_count or name.endswith("running_var")) and bool((tensor.float() < 0).any()):
+            raise LayoutMismatch(f"tensor '{name}' with negative values, and it is a variance or a count")
 
 
 def _summary(kind: str, sizes: Mapping[str, int]) -> str:

@@ -22,6 +22,7 @@ from initzoo import __version__
 from initzoo.checkpoints import BaseConfig, NetworkSpec, Recipe, name_words, split_blocks, write_base
 from initzoo.errors import InvalidRequest, LayoutMismatch, OutputError
 from initzoo.files import check_free_folder, is_file, make_folder, one_at_a_time, replace_folder, to_plain
+from initzoo.generator import SCHEMES
 from initzoo.zoo.importing.sources import Incoming, read_incoming
 from initzoo.zoo.index import IndexRow, write_index
 from initzoo.zoo.manifest import refresh_manifest
@@ -31,6 +32,7 @@ from initzoo.zoo.zoo import Zoo
 __all__ = ["ImportReport", "import_checkpoint"]
 
 _MAX_CONCEPT = 200
+_MAX_TEXT = 1000
 _SEED = 0
 
 
@@ -87,7 +89,8 @@ def import_checkpoint(
         InvalidInit: the file is missing, damaged, holds more than weights, or is something else.
         LayoutMismatch: its network is unknown, or contradicts the options beside it; the message names the
             first tensor that does not fit.
-        InvalidRequest: the words are empty or too long, or the zoo has them already.
+        InvalidRequest: the words are empty, too long or the name of a scheme, the zoo has them already, or
+            licence or source is no short line.
         OutputError: the zoo cannot be written.
 
     Example:
@@ -100,6 +103,16 @@ def import_checkpoint(
             f"a concept is words for an edit, 1 to {_MAX_CONCEPT} characters, found {concept[:80]!r}. "
             'Name it, e.g. --concept "horse to zebra"'
         )
+    if concept in SCHEMES:
+        raise InvalidRequest(
+            f"{concept!r} is the name of an initialization scheme, which commands would take it for. Give "
+            f'other words, e.g. --concept "{concept} look"'
+        )
+    for name, text in (("licence", licence), ("source", source)):
+        if len(text) > _MAX_TEXT or not text.isprintable():
+            raise InvalidRequest(
+                f"a {name} is one line of at most {_MAX_TEXT} characters, found {text[:80]!r}"
+            )
     is_new = not is_file(folder / "dataset" / "index.parquet")
     if not is_new:
         _check_unknown(Zoo.from_pretrained(folder), concept)
@@ -117,7 +130,7 @@ def import_checkpoint(
 
 
 def _check_unknown(zoo: Zoo, concept: str) -> None:
-    if zoo.holds(concept) or zoo.holds(name_words(concept)):
+    if zoo.holds(concept):
         raise InvalidRequest(
             f"zoo '{zoo.name}' has a concept {concept!r} already. Give other words, or another zoo"
         )
@@ -125,10 +138,12 @@ def _check_unknown(zoo: Zoo, concept: str) -> None:
 
 def _add(folder: Path, incoming: Incoming, concept: str, licence: str, source: str) -> ImportReport:
     """Write base, shard, index and manifest, the index last but one; on an error nothing new is left."""
-    concept_id = name_words(concept)
     is_new = not is_file(folder / "dataset" / "index.parquet")
     zoo = None if is_new else Zoo.from_pretrained(folder)
+    if zoo is not None:
+        _check_unknown(zoo, concept)  # again: another process may have imported them meanwhile
     rows = [] if zoo is None else zoo.index.rows()
+    concept_id = _free_id(zoo, concept)
     recipe = _recipe_of(incoming, _free_name(folder, incoming.name))
     base_folder = folder / "model" / "base" / recipe.name
     shard = f"blocks/imported-{concept_id}.safetensors"
@@ -158,6 +173,16 @@ def _add(folder: Path, incoming: Incoming, concept: str, licence: str, source: s
     )
 
 
+def _free_id(zoo: Zoo | None, concept: str) -> str:
+    """An id for the concept, with a number if another has it: words in other scripts give no letters."""
+    number, base = 1, name_words(concept)
+    free = base
+    while zoo is not None and zoo.holds(free):
+        number += 1
+        free = f"{base}-{number}"
+    return free
+
+
 def _free_name(folder: Path, name: str) -> str:
     """The name of a recipe, with a number if the zoo has a base of that name: a base holds one network."""
     number, free = 1, name
@@ -183,7 +208,7 @@ def _recipe_of(incoming: Incoming, name: str) -> Recipe:
         )
     try:
         return Recipe.of(name, NetworkSpec(network.kind, dict(network.sizes)), ranks)
-    except ValueError as error:
+    except (LayoutMismatch, ValueError) as error:
         raise LayoutMismatch(f"'{incoming.file}' cannot have a recipe: {error}") from error
 
 

@@ -82,7 +82,8 @@ def read_incoming(path: str | os.PathLike[str]) -> Incoming:
     """
     path = Path(path)
     if not os.path.isdir(path) and not is_file(path):
-        raise InvalidInit(f"'{path}' does not exist. {_ADVICE}")
+        problem = "is a pipe or device" if os.path.exists(path) else "does not exist"
+        raise InvalidInit(f"'{path}' {problem}. {_ADVICE}")
     if os.path.isdir(path) and is_file(path / _PEFT_CONFIG):
         return _read_peft(path)
     file = _file_in(path) if os.path.isdir(path) else path
@@ -250,7 +251,23 @@ def _adapter_of(
 
 def _scale_of(layer: str, rank: int, config: Mapping[str, Any]) -> float:
     patterns = config.get("alpha_pattern") or {}
-    alpha = patterns.get(layer, config.get("lora_alpha")) if isinstance(patterns, dict) else None
+    alpha = None
+    if isinstance(patterns, dict):
+        chosen = next((alpha for key, alpha in patterns.items() if _is_pattern_of(key, layer)), None)
+        alpha = config.get("lora_alpha") if chosen is None else chosen
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
         raise LayoutMismatch(f"layer '{layer}': {_PEFT_CONFIG} has no lora_alpha for it")
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _is_pattern_of(pattern: str, layer: str) -> bool:
+    """Whether a key of `alpha_pattern` means a layer: PEFT takes the end of its name, from a dot on.
+
+    PEFT takes regular expressions, too. They come from a file, and some take forever: they are refused.
+    """
+    name = pattern.removeprefix("^")
+    if not re.fullmatch(r"\w+(\.\w+)*", name):
+        raise LayoutMismatch(
+            f"{_PEFT_CONFIG} has the regular expression {pattern[:60]!r} in alpha_pattern: name the layers"
+        )
+    return layer == name or (name == pattern and layer.endswith(f".{name}"))
