@@ -67,7 +67,8 @@ def tell_prospect(init: Init) -> str:
             if fitting.n_held_back
             else "the part of the pair that was held back"
         )
-        return f"They make {share:.0%} of the change in {held}."
+        much = "more than 99%" if share > 0.99 else f"{share:.0%}"
+        return f"They make {much} of the change in {held}."
     if init.metadata.origin == "blended":
         return "Nobody has measured mixes, so look at the picture."
     if generation is None:

@@ -34,7 +34,7 @@
     const { photo, ...look } = query;
     const { pairs, ...named } = look; // pairs belong to this visitor, too
     const text = new URLSearchParams(named).toString();
-    if (!isBack) history.pushState(look, "", `?${text}`);
+    if (!isBack) history.pushState(look, "", text ? `?${text}` : "./");
     document.title = `${$("result").dataset.words} · initzoo`;
     // In a frame of the Hub, the address that visitors see and share is that of the outer page.
     if (window.parent !== window) window.parent.postMessage({ queryString: text, hash: "" }, "https://huggingface.co");
