@@ -495,7 +495,9 @@ def test_a_look_of_pairs_is_told_and_named(views: Views, tmp_path: Path) -> None
     view = views.look(look, views.first_photo, "http://x")
     assert (view.words, view.file, view.adapter) == ("your pairs", "from-pairs.safetensors", "")
     assert view.lines[0] == "These weights were fitted to your pairs just now."
-    assert re.fullmatch(r"They make (more than )?\d+% of the change in the pairs that were held back\.", view.lines[1])
+    assert re.fullmatch(
+        r"They make (more than )?\d+% of the change in the pairs that were held back\.", view.lines[1]
+    )
     assert "dB" not in " ".join(view.lines)
     assert dict(view.details)["Begun from"]
     assert view.similar
