@@ -33,6 +33,9 @@ def main() -> None:
     program = str(Path(sys.executable).with_name("initzoo"))
     report(f"machine: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
+        importing = median_seconds(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True))
+        report(f"{importing:7.3f} s          python -c 'import torch'; shares of it beside the others")
+        write_photo(Path(folder) / "photo.png", 256)
         for words in (
             ["--help"],
             ["pull", "pencil sketch", "--force"],
@@ -40,13 +43,15 @@ def main() -> None:
             ["pull", "faded teal charcoal at dusk", "--force"],
             ["show", "pencil sketch"],
             ["search", "watercolour"],
+            ["apply", "pencil-sketch.safetensors", "photo.png", "-o", "edited.png", "--force"],
             ["verify"],
         ):
 
             def run(command: list[str] = [program, *words]) -> None:  # noqa: B006 (bound now, not shared)
                 subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
-            report(f"{median_seconds(run):7.3f} s  initzoo {' '.join(words)}")
+            seconds = median_seconds(run)
+            report(f"{seconds:7.3f} s  {seconds / importing:6.2f}  initzoo {' '.join(words)}")
 
     import numpy as np
     import torch
@@ -59,6 +64,16 @@ def main() -> None:
         photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
         seconds = median_seconds(lambda photo=photo: model.edit(photo))
         report(f"{seconds:7.3f} s  StarterNet.edit, {side} x {side} pixels, one core, loaded")
+
+
+def write_photo(path: Path, side: int) -> None:
+    """A photo that comes with initzoo, square."""
+    from PIL import Image
+
+    from initzoo.pairs import catalog_folder
+
+    with Image.open(catalog_folder() / "photos" / "chelsea.png") as photo:
+        photo.convert("RGB").resize((side, side)).save(path)
 
 
 def processor() -> str:
