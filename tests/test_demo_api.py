@@ -296,14 +296,19 @@ def test_calls_may_leave_out_what_has_a_default(demo: DemoServer, name: str, val
     assert b"event: complete" in request(demo, "GET", f"/gradio_api/call/{name}/{event}")[2]
 
 
-def test_the_info_describes_every_parameter_with_an_example_that_works(demo: DemoServer, client: Any) -> None:
+def test_the_info_describes_every_parameter_with_an_example_that_works(
+    demo: DemoServer, client: Any, tmp_path: Path
+) -> None:
+    # The files of an example are on no server before they are sent.
+    sent = dict(zip(("before", "after"), ([handle(path)] for path in write_pair(tmp_path)), strict=True))
     info = json.loads(request(demo, "GET", "/gradio_api/info")[2])["named_endpoints"]
-    assert set(info) == {"/generate", "/search", "/download"}
+    assert set(info) == {"/generate", "/search", "/download", "/fit"}
     for name, endpoint in info.items():
         assert len(endpoint["description"]) > 20
         for parameter in endpoint["parameters"]:
             assert len(parameter["python_type"]["description"]) > 10, (name, parameter)
-        assert client.predict(*(one["example_input"] for one in endpoint["parameters"]), api_name=name)
+        examples = [sent.get(one["parameter_name"], one["example_input"]) for one in endpoint["parameters"]]
+        assert client.predict(*examples, api_name=name)
     types = {
         one["parameter_name"]: one["python_type"]["type"]
         for endpoint in info.values()

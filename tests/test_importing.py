@@ -20,14 +20,15 @@ from public_pix2pix import PublicResNet, PublicUNet
 from safetensors.torch import save_file
 from torch import nn
 
-from initzoo import Zoo, finetune
-from initzoo.errors import InvalidInit, InvalidRequest, LayoutMismatch, OutputError
+from initzoo import Request, Zoo, finetune
+from initzoo.errors import FinetuneError, InvalidInit, InvalidRequest, LayoutMismatch, OutputError
 from initzoo.files import unpickled
 from initzoo.files.digests import DamagedFile
 from initzoo.files.unpickled import read_pickled_weights
 from initzoo.networks.adapters import Adapted, default_ranks
 from initzoo.networks.foreign import recognise_foreign
 from initzoo.networks.pix2pix import PatchDiscriminator, ResNet, UNet
+from initzoo.pairs import Pair
 from initzoo.training import open_start
 from initzoo.zoo import import_checkpoint
 from initzoo.zoo.importing import into_zoo
@@ -153,7 +154,13 @@ def test_a_finetune_starts_from_an_imported_checkpoint(tmp_path):
     photos = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(5)]
     result = finetune([(photo, 255 - photo) for photo in photos], "sharp", zoo=tmp_path / "zoo", n_steps=2)
     assert result.network.kind == "pix2pix-unet"
+    assert "fine-tuned from sharp" in result.init.metadata.source
     zoo = Zoo.from_pretrained(tmp_path / "zoo")
+    assert not zoo.can_fit
+    with pytest.raises(LayoutMismatch, match=r"normalisation layers .* initzoo finetune sharp --pairs PAIRS"):
+        zoo.pull(Request(pairs=(Pair("a", photos[0], 255 - photos[0]),)))
+    with pytest.raises(FinetuneError, match="Name a start, e.g. sharp"):
+        finetune([(photo, 255 - photo) for photo in photos], zoo=tmp_path / "zoo", n_steps=2)
     start = open_start("sharp", zoo, adapter_only=True)
     start.network.eval()
     plain = zoo.pull("sharp").to_network().eval()

@@ -8,7 +8,7 @@ from initzoo.errors import FinetuneError
 from initzoo.generator import Request, seconds_of_steps
 from initzoo.pairs import PairSet, choose_examples
 from initzoo.training.finetune import FinetuneSettings
-from initzoo.training.start import Start, start_from_init
+from initzoo.training.start import Start, open_start, start_from_init
 from initzoo.zoo import Zoo
 
 __all__ = ["choose_start"]
@@ -40,12 +40,13 @@ def choose_start(
         warn: emit a `UserWarning` if something is odd about the pairs.
 
     Raises:
-        FinetuneError: the network of the zoo has no adapters.
+        FinetuneError: the network of the zoo has no adapters that could be fitted, and there are no words.
         InvalidPairs: the pairs cannot be fitted, as for `Zoo.pull`.
         UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo, ChecksumMismatch: as for `Zoo.pull`.
     """
-    base = zoo.base()
-    if not any(base[f"{layer}.A"].any() for layer in zoo.recipe.ranks):
+    if not zoo.can_fit:
+        if words:
+            return open_start(words, zoo, adapter_only=adapter_only, seed=settings.seed, warn=warn)
         raise FinetuneError(
             f"zoo '{zoo.name}' has no adapters that could be fitted to the pairs. Name a start, e.g. "
             f"{zoo.index.ids[0]}"

@@ -235,7 +235,8 @@ def shared_of(init: Init, zoo: Zoo) -> dict[str, NDArray[np.float32]] | None:
         return None
     arrays = zoo.base(recipe)
     shared = {f"{layer}.A": arrays[f"{layer}.A"] for layer in init.metadata.recipe.ranks}
-    return shared if all(array.any() for array in shared.values()) else None
+    # Adapters of normalisation layers have no natural gradient here.
+    return shared if all(array.ndim > 1 and array.any() for array in shared.values()) else None
 
 
 @torch.no_grad()

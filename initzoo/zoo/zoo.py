@@ -40,6 +40,7 @@ from initzoo.errors import (
     InvalidRequest,
     InvalidWords,
     InvalidZoo,
+    LayoutMismatch,
     UnknownConcept,
     UnknownZoo,
 )
@@ -465,6 +466,13 @@ class Zoo:
         return self._init(blocks, metadata, adapter_only, detail)
 
     @property
+    def can_fit(self) -> bool:
+        """Whether adapters can be fitted to pairs: those of convolutions and linear layers, with an A."""
+        base = self.base()
+        shared = [base[f"{layer}.A"] for layer in self.recipe.ranks]
+        return all(array.ndim > 1 and array.any() for array in shared)
+
+    @property
     def has_generator(self) -> bool:
         """Whether the zoo lists a weight generator for its default recipe. Does not open it."""
         manifest = self.files.manifest
@@ -812,6 +820,11 @@ class Zoo:
         """Fit an adapter to example pairs. Words and pairs are checked before torch is loaded."""
         from initzoo.pairs import prepare_examples
 
+        if not self.can_fit:
+            raise LayoutMismatch(
+                f"zoo '{self.name}' has a network with normalisation layers or without adapters, which cannot "
+                f"be fitted. Train it: initzoo finetune {self.index.ids[0]} --pairs PAIRS"
+            )
         pairs = prepare_examples(request.pairs)
         if request.words:
             request = replace(request, words=check_words(request.words))
