@@ -822,8 +822,8 @@ class Zoo:
 
         if not self.can_fit:
             raise LayoutMismatch(
-                f"zoo '{self.name}' has a network with normalisation layers or without adapters, which cannot "
-                f"be fitted. Train it: initzoo finetune {self.index.ids[0]} --pairs PAIRS"
+                f"zoo '{self.name}' has a network with normalisation layers or without adapters, "
+                f"which cannot be fitted. Train it: initzoo finetune {self.index.ids[0]} --pairs PAIRS"
             )
         pairs = prepare_examples(request.pairs)
         if request.words:
