@@ -490,12 +490,16 @@ def search_patiently(client: Any) -> bool:
 @pytest.mark.long
 def test_the_examples_of_the_readme_work(demo: DemoServer, photo_path: Path, tmp_path: Path) -> None:
     shutil.copy(photo_path, tmp_path / "photo.jpg")
+    before, after = write_pair(tmp_path)
+    before.rename(tmp_path / "before.jpg")
+    after.rename(tmp_path / "after.jpg")
     text = (Path(__file__).parent.parent / "spaces" / "initzoo" / "README.md").read_text("utf-8")
     text = text.replace("http://127.0.0.1:7860", demo.url)
-    code = text.split("```python\n")[1].split("```")[0] + "print(info['origin'], weights)"
+    code = text.split("```python\n")[1].split("```")[0] + "print(fit['origin'], info['origin'], weights)"
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    origin, weights = done.stdout.strip().splitlines()[-1].split(" ", 1)
+    fitted, origin, weights = done.stdout.strip().splitlines()[-1].split(" ", 2)
+    assert fitted == "fitted"
     assert origin == Init.load(weights).metadata.origin == "generated"
     if shutil.which("curl") is None:
         pytest.skip("the second half needs curl")
