@@ -29,7 +29,7 @@ SECTION = "Use"
 _PATH = click.Path(path_type=Path)
 
 _AUTO = "auto"
-"""INIT for what the pairs choose."""
+"""The value of INIT that lets the pairs choose the start."""
 
 
 @click.command(

@@ -23,7 +23,7 @@ from initzoo.demo.texts import file_name, pull_commands, tell_init, tell_prospec
 from initzoo.demo.uploads import VisitorPhoto, read_photo
 from initzoo.errors import InitzooError, InvalidRequest
 from initzoo.generator import Request
-from initzoo.pairs import Pair, limits_of
+from initzoo.pairs import Pair, digest_examples, limits_of
 
 __all__ = ["Answers", "error_text"]
 
@@ -115,7 +115,8 @@ class Answers:
             Pair(f"pair {number}", read_photo(one).pixels, read_photo(other).pixels)
             for number, (one, other) in enumerate(zip(*sides, strict=True), 1)
         )
-        init = self.studio.fit(Request(read_words(text) if text else "", pairs=pairs))
+        request = Request(read_words(text) if text else "", pairs=pairs)
+        init = self.studio.fit((request.words, digest_examples(pairs)), lambda: request)
         edited = self.studio.edit(init, given.pixels)
         height, width = edited.shape[:2]
         fitting = init.metadata.fitting

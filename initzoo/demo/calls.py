@@ -112,22 +112,25 @@ _LIMIT = Parameter(
     default=10,
 )
 
-_BEFORE = Parameter(
-    "before",
-    {"type": "array", "items": _FILE_SCHEMA["anyOf"][0], "minItems": 1, "maxItems": MAX_PAIRS},
-    "Uploaded photos before an edit, each as handle_file(PATH) of gradio_client sends it.",
-    [{"path": "/path/on/the/server/before.jpg"}],
-    lambda value, folder: read_uploads(value, folder, name="before"),
-    is_required=True,
+
+def _photos(name: str, description: str) -> Parameter:
+    """The photos of one side of pairs."""
+    schema = {"type": "array", "items": _FILE_SCHEMA["anyOf"][0], "minItems": 1, "maxItems": MAX_PAIRS}
+    example = [{"path": f"/path/on/the/server/{name}.jpg"}]
+    return Parameter(
+        name,
+        schema,
+        description,
+        example,
+        lambda value, folder: read_uploads(value, folder, name=name),
+        is_required=True,
+    )
+
+
+_BEFORE = _photos(
+    "before", "Uploaded photos before an edit, each as handle_file(PATH) of gradio_client sends it."
 )
-_AFTER = Parameter(
-    "after",
-    _BEFORE.schema,
-    "The same photos after the edit, in the same order.",
-    [{"path": "/path/on/the/server/after.jpg"}],
-    lambda value, folder: read_uploads(value, folder, name="after"),
-    is_required=True,
-)
+_AFTER = _photos("after", "The same photos after the edit, in the same order.")
 _NAME = Parameter(
     "words",
     _WORDS.schema,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -29,7 +29,6 @@ from initzoo.pairs import (
     Photo,
     alphabets_of,
     catalog_folder,
-    digest_examples,
     example_pair,
     load_photos,
     parse_teacher,
@@ -120,7 +119,7 @@ class Studio:
         self._lock = Lock()  # guards the index, which decodes its tables on first use
         self._listed = self._list_all()
         self._inits: Callable[[Request], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
-        self._fits: dict[tuple[str, float, str], Init] = {}
+        self._fits: dict[Hashable, Init] = {}
         self._matches: Callable[[str, int], tuple[Match, ...]] = lru_cache(maxsize=512)(self._search)
         self._drawn: Callable[[str], Pixels] = lru_cache(maxsize=512)(self._draw)
 
@@ -190,17 +189,21 @@ class Studio:
             return self.init_of(look.request)
         return self.blend(look.request, look.other, look.share)
 
-    def fit(self, request: Request) -> Init:
-        """Return the merged init that is fitted to the pairs of a request. Equal pairs are fitted once.
+    def fit(self, key: Hashable, make_request: Callable[[], Request]) -> Init:
+        """Return the merged init that is fitted to the pairs of a request, made once per key.
+
+        Args:
+            key: identifies words and pairs.
+            make_request: returns the request, whose photos are read only if the key is new.
 
         Raises:
             InvalidPairs: a pair has sides of different sizes, or no pair has a change.
             InvalidWords, InvalidGenerator, InvalidZoo, Busy: as for `init_of`.
         """
-        key = request.words, request.seconds, digest_examples(request.pairs)
         with self._lock:
             known = self._fits.get(key)
         if known is None:
+            request = make_request()
             with self.turns.take():
                 known = self.zoo.pull(request, warn=False)
             with self._lock:

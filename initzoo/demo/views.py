@@ -181,11 +181,16 @@ class Views:
         """
         if not look.pairs:
             return self.studio.init_of_look(look)
-        pairs = tuple(
-            Pair(f"pair {number}", self.photo_of(before), self.photo_of(after))
-            for number, (before, after) in enumerate(look.pairs, 1)
-        )
-        return self.studio.fit(replace(look.request, pairs=pairs))
+
+        def make_request() -> Request:
+            pairs = tuple(
+                Pair(f"pair {number}", self.photo_of(before), self.photo_of(after))
+                for number, (before, after) in enumerate(look.pairs, 1)
+            )
+            return replace(look.request, pairs=pairs)
+
+        # Keys of photos are digests of them.
+        return self.studio.fit((look.request.words, look.pairs), make_request)
 
     def before(self, look: Look | None, photo: str) -> bytes:
         """The photo that a look was given, encoded to look at; a spoiled example for a restoration."""

@@ -240,9 +240,8 @@ class _Worker:
         settings = self.settings.schedule(job.method, n_steps, job.rate or self.settings.grid(job.method)[0])
         begin = self._now()
         network = self._start(job)
-        began = self._now()
         trainer = Trainer(network, settings, self.device)
-        trainer.prepare(pairs)
+        began = self._now()
         try:
             for step in range(n_steps):
                 trainer.step(*draw_batch(pairs, settings, step))
