@@ -70,6 +70,9 @@ class ColourLessons:
         vectors = torch.from_numpy(self.colours[concepts][:, None])
         return Context(vectors, torch.ones(len(concepts), 1, dtype=torch.bool))
 
+    def on_device(self, device: torch.device) -> None:
+        """None: drawn on the CPU."""
+
 
 class ColourReader(nn.Module):
     """A linear layer on each token."""

@@ -21,6 +21,7 @@ from initzoo.checkpoints.init import Fitting, Init
 from initzoo.checkpoints.merge import merge_adapter
 from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import InvalidInit, InvalidPairs, InvalidRequest, InvalidWords
+from initzoo.evaluation import FIT_METHODS
 from initzoo.files.images import write_image
 from initzoo.generator import fitting
 from initzoo.generator.fitting import Candidate, fit_pairs, macs_per_pixel
@@ -350,7 +351,7 @@ def test_evaluate_measures_fits_to_pairs_of_held_out_concepts(
     for one in said["concepts"]:
         assert one["starts"]["base_fitted"] == "base"
         assert not {f"checkpoint {name}" for name in ("night", "remove-haze")} & {*one["starts"].values()}
-        assert one["psnr"].keys() == {"mean", "base_fitted", "fitted", "fitted_with_words", "trained"}
+        assert one["psnr"].keys() == {*FIT_METHODS}
     assert [(one["split"], one["n_concepts"]) for one in said["splits"]] == [
         ("heldout-composed", 1),
         ("heldout-new", 1),

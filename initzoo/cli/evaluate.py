@@ -190,7 +190,7 @@ def _echo_fits(zoo: Zoo, fits: list[FitScores], n_pairs: int, seconds: float, *,
         f"{zoo.name}  revision {zoo.revision[:7]}  {n_pairs} example pairs, {seconds:g} seconds of one core  "
         "PSNR dB (share of the gap) on scoring photos"
     )
-    heads = ("mean", "base, fitted", "fitted", "with words", "trained")
+    heads = ("mean", "base, fitted", "passes", "with words", "fitted", "with words", "trained")
     click.echo(f"{'split':17} {'n':>4}  {'  '.join(f'{head:>13}' for head in heads)}")
     for row in table:
         cells = [

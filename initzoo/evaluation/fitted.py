@@ -9,9 +9,11 @@ from functools import partial
 
 import numpy as np
 
+from initzoo.checkpoints import join_blocks, split_blocks
 from initzoo.evaluation.cases import Question
 from initzoo.evaluation.generator.statistics import gap_closed
-from initzoo.generator import Examples, Request
+from initzoo.generator import Examples, Request, refine
+from initzoo.networks import ImageNetwork, adapter_from_arrays, adapter_to_arrays
 from initzoo.pairs import (
     TEACHING_SIDE,
     PhotoSource,
@@ -25,8 +27,17 @@ from initzoo.zoo import Zoo, find_candidates
 
 __all__ = ["FIT_METHODS", "FitScores", "FitSummary", "evaluate_fits", "fit_table"]
 
-FIT_METHODS = ("mean", "base_fitted", "fitted", "fitted_with_words", "trained")
-"""The mean adapter; a fit from the base alone, without and with words from the zoo; the trained adapter."""
+FIT_METHODS = (
+    "mean",
+    "base_fitted",
+    "refined",
+    "refined_with_words",
+    "fitted",
+    "fitted_with_words",
+    "trained",
+)
+"""The mean adapter; a fit from the base alone, without the zoo; what the weight generator makes of the pairs,
+and of pairs and words, without any step; fits without and with words from the zoo; the trained adapter."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,7 @@ class _Worker:
     def __init__(self, zoo: Zoo, source: PhotoSource, n_pairs: int, seconds: float) -> None:
         self.zoo, self.seconds = zoo, seconds
         self.mean = zoo.network(zoo.mean_adapter_blocks())
+        self.base = zoo.recipe.build_base(zoo.base()).requires_grad_(False)
         self.photos = [
             replace(photo, pixels=fit_short_side(photo.pixels, TEACHING_SIDE)) for photo in source.load()
         ]
@@ -141,12 +153,13 @@ class _Worker:
         worded = replace(plain, words=question.words[0])
         from_zoo = {one: find_candidates(self.zoo, one, split="train") for one in (plain, worded)}
         inits = {
-            "base_fitted": self.zoo.fit(plain, from_zoo[plain][:1]),
+            "base_fitted": self.zoo.fit(plain, from_zoo[plain][:1], with_passes=False),
             "fitted": self.zoo.fit(plain, from_zoo[plain]),
             "fitted_with_words": self.zoo.fit(worded, from_zoo[worded]),
         }
         networks = {name: init.to_network() for name, init in inits.items()}
         networks |= {"mean": self.mean, "trained": self.zoo.checkpoint(question.concept_id)}
+        networks |= {"refined": self._refined(plain), "refined_with_words": self._refined(worded)}
         given, wanted = scoring_pairs(question.teacher, self.photos)
         psnr = {
             name: score_images([networks[name].edit(photo) for photo in given], wanted).psnr
@@ -154,3 +167,18 @@ class _Worker:
         }
         starts = {name: init.metadata.fitting.start for name, init in inits.items() if init.metadata.fitting}
         return FitScores(question.concept_id, question.split, psnr, starts)
+
+    def _refined(self, request: Request) -> ImageNetwork:
+        """The network of the weight generator's passes over the pairs, from what it makes of the words.
+
+        A weight generator that reads words alone makes no difference between pairs.
+        """
+        zoo = self.zoo
+        passes = zoo.pair_passes(request.words)
+        blocks = zoo.generator.generate(request.words) if request.words else zoo.mean_adapter_blocks()
+        if passes is None:
+            return zoo.network(blocks)
+        shapes = dict(zoo.layout.tensors)
+        start = adapter_from_arrays(join_blocks(blocks, zoo.layout), shapes)
+        adapter = refine(self.base, start, request.pairs, passes)
+        return zoo.network(split_blocks(adapter_to_arrays(adapter, shapes), zoo.layout))

@@ -23,6 +23,8 @@ from .colours import find_colours as find_colours
 from .colours import lab_values as lab_values
 from .colours import names_near as names_near
 from .denoisers import DENOISERS as DENOISERS
+from .denoisers import PairDenoiser as PairDenoiser
+from .denoisers import PairView as PairView
 from .encoders import ENCODERS as ENCODERS
 from .encoders import N_COLOURS as N_COLOURS
 from .encoders import Context as Context
@@ -39,6 +41,7 @@ from .files import read_text as read_text
 from .fitting import Candidate as Candidate
 from .fitting import Fit as Fit
 from .fitting import fit_pairs as fit_pairs
+from .fitting import refine as refine
 from .fitting import seconds_of_steps as seconds_of_steps
 from .folder_names import PHRASE_FOLDER as PHRASE_FOLDER
 from .given import FROM_ZOO as FROM_ZOO
@@ -55,6 +58,11 @@ from .model import GeneratorConfig as GeneratorConfig
 from .model import WeightGenerator as WeightGenerator
 from .model import build_denoiser as build_denoiser
 from .novelty import Novelty as Novelty
+from .packed import round_weight as round_weight
+from .passes import PASS_CROP as PASS_CROP
+from .passes import PASS_PAIRS as PASS_PAIRS
+from .passes import PairPasses as PairPasses
+from .passes import pass_gradient as pass_gradient
 from .phrases import MAX_PHRASE_TOKENS as MAX_PHRASE_TOKENS
 from .phrases import Confidence as Confidence
 from .phrases import PhraseConfig as PhraseConfig

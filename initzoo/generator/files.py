@@ -20,11 +20,13 @@ from initzoo.errors import ChecksumMismatch, InvalidGenerator, LayoutMismatch
 from initzoo.files import DamagedFile, decode_tensors, read_file, read_json, read_settings, reported_as
 from initzoo.generator.encoders import Encoder, PhrasesEncoder, TextModel, encoder_class
 from initzoo.generator.folder_names import PHRASE_FOLDER
+from initzoo.generator.packed import unpack_weights
 from initzoo.generator.phrases import PhraseEncoder
 from initzoo.generator.runners import GRAPH_FILE
 from initzoo.generator.tokens import TokenVectors
 
 __all__ = [
+    "PAIRS_FILE",
     "GeneratorFiles",
     "check_same_base",
     "generator_digest",
@@ -37,6 +39,10 @@ __all__ = [
 _MAX_CONFIG_BYTES = 2**20
 _MAX_MODEL_BYTES = 2**30
 _MAX_GRAPH_BYTES = 2**23
+
+PAIRS_FILE = "pairs.safetensors"
+"""File of the denoiser of pairs in a weight generator's folder."""
+
 _ADVICE = "Get the weight generator again."
 
 
@@ -59,6 +65,15 @@ class GeneratorFiles:
     text: TextModel
     digest: str
     graph: bytes | None = None
+
+    def pair_weights(self) -> dict[str, np.ndarray]:
+        """Read and check the weights of the denoiser of pairs, which only requests with pairs need.
+
+        Raises:
+            InvalidGenerator: the file is missing or damaged.
+            ChecksumMismatch: the weights do not match the digest in the config.
+        """
+        return _read_weights(self.folder / PAIRS_FILE, str(self.config.get("pairs_sha256")))
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -129,20 +144,7 @@ def read_generator_files(
     """
     folder = Path(folder)
     config, digest = _read_config(folder / "config.json", digest)
-    path = folder / "model.safetensors"
-    with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
-        data = read_file(path, max_bytes=_MAX_MODEL_BYTES)
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != config["weights_sha256"]:
-            raise ChecksumMismatch(
-                f"weight generator '{path}': expected sha256 {config['weights_sha256']}, "
-                f"found {actual}. {_ADVICE}"
-            )
-        tensors = decode_tensors(data)[1]
-        for name, tensor in tensors.items():
-            n_bad = tensor.size - int(np.isfinite(tensor).sum())
-            if n_bad:
-                raise DamagedFile(f"tensor '{name}': {n_bad} of {tensor.size} values are NaN or infinite")
+    tensors = _read_weights(folder / "model.safetensors", config["weights_sha256"])
     graph = _read_graph(folder, config)
     return GeneratorFiles(folder, config, tensors, _read_text(folder, config, phrases), digest, graph)
 
@@ -174,6 +176,28 @@ def read_text(folder: Path, encoder: str, *, digest: str | None = None) -> TextM
     """
     kind = PhraseEncoder if encoder_class(encoder) is PhrasesEncoder else TokenVectors
     return kind.from_folder(folder, digest=digest)
+
+
+def _read_weights(path: Path, expected: str) -> dict[str, np.ndarray]:
+    """Read a file of weights.
+
+    Raises:
+        InvalidGenerator: the file is missing or damaged, or a value is NaN or infinite.
+        ChecksumMismatch: its digest is not the expected one.
+    """
+    with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
+        data = read_file(path, max_bytes=_MAX_MODEL_BYTES)
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != expected:
+            raise ChecksumMismatch(
+                f"weight generator '{path}': expected sha256 {expected[:80]}, found {actual}. {_ADVICE}"
+            )
+        tensors = unpack_weights(decode_tensors(data)[1])
+        for name, tensor in tensors.items():
+            n_bad = tensor.size - int(np.isfinite(tensor).sum())
+            if n_bad:
+                raise DamagedFile(f"tensor '{name}': {n_bad} of {tensor.size} values are NaN or infinite")
+    return tensors
 
 
 def _read_graph(folder: Path, config: dict[str, Any]) -> bytes | None:

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initzoo.checkpoints import Fitting, to_psnr
+from initzoo.generator.passes import PASS_CROP, PASS_PAIRS, PairPasses
 from initzoo.generator.request import check_seconds
 from initzoo.networks import Adam, Adapted, NaturalGradient
 from initzoo.pairs import Pair, digest_examples, notes_on_examples, prepare_examples, split_pairs
 from initzoo.work import one_thread
 
-__all__ = ["Candidate", "Fit", "fit_pairs", "macs_per_pixel", "seconds_of_steps"]
+__all__ = ["Candidate", "Fit", "fit_pairs", "macs_per_pixel", "refine", "seconds_of_steps"]
 
 Pixels = NDArray[np.uint8]
 
@@ -67,6 +68,9 @@ _N_BRANCHES = 3
 
 _MOST_RIVALS, _MOST_WHOLE = 16, 2
 """Candidates that compete at most, and fully trained checkpoints beside them."""
+
+_MOST_REFINED, _MOST_KEPT = 4, 2
+"""Candidates that the weight generator's passes refine, and how many of the results compete."""
 
 _MIXED = 8
 """Candidates whose span is searched for a mix of them."""
@@ -225,6 +229,7 @@ def fit_pairs(
     candidates: Sequence[Candidate],
     pairs: Sequence[Pair],
     *,
+    passes: PairPasses | None = None,
     seed: int = 0,
     seconds: float = 1.0,
 ) -> Fit:
@@ -237,6 +242,7 @@ def fit_pairs(
         base: the base of all candidates, on the CPU, without gradients; not changed.
         candidates: what to begin with, at least one. The first, which should be the base, always takes steps.
         pairs: example pairs, at least one.
+        passes: the weight generator's passes over pairs. They refine the best candidates before any step.
         seed: draws the crops.
         seconds: work, in seconds of one core as the cost table counts them. The first losses and one step
             are taken in any case.
@@ -262,7 +268,30 @@ def fit_pairs(
     train, held_back = _divide(examples, multiple)
     with one_thread():
         account = _Account(seconds, macs_per_pixel(network, side=_rounded(64, multiple)))
-        return _Run(base, train, held_back, account, seed, multiple).fit(candidates, examples, seconds)
+        run = _Run(base, train, held_back, account, seed, multiple, passes)
+        return run.fit(candidates, examples, seconds)
+
+
+def refine(
+    base: Adapted, adapter: Tensor, pairs: Sequence[Pair], passes: PairPasses, *, seed: int = 0
+) -> Tensor:
+    """Refine one adapter by the weight generator's passes over example pairs, and take no steps.
+
+    Args:
+        base: the base of the adapter, on the CPU, without gradients.
+        adapter: to start from, shape `(n_values,)`.
+        pairs: example pairs, at least one.
+        passes: the passes.
+        seed: draws the crops.
+
+    Raises:
+        InvalidPairs, TypeError: as for `fit_pairs`.
+    """
+    multiple = getattr(base.network, "multiple", 1)
+    with one_thread():
+        crops = _draw_crops(prepare_examples(pairs), PASS_PAIRS, PASS_CROP, seed=[seed, 5], multiple=multiple)
+        refined: Tensor = passes(base, adapter[None], crops.inputs, crops.targets)[0]
+    return refined
 
 
 @dataclass
@@ -275,6 +304,7 @@ class _Run:
     account: _Account
     seed: int
     multiple: int
+    passes: PairPasses | None = None
 
     def fit(self, candidates: Sequence[Candidate], examples: Sequence[Pair], seconds: float) -> Fit:
         held = self._crops(self.held_back, _N_HELD_CROPS, _HELD_CROP, draw=0)
@@ -322,11 +352,12 @@ class _Run:
         ranked = [candidate for candidate, _, _ in order]
         mixed = self._mix(order, crops)
         from_words = [candidate for candidate in ranked if candidate.is_from_words][:1]
+        refined = self._refine([*from_words, *mixed, *ranked], crops)
         # The first, the base, knows nothing that could be wrong beyond the pairs.
-        first = list(dict.fromkeys([candidates[0], *from_words, *mixed]))
+        first = list(dict.fromkeys([candidates[0], *from_words, *mixed, *refined]))
         chosen = [*first, *(one for one in ranked if one not in first)][: max(len(first), self._n_rivals())]
         whole = [one.whole() for one in chosen if one.whole is not None][:_MOST_WHOLE]
-        return [*chosen, *whole], len(known) + len(mixed) + len(whole)
+        return [*chosen, *whole], len(known) + len(mixed) + len(refined) + len(whole)
 
     def _n_crops(self) -> int:
         """Number of crops of a step of Adam; natural-gradient steps see half of them."""
@@ -369,6 +400,32 @@ class _Run:
         licences = {one.licence for one, _, _ in (first, *others)} - {""}
         adapter = first[0].adapter + shares.float() @ changes
         return [Candidate("mix of checkpoints", adapter, licence=" AND ".join(sorted(licences)))]
+
+    def _refine(self, starts: Sequence[Candidate], screen: _Crops) -> list[Candidate]:
+        """The best of some candidates after the weight generator's passes."""
+        if self.passes is None:
+            return []
+        chosen = [one for one in dict.fromkeys(starts) if bool(one.adapter.isfinite().all())][:_MOST_REFINED]
+        crops = self._crops(self.train, PASS_PAIRS, PASS_CROP, draw=5)
+        adapters = self.passes(
+            self.base, torch.stack([one.adapter for one in chosen]), crops.inputs, crops.targets
+        )
+        n_crops, side = crops.size
+        self.account.pay(GRADIENT * self.passes.n_passes, len(chosen) * n_crops, side)
+        refined = [
+            replace(
+                one,
+                name=f"{one.name}, refined",
+                adapter=adapter,
+                kin=None,
+                whole=None,
+                licence=" AND ".join(sorted({one.licence, self.passes.licence} - {""})),
+            )
+            for one, adapter in zip(chosen, adapters, strict=True)
+            if bool(adapter.isfinite().all())
+        ]
+        screened = sorted(self._screen(refined, screen), key=lambda one: one[1])
+        return [candidate for candidate, _, _ in screened[:_MOST_KEPT]]
 
     def _rival(self, candidate: Candidate) -> _Rival:
         base = self.base if candidate.detail is None else _with_detail(self.base, candidate.detail)
@@ -423,24 +480,7 @@ class _Run:
         return float((edited - crops.targets).square().mean()) / 4
 
     def _crops(self, pairs: Sequence[Pair], n_crops: int, side: int, *, draw: int) -> _Crops:
-        """Draw crops of one size, spread evenly over the pairs."""
-        rng = np.random.default_rng([self.seed, draw])
-        grid = math.lcm(_GRID, self.multiple)
-        shortest = min(min(pair.given.shape[:2]) for pair in pairs)
-        side = _rounded(
-            min(side, max(shortest // self.multiple * self.multiple, _SCREEN_CROP)), self.multiple
-        )
-        crops = np.empty((2, n_crops, side, side, 3), np.uint8)
-        for number in range(n_crops):
-            pair = pairs[number * len(pairs) // n_crops if len(pairs) > n_crops else number % len(pairs)]
-            height, width = pair.given.shape[:2]
-            top, left = (
-                grid * int(rng.integers(max(length - side, 0) // grid + 1)) for length in (height, width)
-            )
-            for image, crop in zip((pair.given, pair.wanted), crops[:, number], strict=True):
-                crop[:] = _padded(image[top : top + side, left : left + side], side)
-        images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
-        return _Crops(images[0].contiguous(), images[1].contiguous())
+        return _draw_crops(pairs, n_crops, side, seed=[self.seed, draw], multiple=self.multiple)
 
     def _notes(
         self,
@@ -491,6 +531,27 @@ class _Run:
             # A pair without a change, and the last grey level, do not count.
             n_worse += self._loss(winner.base, winner.adapter, crops) > max(1.1 * untouched, 2e-4)
         return n_worse
+
+
+def _draw_crops(
+    pairs: Sequence[Pair], n_crops: int, side: int, *, seed: Sequence[int], multiple: int
+) -> _Crops:
+    """Draw crops of one size, spread evenly over the pairs."""
+    rng = np.random.default_rng(seed)
+    grid = math.lcm(_GRID, multiple)
+    shortest = min(min(pair.given.shape[:2]) for pair in pairs)
+    side = _rounded(min(side, max(shortest // multiple * multiple, _SCREEN_CROP)), multiple)
+    crops = np.empty((2, n_crops, side, side, 3), np.uint8)
+    for number in range(n_crops):
+        pair = pairs[number * len(pairs) // n_crops if len(pairs) > n_crops else number % len(pairs)]
+        height, width = pair.given.shape[:2]
+        top, left = (
+            grid * int(rng.integers(max(length - side, 0) // grid + 1)) for length in (height, width)
+        )
+        for image, crop in zip((pair.given, pair.wanted), crops[:, number], strict=True):
+            crop[:] = _padded(image[top : top + side, left : left + side], side)
+    images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+    return _Crops(images[0].contiguous(), images[1].contiguous())
 
 
 def _divide(examples: Sequence[Pair], multiple: int) -> tuple[list[Pair], list[Pair]]:

@@ -85,5 +85,6 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, timesteps: Tensor) -> Tensor:
         """Map timesteps of shape `(batch,)` to embeddings of shape `(batch, width)`."""
-        angles = timesteps[:, None] * math.pi * torch.arange(16, dtype=timesteps.dtype)  # (batch, 16)
+        frequencies = torch.arange(16, dtype=timesteps.dtype, device=timesteps.device)
+        angles = timesteps[:, None] * math.pi * frequencies  # (batch, 16)
         return self.second(F.silu(self.first(torch.cat([angles.cos(), angles.sin()], dim=1))))

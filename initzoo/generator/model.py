@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,11 +33,13 @@ from initzoo.files import (
 )
 from initzoo.generator.encoders import TextModel, encoder_class
 from initzoo.generator.files import (
+    PAIRS_FILE,
     GeneratorFiles,
     check_same_base,
     phrase_folder_beside,
     read_generator_files,
 )
+from initzoo.generator.packed import pack_weights
 from initzoo.generator.request import Request, RequestOptions, as_request
 from initzoo.generator.runners import GRAPH_FILE, GraphRunner, Runner, TorchRunner
 from initzoo.generator.sampler import sample
@@ -46,6 +48,8 @@ from initzoo.generator.trust import is_bundled_graph
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from initzoo.generator.passes import PairPasses
 
 __all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser"]
 
@@ -74,6 +78,7 @@ class GeneratorConfig:
         text: origin and licence of the token vectors.
         learned_tokens: tokens with a learned vector in the denoiser, in the order of its rows.
         training: settings and figures of the training, as JSON values.
+        pairs: sizes of the denoiser of pairs; None for a generator that reads words alone.
     """
 
     kind: str
@@ -87,17 +92,17 @@ class GeneratorConfig:
     text: Mapping[str, str] = field(default_factory=dict)
     learned_tokens: tuple[int, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    pairs: DenoiserShape | None = None
 
     def __post_init__(self) -> None:
         """Refuse unreasonable sizes before memory is allocated for them."""
-        sizes = {name: size for name, size in asdict(self.shape).items() if type(size) is int}
-        least = dict.fromkeys(sizes, 1) | {"n_learned": 0, "n_phrase_values": 0, "n_colour_values": 0}
-        is_sound = all(least[name] <= size <= 2**16 for name, size in sizes.items())
-        is_sound = is_sound and max(self.shape.n_layers, self.shape.n_word_layers) <= _MAX_LAYERS
-        if not is_sound or self.shape.width % self.shape.n_heads:
-            raise ValueError("the sizes of the denoiser are invalid")
-        if self.shape.n_blocks != self.own_layout.n_blocks:
-            raise ValueError("the sizes of the denoiser are invalid: its blocks do not fit its layout")
+        for shape in (self.shape, self.pairs or self.shape):
+            if not _is_sound(shape):
+                raise ValueError("the sizes of the denoiser are invalid")
+            if shape.n_blocks != self.own_layout.n_blocks:
+                raise ValueError("the sizes of the denoiser are invalid: its blocks do not fit its layout")
+        if self.pairs is not None and self.pairs.block_size != self.shape.block_size:
+            raise ValueError("the denoiser of pairs has other blocks than that of words")
         if len({*self.learned_tokens}) != self.shape.n_learned or min(self.learned_tokens, default=0) < 0:
             raise ValueError("the learned tokens do not fit the denoiser")
 
@@ -105,6 +110,17 @@ class GeneratorConfig:
     def own_layout(self) -> Layout:
         """The layout of the denoiser's blocks: the same values, possibly with another block size."""
         return replace(self.layout, block_size=self.shape.block_size)
+
+
+def _is_sound(shape: DenoiserShape) -> bool:
+    sizes = {name: size for name, size in asdict(shape).items() if type(size) is int}
+    least = dict.fromkeys(sizes, 1) | {"n_learned": 0, "n_phrase_values": 0, "n_colour_values": 0}
+    is_sound = all(least[name] <= size <= 2**16 for name, size in sizes.items())
+    return (
+        is_sound
+        and max(shape.n_layers, shape.n_word_layers) <= _MAX_LAYERS
+        and not shape.width % shape.n_heads
+    )
 
 
 def build_denoiser(kind: str, shape: DenoiserShape, *, seed: int) -> nn.Module:
@@ -124,8 +140,8 @@ class WeightGenerator:
     A request gives the same bytes on one machine, whatever the number of threads and the other requests of a
     call. Threads can share a generator.
 
-    The weights of the denoiser are rounded to float16, their precision on disk, so that a generator gives the
-    same results before and after saving.
+    The weights of the denoiser are rounded to float16, so that a generator gives the same results before and
+    after saving. On disk those that a training rounded to eight bits take half of that.
 
     Args:
         config: the config.
@@ -134,6 +150,7 @@ class WeightGenerator:
         mean: mean of the train adapters, float32, blocks of `config.own_layout`.
         scale: divisor of the residuals, float32, same shape, positive; 1 at padding.
         graph: the denoiser as an ONNX file for `GraphRunner`, with which it runs without torch.
+        pair_weights: reads the weights of the denoiser of pairs, float16 by name, for a config that has one.
 
     Example:
         >>> generator = WeightGenerator.from_pretrained("weight_generator")  # doctest: +SKIP
@@ -150,8 +167,10 @@ class WeightGenerator:
         mean: NDArray[np.float32],
         scale: NDArray[np.float32],
         graph: bytes | None = None,
+        pair_weights: Callable[[], Mapping[str, NDArray[np.float16]]] | None = None,
     ) -> None:
         self.config = config
+        self._pair_weights = pair_weights
         self.text = text
         self.mean, self.scale = mean, scale
         self._mask = value_mask(config.own_layout)
@@ -272,6 +291,33 @@ class WeightGenerator:
             return blocks
         return split_blocks(join_blocks(blocks, self.config.own_layout), self.layout)
 
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it has a denoiser of pairs."""
+        return self.config.pairs is not None and self._pair_weights is not None
+
+    def pair_passes(self, words: str = "") -> PairPasses:
+        """The passes that refine adapters by example pairs, and by words where there are some. Loads torch.
+
+        Raises:
+            InvalidGenerator: the weight generator reads words alone, or its file is damaged.
+            InvalidWords: the words cannot be read.
+        """
+        from initzoo.generator.passes import PairPasses, build_pair_denoiser
+
+        if self.config.pairs is None or self._pair_weights is None:
+            raise InvalidGenerator("the weight generator reads words alone")
+        with reported_as(InvalidGenerator, "weight generator 'pairs.safetensors'", _ADVICE):
+            denoiser = build_pair_denoiser(self.config.pairs, self._pair_weights())
+        return PairPasses(
+            denoiser,
+            self.encoder.arrays([Request(words)]) if words else None,
+            mean=self.mean,
+            scale=self.scale,
+            mask=self._mask,
+            licence=self.config.licence,
+        )
+
     def flat_weights(self) -> Tensor:
         """A copy of all parameters of the denoiser, concatenated, float32, shape `(n_parameters,)`."""
         import torch
@@ -293,7 +339,27 @@ class WeightGenerator:
             DamagedFile: the graph cannot be read, or takes other weights.
         """
         return WeightGenerator(
-            self.config, self._runner, self.text, mean=self.mean, scale=self.scale, graph=graph
+            self.config,
+            self._runner,
+            self.text,
+            mean=self.mean,
+            scale=self.scale,
+            graph=graph,
+            pair_weights=self._pair_weights,
+        )
+
+    def with_pairs(self, shape: DenoiserShape, weights: Mapping[str, NDArray[np.float16]]) -> WeightGenerator:
+        """The same generator with a denoiser of pairs."""
+        config = replace(self.config, pairs=shape)
+        given = dict(weights)
+        return WeightGenerator(
+            config,
+            self._runner,
+            self.text,
+            mean=self.mean,
+            scale=self.scale,
+            graph=self.graph,
+            pair_weights=lambda: given,
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -302,12 +368,16 @@ class WeightGenerator:
         Raises:
             OutputError: the folder is not empty and `force` is False, or it cannot be written.
         """
-        state = {f"denoiser.{name}": value for name, value in self._runner.weights().items()}
+        state = {f"denoiser.{name}": value for name, value in pack_weights(self._runner.weights()).items()}
         metadata = {"format_version": "1", "kind": "weight_generator"}
         data = encode_tensors(state | {"mean": self.mean, "scale": self.scale}, metadata)
         digests = {"weights_sha256": hashlib.sha256(data).hexdigest(), "text_sha256": self.text.digest}
         if self.graph is not None:
             digests["graph_sha256"] = hashlib.sha256(self.graph).hexdigest()
+        pairs = None
+        if self._pair_weights is not None:
+            pairs = encode_tensors(pack_weights(self._pair_weights()), metadata)
+            digests["pairs_sha256"] = hashlib.sha256(pairs).hexdigest()
         text = write_json(to_plain(self.config) | {"layout": self.layout.to_dict()} | digests)
         _make_parent(Path(folder))
         with replace_folder(Path(folder), force=force) as new:
@@ -315,6 +385,8 @@ class WeightGenerator:
             write_bytes(new / "model.safetensors", data, force=False)
             if self.graph is not None:
                 write_bytes(new / GRAPH_FILE, self.graph, force=False)
+            if pairs is not None:
+                write_bytes(new / PAIRS_FILE, pairs, force=False)
             if _has_phrases(Path(folder), self.text.digest):
                 return
             try:
@@ -366,7 +438,8 @@ class WeightGenerator:
                     f"the denoiser expects {config.shape.n_word_values}"
                 )
         mean, scale = (files.tensors[name] for name in _NORMALISATION)
-        generator = cls(config, runner, files.text, mean=mean, scale=scale)
+        pair_weights = files.pair_weights if config.pairs is not None else None
+        generator = cls(config, runner, files.text, mean=mean, scale=scale, pair_weights=pair_weights)
         generator.graph = files.graph
         return generator
 

@@ -239,7 +239,9 @@ def _check_generator(
     files = read_generator_files(folder, digest=digests.get("config.json"))
     if config is not None:
         files.check_made_for(base_sha256=config.base_sha256, layout=config.layout)
-    WeightGenerator.from_files(files)
+    generator = WeightGenerator.from_files(files)
+    if generator.reads_pairs:
+        generator.pair_passes()
     if is_file(folder / CALIBRATION_FILE):
         digest = digests.get(CALIBRATION_FILE)
         Calibration.load(folder, files.encoder, generator_sha256=files.digest, digest=digest)

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         Examples,
         Expectation,
         GeneratorFiles,
+        PairPasses,
         PhraseEncoder,
         TaughtAdapters,
         WeightGenerator,
@@ -834,7 +835,14 @@ class Zoo:
         request = replace(request, pairs=pairs)
         return self.fit(request, find_candidates(self, request, with_details=not adapter_only), adapter_only)
 
-    def fit(self, request: Request, candidates: Sequence[Candidate], adapter_only: bool = False) -> Init:
+    def fit(
+        self,
+        request: Request,
+        candidates: Sequence[Candidate],
+        adapter_only: bool = False,
+        *,
+        with_passes: bool = True,
+    ) -> Init:
         """Fit an adapter to the example pairs of a request, beginning with given candidates. Loads torch.
 
         `pull` does so with the candidates of `find_candidates`.
@@ -843,6 +851,7 @@ class Zoo:
             request: pairs, seed and seconds of the fit, and words that name it.
             candidates: what to begin with.
             adapter_only: return the adapter without merging it into the base; for candidates without details.
+            with_passes: let the weight generator refine the best candidates, if it reads pairs.
 
         Raises:
             InvalidPairs, TypeError: the pairs cannot be fitted, as for `pull`.
@@ -855,6 +864,7 @@ class Zoo:
             self.recipe.build_base(self.base()).requires_grad_(False),
             candidates,
             request.pairs,
+            passes=self.pair_passes(request.words) if with_passes else None,
             seed=request.seed,
             seconds=request.seconds,
         )
@@ -874,6 +884,22 @@ class Zoo:
         )
         arrays = adapter_to_arrays(fit.adapter, dict(self.layout.tensors))
         return self._init(split_blocks(arrays, self.layout), metadata, adapter_only, fit.candidate.detail)
+
+    def pair_passes(self, words: str = "") -> PairPasses | None:
+        """The weight generator's passes over example pairs; None if it has none. Loads torch.
+
+        Words that the weight generator cannot read are left out: the pairs say what is wanted.
+
+        Raises:
+            InvalidGenerator, ChecksumMismatch: the weight generator is damaged.
+        """
+        if not self.has_generator or not self.generator.reads_pairs:
+            return None
+        try:
+            self.encoder.check(Request(words))
+        except InvalidWords:  # of no words, too
+            words = ""
+        return self.generator.pair_passes(words)
 
     def _warn_if_far(self, init: Init, request: Request) -> None:
         """Warn if generated weights are unlikely to match the request."""

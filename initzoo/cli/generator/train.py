@@ -37,6 +37,8 @@ _NAMES = {
     "weights.learning_rate": "--weight-rate",
     "behaviour.batch_size": "--behaviour-batch",
     "behaviour.learning_rate": "--behaviour-rate",
+    "pairs.batch_size": "--pairs-batch",
+    "pairs.learning_rate": "--pairs-rate",
 }
 
 
@@ -78,7 +80,7 @@ _NAMES = {
 @click.option("--no-practice", is_flag=True, help="Train on the concepts and wordings of the zoo alone.")
 @workers_option
 @backend_option
-@accelerator_option("Train on this accelerator; the workers then draw batches ahead. --lanes 1 suits it.")
+@accelerator_option("Train on this accelerator, in whose memory all data has to fit. --lanes 1 suits it.")
 @click.option(
     "--graph",
     "with_graph",
@@ -87,7 +89,7 @@ _NAMES = {
     "Needs the extra onnx.",
 )
 @click.option("--no-behaviour", is_flag=True, help="Leave out the second stage.")
-@settings_options(GeneratorSettings, names=_NAMES, quick=QUICK_TRAINING)
+@settings_options(GeneratorSettings, names=_NAMES, skip=["pairs.pure_share"], quick=QUICK_TRAINING)
 @force_option
 @json_option
 def command(
@@ -115,8 +117,9 @@ def command(
 ) -> None:
     """Train a weight generator on a zoo.
 
-    The first stage minimises the error of weights, the second that of images. The command can be stopped or
-    killed at any time. Run it again to resume; the result has the same bytes, except with an accelerator.
+    The first stage minimises the error of weights, the second that of images. A third teaches passes over
+    example pairs, if --pairs-steps asks for it. The command can be stopped or killed at any time. Run it
+    again to resume; the result has the same bytes, except with an accelerator.
     """
     from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
     from initzoo.generator import WeightGenerator, read_text
@@ -184,6 +187,8 @@ def command(
         )
         return
     n_steps = [config.training[stage]["n_steps"] for stage in ("weights", "behaviour")]
+    if config.pairs is not None:
+        n_steps.append(config.training["pairs"]["n_steps"])
     click.echo(
         f"{config.kind}  {config.n_train_concepts} concepts  {' + '.join(map(str, n_steps))} steps  "
         f"{seconds / 60:.1f} min  -> {out} {curve}"

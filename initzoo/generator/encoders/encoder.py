@@ -213,6 +213,19 @@ class Lessons(Protocol):
             rng: draws all that is random.
         """
 
+    def on_device(self, device: device) -> LessonsOnDevice | None:
+        """Move all that is taught to a device, which draws contexts itself; None if only a CPU can draw."""
+
+
+class LessonsOnDevice(Protocol):
+    """Draws contexts of concepts on an accelerator."""
+
+    def draw(self, concepts: Tensor) -> Context:
+        """A context for each of some concepts, int64 of shape `(batch,)`.
+
+        It takes no number from the device, so that it can be captured in a CUDA graph.
+        """
+
 
 def refuse_pairs(request: Request) -> None:
     """Refuse a request with example pairs.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from initzoo.files import make_folder, write_bytes
 from initzoo.generator.colours import lab_values
@@ -21,11 +23,17 @@ from initzoo.generator.encoders.phrase_values import N_COLOURS, phrase_values
 from initzoo.generator.encoders.word_lessons import WordSettings
 from initzoo.generator.phrases import PhraseEncoder
 from initzoo.generator.tokens import check_words
+from initzoo.work import Pool
 
-__all__ = ["PhraseLessons"]
+__all__ = ["PhraseLessons", "PhraseLessonsOnDevice"]
 
 _ARRAYS = ("states", "ends", "phrases", "colours", "first")
 _ENCODED_TOGETHER = 64
+
+_FEW_GROUPS = 200
+"""Groups of wordings that one core encodes before others have started."""
+
+_Encoded = tuple[NDArray[np.float16], NDArray[np.float16]]
 
 
 @dataclass(frozen=True)
@@ -158,24 +166,99 @@ class PhraseLessons:
             vectors, torch.from_numpy(mask), phrase=phrases, colours=torch.from_numpy(self.colours[rows])
         )
 
+    def on_device(self, device: torch.device) -> PhraseLessonsOnDevice:
+        """Move all encoded wordings to a device, which draws contexts itself."""
+        return PhraseLessonsOnDevice(self, device)
+
+
+class PhraseLessonsOnDevice:
+    """The encoded wordings of all concepts in the memory of an accelerator: some 5 KB a wording.
+
+    Its draws take no number from the device, so that they can be captured in a CUDA graph.
+    """
+
+    def __init__(self, lessons: PhraseLessons, device: torch.device) -> None:
+        self.settings = lessons.settings
+        n_most = int(np.diff(lessons.ends).max())
+        # Zeros behind the last wording, so that every row can read as many tokens as the longest.
+        states = np.concatenate([lessons.states, np.zeros((n_most, lessons.states.shape[1]), np.float16)])
+        self._states, self._ends, self._phrases, self._colours, self._first = (
+            torch.from_numpy(np.array(values)).to(device)
+            for values in (states, lessons.ends, lessons.phrases, lessons.colours, lessons.first)
+        )
+        self._places = torch.arange(n_most, device=device)
+
+    def draw(self, concepts: Tensor) -> Context:
+        """Draw a random wording of each concept, varied as those of `PhraseLessons`.
+
+        Args:
+            concepts: int64, shape `(batch,)`, on the device.
+        """
+        settings, count = self.settings, len(concepts)
+        first, device = self._first[concepts], concepts.device
+        n_wordings = self._first[concepts + 1] - first
+        rows = first + (torch.rand(count, device=device) * n_wordings).long().clamp_max(n_wordings - 1)
+        begin, end = self._ends[rows], self._ends[rows + 1]
+        present = self._places < (end - begin)[:, None]  # (batch, n_tokens)
+        vectors = self._states[begin[:, None] + self._places].float() * present[:, :, None]
+        mask = present & (torch.rand(present.shape, device=device) >= settings.token_dropout)
+        mask = torch.where(mask.any(dim=1, keepdim=True), mask, present)
+        mask = mask & (torch.rand(count, 1, device=device) >= settings.words_dropout)
+        phrases = self._phrases[rows].float()
+        if settings.word_noise > 0:
+            vectors, phrases = (
+                values
+                + settings.word_noise
+                * values.square().mean(-1, keepdim=True).sqrt()
+                * torch.randn_like(values)
+                for values in (vectors, phrases)
+            )
+        left_out = torch.rand(count, 1, device=device) < settings.learned_dropout
+        phrases = torch.where(left_out, float("nan"), phrases)
+        return Context(vectors, mask, phrase=phrases, colours=self._colours[rows])
+
 
 def _open(folder: Path) -> dict[str, Any]:
     """The arrays of a folder by name, memory-mapped."""
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
 
 
-def _encode(
-    text: PhraseEncoder, wordings: Sequence[str]
-) -> list[tuple[NDArray[np.float16], NDArray[np.float16]]]:
+def _encode(text: PhraseEncoder, wordings: Sequence[str]) -> list[_Encoded]:
     """Token states and phrase values of wordings, in their order.
 
-    Those of about the same length are encoded together, so that little is padded.
+    Those of about the same length are encoded together, so that little is padded. Many are encoded on all
+    cores.
     """
     order = sorted(range(len(wordings)), key=lambda row: (len(wordings[row]), row))
-    encoded: list[tuple[NDArray[np.float16], NDArray[np.float16]] | None] = [None] * len(wordings)
-    for start in range(0, len(order), _ENCODED_TOGETHER):
-        rows = order[start : start + _ENCODED_TOGETHER]
-        for row, states in zip(rows, text.states.encode([wordings[row] for row in rows]), strict=True):
-            whole = phrase_values(text, wordings[row], states)
-            encoded[row] = states.astype(np.float16), whole.astype(np.float16)
+    groups = [order[start : start + _ENCODED_TOGETHER] for start in range(0, len(order), _ENCODED_TOGETHER)]
+    found: Iterable[tuple[int, list[_Encoded]]]
+    if text.folder is None or len(groups) < _FEW_GROUPS:
+        found = (
+            (number, _encode_group(text, group)) for number, group in enumerate(_texts(groups, wordings))
+        )
+    else:
+        texts = _texts(groups, wordings)
+        make_worker = partial(_start_encoding, text.folder, texts)
+        found = Pool.make().run(make_worker, range(len(groups)))
+    encoded: list[_Encoded | None] = [None] * len(wordings)
+    for number, pieces in found:
+        for row, piece in zip(groups[number], pieces, strict=True):
+            encoded[row] = piece
     return [one for one in encoded if one is not None]
+
+
+def _texts(groups: Sequence[Sequence[int]], wordings: Sequence[str]) -> list[list[str]]:
+    return [[wordings[row] for row in group] for group in groups]
+
+
+def _start_encoding(folder: Path, texts: Sequence[Sequence[str]]) -> Callable[[int], list[_Encoded]]:
+    text = PhraseEncoder.from_folder(folder)
+    return lambda number: _encode_group(text, texts[number])
+
+
+def _encode_group(text: PhraseEncoder, wordings: Sequence[str]) -> list[_Encoded]:
+    """Token states and phrase values of some wordings."""
+    return [
+        (states.astype(np.float16), phrase_values(text, wording, states).astype(np.float16))
+        for wording, states in zip(wordings, text.states.encode(wordings), strict=True)
+    ]

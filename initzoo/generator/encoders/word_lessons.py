@@ -127,6 +127,9 @@ class WordLessons:
         learned = np.where(is_learned, tokens, 0)
         return Context(vectors, torch.from_numpy(mask), torch.from_numpy(learned))
 
+    def on_device(self, device: torch.device) -> None:
+        """Draw on the CPU alone: fillers are inserted one wording at a time."""
+
     def _filled(
         self, rows: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

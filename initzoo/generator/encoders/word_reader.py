@@ -52,7 +52,7 @@ class WordReader(nn.Module):
         tokens = F.pad(tokens, (0, 0, 1, 0)) + self.places[: 1 + tokens.shape[1]]
         tokens, mask = self._with_further(tokens, mask, context)
         batch, n_tokens = mask.shape
-        bias = torch.zeros(batch, 1, 1, 1 + n_tokens)
+        bias = torch.zeros(batch, 1, 1, 1 + n_tokens, device=mask.device)
         bias[:, 0, 0, 1:].masked_fill_(~mask, -1e4)
         for attention, forward in zip(self.attentions, self.forwards, strict=True):
             tokens = tokens + attention(tokens, bias=bias)

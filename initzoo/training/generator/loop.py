@@ -23,12 +23,15 @@ from torch import Tensor, nn
 
 from initzoo.errors import OutputError, TrainingError
 from initzoo.files import make_folder, write_bytes
+from initzoo.training.generator.flat import bind_parameters
+from initzoo.training.generator.objectives import uses_whole_crops
+from initzoo.training.generator.resident import ResidentDraws, ResidentStage, run_resident
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.harvest.updates import AdamState, adam_update
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes
 from initzoo.work import Pool
 
-__all__ = ["Objective", "StageJob", "bind_parameters", "count_parameters", "run_stage"]
+__all__ = ["Objective", "StageJob", "run_stage"]
 
 SNAPSHOT_EVERY = 500
 """Number of steps between snapshots; less than a minute."""
@@ -53,6 +56,9 @@ class Objective(Protocol):
 
     def draw(self, step: int, lane: int) -> Part:
         """Draw a part, on the CPU."""
+
+    def draw_on(self, device: torch.device) -> ResidentDraws | None:
+        """Draws of whole batches on a device that holds all data; None if only a CPU draws contexts."""
 
     def loss(self, denoiser: nn.Module, part: Any) -> Tensor:
         """The loss of a part on the objective's device."""
@@ -134,22 +140,6 @@ class StageJob:
         return _Share(self, board, lanes)
 
 
-def count_parameters(module: nn.Module) -> int:
-    """The number of values in all parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def bind_parameters(module: nn.Module, values: Tensor, gradient: Tensor | None = None) -> None:
-    """Make the parameters of a module, and their gradients, views of flat tensors."""
-    start = 0
-    for parameter in module.parameters():
-        end = start + parameter.numel()
-        parameter.data = values[start:end].view(parameter.shape)
-        if gradient is not None:
-            parameter.grad = gradient[start:end].view(parameter.shape)
-        start = end
-
-
 def rate_at(step: int, stage: Stage) -> float:
     """The learning rate of a step: a linear warm-up times a cosine that falls to zero.
 
@@ -177,12 +167,34 @@ def run_stage(job: StageJob, *, callback: Callable[[int, float], None]) -> Tenso
         WorkerDied: a process died.
     """
     make_folder(job.snapshots.folder)
+    resident = _as_resident(job) if job.device != _CPU else None
+    if resident is not None:
+        return run_resident(resident, callback=callback)
     board = train_in_lanes(
         job,
         n_workers=job.n_workers if job.device == _CPU else 1,
         callback=lambda board: callback(int(board["progress"][0]), float(board["progress"][1])),
     )
     return board["ema"].cpu()
+
+
+def _as_resident(job: StageJob) -> ResidentStage | None:
+    """The stage with all its data on the accelerator; None if its contexts are drawn on the CPU."""
+    objective = job.make_objective().to(job.device)
+    draws = objective.draw_on(job.device)
+    if draws is None:
+        return None
+    return ResidentStage(
+        settings=job.settings,
+        stage=job.stage,
+        snapshots=job.snapshots,
+        denoiser=job.make_denoiser().to(job.device),
+        draws=draws,
+        loss=objective.loss,
+        rate_at=partial(rate_at, stage=job.stage),
+        whole_at=partial(uses_whole_crops, job.settings),
+        start=job.start,
+    )
 
 
 def _draw_ahead(job: StageJob, first: int) -> Iterator[list[Any]]:

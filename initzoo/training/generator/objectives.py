@@ -16,12 +16,10 @@ from torch import Tensor, nn
 
 from initzoo.generator import Context, Lessons, add_noise, behaviour_error, draw_timesteps, weight_error
 from initzoo.training.generator.crops import CropPlan, open_crops
+from initzoo.training.generator.resident import ResidentDraws, ResidentPart
 from initzoo.training.generator.settings import GeneratorSettings, Stage, TrainingData, mask_of, normalisation
 
-__all__ = ["BehaviourObjective", "WeightObjective"]
-
-_WHOLE_CROPS_FROM = 0.9
-"""Share of the second stage after which whole crops are used, since small crops consist largely of border."""
+__all__ = ["BehaviourObjective", "Part", "WeightObjective", "uses_whole_crops"]
 
 
 class _Draws:
@@ -40,7 +38,7 @@ class _Draws:
         self.settings, self.stage, self.number = settings, stage, number
         self.lessons, self.residuals, self.n_practice = lessons, residuals, n_practice
 
-    def draw(self, step: int, lane: int) -> _Part:
+    def draw(self, step: int, lane: int) -> Part:
         settings = self.settings
         n_part = self.stage.batch_size // settings.n_lanes
         shared = np.random.default_rng([settings.seed, self.number, step])
@@ -59,7 +57,7 @@ class _Draws:
         noised = add_noise(clean, noise, timesteps)
         if settings.regressor:
             noised, timesteps = torch.zeros_like(clean), torch.ones_like(timesteps)
-        return _Part(concepts, context, clean, noised, timesteps, rng)
+        return Part(concepts, context, clean, noised, timesteps, rng)
 
     def _choose(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The concepts of a step, up to half from practice; permuted, so that lanes get equal shares."""
@@ -74,7 +72,7 @@ class _Draws:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """A lane's part of a batch."""
 
     concepts: NDArray[np.int64]
@@ -86,9 +84,21 @@ class _Part:
     crops: Tensor | None = None
     """Inputs and targets, uint8, shape `(n, 2, 3, size, size)`; None in the first stage."""
 
-    def to(self, device: torch.device) -> _Part:
+    def to(self, device: torch.device) -> Part:
         moved = {name: getattr(self, name).to(device) for name in ("context", "clean", "noised", "timesteps")}
         return replace(self, crops=None if self.crops is None else self.crops.to(device), **moved)
+
+
+def uses_whole_crops(settings: GeneratorSettings, step: int) -> bool:
+    """Whether a step of the second stage uses whole crops.
+
+    Example:
+        >>> settings = GeneratorSettings(behaviour=Stage(100, 2, 1e-3))
+        >>> uses_whole_crops(settings, 89), uses_whole_crops(settings, 90)
+        (False, True)
+    """
+    n_steps = settings.behaviour.n_steps
+    return step >= n_steps - int(settings.whole_share * n_steps)
 
 
 class WeightObjective:
@@ -117,6 +127,7 @@ class WeightObjective:
         if sensitivity is not None:
             importance[mask] *= sensitivity
         self.importance = torch.from_numpy(importance)
+        self._lessons, self._settings, self._residuals = lessons, settings, residuals
         self._draws = _Draws(settings, settings.weights, 1, lessons, residuals)
 
     def to(self, device: torch.device) -> WeightObjective:
@@ -124,11 +135,19 @@ class WeightObjective:
         self.importance = self.importance.to(device)
         return self
 
-    def draw(self, step: int, lane: int) -> _Part:
+    def draw(self, step: int, lane: int) -> Part:
         """Draw one lane's part of the batch of a step, on the CPU."""
         return self._draws.draw(step, lane)
 
-    def loss(self, denoiser: nn.Module, part: _Part) -> Tensor:
+    def draw_on(self, device: torch.device) -> ResidentDraws | None:
+        """Draws of whole batches on a device; None if only a CPU draws contexts."""
+        lessons = self._lessons.on_device(device)
+        if lessons is None:
+            return None
+        settings = self._settings
+        return ResidentDraws(settings.weights, settings, lessons.draw, self._residuals.to(device))
+
+    def loss(self, denoiser: nn.Module, part: Part | ResidentPart) -> Tensor:
         """The loss of a part."""
         predicted = denoiser(part.noised, part.timesteps, part.context)
         return weight_error(predicted, part.clean, self.importance)
@@ -152,42 +171,53 @@ class BehaviourObjective:
         self.settings = settings
         self._mean, self._scale = torch.from_numpy(mean), torch.from_numpy(scale)
         self._places = torch.from_numpy(np.flatnonzero(mask))
+        self._lessons, self._n_practice = lessons, len(data.practice)
+        self._residuals = torch.from_numpy((blocks - mean) / scale)
         self._draws = _Draws(
-            settings,
-            settings.behaviour,
-            2,
-            lessons,
-            torch.from_numpy((blocks - mean) / scale),
-            n_practice=len(data.practice),
+            settings, settings.behaviour, 2, lessons, self._residuals, n_practice=self._n_practice
         )
-        self._base = data.recipe.build_base(data.base)
-        self._base.requires_grad_(False)
-        self._crops, self._grid = open_crops(data.all_teachers, crops, crop_plan), crop_plan.grid
+        self.base = data.recipe.build_base(data.base)
+        self.base.requires_grad_(False)
+        self.crops, self.grid = open_crops(data.all_teachers, crops, crop_plan), crop_plan.grid
 
     def to(self, device: torch.device) -> BehaviourObjective:
         """Move what the loss needs to a device; returns the objective itself."""
         self._mean, self._scale, self._places = (
             value.to(device) for value in (self._mean, self._scale, self._places)
         )
-        self._base.to(device)
+        self.base.to(device)
         return self
 
-    def draw(self, step: int, lane: int) -> _Part:
+    def draw(self, step: int, lane: int) -> Part:
         """Draw one lane's part of the batch of a step, on the CPU."""
         part = self._draws.draw(step, lane)
-        are_whole = step >= _WHOLE_CROPS_FROM * self.settings.behaviour.n_steps
-        size = None if are_whole else self.settings.crop_size
+        size = None if uses_whole_crops(self.settings, step) else self.settings.crop_size
         return replace(part, crops=self._draw_crops(part.concepts, part.rng, size))
 
-    def loss(self, denoiser: nn.Module, part: _Part) -> Tensor:
+    def draw_on(self, device: torch.device) -> ResidentDraws | None:
+        """Draws of whole batches on a device; None if only a CPU draws contexts."""
+        lessons = self._lessons.on_device(device)
+        if lessons is None:
+            return None
+        return ResidentDraws(
+            self.settings.behaviour,
+            self.settings,
+            lessons.draw,
+            self._residuals.to(device),
+            n_practice=self._n_practice,
+            crops=self.crops,
+            grid=self.grid,
+        )
+
+    def loss(self, denoiser: nn.Module, part: Part | ResidentPart) -> Tensor:
         """The loss of a part."""
         assert part.crops is not None
         predicted = denoiser(part.noised, part.timesteps, part.context)
         images = part.crops.float().mul_(1 / 127.5).sub_(1)
-        edited = self._base(images[:, 0], self._adapters(predicted))
+        edited = self.base(images[:, 0], self.to_adapters(predicted))
         return behaviour_error(edited, images[:, 1], len(part.concepts))
 
-    def _adapters(self, predicted: Tensor) -> Tensor:
+    def to_adapters(self, predicted: Tensor) -> Tensor:
         """Convert residuals to flat adapters, shape `(batch, n_values)`."""
         blocks = torch.addcmul(self._mean, predicted, self._scale)
         return blocks.flatten(1).index_select(1, self._places)
@@ -200,10 +230,10 @@ class BehaviourObjective:
         """
         chosen = []
         for concept in concepts:
-            crops = self._crops[concept]
+            crops = self.crops[concept]
             whole = crops.shape[-1]
             side = min(size or whole, whole)
             for place in rng.choice(len(crops), size=self.settings.n_crops, replace=False):
-                top, left = self._grid * rng.integers((whole - side) // self._grid + 1, size=2)
+                top, left = self.grid * rng.integers((whole - side) // self.grid + 1, size=2)
                 chosen.append(crops[place, :, :, top : top + side, left : left + side])
         return torch.from_numpy(np.stack(chosen))

@@ -21,20 +21,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from initzoo.errors import TrainingError
-from initzoo.files import write_bytes
+from initzoo.files import make_folder, write_bytes
 from initzoo.generator import (
     ENCODERS,
     DenoiserShape,
     GeneratorConfig,
     Lessons,
+    PairDenoiser,
     TextModel,
     WeightGenerator,
     build_denoiser,
 )
 from initzoo.pairs import load_photos
 from initzoo.training.generator.crops import CropPlan, make_crops
-from initzoo.training.generator.loop import ProgressLog, StageJob, bind_parameters, rate_at, run_stage
+from initzoo.training.generator.flat import bind_parameters, round_parameters
+from initzoo.training.generator.loop import ProgressLog, StageJob, rate_at, run_stage
 from initzoo.training.generator.objectives import BehaviourObjective, WeightObjective
+from initzoo.training.generator.passes import stage_of_passes
+from initzoo.training.generator.resident import run_resident
 from initzoo.training.generator.sensitivity import measure_sensitivity
 from initzoo.training.generator.settings import (
     GeneratorSettings,
@@ -54,6 +58,10 @@ CURVE_FILE = "curve.csv"
 
 _LEARNED = "words.learned"
 """The denoiser's vectors of single tokens."""
+
+_LAYERS = ("between.", "to_words.", "forwards.")
+_LAST = ("out", "second")
+"""The parts of a denoiser's layers whose result is added to the tokens."""
 
 _SENTENCES = {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "licence": "Apache-2.0"}
 TEXT_SOURCES = {
@@ -220,7 +228,8 @@ def _train(
         weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
     write_bytes(run_folder / CURVE_FILE, encode_curve(plan.curve), force=True)
     config = _config(plan, shape, lessons, start, transfer)
-    return _finish(plan, config, make_denoiser(), weights)
+    result = _finish(plan, config, make_denoiser(), weights)
+    return _train_on_pairs(plan, lessons, result) if settings.pairs.n_steps else result
 
 
 def _check_start(start: WeightGenerator, plan: _Plan, shape: DenoiserShape, lessons: Lessons) -> None:
@@ -239,7 +248,8 @@ def _take_over(
 ) -> Tensor:
     """The initial weights of a denoiser, those of another one where names and shapes agree.
 
-    Learned vectors of tokens go by token, since another zoo has other wordings.
+    Learned vectors of tokens go by token, since another zoo has other wordings. Layers that the other one
+    lacks change nothing at first.
 
     Returns:
         Flat weights, in the order of the denoiser's parameters.
@@ -256,6 +266,8 @@ def _take_over(
                         value[place] = found[name][places[token]]
             elif name in found and found[name].shape == value.shape:
                 value.copy_(found[name])
+            elif name not in found and name.startswith(_LAYERS) and name.rpartition(".")[0].endswith(_LAST):
+                value.zero_()
     return torch.cat([value.detach().flatten() for value in denoiser.parameters()])
 
 
@@ -309,10 +321,51 @@ def _sensitivity(plan: _Plan, folder: Path) -> NDArray[np.float32] | None:
     return kept
 
 
-def _train_on_behaviour(
-    plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any], start: Tensor
-) -> Tensor:
-    settings = plan.settings
+def _train_on_pairs(plan: _Plan, lessons: Lessons, result: WeightGenerator) -> WeightGenerator:
+    """Teach passes over example pairs, which start from what the trained generator makes of words.
+
+    Raises:
+        TrainingError: the encoder has no contexts in the memory of a device, or the loss is not finite.
+    """
+    settings, device = plan.settings, plan.device
+    crops, names = _make_crops(plan)
+    objective = BehaviourObjective(plan.data, settings, lessons, crops=crops, crop_plan=plan.crop_plan)
+    draws = objective.to(device).draw_on(device)
+    if draws is None:
+        raise TrainingError(f"passes over pairs need the encoder phrases, not {settings.encoder}")
+    words = result.flat_weights()
+    shape = replace(result.config.shape, n_layers=settings.n_pair_layers)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        denoiser = PairDenoiser(shape)
+    begun = hashlib.sha256(words.numpy().tobytes()).hexdigest()
+    folder = stage_folder(plan.run, "pairs", settings.to_dict(), plan.data.digest, names, begun)
+    make_folder(folder / "snapshots")
+    weights = run_resident(
+        stage_of_passes(
+            settings,
+            objective,
+            draws,
+            folder=folder,
+            words=_frozen(build_denoiser(result.config.kind, result.config.shape, seed=0), words).to(device),
+            denoiser=denoiser.to(device),
+        ),
+        callback=plan.report("pairs", settings.pairs.n_steps),
+    )
+    bind_parameters(denoiser.cpu(), weights)
+    round_parameters(denoiser)
+    return result.with_pairs(
+        shape, {name: value.half().numpy() for name, value in denoiser.state_dict().items()}
+    )
+
+
+def _frozen(denoiser: torch.nn.Module, weights: Tensor) -> torch.nn.Module:
+    bind_parameters(denoiser, weights)
+    return denoiser.requires_grad_(False)
+
+
+def _make_crops(plan: _Plan) -> tuple[Path, list[str]]:
+    """Make the crops of all concepts; returns their folder and the name of each concept's file."""
     crops = plan.run / "crops"
 
     def on_crops(n_done: int, n_all: int) -> None:
@@ -320,7 +373,14 @@ def _train_on_behaviour(
 
     pool = Pool(plan.n_workers, plan.backend)
     make_crops(plan.data.all_teachers, crops, plan.crop_plan, pool=pool, callback=on_crops)
-    names = [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]
+    return crops, [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]
+
+
+def _train_on_behaviour(
+    plan: _Plan, lessons: Lessons, make_denoiser: Callable[[], Any], start: Tensor
+) -> Tensor:
+    settings = plan.settings
+    crops, names = _make_crops(plan)
     begun = hashlib.sha256(start.numpy().tobytes()).hexdigest()
     folder = stage_folder(plan.run, "behaviour", settings.to_dict(), *_weights_parts(plan), names, begun)
     job = StageJob(
@@ -341,7 +401,7 @@ def _train_on_behaviour(
 def _weights_parts(plan: _Plan) -> tuple[object, ...]:
     """Everything that the first stage depends on, without the settings of the second stage."""
     settings = plan.settings.to_dict()
-    for name in ("behaviour", "n_crops", "crop_size"):
+    for name in ("behaviour", "pairs", "n_pair_layers", "n_crops", "crop_size", "whole_share"):
         del settings[name]
     shown: list[object] = []
     if plan.settings.by_sensitivity:
@@ -389,6 +449,7 @@ def _finish(
 ) -> WeightGenerator:
     settings, data = plan.settings, plan.data
     bind_parameters(denoiser, weights.clone())
+    round_parameters(denoiser)
     mean, scale = normalisation(
         data.cut_blocks(settings.block_size),
         mask_of(data.recipe, settings.block_size),

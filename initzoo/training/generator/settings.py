@@ -71,11 +71,15 @@ class GeneratorSettings:
             vectors.
         weights: the first stage, on the error of weights.
         behaviour: the second stage, on the error of images.
+        pairs: the third stage, which teaches passes over example pairs; left out by default. Its step sees
+            eleven crops of each concept, so it wants an accelerator.
         regressor: predict weights from the condition alone, without noise and timesteps.
         pooled_words: replace the sequence of words by one mean vector.
         train_share: share of the train concepts to train on.
         block_size: number of values per block; blocks of another size are converted.
         width: width of the denoiser, a multiple of 48.
+        n_layers: layers of the denoiser over the blocks; the unet has a fixed number.
+        n_pair_layers: layers of the denoiser of pairs.
         scale_floor: minimum scale of a value, as a share of the median over all values.
         by_sensitivity: weight the error of each value by its effect on images, besides its variance.
         token_dropout: probability of leaving out a token of a wording.
@@ -88,7 +92,9 @@ class GeneratorSettings:
             as a whole.
         n_crops: number of crops per concept in a step of the second stage.
         crop_size: side of the part of a crop that a step uses, a multiple of 4 pixels. Small parts leave time
-            for more concepts; the last tenth of the steps uses whole crops.
+            for more concepts.
+        whole_share: share of the second stage, at its end, that uses whole crops, since small parts consist
+            largely of border.
         weight_decay: weight decay of AdamW.
         max_gradient: maximum norm of gradients, to which they are clipped.
         ema: decay of the running mean of the denoiser's weights, which is the result.
@@ -108,11 +114,14 @@ class GeneratorSettings:
     encoder: str = "phrases"
     weights: Stage = field(default_factory=lambda: Stage(2000, 64, 1e-3))
     behaviour: Stage = field(default_factory=lambda: Stage(9000, 64, 8e-4, pure_share=0.875))
+    pairs: Stage = field(default_factory=lambda: Stage(0, 64, 1e-3, n_warmup=200, pure_share=0.0))
     regressor: bool = False
     pooled_words: bool = False
     train_share: float = 1.0
     block_size: int = 256
     width: int = 192
+    n_layers: int = 3
+    n_pair_layers: int = 4
     scale_floor: float = 0.05
     by_sensitivity: bool = True
     token_dropout: float = 0.15
@@ -123,6 +132,7 @@ class GeneratorSettings:
     learned_dropout: float = 0.25
     n_crops: int = 1
     crop_size: int = 32
+    whole_share: float = 0.1
     weight_decay: float = 0.01
     max_gradient: float = 1.0
     ema: float = 0.999
@@ -150,13 +160,13 @@ class GeneratorSettings:
         if self.block_size < 1 or (self.kind == "unet" and self.block_size % 32):
             needed = "a multiple of 32 for unet" if self.kind == "unet" else "at least 1"
             raise ValueError(f"block_size must be {needed}, found {self.block_size}")
-        for name in ("words_dropout", "learned_dropout"):
+        for name in ("words_dropout", "learned_dropout", "whole_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, found {getattr(self, name)}")
         for name in ("token_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, found {getattr(self, name)}")
-        check_least(self, n_crops=1, n_fillers=0, seed=0)
+        check_least(self, n_layers=1, n_pair_layers=1, n_crops=1, n_fillers=0, seed=0)
         check_least(self, scale_floor=0, word_noise=0, weight_decay=0)
         if not self.max_gradient > 0:
             raise ValueError(f"max_gradient must be above 0, found {self.max_gradient}")
@@ -179,6 +189,7 @@ class GeneratorSettings:
             n_blocks=n_blocks,
             block_size=self.block_size,
             width=self.width,
+            n_layers=self.n_layers,
             pooled_words=self.pooled_words,
             encoder=self.encoder,
             **sizes,
