@@ -278,7 +278,7 @@ def test_the_report_has_what_is_promised(report):
     pytest.importorskip("matplotlib")
     json.dumps(report, allow_nan=False)
     assert report["n_concepts"] == 2
-    assert set(report["ratio"]) == {"pix2pix_book", "scratch_best", "base", "mean", "nearest"}
+    assert set(report["ratio"]) == {"pix2pix_book", "scratch_best", "base", "mean", "nearest", "fitted"}
     for found in report["ratio"].values():
         for target in ("within_3db", "within_1db", "its_best"):
             low, high = found[target]["interval"]

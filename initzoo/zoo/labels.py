@@ -140,6 +140,12 @@ STARTS = {
         meaning="the zoo's network from what the weight generator makes of the words",
         colour=_RED,
     ),
+    "fitted": Label(
+        "fitted to pairs",
+        "a start fitted to eight of the pairs and the words",
+        "the zoo's network from what pull --like makes of eight training pairs and words, its time counted",
+        INK,
+    ),
 }
 """The starts that a benchmark compares."""
 

@@ -17,19 +17,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initzoo.errors import BenchmarkError
-from initzoo.evaluation.benchmark.settings import BenchmarkSettings
+from initzoo.evaluation.benchmark.settings import FITTED, ZOO_STARTS, BenchmarkSettings
 from initzoo.evaluation.cases import Question, start_request
 from initzoo.files import write_bytes
-from initzoo.generator import NEED_WORDS, generator_digest
+from initzoo.generator import NEED_WORDS, Request, generator_digest
 from initzoo.networks import UNet, initialise_by_the_book
-from initzoo.pairs import TEACHING_SIDE, load_photos, score_images, scoring_pairs, teach, varied_photos
-from initzoo.training import Initializer, Trainer, TrainingDiverged, draw_batch
+from initzoo.pairs import TEACHING_SIDE, Pair, load_photos, score_images, scoring_pairs, teach, varied_photos
+from initzoo.training import Initializer, Trainer, TrainingDiverged, beside_adapter, draw_batch
 from initzoo.work import Pool, choose_device, read_piece, repeatable
-from initzoo.zoo import Zoo, ZooFiles
+from initzoo.zoo import Zoo, ZooFiles, find_candidates
 
-__all__ = ["Job", "Outcome", "edit_in_tiles", "run_jobs"]
+__all__ = ["Job", "Outcome", "edit_in_tiles", "run_jobs", "training_pairs", "zoo_start"]
 
 Pixels = NDArray[np.uint8]
+
+_N_SHOWN = 8
+"""Training pairs that a fitted start sees."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class _OutcomeFiles:
     def of(self, job: Job) -> Path:
         """The path of a run's outcome."""
         kind = job.start or job.method
-        if kind in NEED_WORDS:
+        if kind in (*NEED_WORDS, FITTED):
             kind += f"-{self._generator}"
         name = f"{kind}-{job.n_steps}-{job.rate:g}.json"
         return self._folder / "runs" / self._asked[job.question] / name
@@ -95,6 +98,50 @@ class _OutcomeFiles:
 
 def _short_digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def training_pairs(question: Question, settings: BenchmarkSettings) -> list[tuple[Pixels, Pixels]]:
+    """The pairs of a concept that all methods train on: varied photos and the teacher's edits of them."""
+    photos = varied_photos(
+        load_photos(settings.photos.folder, split="train"), settings.n_photos, settings.seed
+    )
+    return list(teach(question.teacher, photos, range(len(photos))))
+
+
+def zoo_start(
+    starts: Initializer,
+    name: str,
+    question: Question,
+    pairs: Sequence[tuple[Pixels, Pixels]],
+    settings: BenchmarkSettings,
+) -> nn.Module:
+    """Make the network of a start that has a base, in the coordinates in which it is trained.
+
+    A zoo with adapters trains one beside all weights, as fine-tuning does.
+
+    Args:
+        starts: makes the starts; keeps what it loads.
+        name: one of `ZOO_STARTS`.
+        question: the concept.
+        pairs: its training pairs, of which a fitted start sees eight.
+        settings: settings of the benchmark.
+    """
+    zoo = starts.zoo
+    if name == FITTED:
+        shown = [pairs[len(pairs) * i // _N_SHOWN] for i in range(min(_N_SHOWN, len(pairs)))]
+        asked = tuple(Pair(str(number), given, wanted) for number, (given, wanted) in enumerate(shown))
+        request = Request(question.words[0], asked, seed=settings.seed)
+        # The checkpoints of held-out concepts would answer for themselves.
+        network = zoo.fit(request, find_candidates(zoo, request, split="train")).to_network()
+    else:
+        request = start_request(zoo, question, name, settings.photos, seed=settings.seed)
+        network = starts.network(name, request)
+    if not zoo.can_fit:
+        return network
+    arrays = zoo.base()
+    return beside_adapter(
+        network, zoo.recipe.ranks, {f"{one}.A": arrays[f"{one}.A"] for one in zoo.recipe.ranks}
+    )
 
 
 @torch.inference_mode()
@@ -198,9 +245,6 @@ class _Worker:
         self.paths = _OutcomeFiles(run_folder, questions, files)
         self.device = choose_device(settings.device)
         self.starts = Initializer(Zoo(files))
-        self._photos = varied_photos(
-            load_photos(settings.photos.folder, split="train"), settings.n_photos, settings.seed
-        )
         self._scored = settings.photos.load()
         self._warm: set[str] = set()
         self._pairs: tuple[int, list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]] | None = None
@@ -227,7 +271,7 @@ class _Worker:
     def _pairs_of(self, question: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:
         if self._pairs is None or self._pairs[0] != question:
             teacher, tile = self.questions[question].teacher, self.settings.crop_size
-            learnt = list(teach(teacher, self._photos, range(len(self._photos))))
+            learnt = training_pairs(self.questions[question], self.settings)
             scored = scoring_pairs(teacher, self._scored, side=max(TEACHING_SIDE, tile))
             whole = [(_whole(a, tile), _whole(b, tile)) for a, b in zip(*scored, strict=True)]
             self._pairs = question, learnt, whole
@@ -239,22 +283,24 @@ class _Worker:
         """The trained network, or None if it diverged; seconds of its steps, and of its initial weights."""
         settings = self.settings.schedule(job.method, n_steps, job.rate or self.settings.grid(job.method)[0])
         begin = self._now()
-        network = self._start(job)
+        network = self._start(job, pairs)
         trainer = Trainer(network, settings, self.device)
         began = self._now()
         try:
+            if n_steps:
+                trainer.prepare(pairs)
             for step in range(n_steps):
                 trainer.step(*draw_batch(pairs, settings, step))
         except TrainingDiverged:
             return None, self._now() - began, began - begin
         return network, self._now() - began, began - begin
 
-    def _start(self, job: Job) -> nn.Module:
+    def _start(self, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]) -> nn.Module:
+        if job.start in ZOO_STARTS:
+            question = self.questions[job.question]
+            return zoo_start(self.starts, job.start, question, pairs, self.settings)
         if not self.settings.is_unet(job.method):
-            question, settings = self.questions[job.question], self.settings
-            zoo, photos = self.starts.zoo, settings.photos
-            request = start_request(zoo, question, job.start, photos, seed=settings.seed)
-            return self.starts.network(job.start, request)
+            return self.starts.network(job.start, Request(seed=self.settings.seed))
         network = UNet(self.settings.n_halvings, self.settings.unet_width)
         initialise_by_the_book(network, torch.Generator().manual_seed(self.settings.seed))
         return network

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from initzoo import __version__
-from initzoo.evaluation.benchmark.jobs import Job, Outcome, run_jobs
+from initzoo.errors import BenchmarkError
+from initzoo.evaluation.benchmark.jobs import Job, Outcome, run_jobs, training_pairs, zoo_start
 from initzoo.evaluation.benchmark.report import Benchmark, report_of
-from initzoo.evaluation.benchmark.settings import BenchmarkSettings
+from initzoo.evaluation.benchmark.settings import FITTED, ZOO_STARTS, BenchmarkSettings
 from initzoo.evaluation.benchmark.tuning import TuningResult, choose_concepts, tune
 from initzoo.evaluation.cases import Question, start_request
 from initzoo.generator import FROM_ZOO
@@ -130,6 +131,10 @@ def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Ques
         load_photos(settings.photos.folder, split=split)
     starts = Initializer(zoo)
     for method in settings.methods:
+        if method == FITTED and not zoo.can_fit:
+            raise BenchmarkError(
+                f"zoo '{zoo.name}' has no adapters that could be fitted to pairs. Leave out the method fitted"
+            )
         if method in FROM_ZOO:
             for question in questions:
                 request = start_request(zoo, question, method, settings.photos, seed=settings.seed)
@@ -146,16 +151,16 @@ def _digest_of_photos(settings: BenchmarkSettings) -> str:
 
 def _loading_seconds(zoo: Zoo, settings: BenchmarkSettings, question: Question) -> dict[str, float]:
     """CPU seconds that the first start in a process takes more than the second one, by method."""
+    pairs = training_pairs(question, settings)[:1]
     loading = {}
     for method in settings.methods:
-        if method not in FROM_ZOO:
+        if method not in ZOO_STARTS:
             loading[method] = 0.0
             continue
         starts, spent = Initializer(Zoo(zoo.files)), []
-        request = start_request(zoo, question, method, settings.photos, seed=settings.seed)
         for _ in range(2):
             began = time.process_time()
-            starts.network(method, request)
+            zoo_start(starts, method, question, pairs, settings)
             spent.append(time.process_time() - began)
         loading[method] = round(max(0.0, spent[0] - spent[1]), 4)
     return loading

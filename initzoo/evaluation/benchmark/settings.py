@@ -10,15 +10,28 @@ from typing import Any, Literal
 from initzoo.errors import BenchmarkError
 from initzoo.evaluation.bootstrap import Resampling
 from initzoo.files import check_least
+from initzoo.generator import FROM_ZOO
 from initzoo.networks import CLASSICAL
 from initzoo.pairs import PhotoSource
 from initzoo.training import FinetuneSettings
 from initzoo.work import Backend
 from initzoo.zoo import STARTS
 
-__all__ = ["BOOK", "METHODS", "OURS", "QUICK_BENCHMARK", "SCRATCH", "BenchmarkSettings"]
+__all__ = [
+    "BOOK",
+    "FITTED",
+    "METHODS",
+    "OURS",
+    "QUICK_BENCHMARK",
+    "SCRATCH",
+    "ZOO_STARTS",
+    "BenchmarkSettings",
+]
 
-BOOK, SCRATCH, OURS = "pix2pix_book", "scratch_best", "generated"
+BOOK, SCRATCH, OURS, FITTED = "pix2pix_book", "scratch_best", "generated", "fitted"
+
+ZOO_STARTS = (*FROM_ZOO, FITTED)
+"""Starts that have a base, and are trained beside an adapter."""
 
 METHODS = {name: label.meaning for name, label in STARTS.items()}
 """Descriptions of the methods, by name."""

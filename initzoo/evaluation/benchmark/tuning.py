@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from initzoo.errors import BenchmarkError, InvalidZoo
 from initzoo.evaluation.benchmark.jobs import Job, Outcome
-from initzoo.evaluation.benchmark.settings import SCRATCH, BenchmarkSettings
+from initzoo.evaluation.benchmark.settings import SCRATCH, ZOO_STARTS, BenchmarkSettings
 from initzoo.evaluation.cases import Question, ask_about_zoo
-from initzoo.generator import FROM_ZOO
 from initzoo.pairs import HELD_OUT
 from initzoo.zoo import Zoo
 
@@ -127,7 +126,7 @@ def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -
 def _start_of(method: str, best: str) -> str:
     if method == SCRATCH:
         return best
-    return method if method in FROM_ZOO else ""
+    return method if method in ZOO_STARTS else ""
 
 
 def _best_rates(outcomes: Mapping[Job, Outcome], key: Callable[[Job], str]) -> dict[str, ByLength]:
