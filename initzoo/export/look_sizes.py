@@ -51,8 +51,8 @@ def _shares(n: INT64, n_small: INT64) -> FLOAT:
 @script()
 def _rounded(images: FLOAT) -> FLOAT:
     """Values of whole grey levels."""
-    # OpenCV rounds halves up where it halves a photo, and one in four pixels is one. What is added beyond a half
-    # is for errors of float32.
+    # OpenCV rounds halves up where it halves a photo, and one in four pixels is one. What is added beyond a
+    # half is for errors of float32.
     return op.Floor(op.Add(images, 1.0) * 127.5 + 0.5001) / 127.5 - 1.0
 
 
