@@ -30,7 +30,7 @@ from public_pix2pix import PublicResNet, PublicUNet
 from zoo_fixtures import kept_zoo, make_zoo, tiny_recipe
 
 from initzoo import Init, Zoo, export
-from initzoo.errors import InvalidInit, InvalidRequest, OutputError
+from initzoo.errors import InvalidInit, InvalidRequest, MissingExtra, OutputError
 from initzoo.export import PrecisionLoss
 from initzoo.export.precision import measure_loss
 from initzoo.networks.adapters import Adapted
@@ -334,6 +334,17 @@ def test_what_a_format_cannot_express_is_said_before_writing(zoo, tmp_path, monk
     refused = run("export", "night", *both, "-o", "a")
     assert (refused.exit_code, "give one of --fp16 and --int8" in refused.stderr) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "u.pth", "unets"]
+
+
+def test_an_exporter_that_changes_the_order_of_channels_is_refused(zoo, tmp_path, monkeypatch):
+    from importlib import metadata
+
+    monkeypatch.setattr(metadata, "version", lambda name: "0.7.0")
+    with pytest.raises(
+        MissingExtra, match=r"onnxscript 0.7.0 exports networks with channels in a wrong order"
+    ):
+        export(zoo.pull("night"), tmp_path / "a", format="onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 class Deciding(ImageNetwork):

@@ -33,7 +33,7 @@ _IMAGES = (
 )
 _AT_LOOK_SIZE = (
     "larger ones are edited at {side} pixels inside, and the edit is carried up to their own size, as "
-    "`initzoo apply` does."
+    "`initzoo apply` does. With `--full-size`, `initzoo export` makes a graph that edits all pixels."
 )
 _AT_FULL_SIZE = (
     "shrink the shorter side of larger ones to {side} pixels first, the size at which `initzoo apply` edits "
@@ -108,7 +108,7 @@ def export_onnx(
         callback: called with the loss of a reduced precision.
 
     Raises:
-        MissingExtra: onnx or onnxscript is not installed.
+        MissingExtra: onnx or onnxscript is not installed, or too old.
         InvalidInit: torch cannot export the network, or the graph is larger than one ONNX file holds.
         OutputError: it cannot be written.
     """

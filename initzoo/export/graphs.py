@@ -43,6 +43,7 @@ def graph_of(network: ImageNetwork) -> ModelProto:
     """The ONNX graph of a network in float32, for any batch, height and width.
 
     Raises:
+        MissingExtra: onnxscript is too old.
         InvalidInit: torch cannot export the network.
     """
     from initzoo.networks import to_onnx
