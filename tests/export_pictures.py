@@ -1,7 +1,8 @@
 """How far pictures of exported networks are from those of initzoo: `make export-pictures` prints it.
 
 The reference is a statement of its own of what `edit` does before it rounds: mirrored borders by NumPy, the
-network as a plain module, and a crop.
+network as a plain module, and a crop. For photos that are larger than looks are made for, it is `edit` at the
+look's size, as `initzoo apply` calls it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from public_pix2pix import PublicResNet, PublicUNet
 
 from initzoo import AutoNetwork, Init, Zoo, export
-from initzoo.networks import ImageNetwork
+from initzoo.networks import LOOK_SIDE, ImageNetwork
 from initzoo.networks.pix2pix import ResNet, UNet
 from initzoo.pairs import load_photos
 from initzoo.pairs.opencv import opencv
@@ -38,6 +39,10 @@ BATCHES = (
 """Number, height and width of photos; each of the first five is another photo."""
 FEW = ((1, 64, 64), (1, 97, 130), (4, 97, 130))
 """As many as a change needs: odd sides, and several at once."""
+
+
+LARGE = ((1, 513, 640), (1, 768, 1024), (1, 1000, 1500), (1, 1537, 1031), (2, 600, 520))
+"""Photos that are larger than looks are made for: sides that shrink by whole numbers, and others."""
 
 
 def images_of(n: int, height: int, width: int, first: int) -> Images:
@@ -75,6 +80,28 @@ def differences(
     for number, (n, height, width) in enumerate(batches):
         images = images_of(n, height, width, number)
         yield (n, height, width), float(np.abs(editor(images) - ours(images)).max())
+
+
+def at_look_size(network: ImageNetwork) -> Editor:
+    """What `initzoo apply` makes of large photos, uint8, as values from -1 to 1."""
+
+    def edit(images: Images) -> Images:
+        photos = ((images + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
+        edited = np.stack([network.edit(photo, side=LOOK_SIDE) for photo in photos])
+        return edited.transpose(0, 3, 1, 2) / np.float32(127.5) - 1
+
+    return edit
+
+
+def large_differences(
+    network: ImageNetwork, editor: Editor, batches: Sequence[tuple[int, int, int]] = LARGE
+) -> Iterator[tuple[tuple[int, int, int], float, float]]:
+    """Each of the batches with the largest difference of a value in grey levels, and the mean of all."""
+    ours = at_look_size(network)
+    for number, (n, height, width) in enumerate(batches):
+        images = images_of(n, height, width, number)
+        levels = 127.5 * np.abs(editor(images) - ours(images))
+        yield (n, height, width), float(levels.max()), float(levels.mean())
 
 
 def run_readme(folder: Path, **given: object) -> dict[str, Any]:
@@ -145,6 +172,11 @@ def main() -> None:
                 export(given, path, format=format, zoo=zoo)
                 for (n, height, width), difference in differences(network, open_export(path, format, public)):
                     report(f"{name:16} {format:12} {n} x {height:3} x {width:3}   {difference:.1e}")
+                if format == "onnx":
+                    editor = open_export(path, format, public)
+                    for (n, height, width), most, mean in large_differences(network, editor):
+                        levels = f"{most:.1f} grey levels at most, {mean:.2f} on average"
+                        report(f"{name:16} {format:12} {n} x {height:3} x {width:3}   {levels}")
         for precision in ("float16", "int8"):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "graph"

@@ -1,4 +1,7 @@
-"""Frames a second of `examples/live` in chromium with a fake camera, and its picture: `make live-picture`."""
+"""Frames a second of `examples/live` in chromium with a fake camera, and its picture: `make live-picture`.
+
+The camera of the picture pans over a bundled photo; that of the tests is chromium's own.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from demo_fixtures import CHROMIUM
 from PIL import Image
 
 from initzoo.export import PRECISIONS, export
+from initzoo.pairs import load_photos
 from initzoo.zoo import Zoo
 
 LIVE = Path(__file__).parent.parent / "examples" / "live"
@@ -38,6 +42,18 @@ def set_up(folder: Path, words: str, precision: str = "float32") -> None:
 def export_model(folder: Path, words: str, precision: str) -> None:
     init = Zoo.from_pretrained("starter").pull(words)
     export(init, folder / "model", "onnx", precision=precision, force=True)
+
+
+def film(path: Path, n_frames: int = 60) -> None:
+    """Write a film that pans over a photo: JPEGs in a row, which chromium takes as a camera."""
+    photo = Image.fromarray(load_photos(split="score")[0].pixels)
+    scale = 1.2 * max(640 / photo.width, 480 / photo.height)
+    photo = photo.resize((round(scale * photo.width), round(scale * photo.height)), Image.Resampling.LANCZOS)
+    with path.open("wb") as file:
+        for number in [*range(n_frames), *reversed(range(n_frames))]:
+            left = round((photo.width - 640) * number / (n_frames - 1))
+            frame = photo.crop((left, (photo.height - 480) // 2, left + 640, (photo.height + 480) // 2))
+            frame.save(file, "JPEG", quality=92)
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):
@@ -73,7 +89,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as parent, sync_playwright() as playwright:
         folder = Path(parent) / "live"
         set_up(folder, "comic")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FAKE_CAMERA))
+        film(Path(parent) / "film.mjpeg")
+        camera = f"--use-file-for-fake-video-capture={parent}/film.mjpeg"
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FAKE_CAMERA, camera])
         with served(folder) as address:
             for precision in PRECISIONS:
                 if precision != "float32":

@@ -138,7 +138,8 @@ def test_a_network_is_published_and_comes_back(own_hub: Hub, tmp_path: Path) -> 
     assert len(revision) == 40
     card = own_hub.repo("model", "me/my-look").commits[-1].files["README.md"].decode()
     assert "license: mit" in card
-    assert "Trained on ten pairs." in card
+    assert "weights: `starter` of initzoo, n_detail 8, n_middle 32" in card
+    assert "- source: Trained on ten pairs." in card
     assert push_to_hub(model, "me/my-look", **told) == revision, "nothing changed"
     again = AutoNetwork.from_pretrained("me/my-look", endpoint=own_hub.url, cache_dir=tmp_path / "cache")
     for name, value in model.state_dict().items():
@@ -154,4 +155,7 @@ def test_an_init_is_published_with_its_licence_and_source(own_hub: Hub) -> None:
     push_to_hub(init, "me/look", token=TOKEN, endpoint=own_hub.url)
     card = own_hub.repo("model", "me/look").commits[-1].files["README.md"].decode()
     assert "license: cc0-1.0" in card
-    assert "By a test." in card
+    assert "- look: my look\n- origin: fine-tuned\n- source: By a test.\n" in card
+    push_to_hub(Zoo.from_pretrained("starter").pull("night"), "me/night", token=TOKEN, endpoint=own_hub.url)
+    card = own_hub.repo("model", "me/night").commits[-1].files["README.md"].decode()
+    assert "- look: night\n- origin: exact, zoo starter at revision" in card

@@ -313,6 +313,8 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     )
     save("module.pth", nn.Conv2d(3, 3, 1), r"holds more than weights \(torch.nn.modules.conv.Conv2d\)")
     save("list.pth", [torch.zeros(1)], "holds list and not a state dict")
+    save("none.pth", {}, "holds a state dict without tensors")
+    save("nested.pth", {"state_dict": {}}, "holds a state dict without tensors")
     save("other.pth", {"fc.weight": torch.zeros(2, 2)}, r"unknown network: its first tensor is 'fc.weight'")
     cut = dict(good)
     cut["model.model.1.model.3.model.1.weight"] = torch.zeros(8, 5, 4, 4)
@@ -345,7 +347,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         ("nothing.pth", b"", "is empty: it has 0 bytes"),
         ("nothing.safetensors", b"", "is empty: it has 0 bytes"),
         ("noise.pth", bytes(range(256)) * 9, "noise.pth': .* Give the generator"),
-        ("page.pth", b"<!doctype html>", "is not a file that torch.save wrote, of whose pickles"),
+        ("page.pth", b"<!doctype html>", "is not a file that torch.save wrote \\(unknown pickle"),
         ("a.txt", b"hello", "has the ending '.txt'"),
     ):
         (folder / name).write_bytes(content)

@@ -7,11 +7,12 @@ import io
 import os
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed
+from torch import distributed, multiprocessing
 
 from initzoo import AutoNetwork
 from initzoo.networks.network import ImageNetwork
@@ -106,6 +107,36 @@ def test_distributed_networks_have_the_same_gradients(network, images, process_g
     gradients = {name: one.grad for name, one in plain.named_parameters()}
     for name, one in wrapped.module.named_parameters():
         torch.testing.assert_close(one.grad, gradients[name])
+
+
+def gradients_of(network: torch.nn.Module, images: torch.Tensor, rank: int) -> list[torch.Tensor]:
+    torch.manual_seed(rank)  # of dropout
+    network(images).square().mean().backward()
+    return [parameter.grad for parameter in network.parameters()]
+
+
+def train_apart(rank: int, network: ImageNetwork, images: torch.Tensor, folder: Path) -> None:
+    """One of two processes: its half of the images, and the gradients that it is left with."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"file://{folder}/group", rank=rank, world_size=2)
+    wrapped = torch.nn.parallel.DistributedDataParallel(network)
+    torch.save(gradients_of(wrapped, images.chunk(2)[rank], rank), folder / f"{rank}.pt")
+    del wrapped
+    distributed.barrier()  # a process that leaves first takes the connection from the other
+    distributed.destroy_process_group()
+
+
+@pytest.mark.long
+def test_two_processes_have_the_mean_of_their_gradients(network, tmp_path):
+    network.train()
+    images = torch.rand(4, 3, 32, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    multiprocessing.spawn(train_apart, (network, images, tmp_path), nprocs=2)
+    halves = [gradients_of(copy.deepcopy(network), half, rank) for rank, half in enumerate(images.chunk(2))]
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for first, second, *own in zip(*results, *halves, strict=True):
+        torch.testing.assert_close(first, second)
+        torch.testing.assert_close(first, sum(own) / 2)
 
 
 def test_a_network_comes_on_the_device_and_in_the_precision_that_are_named():

@@ -30,11 +30,23 @@ SECTION = "Use"
 )
 @click.option("--fp16", is_flag=True, help="ONNX in float16; the loss is measured and printed.")
 @click.option("--int8", is_flag=True, help="ONNX with int8 weights; the loss is measured and printed.")
+@click.option(
+    "--full-size",
+    is_flag=True,
+    help="ONNX that edits large photos at full size; by default at the look's size, as initzoo apply does.",
+)
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File or folder to write.")
 @zoo_option
 @force_option
 def command(
-    init: str, format_name: str, fp16: bool, int8: bool, out: Path, zoo_name: str, force: bool
+    init: str,
+    format_name: str,
+    fp16: bool,
+    int8: bool,
+    full_size: bool,
+    out: Path,
+    zoo_name: str,
+    force: bool,
 ) -> None:
     """Write an init in a format for other tools.
 
@@ -50,7 +62,7 @@ def command(
         raise click.UsageError("give one of --fp16 and --int8")
     precision = "float16" if fp16 else "int8" if int8 else "float32"
     chosen = FORMATS[format_name]
-    chosen.check_precision(precision)
+    chosen.check_options(precision=precision, full_size=full_size)
     chosen.check_free(out, force=force)
     zoo = Zoo.from_pretrained(zoo_name)
     given = parse_given(init, is_wording=zoo.holds)
@@ -63,7 +75,16 @@ def command(
             f"note: {format_name} holds the adapter alone, without the detail of this checkpoint", err=True
         )
     losses: list[PrecisionLoss] = []
-    export(ready, out, format=format_name, zoo=zoo, force=force, precision=precision, callback=losses.append)
+    export(
+        ready,
+        out,
+        format=format_name,
+        zoo=zoo,
+        force=force,
+        precision=precision,
+        full_size=full_size,
+        callback=losses.append,
+    )
     click.echo(f"{ready.metadata.concept}  {format_name}  -> {out}")
     for loss in losses:
         click.echo(str(loss))

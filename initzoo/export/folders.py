@@ -29,8 +29,15 @@ Licence of the weights: {licence}. Source: {source}.
 _IMAGES = (
     "`images` is float32 of shape `(n, 3, height, width)`, RGB from -1 to 1; so is the result. Batch, height "
     "and width are free, sides from {least} pixels on; borders are mirrored inside. Looks are made for "
-    "photos with a shorter side of 256 to {largest} pixels: shrink the shorter side of larger ones to {side} "
-    "pixels first, the size at which `initzoo apply` edits them.\n"
+    "photos with a shorter side of 256 to {largest} pixels: {larger}\n"
+)
+_AT_LOOK_SIZE = (
+    "larger ones are edited at {side} pixels inside, and the edit is carried up to their own size, as "
+    "`initzoo apply` does. With `--full-size`, `initzoo export` makes a graph that edits all pixels."
+)
+_AT_FULL_SIZE = (
+    "shrink the shorter side of larger ones to {side} pixels first, the size at which `initzoo apply` edits "
+    "them."
 )
 _ONNX_CODE = """import onnxruntime
 
@@ -53,10 +60,11 @@ def folder_readme(init: Init, summary: str, code: str, notes: str = "") -> bytes
     ).encode()
 
 
-def _images_note() -> str:
+def _images_note(*, full_size: bool) -> str:
     from initzoo.networks import LARGEST_LOOK_SIDE, LOOK_SIDE
 
-    return _IMAGES.format(least=LEAST_SIDE, largest=LARGEST_LOOK_SIDE, side=LOOK_SIDE)
+    larger = (_AT_FULL_SIZE if full_size else _AT_LOOK_SIZE).format(side=LOOK_SIDE)
+    return _IMAGES.format(least=LEAST_SIDE, largest=LARGEST_LOOK_SIDE, larger=larger)
 
 
 def export_program(init: Init, path: Path, *, force: bool = False) -> None:
@@ -74,7 +82,7 @@ def export_program(init: Init, path: Path, *, force: bool = False) -> None:
     with replace_folder(path, force=force) as folder:
         write_bytes(folder / "model.pt2", data.getvalue(), force=False)
         summary = f"`{network.kind}` as a program of `torch.export`."
-        readme = folder_readme(init, summary, _PROGRAM_CODE, _images_note())
+        readme = folder_readme(init, summary, _PROGRAM_CODE, _images_note(full_size=True))
         write_bytes(folder / "README.md", readme, force=False)
 
 
@@ -84,6 +92,7 @@ def export_onnx(
     *,
     force: bool = False,
     precision: str = "float32",
+    full_size: bool = False,
     teacher: Teacher | None = None,
     callback: Callable[[PrecisionLoss], None] | None = None,
 ) -> None:
@@ -94,17 +103,20 @@ def export_onnx(
         path: the folder to write.
         force: replace an existing folder.
         precision: one of `PRECISIONS`; the loss of a reduced one is measured, and is in the README.
+        full_size: edit large photos at their own size, and not at the look's.
         teacher: the teacher of the look, for the loss.
         callback: called with the loss of a reduced precision.
 
     Raises:
-        MissingExtra: onnx or onnxscript is not installed.
+        MissingExtra: onnx or onnxscript is not installed, or too old.
         InvalidInit: torch cannot export the network, or the graph is larger than one ONNX file holds.
         OutputError: it cannot be written.
     """
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
+
+        from initzoo.export.look_sizes import edit_at_look_size
     except ImportError as error:
         raise MissingExtra(
             'the format onnx needs onnx and onnxscript. Install them with: pip install "initzoo[onnx]"'
@@ -116,10 +128,14 @@ def export_onnx(
     graph = graph_of(network)
     if precision != "float16":  # of which sums are kept in float32 inside of operators alone
         graph = sum_by_rows(graph)
-    data, notes = graph.SerializeToString(), _images_note()
+    n_bytes = graph.ByteSize()
+    graph = reduce_precision(graph, precision)
+    n_bytes -= graph.ByteSize()
+    if not full_size:  # last, as the guided filter needs float32
+        graph = edit_at_look_size(graph)
+    data, notes = graph.SerializeToString(), _images_note(full_size=full_size)
     if precision != "float32":
-        n_bytes = len(data)
-        data = reduce_precision(graph, precision).SerializeToString()
+        n_bytes += len(data)
         loss = measure_loss(network, data, precision=precision, n_bytes_float32=n_bytes, teacher=teacher)
         notes += f"\n{PRECISIONS[precision]} Measured: {loss}.\n"
         if callback is not None:

@@ -30,25 +30,30 @@ class Format:
         is_folder: whether it writes a folder.
         needs_base: whether it takes an adapter apart from its base.
         has_precisions: whether it can be written in all `PRECISIONS`, and not in float32 alone.
+        has_look_size: whether it edits large photos at the look's size, unless told otherwise.
     """
 
     write: Callable[..., None]
     is_folder: bool = False
     needs_base: bool = False
     has_precisions: bool = False
+    has_look_size: bool = False
 
-    def check_precision(self, precision: str) -> None:
-        """Raise if the format cannot be written in a precision.
+    def check_options(self, *, precision: str, full_size: bool) -> None:
+        """Raise if the format does not have an option.
 
         Raises:
             ValueError: the precision is unknown.
-            InvalidRequest: the format has float32 weights only.
+            InvalidRequest: the format has float32 weights only, or never edits at the look's size.
         """
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
         if precision != "float32" and not self.has_precisions:
             names = ", ".join(name for name, one in FORMATS.items() if one.has_precisions)
             raise InvalidRequest(f"{precision} goes with the format {names}, the others hold float32 weights")
+        if full_size and not self.has_look_size:
+            names = ", ".join(name for name, one in FORMATS.items() if one.has_look_size)
+            raise InvalidRequest(f"full size goes with the format {names}, the others never scale photos")
 
     def check_free(self, path: Path, *, force: bool) -> None:
         """Raise if the file or folder could not be written.
@@ -66,7 +71,7 @@ FORMATS: dict[str, Format] = {
     "safetensors": Format(export_safetensors),
     "pth": Format(export_pth),
     "peft": Format(export_peft, is_folder=True, needs_base=True),
-    "onnx": Format(export_onnx, is_folder=True, has_precisions=True),
+    "onnx": Format(export_onnx, is_folder=True, has_precisions=True, has_look_size=True),
     "program": Format(export_program, is_folder=True),
 }
 """The formats by name."""
@@ -80,6 +85,7 @@ def export(
     zoo: Zoo | None = None,
     force: bool = False,
     precision: str = "float32",
+    full_size: bool = False,
     callback: Callable[[PrecisionLoss], None] | None = None,
 ) -> Path:
     """Write an init as a file or folder of another format.
@@ -95,6 +101,8 @@ def export(
         force: replace an existing file or folder.
         precision: for `onnx`: `float32`, `float16`, or `int8` for the weights. The loss of a reduced one is
             measured on the bundled photos of split `score`, against the look's teacher where there is one.
+        full_size: for `onnx`: edit large photos at their own size. By default, those with a shorter side of
+            more than 512 pixels are edited at 384 pixels, and the edit is carried up, as `apply` does.
         callback: called with the loss of a reduced precision.
 
     Returns:
@@ -102,7 +110,7 @@ def export(
 
     Raises:
         ValueError: the format or the precision is unknown.
-        InvalidRequest: the format has float32 weights only.
+        InvalidRequest: the format has float32 weights only, or never edits at the look's size.
         InvalidInit: the init is an adapter alone, or for `peft` is not, or the format cannot express it.
         MissingExtra: the format needs a package that is not installed.
         OutputError: the path exists and `force` is False, or it cannot be written.
@@ -116,7 +124,7 @@ def export(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, found {format!r}")
     chosen = FORMATS[format]
-    chosen.check_precision(precision)
+    chosen.check_options(precision=precision, full_size=full_size)
     if chosen.needs_base and init.kind != "adapter":
         raise InvalidInit(
             f"init of concept '{init.metadata.concept}' is merged with its base, and {format} takes an "
@@ -132,6 +140,8 @@ def export(
     options: dict[str, Any] = {}
     if chosen.needs_base:
         options["base"] = (zoo or Zoo.from_pretrained(BUNDLED_ZOO)).base_of(init.metadata.recipe.name)
+    if full_size:
+        options["full_size"] = True
     if precision != "float32":
         options |= {"precision": precision, "teacher": _teacher_of(init, zoo), "callback": callback}
     chosen.write(init, target, force=force, **options)

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     from initzoo.networks import ImageNetwork
 
-__all__ = ["LEAST_SIDE", "graph_of", "program_of", "sum_by_rows"]
+__all__ = ["LEAST_SIDE", "OPSET", "graph_of", "program_of", "sum_by_rows"]
 
 LEAST_SIDE = 8
 """Minimum side of images, pixels."""
+
+OPSET = 20
+"""Version of the operators of ONNX."""
 
 _NORMALISATION = (
     ("ReduceMean", ("images", "columns"), "row_means"),
@@ -40,13 +43,14 @@ def graph_of(network: ImageNetwork) -> ModelProto:
     """The ONNX graph of a network in float32, for any batch, height and width.
 
     Raises:
+        MissingExtra: onnxscript is too old.
         InvalidInit: torch cannot export the network.
     """
     from initzoo.networks import to_onnx
 
     program = program_of(network)
     with _one_line_errors(network):
-        return to_onnx(program, (), input_names=["images"], output_name="edited")
+        return to_onnx(program, (), input_names=["images"], output_name="edited", opset=OPSET)
 
 
 def sum_by_rows(graph: ModelProto) -> ModelProto:

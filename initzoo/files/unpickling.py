@@ -50,7 +50,7 @@ def _read(path: str) -> dict[str, Any]:
         what = next(filter(None, name.groups()), "") if name else str(error).partition("\n")[0][:120]
         if what.isdecimal():  # an opcode, which torch.save does not write
             raise _Problem(
-                f"is not a file that torch.save wrote, of whose pickles no operation is {what}"
+                f"is not a file that torch.save wrote (unknown pickle operation {what})"
             ) from error
         if "Unsupported" in str(error) or name:
             raise _Problem(
@@ -72,10 +72,12 @@ def _read(path: str) -> dict[str, Any]:
 def _state_dict(value: Any) -> dict[str, Any]:
     import torch
 
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict):
         raise _Problem(f"holds {type(value).__name__} and not a state dict of tensors by name")
     if len(value) == 1 and isinstance(next(iter(value.values())), dict):
         value = next(iter(value.values()))
+    if not value:
+        raise _Problem("holds a state dict without tensors")
     others = [str(name) for name, tensor in value.items() if not isinstance(tensor, torch.Tensor)]
     if others:
         names = ", ".join(str(name)[:20] for name in list(value)[:3])

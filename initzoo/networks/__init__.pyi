@@ -30,6 +30,8 @@ from .pix2pix import initialise_by_the_book as initialise_by_the_book
 from .scheme_names import CLASSICAL as CLASSICAL
 from .schemes import initialise as initialise
 from .tiles import to_images as to_images
+from .upsampling import FLAT_CONTRAST as FLAT_CONTRAST
+from .upsampling import GUIDE_WINDOW as GUIDE_WINDOW
 from .upsampling import LARGEST_LOOK_SIDE as LARGEST_LOOK_SIDE
 from .upsampling import LOOK_SIDE as LOOK_SIDE
 from .upsampling import look_side as look_side

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from initzoo.errors import MissingExtra
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 __all__ = ["to_onnx"]
+
+_LEAST_EXPORTER = (0, 7, 1)
+"""Before this version of onnxscript, `pixel_unshuffle` changes the order of channels (its issue 2891)."""
 
 
 def to_onnx(
@@ -38,8 +45,15 @@ def to_onnx(
         The graph, without notes of where operators came from, which have paths of this machine.
 
     Raises:
+        MissingExtra: onnxscript is so old that graphs would make other pictures.
         RuntimeError: torch cannot export it.
     """
+    version = metadata.version("onnxscript")
+    if tuple(map(int, re.findall(r"\d+", version)[:3])) < _LEAST_EXPORTER:
+        raise MissingExtra(
+            f"onnxscript {version} exports networks with channels in a wrong order, 0.7.1 does not. "
+            'Update it with: pip install "initzoo[onnx]"'
+        )
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -7,7 +7,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST_LOOK_SIDE", "LOOK_SIDE", "look_side", "mix", "shrink_to_side", "upsample_edit"]
+__all__ = [
+    "FLAT_CONTRAST",
+    "GUIDE_WINDOW",
+    "LARGEST_LOOK_SIDE",
+    "LOOK_SIDE",
+    "look_side",
+    "mix",
+    "shrink_to_side",
+    "upsample_edit",
+]
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -18,10 +27,10 @@ LOOK_SIDE = 384
 LARGEST_LOOK_SIDE = 512
 """Shorter side, in pixels, up to which looks are made for a photo as it is."""
 
-_WINDOW = 5
+GUIDE_WINDOW = 5
 """Side, in pixels of the small photo, of the windows in which a photo and its edit are compared."""
 
-_FLAT = 2.5
+FLAT_CONTRAST = 2.5
 """Contrast, in grey levels, under which a window counts as flat."""
 
 _STRIP = 2**20
@@ -105,7 +114,7 @@ def upsample_edit(photo: Pixels, small: Pixels, edited: Pixels) -> Pixels:
     import cv2
 
     def mean(image: Floats) -> Floats:
-        return np.asarray(cv2.blur(image, (_WINDOW, _WINDOW), borderType=cv2.BORDER_REFLECT))
+        return np.asarray(cv2.blur(image, (GUIDE_WINDOW, GUIDE_WINDOW), borderType=cv2.BORDER_REFLECT))
 
     before, after = small.astype(np.float32), edited.astype(np.float32)
     before_mean, after_mean = mean(before), mean(after)
@@ -141,7 +150,7 @@ def _inverse_spread(image: Floats, centre: Floats, mean: Callable[[Floats], Floa
         for i in range(3)
         for j in range(i, 3)
     }
-    xx, yy, zz = (products[i, i] + np.float32(_FLAT**2) for i in range(3))
+    xx, yy, zz = (products[i, i] + np.float32(FLAT_CONTRAST**2) for i in range(3))
     xy, xz, yz = products[0, 1], products[0, 2], products[1, 2]
     # Of so many small matrices the adjugate is far quicker than a solver.
     first, second, third = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy

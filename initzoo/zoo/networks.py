@@ -26,8 +26,8 @@ pipeline_tag: image-to-image
 
 # {repo}
 
-An image-to-image network of {n_weights:,} weights ({kind}), trained with initzoo.
-{source}
+An image-to-image network of {n_weights:,} weights: `{kind}` of initzoo{sizes}.
+{facts}
 ```python
 from initzoo import AutoNetwork
 
@@ -75,16 +75,23 @@ def push_to_hub(
     """
     if not is_hub_address(repo) or "@" in repo:
         raise PublishRefused(f"{repo[:200]!r} is not the name of a repo. Write owner/name")
-    network = model
+    network, facts = model, []
     if isinstance(network, Init):
-        licence, source = licence or network.metadata.licence, source or network.metadata.source
+        metadata = network.metadata
+        licence, source = licence or metadata.licence, source or metadata.source
+        facts.append(f"- look: {inert(metadata.wording or metadata.concept)}")
+        zoo = f", zoo {inert(metadata.zoo)} at revision {inert(metadata.revision[:12])}"
+        facts.append(f"- origin: {inert(metadata.origin)}{zoo if metadata.zoo else ''}")
         network = network.to_network()
+    if source:
+        facts.append(f"- source: {inert(source)}")
     card = _CARD.format(
         licence=f"license: {inert_tag(licence)}\n" if licence else "",
         repo=repo,
         n_weights=sum(value.numel() for value in network.state_dict().values()),
         kind=network.kind,
-        source=f"{inert(source)}\n" if source else "",
+        sizes="".join(f", {name} {size}" for name, size in network.sizes.items()),
+        facts="".join(f"\n{fact}" for fact in facts) + ("\n" if facts else ""),
     )
     settings = HubSettings(token=token, endpoint=endpoint)
     state = look_at_repo(settings, "model", repo, private=private)
