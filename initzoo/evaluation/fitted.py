@@ -175,7 +175,8 @@ class _Worker:
         """
         zoo = self.zoo
         passes = zoo.pair_passes(request.words)
-        blocks = zoo.generator.generate(request.words) if request.words else zoo.mean_adapter_blocks()
+        has_words = bool(request.words) and zoo.has_generator
+        blocks = zoo.generator.generate(request.words) if has_words else zoo.mean_adapter_blocks()
         if passes is None:
             return zoo.network(blocks)
         shapes = dict(zoo.layout.tensors)

@@ -69,8 +69,11 @@ _N_BRANCHES = 3
 _MOST_RIVALS, _MOST_WHOLE = 16, 2
 """Candidates that compete at most, and fully trained checkpoints beside them."""
 
-_MOST_REFINED, _MOST_KEPT = 4, 2
-"""Candidates that the weight generator's passes refine, and how many of the results compete."""
+_MOST_REFINED = 2
+"""Candidates that the weight generator's passes refine."""
+
+_MOST_SECONDS_OF_PASSES = 0.5
+"""Work from which on they are left out: in a second, the steps that they cost bring as much."""
 
 _MIXED = 8
 """Candidates whose span is searched for a mix of them."""
@@ -242,7 +245,8 @@ def fit_pairs(
         base: the base of all candidates, on the CPU, without gradients; not changed.
         candidates: what to begin with, at least one. The first, which should be the base, always takes steps.
         pairs: example pairs, at least one.
-        passes: the weight generator's passes over pairs. They refine the best candidates before any step.
+        passes: the weight generator's passes over pairs. In half a second or less they refine the best
+            candidates before any step.
         seed: draws the crops.
         seconds: work, in seconds of one core as the cost table counts them. The first losses and one step
             are taken in any case.
@@ -352,12 +356,13 @@ class _Run:
         ranked = [candidate for candidate, _, _ in order]
         mixed = self._mix(order, crops)
         from_words = [candidate for candidate in ranked if candidate.is_from_words][:1]
-        refined = self._refine([*from_words, *mixed, *ranked], crops)
         # The first, the base, knows nothing that could be wrong beyond the pairs.
-        first = list(dict.fromkeys([candidates[0], *from_words, *mixed, *refined]))
+        first = list(dict.fromkeys([candidates[0], *from_words, *mixed]))
         chosen = [*first, *(one for one in ranked if one not in first)][: max(len(first), self._n_rivals())]
         whole = [one.whole() for one in chosen if one.whole is not None][:_MOST_WHOLE]
-        return [*chosen, *whole], len(known) + len(mixed) + len(refined) + len(whole)
+        refined = self._refine([*from_words, *mixed, *ranked], crops)
+        n_looked_at = len(known) + len(mixed) + len(refined) + len(whole)
+        return [*(refined.get(one.name, one) for one in chosen), *whole], n_looked_at
 
     def _n_crops(self) -> int:
         """Number of crops of a step of Adam; natural-gradient steps see half of them."""
@@ -401,10 +406,13 @@ class _Run:
         adapter = first[0].adapter + shares.float() @ changes
         return [Candidate("mix of checkpoints", adapter, licence=" AND ".join(sorted(licences)))]
 
-    def _refine(self, starts: Sequence[Candidate], screen: _Crops) -> list[Candidate]:
-        """The best of some candidates after the weight generator's passes."""
-        if self.passes is None:
-            return []
+    def _refine(self, starts: Sequence[Candidate], screen: _Crops) -> dict[str, Candidate]:
+        """What the weight generator's passes make of the first few candidates, by name, where it is better.
+
+        A refined candidate takes the place of the one that it came from, so that no more compete.
+        """
+        if self.passes is None or self.account.whole > _MOST_SECONDS_OF_PASSES:
+            return {}
         chosen = [one for one in dict.fromkeys(starts) if bool(one.adapter.isfinite().all())][:_MOST_REFINED]
         crops = self._crops(self.train, PASS_PAIRS, PASS_CROP, draw=5)
         adapters = self.passes(
@@ -422,10 +430,11 @@ class _Run:
                 licence=" AND ".join(sorted({one.licence, self.passes.licence} - {""})),
             )
             for one, adapter in zip(chosen, adapters, strict=True)
-            if bool(adapter.isfinite().all())
         ]
-        screened = sorted(self._screen(refined, screen), key=lambda one: one[1])
-        return [candidate for candidate, _, _ in screened[:_MOST_KEPT]]
+        losses = [loss for _, loss, _ in self._screen([*chosen, *refined], screen)]
+        before, after = losses[: len(chosen)], losses[len(chosen) :]
+        found = zip(chosen, refined, before, after, strict=True)
+        return {start.name: made for start, made, old, new in found if new < old}
 
     def _rival(self, candidate: Candidate) -> _Rival:
         base = self.base if candidate.detail is None else _with_detail(self.base, candidate.detail)
