@@ -343,7 +343,7 @@ def test_behaviour_stage_changes_the_denoiser_and_leaves_the_base(data, words, p
     loss.backward()
     assert loss.isfinite()
     assert denoiser.leave.grad.abs().sum() > 0
-    assert objective._base.values.grad is None
+    assert objective.base.values.grad is None
 
 
 def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, photo_folder, tmp_path):
@@ -353,8 +353,8 @@ def test_the_last_tenth_of_the_behaviour_stage_sees_whole_crops(data, words, pho
     lessons = WordsEncoder(words).lessons(data, settings)
     objective = BehaviourObjective(data, settings, lessons, crops=tmp_path, crop_plan=plan)
     denoiser = build_denoiser("joint", settings.shape(n_blocks=data.blocks.shape[1], n_word_values=8), seed=0)
-    sides, run = [], objective._base.forward
-    objective._base.forward = lambda images, adapters: (
+    sides, run = [], objective.base.forward
+    objective.base.forward = lambda images, adapters: (
         sides.append(images.shape[-1]),
         run(images, adapters),
     )[1]
@@ -378,7 +378,7 @@ def test_flat_adapters_have_the_networks_order(data, words, photo_folder, tmp_pa
         expected = adapter_from_arrays(
             join_blocks(data.blocks[1], data.recipe.layout), dict(data.recipe.layout.tensors)
         )
-        torch.testing.assert_close(objective._adapters(residual)[0], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(objective.to_adapters(residual)[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(data, words, photo_folder, tmp_path):
