@@ -211,9 +211,11 @@ def test_rates_of_neighbouring_schedules_are_heard(zoo, settings):
 
 
 @needs_benchmark
-def test_steps_of_one_network_share_their_time(report):
-    alike = {found["step_seconds"] for name, found in report["methods"].items() if name != "pix2pix_book"}
-    assert len(alike) == 1
+def test_starts_that_take_the_same_steps_share_their_time(report):
+    found = {name: method["step_seconds"] for name, method in report["methods"].items()}
+    assert len({found[name] for name in ("base", "mean", "nearest", "generated", "fitted")}) == 1
+    assert found["scratch_best"] not in (found["base"], found["pix2pix_book"])
+    assert report["methods"]["fitted"]["start_seconds"] > report["methods"]["base"]["start_seconds"]
     assert report["methods"]["scratch_best"]["loading_seconds"] == 0.0
     for found in report["ratio"].values():
         assert found["within_3db_with_loading"]["ratio_steps"] == found["within_3db"]["ratio_steps"]
@@ -283,6 +285,7 @@ def test_the_report_has_what_is_promised(report):
         for target in ("within_3db", "within_1db", "its_best"):
             low, high = found[target]["interval"]
             assert 0 < low <= found[target]["ratio"] <= high
+    assert set(report["ratio_to_fitted"]) == {*report["ratio"], "generated"} - {"fitted"}
     assert set(report["methods"]["generated"]["psnr"]) == {"0", "2", "4"}
     assert report["methods"]["pix2pix_book"]["step_seconds"] > 0
     assert {row["verdict"] for row in report["classical"]} <= set(VERDICTS)
@@ -292,6 +295,7 @@ def test_the_report_has_what_is_promised(report):
     lines = benchmark_tables(report)
     assert any(line.startswith("pix2pix_book      659.8   15.2") for line in lines)
     assert any(line.startswith("lost within 3 dB") for line in lines)
+    assert any(line.startswith("times fitted") for line in lines)
     assert draw_curves(report)[1:4] == draw_ratios(report)[1:4] == b"PNG"
 
 

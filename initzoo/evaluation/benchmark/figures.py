@@ -135,6 +135,8 @@ def benchmark_tables(report: Mapping[str, Any]) -> list[str]:
     lines = [*_head(report), "", *_times(report)]
     if report["classical"]:
         lines += ["", *_classical(report)]
+    if report.get("ratio_to_fitted"):
+        lines += ["", *_to_fitted(report)]
     if report["ratio"]:
         lines += ["", *_losses(report)]
     return lines
@@ -168,6 +170,19 @@ def _times(report: Mapping[str, Any]) -> list[str]:
         line += f" {_ratio_cell(report, method, 'its_best'):>22}"
         final = report["final"]["psnr"][method]
         lines.append(line + f" {_cell(final, '.2f'):>9}")
+    return lines
+
+
+def _to_fitted(report: Mapping[str, Any]) -> list[str]:
+    """Times of all methods in units of those of a start fitted to pairs."""
+    lines = [f"{'times fitted':14} {'to 3 dB':>22} {'to 1 dB':>22}"]
+    for method, found in report["ratio_to_fitted"].items():
+        cells = []
+        for target in ("within_3db", "within_1db"):
+            low, high = found[target]["interval"]
+            bound = bound_of(found[target])
+            cells.append(f"{bound} {found[target]['ratio']:.1f} [{low:.1f}, {high:.1f}]".strip())
+        lines.append(f"{method:14} " + " ".join(f"{cell:>22}" for cell in cells))
     return lines
 
 

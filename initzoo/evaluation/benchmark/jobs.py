@@ -64,7 +64,8 @@ class Outcome:
         psnr: mean PSNR over the scoring photos, dB; None if the run diverged.
         ssim: mean SSIM over the same photos; None if the run diverged.
         seconds: time of all steps: CPU seconds of one core, or wall time on a GPU.
-        start_seconds: time to make the initial weights, without loading zoo and weight generator.
+        start_seconds: time to make the initial weights and for what precedes the first step, without loading
+            zoo and weight generator.
     """
 
     psnr: float | None
@@ -285,10 +286,10 @@ class _Worker:
         begin = self._now()
         network = self._start(job, pairs)
         trainer = Trainer(network, settings, self.device)
+        if n_steps:  # natural-gradient steps, of a zoo's starts
+            trainer.prepare(pairs)
         began = self._now()
         try:
-            if n_steps:
-                trainer.prepare(pairs)
             for step in range(n_steps):
                 trainer.step(*draw_batch(pairs, settings, step))
         except TrainingDiverged:

@@ -11,7 +11,7 @@ import numpy as np
 
 from initzoo import __version__
 from initzoo.evaluation.benchmark.jobs import Job, Outcome
-from initzoo.evaluation.benchmark.settings import BOOK, METHODS, OURS, BenchmarkSettings
+from initzoo.evaluation.benchmark.settings import BOOK, FITTED, METHODS, OURS, ZOO_STARTS, BenchmarkSettings
 from initzoo.evaluation.benchmark.time_to_quality import Curve, Rung, compare, median_seconds, time_to
 from initzoo.evaluation.benchmark.tuning import TuningResult
 from initzoo.evaluation.bootstrap import Resampling, bootstrap_means, interval
@@ -97,7 +97,8 @@ def report_of(
     best = [_best_of(*(per_concept[i] for per_concept in curves.values())) for i in range(len(measured))]
     report = {
         "n_concepts": len(measured),
-        "ratio": _ratios(curves, best, loading, settings.resampling),
+        "ratio": _ratios(OURS, curves, best, loading, settings.resampling),
+        "ratio_to_fitted": _ratios(FITTED, curves, best, loading, settings.resampling),
         "final": _final(curves, settings.resampling),
         "methods": {
             method: _method(method, zoo, settings, tuned, curves[method], best) | paces[method]
@@ -119,17 +120,19 @@ def _pace(
 ) -> dict[str, float]:
     """Seconds per step and seconds to make the initial weights, as medians over runs.
 
-    All starts of one network take the same steps, so the times of their steps are pooled: a start measured
-    in a busy minute must not look slower.
+    All starts of a zoo take the same steps, beside an adapter, and so do all classical starts. The times of
+    their steps are pooled: a start measured in a busy minute must not look slower.
     """
     runs: dict[int, list[float]] = {}
     starts = []
-    is_unet = settings.is_unet(method)
+
+    def kind_of(one: str) -> str:
+        return one if settings.is_unet(one) else "zoo" if one in ZOO_STARTS else "classical"
+
     for job, outcome in outcomes.items():
         if job.method == method:
             starts.append(outcome.start_seconds)
-        is_alike = job.method == method if is_unet else not settings.is_unet(job.method)
-        if is_alike and outcome.psnr is not None:
+        if kind_of(job.method) == kind_of(method) and outcome.psnr is not None:
             runs.setdefault(job.n_steps, []).append(outcome.seconds)
     return {
         "step_seconds": median_seconds(runs),
@@ -157,13 +160,14 @@ def _curve(
 
 
 def _ratios(
+    ours: str,
     curves: Mapping[str, Sequence[Curve]],
     best: Sequence[float],
     loading: Mapping[str, float],
     how: Resampling,
 ) -> dict[str, dict[str, Any]]:
-    """Ratios of each baseline to the generated start; empty if that was left out."""
-    if OURS not in curves:
+    """Ratios of each method to one of ours; empty if that was left out."""
+    if ours not in curves:
         return {}
     loaded = {
         method: [_later(curve, loading[method]) for curve in per_concept]
@@ -171,14 +175,14 @@ def _ratios(
     }
     ratios = {}
     for method, per_concept in curves.items():
-        if method == OURS:
+        if method == ours:
             continue
         targets = {name: [value - below for value in best] for name, below in TARGETS.items()}
         targets[ITS_BEST] = [_best_of(curve) for curve in per_concept]
         ratios[method] = {
-            name: compare(curves[OURS], per_concept, wanted, how) for name, wanted in targets.items()
+            name: compare(curves[ours], per_concept, wanted, how) for name, wanted in targets.items()
         }
-        ratios[method][WITH_LOADING] = compare(loaded[OURS], loaded[method], targets["within_3db"], how)
+        ratios[method][WITH_LOADING] = compare(loaded[ours], loaded[method], targets["within_3db"], how)
     return ratios
 
 
