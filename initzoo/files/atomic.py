@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,12 +19,14 @@ from initzoo.errors import OutputError
 __all__ = [
     "check_free",
     "check_free_folder",
+    "is_full",
     "is_reserved_name",
     "make_folder",
     "new_file",
     "one_at_a_time",
     "replace_folder",
     "shorten_name",
+    "temporary_folder",
     "write_bytes",
     "write_files",
     "written_together",
@@ -31,6 +34,8 @@ __all__ = [
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """Error numbers of file systems without locks."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _MAX_NAME = 255
 """Maximum length of a file name: bytes, or UTF-16 units on Windows."""
@@ -401,7 +406,46 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _not_writable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}. Choose a place that is writable")
+    advice = "Make room, or choose another place" if is_full(error) else "Choose a place that is writable"
+    return OutputError(f"cannot write {path}: {error.strerror or error}. {advice}")
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that a disk, or what somebody may use of it, is full.
+
+    Example:
+        >>> is_full(OSError(errno.ENOSPC, "No space left on device")), is_full(FileNotFoundError())
+        (True, False)
+    """
+    return error.errno in _FULL
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder for temporary files, removed when the block ends.
+
+    Raises:
+        OutputError: there is no folder for temporary files, or no room in it.
+
+    Example:
+        >>> with temporary_folder() as folder:
+        ...     folder.is_dir()
+        True
+    """
+    advice = "Set TMPDIR to a folder with room"
+    try:
+        made = tempfile.TemporaryDirectory(prefix="initzoo-")
+    except OSError as error:
+        raise OutputError(f"cannot make a temporary folder: {error.strerror or error}. {advice}") from error
+    with made as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise OutputError(
+                f"cannot write temporary files in {name}: {error.strerror}. {advice}"
+            ) from error
 
 
 @contextmanager
