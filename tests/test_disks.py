@@ -109,7 +109,9 @@ def test_a_file_without_room_in_the_cache_is_not_fetched(
         hub.seen.clear()
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: Usage(10**6, 10**6 - 9, 9))
-        with pytest.raises(OutputError, match=f"{what}.*: needs [0-9,]+ bytes, .* has room for 9. Make room"):
+        with pytest.raises(
+            OutputError, match=f"{what}.*: [0-9,]+ bytes are needed, .* has room for 9. Make room"
+        ):
             zoo.pull("night", adapter_only=True)
     assert hub.requests(what, "GET") == []
     assert zoo.pull("night", adapter_only=True)

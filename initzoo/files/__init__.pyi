@@ -1,5 +1,6 @@
 from .atomic import check_free as check_free
 from .atomic import check_free_folder as check_free_folder
+from .atomic import check_room as check_room
 from .atomic import is_full as is_full
 from .atomic import is_reserved_name as is_reserved_name
 from .atomic import make_folder as make_folder

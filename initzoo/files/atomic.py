@@ -19,6 +19,7 @@ from initzoo.errors import OutputError
 __all__ = [
     "check_free",
     "check_free_folder",
+    "check_room",
     "is_full",
     "is_reserved_name",
     "make_folder",
@@ -133,6 +134,35 @@ def check_free_folder(path: Path, *, force: bool) -> None:
             raise _not_writable(path, error) from error
         if not is_empty:
             raise OutputError(f"{path} is not empty. Choose another folder, or add --force to replace it")
+
+
+def check_room(path: Path, n_bytes: int, what: str, advice: str = "") -> None:
+    """Raise if the disk of a file or folder, which may be missing, has less room than is needed.
+
+    Args:
+        path: the file or folder.
+        n_bytes: bytes that are needed.
+        what: what needs them, for the error.
+        advice: what to do but to make room, for the error.
+
+    Raises:
+        OutputError: the disk has less room.
+
+    Example:
+        >>> check_room(Path("new.safetensors"), 2**80, "these weights")
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.OutputError: these weights: 1,208,925,819,614,629,174,706,176 bytes are needed, and ...
+    """
+    path = Path(path).absolute()
+    with suppress(OSError):  # a file system that does not say
+        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        n_free = shutil.disk_usage(existing).free
+        if n_free < n_bytes:
+            raise OutputError(
+                f"{what}: {n_bytes:,} bytes are needed, and the disk of {path} has room for {n_free:,}. "
+                f"Make room{f', or {advice}' if advice else ', or choose another place'}"
+            )
 
 
 def make_folder(path: Path) -> None:

@@ -25,6 +25,7 @@ from initzoo.generator.runners import GRAPH_FILE
 from initzoo.generator.tokens import TokenVectors
 
 __all__ = [
+    "MAX_GENERATOR_BYTES",
     "GeneratorFiles",
     "check_same_base",
     "generator_digest",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _MAX_CONFIG_BYTES = 2**20
-_MAX_MODEL_BYTES = 2**30
+MAX_GENERATOR_BYTES = 2**30
 _MAX_GRAPH_BYTES = 2**23
 _ADVICE = "Get the weight generator again."
 
@@ -131,7 +132,7 @@ def read_generator_files(
     config, digest = _read_config(folder / "config.json", digest)
     path = folder / "model.safetensors"
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
-        data = read_file(path, max_bytes=_MAX_MODEL_BYTES)
+        data = read_file(path, max_bytes=MAX_GENERATOR_BYTES)
         actual = hashlib.sha256(data).hexdigest()
         if actual != config["weights_sha256"]:
             raise ChecksumMismatch(

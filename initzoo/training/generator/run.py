@@ -24,6 +24,7 @@ from initzoo.errors import TrainingError
 from initzoo.files import write_bytes
 from initzoo.generator import (
     ENCODERS,
+    MAX_GENERATOR_BYTES,
     DenoiserShape,
     GeneratorConfig,
     Lessons,
@@ -211,6 +212,13 @@ def _train(
     lessons = ENCODERS[settings.encoder](text).lessons(kept, settings, folder=run_folder)
     shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
+    config = _config(plan, shape, lessons, start, transfer)
+    with torch.device("meta"):  # without memory for it
+        n_weights = sum(value.numel() for value in build_denoiser(settings.kind, shape, seed=0).parameters())
+    if 2 * n_weights > MAX_GENERATOR_BYTES - 2**20:  # float16, and the header
+        raise TrainingError(
+            f"a denoiser of {n_weights:,} weights is larger than a reader accepts. Set a smaller --width"
+        )
     if start is None:
         weights = _train_on_weights(plan, lessons, make_denoiser, transfer)
     else:
@@ -219,7 +227,6 @@ def _train(
     if settings.behaviour.n_steps:
         weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
     write_bytes(run_folder / CURVE_FILE, encode_curve(plan.curve), force=True)
-    config = _config(plan, shape, lessons, start, transfer)
     return _finish(plan, config, make_denoiser(), weights)
 
 
@@ -370,18 +377,21 @@ def _config(
         training["start"] = dict(start.config.training)
     elif transfer is not None:
         training["transfer"] = {"base_sha256": transfer.config.base_sha256} | dict(transfer.config.training)
-    return GeneratorConfig(
-        kind=settings.kind,
-        shape=shape,
-        layout=data.recipe.layout,
-        recipe=data.recipe.name,
-        base_sha256=data.base_sha256,
-        n_train_concepts=len(data.concept_ids),
-        is_regressor=settings.regressor,
-        text=TEXT_SOURCES[settings.encoder],
-        learned_tokens=lessons.learned_tokens,
-        training=training,
-    )
+    try:
+        return GeneratorConfig(
+            kind=settings.kind,
+            shape=shape,
+            layout=data.recipe.layout,
+            recipe=data.recipe.name,
+            base_sha256=data.base_sha256,
+            n_train_concepts=len(data.concept_ids),
+            is_regressor=settings.regressor,
+            text=TEXT_SOURCES[settings.encoder],
+            learned_tokens=lessons.learned_tokens,
+            training=training,
+        )
+    except ValueError as error:
+        raise TrainingError(f"{error}. Set another --width or --block-size") from error
 
 
 def _finish(

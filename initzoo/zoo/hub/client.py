@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import shutil
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from initzoo.errors import (
     OutputError,
     UnknownZoo,
 )
-from initzoo.files import DamagedFile, write_bytes
+from initzoo.files import DamagedFile, check_room, write_bytes
 from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
 from initzoo.zoo.hub.answers import checked_answers, guard_answers
 from initzoo.zoo.hub.cache import (
@@ -40,8 +39,8 @@ from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
 __all__ = [
     "MissingFile",
+    "check_cache_room",
     "check_digest",
-    "check_room",
     "download",
     "fetch_range",
     "hub_call",
@@ -321,7 +320,7 @@ def fetch_range(
     from tqdm import tqdm
 
     n_failed, size = 0, end - start
-    check_room(settings, size, what)
+    check_cache_room(settings, size, what)
     # None lets tqdm decide: it shows no bar unless standard error is a terminal.
     is_off = None if size >= _LEAST_BAR_BYTES else True
     with (
@@ -475,21 +474,13 @@ def _download(
     raise AssertionError("the last try returns or raises")
 
 
-def check_room(settings: HubSettings, n_bytes: int, what: str) -> None:
+def check_cache_room(settings: HubSettings, n_bytes: int, what: str) -> None:
     """Raise if the disk of the cache has less room than a file needs.
 
     Raises:
         OutputError: it has less.
     """
-    folder = cache_folder(settings)
-    with suppress(OSError):  # a file system that does not say
-        existing = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-        n_free = shutil.disk_usage(existing).free
-        if n_free < n_bytes:
-            raise OutputError(
-                f"{what}: needs {n_bytes:,} bytes, and the cache at {folder} has room for {n_free:,}. "
-                "Make room, or name another cache with HF_HUB_CACHE"
-            )
+    check_room(cache_folder(settings), n_bytes, what, "name another cache with HF_HUB_CACHE")
 
 
 def _headers(settings: HubSettings) -> dict[str, str]:

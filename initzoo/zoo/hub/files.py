@@ -16,8 +16,8 @@ from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
 from initzoo.zoo.hub.client import (
     MissingFile,
+    check_cache_room,
     check_digest,
-    check_room,
     download,
     fetch_range,
     resolve_revision,
@@ -376,7 +376,7 @@ class HubFiles:
     ) -> Path:
         what = f"zoo '{self.repo}' at {self.revision[:7]}, file '{path}'"
         if cached_file(self.settings, kind, repo, revision, path) is None:
-            check_room(self.settings, want.n_bytes, what)
+            check_cache_room(self.settings, want.n_bytes, what)
         return download(
             self.settings,
             kind,
