@@ -140,7 +140,7 @@ def read_sections(path: Path, made_for: str) -> dict[str, LongArray]:
         raise DamagedFile("its last part does not match its digest")
     try:
         values = read_settings(msgspec.json.decode(trailer), _Trailer)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise DamagedFile("its last part cannot be read") from error
     if (values.version, values.made_for) != (_VERSION, made_for):
         raise DamagedFile("was made for something else")
