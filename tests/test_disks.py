@@ -61,6 +61,17 @@ def test_a_large_index_is_searched_without_any_folder(
     assert lookup.rows_called("pencil sketch")
 
 
+def test_two_versions_of_initzoo_share_a_cache(
+    kept_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lookup of the other one is made again, and read by neither."""
+    table = IndexTable.open(kept_zoo / "dataset" / "index.parquet")
+    for version in (1, 2, 1, 2):
+        monkeypatch.setattr("initzoo.zoo.index.sections._VERSION", version)
+        lookup = open_lookup(table, lambda: tmp_path, in_memory_rows=0)
+        assert lookup.rows_called("pencil sketch")
+
+
 def test_the_encoder_of_a_zoo_is_tried_without_a_file(no_temporary: None) -> None:
     pytest.importorskip("onnx")
     from hostile_readers import tiny_graph
