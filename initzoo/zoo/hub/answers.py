@@ -34,7 +34,7 @@ _ETAGS = ("ETag", "X-Linked-ETag")
 _COMMIT = "X-Repo-Commit"
 _SIZES = ("X-Linked-Size", "Content-Length")
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_RESET = re.compile(r"\bt=([0-9]+)")
+_RESET = re.compile(r"\br=0\s*;\s*t=([0-9]+)")
 
 _MAX_WAIT = 60  # seconds that a server may ask for, all tries of a request together
 _SLOWEST = 1024  # bytes in each span; a slower answer is given up
@@ -139,9 +139,9 @@ def _check_answer(response: httpx2.Response) -> None:
     commit = response.headers.get(_COMMIT)
     if commit is not None and not is_revision(commit):
         raise _unsafe(subject.what, _COMMIT, commit)
-    if response.status_code >= 400:
+    if response.status_code in (408, 429) or response.status_code >= 500:
         _check_wait(response, subject)
-    elif subject.max_bytes is not None and response.request.method == "HEAD":
+    elif subject.max_bytes is not None and response.request.method == "HEAD" and not response.is_error:
         _check_announced(response, subject.what, subject.max_bytes)
     if subject.max_bytes is not None and response.request.method == "GET":
         is_file = response.is_success
@@ -150,16 +150,17 @@ def _check_answer(response: httpx2.Response) -> None:
 
 def _check_wait(response: httpx2.Response, subject: _Subject) -> None:
     """Refuse a wait that is longer than a person would watch: the client sleeps as long as it is told to."""
-    asked = [response.headers.get("Retry-After", "").strip()]
-    if response.status_code == 429:
-        asked += _RESET.findall(response.headers.get("RateLimit", ""))
-    for seconds in filter(str.isdecimal, asked):
-        if len(seconds) > 9 or subject.waited + int(seconds) > _MAX_WAIT:
-            raise HubUnavailable(
-                f"{subject.what}: the Hub answered {response.status_code} and asks to wait "
-                f"{seconds[:12]} seconds. Try again after that"
-            )
-        subject.waited += int(seconds)
+    # As the client reads them: the limit of requests goes first, if it is used up.
+    limit = _RESET.search(response.headers.get("RateLimit", "")) if response.status_code == 429 else None
+    seconds = limit[1] if limit else response.headers.get("Retry-After", "").strip()
+    if not seconds.isdecimal():
+        return
+    if len(seconds) > 9 or subject.waited + int(seconds) > _MAX_WAIT:
+        raise HubUnavailable(
+            f"{subject.what}: the Hub answered {response.status_code} and asks to wait "
+            f"{seconds[:12]} seconds. Try again after that"
+        )
+    subject.waited += int(seconds)
 
 
 def _check_announced(response: httpx2.Response, what: str, max_bytes: int) -> None:
