@@ -14,7 +14,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   tensor_files weight_generator words zoo))
 
 .PHONY: help pull test style types test-long quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
-  export-pictures live-picture hostile kills load oldest clean
+  export-pictures live-picture hostile kills disks load oldest newest trust sbom audit clean
 
 # Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
 CASES := 10000
@@ -41,8 +41,13 @@ help:
 	@echo 'make space  set up for tests, then write the Space as a folder that is ready to push: build/space'
 	@echo 'make hostile  set up for tests, then attack every reader with 10,000 mutated files each: hours'
 	@echo 'make kills  set up for tests, then kill eight commands at 200 random moments each: hours'
+	@echo 'make disks  set up for tests, then run the commands on full and read-only disks (wants Linux and root)'
 	@echo 'make load   set up for tests, then load the page with 50 clients for 10 minutes'
 	@echo 'make oldest  run the quick tests on the oldest allowed versions, in build/oldest'
+	@echo 'make newest  run the quick tests on the newest versions, in build/newest'
+	@echo 'make trust  set up for tests, then all of these from hostile on, and one table: many hours'
+	@echo 'make sbom   set up, then write what an installation consists of: build/sbom.json'
+	@echo 'make audit  compare the pins with the advisories of PyPI (wants the internet)'
 	@echo 'make clean  remove the virtual environment and caches'
 
 pull: $(VENV)/.ready
@@ -110,11 +115,29 @@ hostile: $(VENV)/.ready-dev
 kills: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/kill_run.py --kills $(KILLS)
 
+disks: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/disk_run.py
+
 load: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/load_run.py --clients $(CLIENTS) --minutes $(MINUTES)
 
 oldest: $(VENV)/.ready
 	$(VENV)/bin/python tests/oldest_run.py $(QUICK)
+
+newest: $(VENV)/.ready
+	$(VENV)/bin/python tests/oldest_run.py --versions newest --folder build/newest $(QUICK)
+
+trust: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/trust_run.py --cases $(CASES) --kills $(KILLS) --clients $(CLIENTS) --minutes $(MINUTES) $(QUICK)
+
+sbom: $(VENV)/.ready
+	$(VENV)/bin/python tests/sbom_run.py
+
+# --strict: a package that could not be looked up is a failure, too.
+audit: $(VENV)/.ready
+	$(VENV)/bin/python -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install --quiet pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -22,6 +22,7 @@ __all__ = [
 ]  # here, and not in two modules, so that one server is enough for both
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import onnxruntime themselves
 # Before the Hub's client is imported anywhere: no cache, token or Hub of whoever runs the tests.
 _HUB_HOME = tempfile.TemporaryDirectory(prefix="initzoo-tests-")
 for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FACE_"))]:

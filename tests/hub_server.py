@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -88,14 +89,16 @@ class Fault:
     """What goes wrong with requests whose path matches.
 
     Args:
-        what: cut, short, corrupt, status, slow, redirect or no-range.
+        what: cut, short, corrupt, status, slow, redirect or no-range; endless, drip (a byte at a time),
+            circle (a redirect to itself), wrong-range, gzip, bomb (gzip of far more bytes) or huge (announces
+            10^15 bytes).
         path: expression that the path has to match.
         times: how often; -1 for always.
         method: only for this method.
         status: for `status`.
         headers: for `status`.
         keep: share of the body that a cut or short answer has.
-        seconds: for `slow`: how long before the body.
+        seconds: for `slow`: how long before the body; for `drip`: between bytes.
     """
 
     what: str
@@ -350,26 +353,51 @@ class Api:
             self.hub.lfs[sha256(data)] = data
             url = self.hub.url.replace("127.0.0.1", "localhost") + f"/elsewhere/{sha256(data)}"
             return Response(b"", 302, headers | {"Location": url})
+        what = "" if fault is None else fault.what
+        if what == "circle":
+            return Response(b"", 302, headers | {"Location": str(request.url)})
         status = 200
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
         size = len(data)
-        if wanted and not (fault is not None and fault.what == "no-range"):
+        if wanted and what not in ("no-range", "gzip", "bomb"):
             first, last = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1)
             if first >= size:
                 return Response(b"", 416, headers | {"Content-Range": f"bytes */{size}"})
             status, data = 206, data[first : last + 1]
             headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-        headers["Content-Length"] = str(len(data))
+            if what == "wrong-range":
+                headers["Content-Range"] = f"bytes {first + 7}-{last + 7}/{size + 7}"
+        if what in ("gzip", "bomb"):
+            data = gzip.compress(data if what == "gzip" else bytes(2**28))
+            headers["Content-Encoding"] = "gzip"
+        headers["Content-Length"] = str(len(data) if what != "huge" else 10**15)
+        if what == "huge" and "X-Linked-Size" in headers:
+            headers["X-Linked-Size"] = str(10**15)
         if request.method == "HEAD":
             return Response(b"", status, headers)
-        if fault is not None and fault.what == "corrupt":
+        if what == "corrupt":
             data = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
         kept = data
-        if fault is not None and fault.what in ("cut", "short"):
+        if fault is not None and what in ("cut", "short"):
             kept = data[: int(len(data) * fault.keep)]
-            if fault.what == "short":
+            if what == "short":
                 headers["Content-Length"] = str(len(kept))
-        wait = fault.seconds if fault is not None and fault.what == "slow" else 0.0
+        wait = fault.seconds if fault is not None and what == "slow" else 0.0
+
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(2**12):  # 256 MB are endless enough
+                yield bytes(2**16)
+                await asyncio.sleep(0)  # to see that nobody listens any more
+
+        async def drip() -> AsyncIterator[bytes]:
+            for place in range(len(data)):
+                yield data[place : place + 1]
+                await asyncio.sleep(fault.seconds if fault is not None else 0.0)
+
+        if what == "endless":
+            del headers["Content-Length"]
+        if what in ("endless", "drip"):
+            return StreamingResponse(endless() if what == "endless" else drip(), status, headers)
 
         async def body() -> AsyncIterator[bytes]:
             await asyncio.sleep(wait)

@@ -1,7 +1,9 @@
-"""Runs tests on the oldest versions that pyproject.toml allows; `make oldest` gives it the quick ones.
+"""Runs tests on the oldest or newest versions that pyproject.toml allows; `make oldest` and `make newest`.
 
-The versions of the packages below are those of the lower bounds, everything else is the newest that fits
-them. They are installed into an environment of its own, build/oldest.
+With `--versions oldest`, the packages that initzoo itself needs and the largest ones of its extras have the
+versions of their lower bounds, everything else the newest that fits them. With `newest`, all are the newest;
+with `pinned`, those of constraints.txt. They are installed into an environment of its own, which is made with
+the Python that runs this.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from pathlib import Path
 __all__ = ["oldest_versions"]
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("numpy", "torch", "huggingface-hub", "gradio", "pyarrow", "datasets", "pillow", "click")
-EXTRAS = ("bench", "datasets", "demo")
-CHECKS = ("pytest", "pytest-xdist", "hypothesis", "onnx", "tifffile", "uvicorn", "import-linter")
+OF_EXTRAS = ("datasets", "gradio")
+EXTRAS = ("bench", "datasets", "demo", "heif", "onnx", "sign")
+CHECKS = ("pytest", "pytest-xdist", "hypothesis", "tifffile", "uvicorn", "import-linter")
 
 
 def oldest_versions(requirements: list[str]) -> dict[str, str]:
@@ -38,28 +40,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tests", nargs="+", help="files or folders of tests")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "oldest")
+    parser.add_argument("--versions", choices=("oldest", "pinned", "newest"), default="oldest")
     chosen = parser.parse_args()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *(one for extra in EXTRAS for one in extras[extra])]
     wanted += [one for one in extras["dev"] if re.split("[<>=]", one)[0] in CHECKS]
-    wanted += [one for one in extras["onnx"] if one.startswith("onnx>")]
     wanted = [one for one in wanted if not one.startswith("initzoo[")]
     bounds = oldest_versions(wanted)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     constraints = chosen.folder / "constraints.txt"
-    constraints.write_text("".join(f"{name}~={bounds[name]}.0\n" for name in PACKAGES))
+    shown = [*oldest_versions(project["dependencies"]), *OF_EXTRAS]
+    lines = {
+        "oldest": [f"{name}~={bounds[name]}.0" for name in shown],
+        "pinned": (ROOT / "constraints.txt").read_text("utf-8").splitlines(),
+        "newest": [],
+    }[chosen.versions]
+    constraints.write_text("\n".join([*lines, ""]))
     python = chosen.folder / "venv" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", chosen.folder / "venv"], check=True)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "-q", "--prefer-binary", "-c", constraints, *wanted], check=True)
+    options = ["-q", "--prefer-binary", *(["--upgrade"] if chosen.versions == "newest" else [])]
+    subprocess.run([*pip, "install", *options, "-c", constraints, *wanted], check=True)
     listed = subprocess.run(
         [*pip, "list", "--format=freeze"], check=True, capture_output=True, text=True
     ).stdout
     versions = dict(line.split("==") for line in listed.splitlines() if "==" in line)
     names = {name.lower().replace("_", "-"): version for name, version in versions.items()}
-    sys.stdout.write("  ".join(f"{name} {names[name]}" for name in PACKAGES) + "\n")
+    version = ".".join(map(str, sys.version_info[:3]))
+    sys.stdout.write("  ".join([f"Python {version}", *(f"{name} {names[name]}" for name in shown)]) + "\n")
     sys.stdout.flush()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [python, "-m", "pytest", "-n", "0", "-q", *chosen.tests]

@@ -191,14 +191,14 @@ def test_a_whole_process_verifies_a_zoo_of_the_hub(hub: Hub, cache: Path, tmp_pa
 
 @pytest.mark.long
 def test_many_processes_may_pull_at_once_into_one_cache(hub: Hub, cache: Path, tmp_path: Path) -> None:
-    """Eight of them: each gets the right bytes, and the checkpoint is fetched once."""
+    """Thirty-two of them: each gets the right bytes, and the checkpoint is fetched once."""
     expected = opened(hub, tmp_path / "own", "me/starter@v1").pull("pencil sketch").sha256
     hub.forget()
     result = run_program(
-        program(hub, cache), "-c", PULL_AT_ONCE, "me/starter@v1", str(cache), "8", cwd=tmp_path
+        program(hub, cache), "-c", PULL_AT_ONCE, "me/starter@v1", str(cache), "32", cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == 8 * [expected]
+    assert result.stdout.split() == 32 * [expected]
     assert len(hub.requests("blocks", "GET")) == 1
     assert list(cache.glob("*/payloads/??/*.part")) == []
 

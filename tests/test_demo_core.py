@@ -163,7 +163,7 @@ def image_file(folder: Path, kind: str) -> Path:
         path = folder / "rotated.jpg"
         colour.save(path, exif=exif)
     elif kind == "transparent":
-        Image.fromarray(np.dstack([pixels, np.zeros((24, 40), np.uint8)]), "RGBA").save(path)
+        Image.fromarray(np.dstack([pixels, np.zeros((24, 40), np.uint8)])).save(path)
     elif kind == "animated":
         path = folder / "animated.gif"
         colour.save(path, save_all=True, append_images=[colour.transpose(Image.Transpose.ROTATE_180)])

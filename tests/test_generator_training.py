@@ -575,7 +575,7 @@ def test_a_zoo_without_a_phrase_encoder_takes_the_bundled_one(zoo_folder, tmp_pa
         ({"n_lanes": -2}, "n_lanes must be at least 1"),
         ({"words_dropout": 1.5}, "words_dropout must be from 0 to 1"),
         ({"learned_dropout": float("nan")}, "learned_dropout must be from 0 to 1"),
-        ({"block_size": 10**30}, "block_size must be at most 1048576"),
+        ({"block_size": 10**30}, "block_size must be at most 65536"),
     ],
 )
 def test_settings_out_of_range_name_the_setting(change, said):

@@ -457,3 +457,14 @@ def test_an_adapter_from_elsewhere_that_overflows_is_refused(tmp_path: Path) -> 
 def test_half_a_letter_is_printed_as_an_escape() -> None:
     assert printable("a\udcffb") == "a\\udcffb"
     assert str(InvalidZoo("a\udcff")).encode()
+
+
+@pytest.mark.parametrize("key", ["name", "split", "x" * 900])
+def test_what_photos_toml_says_is_quoted_in_short(tmp_path: Path, key: str) -> None:
+    names = ("name", "file", "split", "title", "author", "licence", "source")
+    values = dict.fromkeys(names, "x") | {"split": "wrong"} | {key: "z" * 5000}
+    lines = "".join(f'{name} = "{value}"\n' for name, value in values.items())
+    (tmp_path / "photos.toml").write_text(f"[[photo]]\n{lines}")
+    with pytest.raises(InvalidImage) as caught:
+        load_photos(tmp_path, split=None)
+    assert len(str(caught.value).replace(str(tmp_path), "")) <= 300

@@ -14,6 +14,7 @@ from hostile_run import run_cases, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import change_bytes, change_json, change_tensors
+from trust_run import count, count_tests
 
 from initzoo.errors import printable
 from initzoo.files import DamagedFile, decode_tensors, encode_tensors, parse_toml, path_within, read_json
@@ -54,6 +55,17 @@ def test_a_case_is_the_same_each_time(tmp_path: Path) -> None:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         changed.append([path.read_bytes() for path in files])
     assert changed[0] == changed[1]
+
+
+def test_the_table_of_all_attacks_takes_the_last_table_and_its_total() -> None:
+    output = "\n".join(["| all | 5 |", "noise", table({}), "| --- |", "hostile: 1 times"])
+    assert count(
+        output.replace("| all | 0 | 0 | 0 | 0 |", "| x | 9 | 9 | 0 | 1 |\n| all | 7 | 4 | 3 | 0 |"), "cases"
+    ) == (
+        7,
+        0,
+    )
+    assert count_tests("....\n3 failed, 20 passed, 1 error in 2s") == (24, 4)
 
 
 def test_faults_are_counted_with_their_cases() -> None:

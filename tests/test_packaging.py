@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,6 +18,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from sbom_run import bill
 
 ROOT = Path(__file__).parent.parent
 BUILD = [sys.executable, "-m", "hatchling", "build"]
@@ -114,6 +117,64 @@ def test_the_wheel_holds_the_package_and_its_zoo_but_no_pictures_of_the_readme(w
         name = path.relative_to(ROOT).as_posix()
         name = f"initzoo/{name}" if name.startswith("catalog/") else name
         assert (name in names) == (path not in left_out), name
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("packaging")
+def test_a_wheel_that_is_built_again_elsewhere_and_later_has_the_same_bytes(
+    wheel: Path, tmp_path: Path
+) -> None:
+    names = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "initzoo", "catalog")
+    for name in names:
+        source, target = ROOT / name, tmp_path / "copy" / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    for number, path in enumerate(sorted((tmp_path / "copy").rglob("*"))):
+        os.utime(path, (10**9 + number, 10**9 + number))
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    environment = os.environ | {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
+    subprocess.run(
+        [*BUILD, "-t", "wheel", "-d", tmp_path / "dist"],
+        cwd=tmp_path / "copy",
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    (again,) = (tmp_path / "dist").glob("*.whl")
+    assert again.name == wheel.name
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(wheel.read_bytes()).digest()
+
+
+def test_a_bill_of_materials_has_versions_licences_and_digests() -> None:
+    report = {
+        "install": [
+            {"metadata": {"name": "initzoo", "version": "0.2.0"}, "download_info": {"dir_info": {}}},
+            {
+                "metadata": {
+                    "name": "Some_Package",
+                    "version": "1.0",
+                    "license": "a long text " * 50,
+                    "classifier": ["Topic :: X", "License :: OSI Approved :: MIT License"],
+                },
+                "download_info": {"archive_info": {"hashes": {"sha256": "ab" * 32}}},
+            },
+        ]
+    }
+    made = bill(report)
+    assert made["metadata"]["component"]["name"] == "initzoo"
+    assert made["components"] == [
+        {
+            "type": "library",
+            "name": "some-package",
+            "version": "1.0",
+            "purl": "pkg:pypi/some-package@1.0",
+            "licenses": [{"license": {"name": "MIT License"}}],
+            "hashes": [{"alg": "SHA-256", "content": "ab" * 32}],
+        }
+    ]
 
 
 def hints() -> list[str]:

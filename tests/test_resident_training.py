@@ -148,5 +148,5 @@ def test_passes_over_pairs_are_taught(data, phrases, tmp_path, kept_photo_folder
 def test_words_without_a_phrase_encoder_cannot_teach_passes(data, tmp_path, kept_photo_folder) -> None:
     words = TokenVectors.tiny(VOCABULARY.split(), n_values=8)
     taught = quick(pairs=Stage(2, 2, 1e-3))
-    with pytest.raises(TrainingError, match="passes over pairs need the encoder phrases, not words"):
+    with pytest.raises(TrainingError, match="passes over pairs need --encoder phrases, not words"):
         train(data, words, taught, tmp_path / "run", kept_photo_folder)

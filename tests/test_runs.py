@@ -32,7 +32,8 @@ def held(path: Path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     process = subprocess.Popen([sys.executable, "-c", HOLD, path], env=environment)
     try:
-        assert wait_until(lambda: (path / "half").exists() or process.poll() is not None)
+        half = path / "half"
+        assert wait_until(lambda: (half.exists() and half.read_text()) or process.poll() is not None)
         yield process
     finally:
         process.kill()

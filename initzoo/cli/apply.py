@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -214,12 +213,12 @@ def _output_name(source: Path) -> str:
 def _read(source: Path) -> Picture:
     """Read an image of any number of pixels."""
     from initzoo.errors import InvalidImage
-    from initzoo.files import read_picture
+    from initzoo.files import read_picture, temporary_folder
 
     if source != _STREAM:
         return read_picture(source, max_pixels=None)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "image"
+    with temporary_folder() as folder:
+        file = folder / "image"
         file.write_bytes(sys.stdin.buffer.read())
         try:
             return read_picture(file, max_pixels=None)

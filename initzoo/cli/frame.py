@@ -149,6 +149,12 @@ class LazyGroup(click.Group):
                 return super().invoke(ctx)
         except InitzooError as error:
             raise click.ClickException(str(error)) from error
+        except FileNotFoundError as error:
+            if "No usable temporary directory" not in str(error):  # some libraries ask for one when imported
+                raise
+            raise click.ClickException(
+                "there is no folder for temporary files. Set TMPDIR to a folder that is writable"
+            ) from error
         except KeyboardInterrupt as error:
             click.echo(f"Interrupted.{self._resume_hint(ctx)}", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from error
@@ -176,6 +182,8 @@ def _warnings_as_lines() -> Iterator[None]:
     """Print each warning of initzoo as one line on standard error, without a code location."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", InitzooWarning)
+        # The Hub's client warns of a full disk before the error that says so.
+        warnings.filterwarnings("ignore", "Not enough free disk space", UserWarning)
         show = warnings.showwarning
 
         def show_line(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:

@@ -24,6 +24,7 @@ from initzoo.pairs import (
     score_images,
     scoring_pairs,
 )
+from initzoo.work import onnx_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,8 +158,7 @@ def _scoring_pairs(teacher: Teacher | None) -> tuple[list[Pixels], list[Pixels] 
 
 
 def _edit_all(graph: bytes, photos: Sequence[Pixels]) -> list[Pixels]:
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -1,11 +1,14 @@
 from .atomic import check_free as check_free
 from .atomic import check_free_folder as check_free_folder
+from .atomic import check_room as check_room
+from .atomic import is_full as is_full
 from .atomic import is_reserved_name as is_reserved_name
 from .atomic import make_folder as make_folder
 from .atomic import new_file as new_file
 from .atomic import one_at_a_time as one_at_a_time
 from .atomic import replace_folder as replace_folder
 from .atomic import shorten_name as shorten_name
+from .atomic import temporary_folder as temporary_folder
 from .atomic import write_bytes as write_bytes
 from .atomic import write_files as write_files
 from .atomic import written_together as written_together

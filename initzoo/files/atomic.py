@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,12 +19,15 @@ from initzoo.errors import OutputError
 __all__ = [
     "check_free",
     "check_free_folder",
+    "check_room",
+    "is_full",
     "is_reserved_name",
     "make_folder",
     "new_file",
     "one_at_a_time",
     "replace_folder",
     "shorten_name",
+    "temporary_folder",
     "write_bytes",
     "write_files",
     "written_together",
@@ -31,6 +35,8 @@ __all__ = [
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """Error numbers of file systems without locks."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _MAX_NAME = 255
 """Maximum length of a file name: bytes, or UTF-16 units on Windows."""
@@ -128,6 +134,35 @@ def check_free_folder(path: Path, *, force: bool) -> None:
             raise _not_writable(path, error) from error
         if not is_empty:
             raise OutputError(f"{path} is not empty. Choose another folder, or add --force to replace it")
+
+
+def check_room(path: Path, n_bytes: int, what: str, advice: str = "") -> None:
+    """Raise if the disk of a file or folder, which may be missing, has less room than is needed.
+
+    Args:
+        path: the file or folder.
+        n_bytes: bytes that are needed.
+        what: what needs them, for the error.
+        advice: what to do but to make room, for the error.
+
+    Raises:
+        OutputError: the disk has less room.
+
+    Example:
+        >>> check_room(Path("new.safetensors"), 2**80, "these weights")
+        Traceback (most recent call last):
+            ...
+        initzoo.errors.OutputError: these weights: 1,208,925,819,614,629,174,706,176 bytes are needed, and ...
+    """
+    path = Path(path).absolute()
+    with suppress(OSError):  # a file system that does not say
+        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        n_free = shutil.disk_usage(existing).free
+        if n_free < n_bytes:
+            raise OutputError(
+                f"{what}: {n_bytes:,} bytes are needed, and the disk of {path} has room for {n_free:,}. "
+                f"Make room{f', or {advice}' if advice else ', or choose another place'}"
+            )
 
 
 def make_folder(path: Path) -> None:
@@ -401,7 +436,46 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _not_writable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}. Choose a place that is writable")
+    advice = "Make room, or choose another place" if is_full(error) else "Choose a place that is writable"
+    return OutputError(f"cannot write {path}: {error.strerror or error}. {advice}")
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that a disk, or what somebody may use of it, is full.
+
+    Example:
+        >>> is_full(OSError(errno.ENOSPC, "No space left on device")), is_full(FileNotFoundError())
+        (True, False)
+    """
+    return error.errno in _FULL
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder for temporary files, removed when the block ends.
+
+    Raises:
+        OutputError: there is no folder for temporary files, or no room in it.
+
+    Example:
+        >>> with temporary_folder() as folder:
+        ...     folder.is_dir()
+        True
+    """
+    advice = "Set TMPDIR to a folder with room"
+    try:
+        made = tempfile.TemporaryDirectory(prefix="initzoo-")
+    except OSError as error:
+        raise OutputError(f"cannot make a temporary folder: {error.strerror or error}. {advice}") from error
+    with made as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise OutputError(
+                f"cannot write temporary files in {name}: {error.strerror}. {advice}"
+            ) from error
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def read_json(data: bytes, kind: type[T]) -> T:
     check_depth(data)
     try:
         values = msgspec.json.decode(data)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise DamagedFile("is not JSON") from error
     version = values.get("format_version") if isinstance(values, dict) else None
     check_version(version)

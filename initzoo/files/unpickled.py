@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from initzoo.files.atomic import temporary_folder
 from initzoo.files.digests import DamagedFile, check_no_pointer
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def read_pickled_weights(
 
     n_bytes = _check_file(path)
     memory = max_memory or _LEAST_MEMORY + 4 * n_bytes
-    with tempfile.TemporaryDirectory(prefix="initzoo-") as folder:
-        target = Path(folder) / "weights.safetensors"
+    with temporary_folder() as folder:
+        target = folder / "weights.safetensors"
         # -P: no module of the working folder is imported in the place of one of Python's.
         command = [sys.executable, "-P", str(_CHILD), str(path), str(target), str(memory), str(max_seconds)]
         try:

@@ -33,6 +33,7 @@ from .encoders import Lessons as Lessons
 from .encoders import PhrasesEncoder as PhrasesEncoder
 from .encoders import TextModel as TextModel
 from .encoders import WordsEncoder as WordsEncoder
+from .files import MAX_GENERATOR_BYTES as MAX_GENERATOR_BYTES
 from .files import GeneratorFiles as GeneratorFiles
 from .files import generator_digest as generator_digest
 from .files import is_generator_config as is_generator_config

@@ -26,6 +26,7 @@ from initzoo.generator.runners import GRAPH_FILE
 from initzoo.generator.tokens import TokenVectors
 
 __all__ = [
+    "MAX_GENERATOR_BYTES",
     "PAIRS_FILE",
     "GeneratorFiles",
     "check_same_base",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _MAX_CONFIG_BYTES = 2**20
-_MAX_MODEL_BYTES = 2**30
+MAX_GENERATOR_BYTES = 2**30
 _MAX_GRAPH_BYTES = 2**23
 
 PAIRS_FILE = "pairs.safetensors"
@@ -186,7 +187,7 @@ def _read_weights(path: Path, expected: str) -> dict[str, np.ndarray]:
         ChecksumMismatch: its digest is not the expected one.
     """
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
-        data = read_file(path, max_bytes=_MAX_MODEL_BYTES)
+        data = read_file(path, max_bytes=MAX_GENERATOR_BYTES)
         actual = hashlib.sha256(data).hexdigest()
         if actual != expected:
             raise ChecksumMismatch(

@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator, InvalidWords, MissingExtra, OutputError
-from initzoo.files import DamagedFile, read_file, reported_as, write_bytes
+from initzoo.files import DamagedFile, read_file, reported_as, temporary_folder, write_bytes
 from initzoo.generator.tokenizer_files import check_tokenizer, is_panic
 
 __all__ = ["MAX_TOKENS", "TokenVectors", "check_words", "distil_words", "read_extra_words"]
@@ -329,9 +328,9 @@ def distil_words(
     folder = Path(out)
     if not (Path(encoder) / "config.json").is_file():
         raise InvalidGenerator(f"no sentence encoder at '{encoder}': it has no config.json. Name its folder")
-    with TemporaryDirectory() as plain:
-        _copy_without_padding(Path(encoder), Path(plain))
-        model = distill(model_name=plain, vocabulary=list(extra_words) or None, pca_dims=n_values)
+    with temporary_folder() as plain:
+        _copy_without_padding(Path(encoder), plain)
+        model = distill(model_name=str(plain), vocabulary=list(extra_words) or None, pca_dims=n_values)
     # model2vec returns vectors and weights separately; here the weight is the length of the vector.
     matrix = np.asarray(model.embedding, dtype=np.float32)
     if model.weights is not None:

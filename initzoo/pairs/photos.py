@@ -250,10 +250,11 @@ def _entries_of_table(folder: Path) -> list[dict[str, str]]:
         keys = set(photo)
         if keys != _PHOTO_KEYS or not all(isinstance(value, str) for value in photo.values()):
             unexpected = ", ".join(sorted(keys ^ _PHOTO_KEYS)) or "a value that is not text"
-            raise InvalidImage(f"{table}, photo {number}: missing or unknown: {unexpected}. Correct it")
+            raise InvalidImage(f"{table}, photo {number}: missing or unknown: {unexpected[:80]}. Correct it")
         if photo["split"] not in _SPLITS:
             raise InvalidImage(
-                f"{table}, photo {photo['name']!r}: split {photo['split']!r}; expected 'train' or 'score'"
+                f"{table}, photo {photo['name'][:80]!r}: split {photo['split'][:80]!r}; expected 'train' or "
+                "'score'"
             )
         for key in ("name", "file"):
             if not is_plain_name(photo[key]):
@@ -300,7 +301,7 @@ def _check_names(folder: Path, entries: list[dict[str, str]]) -> None:
     counts = Counter(entry["name"] for entry in entries)
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
-        raise InvalidImage(f"two photos in {folder} are named '{repeated[0]}'. Rename one")
+        raise InvalidImage(f"two photos in {folder} are named '{repeated[0][:80]}'. Rename one")
 
 
 def _load(folder: Path, entry: dict[str, str]) -> Photo:

@@ -70,8 +70,8 @@ class _PixelFile:
 
     def _no_room(self, error: OSError) -> OutputError:
         return OutputError(
-            f"cannot keep pairs in {tempfile.gettempdir()}: {error.strerror or error}. "
-            "Free disk space there, or set TMPDIR to another folder"
+            f"cannot keep pairs in a temporary file: {error.strerror or error}. "
+            "Set TMPDIR to a folder with room"
         )
 
 

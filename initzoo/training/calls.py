@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidPairs
+from initzoo.files import temporary_folder
 from initzoo.pairs import Pair, PairSet, open_pairs, split_pairs
 from initzoo.training.choosing import choose_start
 from initzoo.training.finetune import Finetuned, FinetuneSettings, run_finetune
@@ -95,7 +95,7 @@ def finetune(
     opened = zoo if isinstance(zoo, Zoo) else Zoo.from_pretrained(zoo)
     begin = _start(start, pair_set, words, opened, settings)
     title = name or words or pair_set.source
-    kept = nullcontext(run_folder) if run_folder else tempfile.TemporaryDirectory(prefix="initzoo-")
+    kept = nullcontext(run_folder) if run_folder else temporary_folder()
     with kept as folder:
         return run_finetune(
             begin,

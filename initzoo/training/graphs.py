@@ -21,7 +21,7 @@ from initzoo.generator import (
 )
 from initzoo.networks import ImageNetwork, to_onnx
 
-__all__ = ["add_graph", "export_denoiser", "export_network"]
+__all__ = ["add_graph", "export_denoiser", "export_network", "need_onnx"]
 
 _OPSET = 18
 
@@ -98,6 +98,19 @@ def add_graph(generator: WeightGenerator) -> WeightGenerator:
     return generator.with_graph(export_denoiser(config.kind, config.shape))
 
 
+def need_onnx() -> None:
+    """Raise if graphs cannot be written here: before hours of training, not after.
+
+    Raises:
+        MissingExtra: onnx or onnxscript is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra('a graph needs onnx and onnxscript: pip install "initzoo[onnx]"') from error
+
+
 class _Called(nn.Module):
     """A module as a function of its inputs and its weights."""
 
@@ -123,11 +136,7 @@ def _export(
     described: Mapping[str, str] | None = None,
 ) -> bytes:
     """Export a module whose weights are further inputs. `sides` are the free sides of the first input."""
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra('a graph needs onnx and onnxscript: pip install "initzoo[onnx]"') from error
+    need_onnx()
     weights = {name: value.detach() for name, value in module.state_dict().items()}
     called = _Called(module, run, len(inputs), list(weights))
     given = (*inputs, *weights.values())

@@ -13,6 +13,7 @@ from .importing import ImportReport as ImportReport
 from .importing import import_checkpoint as import_checkpoint
 from .index import IndexRow as IndexRow
 from .index import Match as Match
+from .index import problem_of as problem_of
 from .index import write_index as write_index
 from .labels import BAND as BAND
 from .labels import DIAGNOSIS as DIAGNOSIS
@@ -26,6 +27,7 @@ from .labels import SPLITS as SPLITS
 from .labels import STARTS as STARTS
 from .labels import TARGETS as TARGETS
 from .local import local_zoos as local_zoos
+from .manifest import check_plain as check_plain
 from .manifest import refresh_around as refresh_around
 from .manifest import refresh_manifest as refresh_manifest
 from .networks import fetch_network as fetch_network
@@ -34,6 +36,7 @@ from .publish import push_zoo as push_zoo
 from .route import Route as Route
 from .route import how_sure as how_sure
 from .router import Router as Router
+from .shards import MAX_SHARD_BYTES as MAX_SHARD_BYTES
 from .shards import Payload as Payload
 from .shards import decode_blocks as decode_blocks
 from .shards import write_shard as write_shard

@@ -25,6 +25,7 @@ __all__ = [
     "SIGNATURE_FILE",
     "FileDigest",
     "Manifest",
+    "check_plain",
     "describe_folder",
     "digest_files",
     "not_plain",
@@ -239,6 +240,15 @@ def refresh_around(generator_folder: Path) -> None:
     ]
     if is_inside and (folder.parents[2] / "dataset" / "index.parquet").is_file():
         refresh_manifest(folder.parents[2])
+
+
+def check_plain(folder: Path) -> None:
+    """Raise if a folder of a zoo has a link, a device or the like below it, which no reader accepts.
+
+    Raises:
+        InvalidZoo: it has one.
+    """
+    _files_below(folder)
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initzoo.checkpoints import Init
 from initzoo.errors import InvalidInit, PublishRefused
+from initzoo.files import temporary_folder
 from initzoo.networks import check_weights_digest
 from initzoo.zoo.cards.tables import inert, inert_tag
 from initzoo.zoo.hub import HubSettings, Upload, commit, is_hub_address, look_at_repo
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch_network", "push_to_hub"]
 
-_FILES = ("config.json", "model.safetensors")
+_FILES = {"config.json": 2**20, "model.safetensors": 2**32}
+"""The files of a network, and the most bytes that they may have."""
 
 _CARD = """---
 library_name: initzoo
@@ -95,9 +96,9 @@ def push_to_hub(
     )
     settings = HubSettings(token=token, endpoint=endpoint)
     state = look_at_repo(settings, "model", repo, private=private)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         network.save_pretrained(folder)
-        files: dict[str, Path | bytes] = {name: Path(folder) / name for name in _FILES}
+        files: dict[str, Path | bytes] = {name: folder / name for name in _FILES}
         upload = Upload.between(state, files | {"README.md": card.encode()}, ())
         return commit(settings, state, upload, message)
 
@@ -119,8 +120,10 @@ def fetch_network(repo: str, revision: str | None, settings: HubSettings) -> Pat
     commit_id = resolve_revision(settings, "model", repo, revision)
     try:
         paths = [
-            download(settings, "model", repo, commit_id, name, check=_check, checks_cached=True)
-            for name in _FILES
+            download(
+                settings, "model", repo, commit_id, name, max_bytes=limit, check=_check, checks_cached=True
+            )
+            for name, limit in _FILES.items()
         ]
     except MissingFile as error:
         raise InvalidInit(

@@ -8,14 +8,13 @@ PEM files; nothing is sent anywhere.
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from initzoo.errors import InvalidSignature, MissingExtra
-from initzoo.files import DamagedFile, check_depth, is_file, read_file
+from initzoo.files import DamagedFile, check_depth, is_file, read_file, temporary_folder
 from initzoo.zoo.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 
 if TYPE_CHECKING:
@@ -103,9 +102,9 @@ def sign_again(manifest: bytes, key: Path, signed: tuple[bytes, bytes] | None) -
             text = public.public_bytes(
                 serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
             )
-            with tempfile.TemporaryDirectory(prefix="initzoo-") as folder:
-                (Path(folder) / "key.pub").write_bytes(text)
-                check_signature(manifest, signed[1], Path(folder) / "key.pub", name="")
+            with temporary_folder() as folder:
+                (folder / "key.pub").write_bytes(text)
+                check_signature(manifest, signed[1], folder / "key.pub", name="")
             return signed[1]
         except (InvalidSignature, ValueError, TypeError, OSError):
             return sign_manifest(manifest, key)
@@ -162,8 +161,8 @@ def _check_key(key: Path) -> None:
 
 def _in_folder(manifest: bytes, signature: bytes, work: Callable[[Path, Path], object]) -> bytes:
     """Call a function with a folder that holds `zoo.json` alone, and the path of its signature."""
-    with tempfile.TemporaryDirectory(prefix="initzoo-") as name:
-        folder, path = Path(name) / "zoo", Path(name) / SIGNATURE_FILE
+    with temporary_folder() as outer:
+        folder, path = outer / "zoo", outer / SIGNATURE_FILE
         folder.mkdir()
         (folder / MANIFEST_FILE).write_bytes(manifest)
         path.write_bytes(signature)

@@ -129,6 +129,7 @@ def command(
         CropPlan,
         TrainingData,
         add_graph,
+        need_onnx,
         quick_crops,
         train_generator,
         with_lexicon,
@@ -137,6 +138,8 @@ def command(
     from initzoo.zoo import BUNDLED_ZOO, Zoo, refresh_around
 
     device = choose_device(device_name)
+    if with_graph:
+        need_onnx()
     if no_behaviour:
         settings = replace(settings, behaviour=replace(settings.behaviour, n_steps=0))
     check_free_folder(out, force=force)

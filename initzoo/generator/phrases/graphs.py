@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -112,24 +111,15 @@ def _problem_of(digest: str, graph: _Graph, max_tokens: int) -> str:
 
 def _try(data: bytes, max_tokens: int) -> str:
     """Run a graph in a child process with every number of tokens; its problem, or nothing."""
-    with tempfile.TemporaryDirectory(prefix="initzoo-") as folder:
-        path = Path(folder) / "encoder.onnx"
-        path.write_bytes(data)
-        memory = _LEAST_MEMORY + 8 * len(data)
-        # -P: no module of the working folder is imported in the place of one of Python's.
-        command = [
-            sys.executable,
-            "-P",
-            str(_CHILD),
-            str(path),
-            str(max_tokens),
-            str(memory),
-            str(_MAX_SECONDS),
-        ]
-        try:
-            child = subprocess.run(command, capture_output=True, timeout=4 * _MAX_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            return "takes too long"
+    memory = _LEAST_MEMORY + 8 * len(data)
+    # -P: no module of the working folder is imported in the place of one of Python's.
+    command = [sys.executable, "-P", str(_CHILD), str(max_tokens), str(memory), str(_MAX_SECONDS)]
+    try:
+        child = subprocess.run(
+            command, input=data, capture_output=True, timeout=4 * _MAX_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "takes too long"
     if child.returncode == 0 and child.stdout.endswith(b"sound"):
         return ""
     if child.returncode < 0:

@@ -17,7 +17,7 @@ from torch import Tensor
 from initzoo import __version__
 from initzoo.checkpoints import Init
 from initzoo.errors import FinetuneError
-from initzoo.files import write_bytes
+from initzoo.files import check_room, write_bytes
 from initzoo.networks import ImageNetwork
 from initzoo.pairs import Pair, PairSet, Score, images_of, mean_score, score_images
 from initzoo.training.finetune.settings import FinetuneSettings, rate_at
@@ -149,6 +149,9 @@ def run_finetune(
         **start.digest_parts,
         **settings.to_dict(),
     }
+    n_bytes = 4 * sum(value.size for value in start.weights_of(start.network).values())
+    # At least: a snapshot has the weights and two moments of each, and the result has weights.
+    check_room(Path(run_folder), 4 * n_bytes, f"fine-tuning {start.name}", "name another run folder")
     before = start.editor(start.weights_of(start.network))
     run = RunFolder(Path(run_folder))
     with open_run(run.path, decisive, kind="fine-tune", force=force), repeatable(device):

@@ -24,6 +24,7 @@ from initzoo.errors import TrainingError
 from initzoo.files import make_folder, write_bytes
 from initzoo.generator import (
     ENCODERS,
+    MAX_GENERATOR_BYTES,
     DenoiserShape,
     GeneratorConfig,
     Lessons,
@@ -165,6 +166,8 @@ def train_generator(
     Pool.make(1, backend)  # reports a missing backend now, not after the first stage
     run_folder = Path(run_folder)
     crop_plan = crop_plan or CropPlan(crop_size=data.crop_size, grid=data.crop_grid)
+    if settings.pairs.n_steps and settings.encoder != "phrases":
+        raise TrainingError(f"passes over pairs need --encoder phrases, not {settings.encoder}")
     if settings.n_crops > crop_plan.n_crops:
         raise TrainingError(
             f"a step cannot use {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
@@ -219,6 +222,13 @@ def _train(
     lessons = ENCODERS[settings.encoder](text).lessons(kept, settings, folder=run_folder)
     shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
+    config = _config(plan, shape, lessons, start, transfer)
+    with torch.device("meta"):  # without memory for it
+        n_weights = sum(value.numel() for value in build_denoiser(settings.kind, shape, seed=0).parameters())
+    if 2 * n_weights > MAX_GENERATOR_BYTES - 2**20:  # float16, and the header
+        raise TrainingError(
+            f"a denoiser of {n_weights:,} weights is larger than a reader accepts. Set a smaller --width"
+        )
     if start is None:
         weights = _train_on_weights(plan, lessons, make_denoiser, transfer)
     else:
@@ -227,7 +237,6 @@ def _train(
     if settings.behaviour.n_steps:
         weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
     write_bytes(run_folder / CURVE_FILE, encode_curve(plan.curve), force=True)
-    config = _config(plan, shape, lessons, start, transfer)
     result = _finish(plan, config, make_denoiser(), weights)
     return _train_on_pairs(plan, lessons, result) if settings.pairs.n_steps else result
 
@@ -325,14 +334,13 @@ def _train_on_pairs(plan: _Plan, lessons: Lessons, result: WeightGenerator) -> W
     """Teach passes over example pairs, which start from what the trained generator makes of words.
 
     Raises:
-        TrainingError: the encoder has no contexts in the memory of a device, or the loss is not finite.
+        TrainingError: the loss is not finite.
     """
     settings, device = plan.settings, plan.device
     crops, names = _make_crops(plan)
     objective = BehaviourObjective(plan.data, settings, lessons, crops=crops, crop_plan=plan.crop_plan)
     draws = objective.to(device).draw_on(device)
-    if draws is None:
-        raise TrainingError(f"passes over pairs need the encoder phrases, not {settings.encoder}")
+    assert draws is not None  # checked before the first stage
     words = result.flat_weights()
     shape = replace(result.config.shape, n_layers=settings.n_pair_layers)
     with torch.random.fork_rng(devices=[]):
@@ -430,18 +438,21 @@ def _config(
         training["start"] = dict(start.config.training)
     elif transfer is not None:
         training["transfer"] = {"base_sha256": transfer.config.base_sha256} | dict(transfer.config.training)
-    return GeneratorConfig(
-        kind=settings.kind,
-        shape=shape,
-        layout=data.recipe.layout,
-        recipe=data.recipe.name,
-        base_sha256=data.base_sha256,
-        n_train_concepts=len(data.concept_ids),
-        is_regressor=settings.regressor,
-        text=TEXT_SOURCES[settings.encoder],
-        learned_tokens=lessons.learned_tokens,
-        training=training,
-    )
+    try:
+        return GeneratorConfig(
+            kind=settings.kind,
+            shape=shape,
+            layout=data.recipe.layout,
+            recipe=data.recipe.name,
+            base_sha256=data.base_sha256,
+            n_train_concepts=len(data.concept_ids),
+            is_regressor=settings.regressor,
+            text=TEXT_SOURCES[settings.encoder],
+            learned_tokens=lessons.learned_tokens,
+            training=training,
+        )
+    except ValueError as error:
+        raise TrainingError(f"{error}. Set another --width or --block-size") from error
 
 
 def _finish(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QUICK_TRAINING", "GeneratorSettings", "Stage", "TrainingData"]
 
-_MAX_BLOCK_SIZE = 2**20
+_MAX_BLOCK_SIZE = 2**16  # of a layout
 
 Kind = Literal["joint", "unet"]
 """Keys of `DENOISERS`, repeated here because options must not import torch."""

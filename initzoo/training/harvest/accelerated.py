@@ -7,7 +7,6 @@ goes into the run folder as the other stages leave it, without scores. The stage
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from initzoo.checkpoints import encode_detail, join_blocks, merge_adapter, split_blocks
 from initzoo.errors import HarvestError, InitzooError
-from initzoo.files import write_bytes
+from initzoo.files import temporary_folder, write_bytes
 from initzoo.networks import Adapted, adapter_from_arrays, adapter_to_arrays, layer_moments
 from initzoo.pairs import Concept, make_pairs, training_photos
 from initzoo.training.harvest.details import choose_details
@@ -114,10 +113,10 @@ class _Training:
 
     def teach(self, pool: Pool, callback: Callable[[int, int], None]) -> None:
         """Make all pairs and put them on the device."""
-        with tempfile.TemporaryDirectory(prefix="initzoo-pairs-") as folder:
-            make_worker = partial(_Teacher, self.plan, self.n_pairs, self.side, Path(folder))
+        with temporary_folder() as folder:
+            make_worker = partial(_Teacher, self.plan, self.n_pairs, self.side, folder)
             for n_done, (concept_id, failure) in enumerate(pool.run(make_worker, self.ids), start=1):
-                path = Path(folder) / f"{concept_id}.npy"
+                path = folder / f"{concept_id}.npy"
                 if failure is None:
                     self.material.put(self.ids.index(concept_id), np.load(path))
                     path.unlink()

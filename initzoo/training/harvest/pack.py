@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +17,28 @@ from safetensors.numpy import load_file
 
 from initzoo.checkpoints import write_base
 from initzoo.errors import HarvestError, OutputError
-from initzoo.files import make_folder, replace_folder, write_bytes
+from initzoo.files import check_room, make_folder, replace_folder, write_bytes
 from initzoo.pairs import Concept
 from initzoo.training.harvest.recipe import HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.zoo import (
+    MAX_SHARD_BYTES,
     IndexRow,
     Payload,
+    check_plain,
     decode_blocks,
+    problem_of,
     refresh_manifest,
     write_index,
     write_shard,
 )
 
-__all__ = ["check_free", "pack_zoo"]
+__all__ = ["check_free", "check_plan", "pack_zoo"]
 
 WEIGHTS_LICENCE = "Apache-2.0"
 _CHECKPOINTS_A_SHARD = 512
 _EVALUATION = "evaluation.json"
+_NO_SCORES = {"psnr": 0.0, "ssim": 0.0}
 
 
 def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
@@ -66,12 +72,7 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
     base_sha256 = _write_model(plan, run, out / "model")
     rows, names = [], sorted([*by_id, *kept])
     with replace_folder(out / "dataset" / "blocks", force=True) as folder:
-        for number, first in enumerate(range(0, len(names), _CHECKPOINTS_A_SHARD)):
-            blocks, details = {}, {}
-            for name in names[first : first + _CHECKPOINTS_A_SHARD]:
-                blocks[name], detail = _weights_of(name, plan, run, kept)
-                if detail:
-                    details[name] = detail
+        for number, (blocks, details) in enumerate(_shards(names, plan, run, kept)):
             shard = f"blocks/blocks-{number:05d}.safetensors"
             path = folder / Path(shard).name
             payloads = write_shard(path, blocks, layout, recipe.name, details=details)
@@ -83,6 +84,26 @@ def pack_zoo(plan: HarvestPlan, run: RunFolder, out: Path) -> list[IndexRow]:
     write_index(index_path, rows)
     refresh_manifest(out, recipe=recipe.name)
     return rows
+
+
+def _shards(
+    names: Sequence[str], plan: HarvestPlan, run: RunFolder, kept: Mapping[str, IndexRow]
+) -> Iterator[tuple[dict[str, NDArray[np.float32]], dict[str, bytes]]]:
+    """Blocks and details of the checkpoints of each shard: as many as a reader takes of one."""
+    blocks: dict[str, NDArray[np.float32]] = {}
+    details: dict[str, bytes] = {}
+    n_bytes = 0
+    for name in names:
+        values, detail = _weights_of(name, plan, run, kept)
+        size = 2 * values.size + len(detail)
+        if blocks and (len(blocks) == _CHECKPOINTS_A_SHARD or n_bytes + size > MAX_SHARD_BYTES - 2**20):
+            yield blocks, details
+            blocks, details, n_bytes = {}, {}, 0
+        blocks[name] = values
+        n_bytes += size
+        if detail:
+            details[name] = detail
+    yield blocks, details
 
 
 def _write_model(plan: HarvestPlan, run: RunFolder, model: Path) -> str:
@@ -164,6 +185,37 @@ def check_free(out: Path, *, force: bool) -> None:
         raise OutputError(f"cannot make the folder {out}: {error.strerror}. Choose another") from error
     if not os.access(out / "dataset", os.W_OK):
         raise OutputError(f"cannot write to {out / 'dataset'}. Choose a place that is writable")
+    for folder in (
+        "dataset",
+        "model",
+    ):  # other files may lie there, and a zoo with a link among them is refused
+        check_plain(out / folder)
+
+
+def check_plan(plan: HarvestPlan, out: Path) -> None:
+    """Raise if the zoo of a plan could not be written or read: before hours of training, not after.
+
+    Raises:
+        HarvestError: the recipe, or a wording, licence or the like, is beyond what a zoo takes; or the zoo
+            that is added to has another recipe as well.
+        OutputError: the disk has no room for the zoo.
+    """
+    try:
+        recipe = plan.recipe.checkpoint
+    except ValueError as error:
+        raise HarvestError(f"recipe '{plan.recipe.name}': {error}. Change the recipe") from error
+    n_values = recipe.layout.n_blocks * recipe.layout.block_size
+    payload = Payload(0, 2 * n_values, sha256="0" * 64)
+    unknown = {"trained": _NO_SCORES, "untouched": _NO_SCORES}
+    for concept in plan.concepts:
+        row = _row(concept, plan.recipe, "0" * 64, "blocks/0.safetensors", payload, unknown, _NO_SCORES)
+        if problem := problem_of(row):
+            raise HarvestError(f"concept '{concept.id}': {problem}. Change the concepts file")
+    _kept_rows(plan)
+    n_weights = sum(math.prod(shape) for _, shape in recipe.weights)
+    # Fits are kept as float32 and written as float16; the base is kept and written.
+    n_bytes = 6 * n_values * len(plan.concepts) + 8 * n_weights
+    check_room(out, n_bytes, f"a zoo of {len(plan.concepts):,} concepts", "harvest fewer with --limit")
 
 
 def _make_row(
@@ -175,6 +227,22 @@ def _make_row(
     adapter = trained = notes["trained"]
     if payload.detail_bytes:
         trained = json.loads((run.details / f"{concept.id}.json").read_bytes())["trained"]
+    row = _row(concept, recipe, base_sha256, shard, payload, notes | {"trained": trained}, mean)
+    if not payload.detail_bytes:
+        return row
+    return replace(row, psnr_adapter=adapter["psnr"], ssim_adapter=adapter["ssim"])
+
+
+def _row(
+    concept: Concept,
+    recipe: HarvestRecipe,
+    base_sha256: str,
+    shard: str,
+    payload: Payload,
+    notes: Mapping[str, Any],
+    mean: Mapping[str, float],
+) -> IndexRow:
+    trained = notes["trained"]
     return IndexRow(
         concept_id=concept.id,
         prompts=concept.prompts,
@@ -203,6 +271,4 @@ def _make_row(
         source=concept.source,
         detail_bytes=payload.detail_bytes,
         detail_sha256=payload.detail_sha256,
-        psnr_adapter=adapter["psnr"] if payload.detail_bytes else None,
-        ssim_adapter=adapter["ssim"] if payload.detail_bytes else None,
     )

@@ -21,7 +21,7 @@ from initzoo.training.harvest.accelerated import run_accelerated
 from initzoo.training.harvest.details import run_details
 from initzoo.training.harvest.fits import run_fits, run_mean_scores
 from initzoo.training.harvest.joint import has_base, run_joint_stage, take_base
-from initzoo.training.harvest.pack import check_free, pack_zoo
+from initzoo.training.harvest.pack import check_free, check_plan, pack_zoo
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.work import Backend, Pool, StageClock, describe_machine, open_run
@@ -109,13 +109,14 @@ def run_harvest(
         What came of it; also written to `dataset/harvest.json`, and into the cards.
 
     Raises:
-        HarvestError: every concept failed.
+        HarvestError: every concept failed, or the recipe or a text of a concept is beyond what a zoo takes.
         WorkerDied: a worker died.
         OutputError: `out` holds a zoo already, or cannot be written; or another process is at work in the run
             folder, or it holds another harvest.
     """
     pool = Pool.make(n_workers, backend)
     run, out = RunFolder(Path(run_folder)), Path(out)
+    check_plan(plan, out)
     check_free(out, force=force or run.has_begun_packing(out))
     for split in ("train", "score"):  # missing photos are to show now, not after the joint stage
         plan.load_photos(split)

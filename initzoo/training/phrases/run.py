@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from initzoo.errors import InvalidGenerator
-from initzoo.files import read_file
+from initzoo.files import check_free, read_file, reported_as
 from initzoo.generator import (
     Confidence,
     PhraseConfig,
@@ -138,16 +138,18 @@ def train_phrases(
         OutputError: a file exists already or cannot be written.
     """
     settings = settings or PhraseSettings()
+    # What would be refused at the end is refused before the training.
+    files = {}
+    for name in ("encoder.onnx", "tokenizer.json", "LICENSE"):
+        with reported_as(InvalidGenerator, f"sentence encoder '{Path(encoder) / name}'", "Name its folder."):
+            files[name] = read_file(Path(encoder) / name, max_bytes=2**28)
+    check_free(Path(out), *files, "head.safetensors", "config.json", force=force)
     training, held_back, n_phrases = _encoded(encoder, lexicon, settings, cache, callback)
     looks = sorted({look for example in training.examples for look in example.looks})
     head = _train(training, looks, settings, callback)
     readings = _read(head, held_back)
     confidence = fit_confidence(*readings, _targets(held_back, looks))
     report = _report(held_back, looks, readings, settings.share, n_phrases)
-    files = {
-        name: read_file(Path(encoder) / name, max_bytes=2**28)
-        for name in ("encoder.onnx", "tokenizer.json", "LICENSE")
-    }
     plain = _plain_colours(lexicon)
     config = PhraseConfig(
         looks=tuple(looks),

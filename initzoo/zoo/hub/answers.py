@@ -1,16 +1,22 @@
-"""Checks the answers of the Hub whose headers huggingface_hub uses as names of files.
+"""Checks the answers of the Hub before huggingface_hub uses them.
 
 The client names the files of its cache after the ETag and the commit that the server sends. A header with a
-path in it would make the client remove or replace files anywhere. So each answer is checked before the client
-sees it: also one that a mirror, a proxy or whoever stands between has sent, and also after a redirect.
+path in it would make the client remove or replace files anywhere. It waits as long as the server asks it to,
+writes down as many bytes as the server sends, and prints a line for each try. So each answer is checked
+before the client sees it: also one that a mirror, a proxy or whoever stands between has sent, and also after
+a redirect.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +32,46 @@ _ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+=-]{0,127}")
 _WHOLE_ETAG = re.compile(r'(?:W/)?"?([^"]*)"?')
 _ETAGS = ("ETag", "X-Linked-ETag")
 _COMMIT = "X-Repo-Commit"
+_SIZES = ("X-Linked-Size", "Content-Length")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_RESET = re.compile(r"\br=0\s*;\s*t=([0-9]+)")
 
-_SUBJECT: ContextVar[str | None] = ContextVar("initzoo_hub_subject", default=None)
+_MAX_WAIT = 60  # seconds that a server may ask for, all tries of a request together
+_SLOWEST = 1024  # bytes in each span; a slower answer is given up
+_SPAN = 60.0  # seconds
+_ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # window bits of zlib
+_PIECE = 2**20  # bytes that are unpacked at a time
+_MAX_PAGE = 2**20  # bytes of an answer that is no file
+
+
+@dataclass
+class _Subject:
+    """What the requests of a block are about.
+
+    Args:
+        what: for errors.
+        max_bytes: the size of the file that is fetched, or a limit for it; None for other requests.
+        waited: seconds that the server has asked for so far.
+    """
+
+    what: str
+    max_bytes: int | None
+    waited: int = 0
+
+
+_SUBJECT: ContextVar[_Subject | None] = ContextVar("initzoo_hub_subject", default=None)
 _LOCK = Lock()
 
 
 @contextmanager
-def checked_answers(what: str) -> Iterator[None]:
+def checked_answers(what: str, max_bytes: int | None = None) -> Iterator[None]:
     """Check the answers to all requests of the block.
 
     Args:
         what: the subject of the requests, for errors.
+        max_bytes: refuse answers that announce or have more bytes.
     """
-    token = _SUBJECT.set(what)
+    token = _SUBJECT.set(_Subject(what, max_bytes))
     try:
         yield
     finally:
@@ -57,6 +90,15 @@ def guard_answers() -> None:
         if not isinstance(factory, _GuardedFactory):
             set_client_factory(_GuardedFactory(factory))
         _guard(get_session())
+        for handler in logging.getLogger("huggingface_hub").handlers:
+            if _is_shown not in handler.filters:
+                handler.addFilter(_is_shown)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Whether a line of the client's log is shown: a warning of each try only if somebody asks for more."""
+    is_verbose = logging.getLogger("huggingface_hub").isEnabledFor(logging.INFO)
+    return _SUBJECT.get() is None or is_verbose or record.levelno > logging.WARNING
 
 
 class _GuardedFactory:
@@ -77,13 +119,13 @@ def _guard(session: httpx2.Client) -> httpx2.Client:
 
 
 def _check_answer(response: httpx2.Response) -> None:
-    """Refuse an answer with a header that is unsafe as the name of a file.
+    """Refuse an answer with a header that is unsafe as the name of a file, too many bytes or too long a wait.
 
     Raises:
-        HubUnavailable: a header is unsafe.
+        HubUnavailable: the answer is refused.
     """
-    what = _SUBJECT.get()
-    if what is None:  # a request of somebody else
+    subject = _SUBJECT.get()
+    if subject is None:  # a request of somebody else
         return
     # The client takes names from the answers to HEAD requests alone; a store of files may tag others freely.
     for name in _ETAGS if response.request.method == "HEAD" else ():
@@ -93,10 +135,105 @@ def _check_answer(response: httpx2.Response) -> None:
         match = _WHOLE_ETAG.fullmatch(value)
         # The client strips letters W and slashes before it uses a tag as a name.
         if match is None or not _ETAG.fullmatch(match[1]):
-            raise _unsafe(what, name, value)
+            raise _unsafe(subject.what, name, value)
     commit = response.headers.get(_COMMIT)
     if commit is not None and not is_revision(commit):
-        raise _unsafe(what, _COMMIT, commit)
+        raise _unsafe(subject.what, _COMMIT, commit)
+    if response.status_code in (408, 429) or response.status_code >= 500:
+        _check_wait(response, subject)
+    elif subject.max_bytes is not None and response.request.method == "HEAD" and not response.is_error:
+        _check_announced(response, subject.what, subject.max_bytes)
+    if subject.max_bytes is not None and response.request.method == "GET":
+        is_file = response.is_success
+        _watch_body(response, subject.what, subject.max_bytes if is_file else _MAX_PAGE)
+
+
+def _check_wait(response: httpx2.Response, subject: _Subject) -> None:
+    """Refuse a wait that is longer than a person would watch: the client sleeps as long as it is told to."""
+    # As the client reads them: the limit of requests goes first, if it is used up.
+    limit = _RESET.search(response.headers.get("RateLimit", "")) if response.status_code == 429 else None
+    seconds = limit[1] if limit else response.headers.get("Retry-After", "").strip()
+    if not seconds.isdecimal():
+        return
+    if len(seconds) > 9 or subject.waited + int(seconds) > _MAX_WAIT:
+        raise HubUnavailable(
+            f"{subject.what}: the Hub answered {response.status_code} and asks to wait "
+            f"{seconds[:12]} seconds. Try again after that"
+        )
+    subject.waited += int(seconds)
+
+
+def _check_announced(response: httpx2.Response, what: str, max_bytes: int) -> None:
+    """Refuse a file that is larger than was expected."""
+    # The length of a redirect is that of its page, and not that of the file.
+    names = _SIZES[:1] if response.is_redirect else _SIZES
+    size = next((response.headers[name] for name in names if name in response.headers), "0")
+    if not _NUMBER.fullmatch(size) or int(size) > max_bytes:
+        raise HubUnavailable(
+            f"{what}: expected at most {max_bytes:,} bytes, the Hub announces {size[:20]}. "
+            "Check HF_ENDPOINT, and tell its operator"
+        )
+
+
+def _watch_body(response: httpx2.Response, what: str, max_bytes: int) -> None:
+    """Let the client read no more of a body than was expected."""
+    import httpx2
+
+    class Watched(httpx2.SyncByteStream):
+        def __init__(self, body: httpx2.SyncByteStream) -> None:
+            self._body = body
+
+        def __iter__(self) -> Iterator[bytes]:
+            data = _unpacked(self._body, what, encoding) if encoding in _ENCODINGS else self._body
+            yield from _watched(data, what, max_bytes)
+
+        def close(self) -> None:
+            self._body.close()
+
+    # Unpacked here and not by the client, so that a small answer cannot become a large file.
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", *_ENCODINGS):
+        raise HubUnavailable(
+            f"{what}: the Hub answered in the unknown encoding {encoding[:40]!a}. Check HF_ENDPOINT"
+        )
+    if encoding in _ENCODINGS:
+        del response.headers["Content-Encoding"]
+        response.headers.pop("Content-Length", None)  # it is that of the packed bytes
+    assert isinstance(response.stream, httpx2.SyncByteStream)
+    response.stream = Watched(response.stream)
+
+
+def _unpacked(body: Iterable[bytes], what: str, encoding: str) -> Iterator[bytes]:
+    """The bytes of a packed body, at most a piece at a time."""
+    unpacker = zlib.decompressobj(_ENCODINGS[encoding])
+    try:
+        for data in body:
+            while data:
+                yield unpacker.decompress(data, _PIECE)
+                data = unpacker.unconsumed_tail
+        yield unpacker.flush()
+    except zlib.error as error:
+        raise HubUnavailable(f"{what}: the Hub's answer is damaged ({error}). Try again later") from error
+
+
+def _watched(body: Iterable[bytes], what: str, max_bytes: int) -> Iterator[bytes]:
+    """The bytes of a body, unless they are too many or come too slowly."""
+    n_bytes, n_before, began = 0, 0, time.monotonic()
+    for data in body:
+        n_bytes += len(data)
+        if n_bytes > max_bytes:
+            raise HubUnavailable(
+                f"{what}: expected at most {max_bytes:,} bytes, the Hub sends more. "
+                "Check HF_ENDPOINT, and tell its operator"
+            )
+        yield data
+        now = time.monotonic()
+        if now - began > _SPAN:
+            if n_bytes - n_before < _SLOWEST:
+                raise HubUnavailable(
+                    f"{what}: the Hub sends less than {_SLOWEST} bytes a minute. Try again later"
+                )
+            n_before, began = n_bytes, now
 
 
 def _unsafe(what: str, name: str, value: str) -> HubUnavailable:

@@ -24,6 +24,7 @@ from initzoo.zoo.manifest import MANIFEST_FILE
 
 __all__ = [
     "CachedZoo",
+    "cache_folder",
     "cached_file",
     "cached_revision",
     "cached_zoos",
@@ -61,10 +62,14 @@ def is_offline(settings: HubSettings) -> bool:
     return settings.local_files_only or constants.is_offline_mode()
 
 
+def cache_folder(settings: HubSettings) -> Path:
+    """The folder of the cache."""
+    return Path(settings.cache_dir or constants.HF_HUB_CACHE).expanduser()
+
+
 def repo_folder(settings: HubSettings, kind: str, repo: str) -> Path:
     """The folder of a repo in the cache; `kind` is `dataset` or `model`."""
-    cache = Path(settings.cache_dir or constants.HF_HUB_CACHE).expanduser()
-    return cache / f"{kind}s--{repo.replace('/', '--')}"
+    return cache_folder(settings) / f"{kind}s--{repo.replace('/', '--')}"
 
 
 def cached_file(settings: HubSettings, kind: str, repo: str, revision: str, path: str) -> Path | None:
@@ -121,7 +126,7 @@ def lookup_folder() -> Path:
 
 def cached_zoos(settings: HubSettings) -> list[CachedZoo]:
     """List the cached zoos, each revision, sorted by repo."""
-    cache = Path(settings.cache_dir or constants.HF_HUB_CACHE).expanduser()
+    cache = cache_folder(settings)
     zoos = []
     for folder in sorted(cache.glob("datasets--*--*")):
         repo = folder.name.removeprefix("datasets--").replace("--", "/")

@@ -5,6 +5,7 @@ Each failure of huggingface_hub becomes an error of one line that names the zoo 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import sys
 import threading
@@ -23,14 +24,22 @@ from initzoo.errors import (
     OutputError,
     UnknownZoo,
 )
-from initzoo.files import DamagedFile, write_bytes
+from initzoo.files import DamagedFile, check_room, write_bytes
 from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
 from initzoo.zoo.hub.answers import checked_answers, guard_answers
-from initzoo.zoo.hub.cache import cached_file, cached_revision, forget_file, is_offline, ref_path
+from initzoo.zoo.hub.cache import (
+    cache_folder,
+    cached_file,
+    cached_revision,
+    forget_file,
+    is_offline,
+    ref_path,
+)
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
 __all__ = [
     "MissingFile",
+    "check_cache_room",
     "check_digest",
     "download",
     "fetch_range",
@@ -42,6 +51,7 @@ __all__ = [
 MAX_RETRIES = 4
 FIRST_WAIT = 0.5  # seconds; doubled at each retry unless the Hub sends Retry-After
 _LEAST_BAR_BYTES = 2**20
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _RETRIED = (408, 429, 500, 502, 503, 504)
 _CHECK_PROXY = "Check HF_ENDPOINT, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
 _LOGIN = "Log in: hf auth login, or set HF_TOKEN"
@@ -57,20 +67,21 @@ class MissingFile(UnknownZoo):
 
 
 @contextmanager
-def hub_call(what: str) -> Iterator[None]:
+def hub_call(what: str, max_bytes: int | None = None) -> Iterator[None]:
     """Turn failures of huggingface_hub into an `InitzooError` that names the subject of the request.
 
     The client's progress bars are disabled unless standard error is a terminal.
 
     Args:
         what: the subject, e.g. "zoo 'me/zoo'".
+        max_bytes: refuse answers that announce or have more bytes.
     """
     import httpx2
     from huggingface_hub import errors
 
     try:
         guard_answers()  # it may make the session, which reads the settings of proxies
-        with _bars_on_terminals(), checked_answers(what):
+        with _bars_on_terminals(), checked_answers(what, max_bytes):
             yield
     except InitzooError:
         raise
@@ -81,10 +92,10 @@ def hub_call(what: str) -> Iterator[None]:
     except (errors.HFValidationError, errors.HfHubHTTPError, errors.EntryNotFoundError) as error:
         raise _answer_error(what, error) from error
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or error.errno in _DISK_ERRORS:
+            place = "" if error.filename is None else f" at {error.filename}"
             raise OutputError(
-                f"{what}: cannot write to the cache at {error.filename} ({error.strerror}). "
-                "Name another with HF_HUB_CACHE"
+                f"{what}: cannot write to the cache{place} ({error.strerror}). Name another with HF_HUB_CACHE"
             ) from error
         raise HubUnavailable(f"{what}: {_reason(error)}. Try again later") from error
     except ImportError as error:  # raised by the client when a proxy needs a package
@@ -148,6 +159,8 @@ def _answer_error(what: str, error: Exception) -> InitzooError:
             return UnknownZoo(
                 f"{what}: the repo does not exist, or you lack access. Check the name: owner/name"
             )
+        case errors.LocalEntryNotFoundError(__cause__=errors.HfHubHTTPError() as cause):
+            return _answer_error(what, cause)
         case errors.LocalEntryNotFoundError():
             return HubUnavailable(f"{what}: {_reason(error.__cause__ or error)}. Try again later")
         case errors.EntryNotFoundError():
@@ -219,6 +232,7 @@ def download(
     revision: str,
     path: str,
     *,
+    max_bytes: int,
     check: Check,
     checks_cached: bool,
 ) -> Path:
@@ -232,6 +246,7 @@ def download(
         repo: `owner/name`.
         revision: 40 hex digits.
         path: path of the file in the repo.
+        max_bytes: the size of the file, or a limit for it.
         check: raises ChecksumMismatch or DamagedFile if the file is damaged.
         checks_cached: check the file even if it was cached.
 
@@ -245,7 +260,7 @@ def download(
         pointer = cached_file(settings, kind, repo, revision, path)
         was_cached = pointer is not None
         if pointer is None:
-            pointer = _download(settings, kind, repo, revision, path, what)
+            pointer = _download(settings, kind, repo, revision, path, max_bytes, what)
         if was_cached and not checks_cached:
             return pointer
         try:
@@ -305,10 +320,11 @@ def fetch_range(
     from tqdm import tqdm
 
     n_failed, size = 0, end - start
+    check_cache_room(settings, size, what)
     # None lets tqdm decide: it shows no bar unless standard error is a terminal.
     is_off = None if size >= _LEAST_BAR_BYTES else True
     with (
-        hub_call(what),
+        hub_call(what, sys.maxsize),  # a server without ranges sends the whole file; what is read has an end
         part.open("ab") as file,
         tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
     ):
@@ -423,35 +439,48 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
     return str(revision)
 
 
-def _download(settings: HubSettings, kind: str, repo: str, revision: str, path: str, what: str) -> Path:
+def _download(
+    settings: HubSettings, kind: str, repo: str, revision: str, path: str, max_bytes: int, what: str
+) -> Path:
     if is_offline(settings):
         raise _not_cached(what)
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
 
     _check_given_token(settings)
+    with hub_call(what, max_bytes):
+        for n_tries in range(MAX_RETRIES + 1):
+            try:
+                return Path(
+                    hf_hub_download(
+                        repo,
+                        path,
+                        repo_type=kind,
+                        revision=revision,
+                        cache_dir=None if settings.cache_dir is None else Path(settings.cache_dir),
+                        endpoint=settings.endpoint,
+                        token=settings.token,
+                        library_name="initzoo",
+                        headers={"Accept-Encoding": "identity"},
+                    )
+                )
+            except OSError as error:
+                # The client tries neither a truncated body, a bare OSError, nor a failed answer again.
+                is_failed = isinstance(error, HfHubHTTPError) and error.response.status_code in _RETRIED
+                is_truncated = type(error) is OSError and error.errno is None and n_tries == 0
+                if n_tries == MAX_RETRIES or not (is_failed or is_truncated):
+                    raise
+            time.sleep(FIRST_WAIT * 2**n_tries)
+    raise AssertionError("the last try returns or raises")
 
-    def fetch() -> Path:
-        return Path(
-            hf_hub_download(
-                repo,
-                path,
-                repo_type=kind,
-                revision=revision,
-                cache_dir=None if settings.cache_dir is None else Path(settings.cache_dir),
-                endpoint=settings.endpoint,
-                token=settings.token,
-                library_name="initzoo",
-            )
-        )
 
-    with hub_call(what):
-        try:
-            return fetch()
-        except OSError as error:
-            # The client raises a bare OSError for a truncated body and does not retry.
-            if type(error) is not OSError or error.filename is not None:
-                raise
-            return fetch()
+def check_cache_room(settings: HubSettings, n_bytes: int, what: str) -> None:
+    """Raise if the disk of the cache has less room than a file needs.
+
+    Raises:
+        OutputError: it has less.
+    """
+    check_room(cache_folder(settings), n_bytes, what, "name another cache with HF_HUB_CACHE")
 
 
 def _headers(settings: HubSettings) -> dict[str, str]:

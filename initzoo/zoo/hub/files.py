@@ -9,12 +9,19 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
-from initzoo.files import one_at_a_time, read_file, reported_as, write_bytes
+from initzoo.files import one_at_a_time, read_file, write_bytes
 from initzoo.generator import PHRASE_FOLDER
 from initzoo.zoo.folder import PlannedFile, folder_of, graph_path, has_phrases, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
-from initzoo.zoo.hub.client import MissingFile, check_digest, download, fetch_range, resolve_revision
+from initzoo.zoo.hub.client import (
+    MissingFile,
+    check_cache_room,
+    check_digest,
+    download,
+    fetch_range,
+    resolve_revision,
+)
 from initzoo.zoo.index import IndexRow, Part
 from initzoo.zoo.manifest import (
     MANIFEST_FILE,
@@ -85,6 +92,7 @@ class HubFiles:
                 self.repo,
                 self.revision,
                 MANIFEST_FILE,
+                max_bytes=MAX_MANIFEST_BYTES,
                 check=check,
                 checks_cached=True,
             )
@@ -102,30 +110,28 @@ class HubFiles:
             HubUnavailable, InvalidZoo: one of them cannot be fetched.
         """
 
-        def check(path: Path) -> None:
-            read_file(path, max_bytes=MAX_MANIFEST_BYTES)
+        def fetched(name: str, max_bytes: int) -> bytes:
+            contents: list[bytes] = []
 
-        paths = []
-        for name in (MANIFEST_FILE, SIGNATURE_FILE):
-            try:
-                paths.append(
-                    download(
-                        self.settings,
-                        "dataset",
-                        self.repo,
-                        self.revision,
-                        name,
-                        check=check,
-                        checks_cached=True,
-                    )
-                )
-            except MissingFile:
-                return None
-        with reported_as(InvalidZoo, f"zoo '{self.repo}'", "Get the zoo again."):
-            return (
-                read_file(paths[0], max_bytes=MAX_MANIFEST_BYTES),
-                read_file(paths[1], max_bytes=MAX_SIGNATURE_BYTES),
+            def check(path: Path) -> None:
+                contents.append(read_file(path, max_bytes=max_bytes))
+
+            download(
+                self.settings,
+                "dataset",
+                self.repo,
+                self.revision,
+                name,
+                max_bytes=max_bytes,
+                check=check,
+                checks_cached=True,
             )
+            return contents[-1]
+
+        try:
+            return fetched(MANIFEST_FILE, MAX_MANIFEST_BYTES), fetched(SIGNATURE_FILE, MAX_SIGNATURE_BYTES)
+        except MissingFile:
+            return None
 
     def index_path(self) -> Path:
         """The index file, fetched if it is not in the cache.
@@ -369,12 +375,15 @@ class HubFiles:
         self, kind: str, repo: str, revision: str, path: str, want: FileDigest, *, checks_cached: bool
     ) -> Path:
         what = f"zoo '{self.repo}' at {self.revision[:7]}, file '{path}'"
+        if cached_file(self.settings, kind, repo, revision, path) is None:
+            check_cache_room(self.settings, want.n_bytes, what)
         return download(
             self.settings,
             kind,
             repo,
             revision,
             path,
+            max_bytes=want.n_bytes,
             check=partial(check_digest, want=want, what=what),
             checks_cached=checks_cached or want.n_bytes <= _ALWAYS_CHECKED_BYTES,
         )

@@ -2,7 +2,7 @@
 
 from initzoo.zoo.index.checkpoints import Index
 from initzoo.zoo.index.files import write_index, write_index_tables, write_sorted_index
-from initzoo.zoo.index.rows import SCORES, IndexRow, Match, Part
+from initzoo.zoo.index.rows import SCORES, IndexRow, Match, Part, problem_of
 
 __all__ = [
     "SCORES",
@@ -10,6 +10,7 @@ __all__ = [
     "IndexRow",
     "Match",
     "Part",
+    "problem_of",
     "write_index",
     "write_index_tables",
     "write_sorted_index",

@@ -77,9 +77,7 @@ def open_lookup(
         InvalidZoo: the index is damaged or its rows are not in order.
     """
     if table.n_rows <= in_memory_rows or folder is None:
-        sections = MemorySections()
-        _fill(sections, table, None)
-        return Lookup(sections)
+        return _in_memory(table, is_small=table.n_rows <= in_memory_rows)
     path = folder() / f"{table.digest}.lookup"
     if not again:
         with suppress(DamagedFile):
@@ -88,7 +86,8 @@ def open_lookup(
         path.parent.mkdir(parents=True, exist_ok=True)
         with new_file(path, force=True) as file:
             stored = FileSections(file)
-            _fill(stored, table, path.parent)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lookup-") as spare:
+                _fill(stored, table, Path(spare))
             stored.finish(table.digest)
         return Lookup(read_sections(path, table.digest))
     except (OSError, OutputError, DamagedFile):
@@ -204,36 +203,47 @@ class Lookup:
         return [(word, value) for word, value in best if value >= _LEAST_LIKE]
 
 
-def _fill(sections: Sections, table: IndexTable, folder: Path | None) -> None:
-    """Build all arrays in one pass over the wordings, sorting in files below `folder`."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".lookup-") as spare:
-        wordings, words = KeySorter(Path(spare) / "wordings"), KeySorter(Path(spare) / "words")
-        vocabulary = _Vocabulary()
-        sizes = []
-        letters: set[int] = set()
-        row = 0
-        for group in range(table.n_groups):
-            ids = table.ids(group)
-            for name in ("concept_id", "prompts", "test_prompts"):
-                texts, owners = _flat(ids if name == "concept_id" else table.column(group, name))
-                hashed = hash_texts(texts)
-                rows = (owners + row).astype(np.uint64)
-                kind = np.uint64(0) if name == "concept_id" else _IS_WORDING
-                wordings.add((hashed.texts << _VALUE_BITS) | kind | rows)
-                if name != "concept_id":
-                    words.add((hashed.words << _VALUE_BITS) | rows[hashed.owners])
-                    vocabulary.add(hashed)
-                    letters |= hashed.code_points()
-            lists = [table.column(group, name) for name in ("prompts", "test_prompts")]
-            sizes.append(_lengths(lists[0]) + _lengths(lists[1]))
-            row += len(ids)
-        sections.add("wordings", wordings.sorted_parts(), np.uint64)
-        hashes, starts = _write_rows(sections, words)
-        sections.add("words", [hashes], np.uint64)
-        sections.add("starts", [starts], np.uint64)
-        vocabulary.write(sections, KeySorter(Path(spare) / "groups"))
-        sections.add("sizes", sizes, np.uint16)
-        sections.add("letters", [np.array(sorted(letters))], np.uint32)
+def _in_memory(table: IndexTable, *, is_small: bool) -> Lookup:
+    """Build a lookup that is not kept, sorting a large one in temporary files if there is room for them."""
+    if not is_small:
+        with suppress(OSError), tempfile.TemporaryDirectory(prefix="initzoo-") as spare:
+            sections = MemorySections()
+            _fill(sections, table, Path(spare))
+            return Lookup(sections)
+    sections = MemorySections()
+    _fill(sections, table, None)
+    return Lookup(sections)
+
+
+def _fill(sections: Sections, table: IndexTable, spare: Path | None) -> None:
+    """Build all arrays in one pass over the wordings, sorting in files below `spare`; None for in memory."""
+    wordings, words, groups = (KeySorter(spare and spare / name) for name in ("wordings", "words", "groups"))
+    vocabulary = _Vocabulary()
+    sizes = []
+    letters: set[int] = set()
+    row = 0
+    for group in range(table.n_groups):
+        ids = table.ids(group)
+        for name in ("concept_id", "prompts", "test_prompts"):
+            texts, owners = _flat(ids if name == "concept_id" else table.column(group, name))
+            hashed = hash_texts(texts)
+            rows = (owners + row).astype(np.uint64)
+            kind = np.uint64(0) if name == "concept_id" else _IS_WORDING
+            wordings.add((hashed.texts << _VALUE_BITS) | kind | rows)
+            if name != "concept_id":
+                words.add((hashed.words << _VALUE_BITS) | rows[hashed.owners])
+                vocabulary.add(hashed)
+                letters |= hashed.code_points()
+        lists = [table.column(group, name) for name in ("prompts", "test_prompts")]
+        sizes.append(_lengths(lists[0]) + _lengths(lists[1]))
+        row += len(ids)
+    sections.add("wordings", wordings.sorted_parts(), np.uint64)
+    hashes, starts = _write_rows(sections, words)
+    sections.add("words", [hashes], np.uint64)
+    sections.add("starts", [starts], np.uint64)
+    vocabulary.write(sections, groups)
+    sections.add("sizes", sizes, np.uint16)
+    sections.add("letters", [np.array(sorted(letters))], np.uint32)
 
 
 def _write_rows(sections: Sections, words: KeySorter) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -140,7 +140,7 @@ def read_sections(path: Path, made_for: str) -> dict[str, LongArray]:
         raise DamagedFile("its last part does not match its digest")
     try:
         values = read_settings(msgspec.json.decode(trailer), _Trailer)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise DamagedFile("its last part cannot be read") from error
     if (values.version, values.made_for) != (_VERSION, made_for):
         raise DamagedFile("was made for something else")
@@ -225,8 +225,8 @@ class KeySorter:
         array([1, 2, 7], dtype=uint64)
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder` for keys that do not fit in memory. The caller removes the folder."""
+    def __init__(self, folder: Path | None) -> None:
+        """Use `folder` for keys that do not fit in memory; None keeps all there. The caller removes it."""
         self._folder = folder
         self._buffered: list[NDArray[np.uint64]] = []
         self._n_buffered = 0
@@ -236,15 +236,15 @@ class KeySorter:
         """Add uint64 keys in any order."""
         self._buffered.append(keys)
         self._n_buffered += len(keys)
-        if self._n_buffered > _MAX_BUFFERED:
-            self._spill()
+        if self._folder is not None and self._n_buffered > _MAX_BUFFERED:
+            self._spill(self._folder)
 
     def sorted_parts(self) -> Iterator[NDArray[np.uint64]]:
         """The distinct keys in ascending order, in several arrays."""
-        if not self._spilled:
+        if self._folder is None or not self._spilled:
             yield self._taken()
             return
-        self._spill()
+        self._spill(self._folder)
         for number in range(_N_BUCKETS):
             path = self._folder / f"{number}.keys"
             if path.exists():
@@ -259,14 +259,14 @@ class KeySorter:
         keys.sort()
         return keys[_are_first(keys)]
 
-    def _spill(self) -> None:
+    def _spill(self, folder: Path) -> None:
         """Append the buffered keys to one file per bucket."""
         keys = self._taken()
-        self._folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         limits = np.arange(_N_BUCKETS, dtype=np.uint64) << np.uint64(64 - (_N_BUCKETS - 1).bit_length())
         bounds = [*keys.searchsorted(limits), len(keys)]
         for number, (first, last) in enumerate(pairwise(bounds)):
             if first < last:
-                with (self._folder / f"{number}.keys").open("ab") as file:
+                with (folder / f"{number}.keys").open("ab") as file:
                     keys[first:last].tofile(file)
         self._spilled = True
