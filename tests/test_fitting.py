@@ -256,13 +256,17 @@ def test_pairs_without_an_edit_or_with_sides_that_do_not_match_are_one_line(zoo:
 
 
 def notes_of(zoo: Zoo, words: str, pairs) -> str:
-    request = Request(words, pairs=pairs, seconds=SECONDS / 10)
+    request = Request(words, pairs=pairs, seconds=SECONDS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         notes = zoo.pull(request).metadata.fitting.notes
     said = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
     assert said[: len(notes)] == [f"example pairs: {note}" for note in notes]
     return " | ".join(notes)
+
+
+def base_of(zoo: Zoo) -> Candidate:
+    return Candidate("base", torch.zeros(zoo.layout.n_values))
 
 
 def test_what_is_odd_about_pairs_is_said(zoo: Zoo) -> None:
@@ -276,6 +280,10 @@ def test_what_is_odd_about_pairs_is_said(zoo: Zoo) -> None:
     rng = np.random.default_rng(0)
     noise = [replace(pair, wanted=rng.permutation(pair.given.ravel()).reshape(64, 72, 3)) for pair in good]
     assert "they look like no single edit" in notes_of(zoo, "", noise)
+    brief = fit_pairs(
+        zoo.recipe.build_base(zoo.base()).requires_grad_(False), [base_of(zoo)], noise, seconds=0.01
+    )
+    assert brief.fitting.notes == ()  # a few steps say nothing of the pairs
     both = [*pairs_of(darker), Pair("hardly", photo(7), np.maximum(photo(7), 3))]
     assert "they disagree: " in notes_of(zoo, "", both)
     grey = [replace(pair, given=pair.given[:, :, :1].repeat(3, 2)) for pair in good]

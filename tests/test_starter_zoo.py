@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from initzoo.cli.main import main
+from initzoo.errors import InvalidWords
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.images import read_image
 from initzoo.pairs.concepts import load_concepts
@@ -156,3 +157,15 @@ def test_evaluate_prints_a_line_a_family(kept_photo_folder):
     wrong = CliRunner().invoke(main, ["evaluate", "--split", "nonsense"])
     assert wrong.exit_code == 1
     assert "has no checkpoints of split 'nonsense'" in wrong.output
+
+
+@pytest.mark.parametrize("words", ["карандаш", "собака", "σκίτσο"])
+def test_words_in_alphabets_that_were_not_taught_mean_no_checkpoint(zoo, words):
+    assert zoo.route(words).concept_id is None
+    with pytest.raises(InvalidWords, match="belongs to an alphabet that no wording of zoo 'starter' uses"):
+        zoo.pull(words)
+
+
+def test_words_in_other_taught_languages_mean_theirs(zoo):
+    assert zoo.route("黑白照片").concept_id == "black-and-white"
+    assert zoo.route("鉛筆画").concept_id == "pencil-sketch"

@@ -88,6 +88,9 @@ _BETAS = (0.8, 0.95)
 _RATE, _HIGHEST_RATE, _LOWEST_RATE = 12e-3, 16e-3, 2e-3
 """Rate of Adam at a loss of 16 dB and rank 8, and its bounds."""
 
+_LEAST_STEPS_TO_JUDGE = 8
+"""Steps of a fit from which on what is left of the change says something of the pairs."""
+
 _POOR = 0.6
 """Share of the untouched loss that is left, from which on the pairs look like no single edit."""
 
@@ -319,7 +322,7 @@ class _Run:
         before = self._loss(winner.base, winner.candidate.adapter, held)
         self.account.pay(FORWARD, *held.size)  # of the loss after
         self._train(winner, crops)
-        after = self._loss(winner.base, winner.adapter, held)
+        after, n_tried = self._loss(winner.base, winner.adapter, held), winner.n_steps
         if not after < before:  # also of NaN
             winner.adapter, after, winner.n_steps = winner.candidate.adapter.clone(), before, 0
         untouched = float((held.inputs - held.targets).square().mean()) / 4
@@ -336,7 +339,7 @@ class _Run:
             loss_before=_rounded_loss(before),
             loss_after=_rounded_loss(after),
             pairs_sha256=digest_examples(examples),
-            notes=self._notes(winner, examples, candidates, untouched, after),
+            notes=self._notes(winner, n_tried, examples, candidates, untouched, after),
         )
         return Fit(winner.adapter, winner.candidate, fitting)
 
@@ -494,6 +497,7 @@ class _Run:
     def _notes(
         self,
         winner: _Rival,
+        n_tried: int,
         examples: Sequence[Pair],
         candidates: Sequence[Candidate],
         untouched: float,
@@ -506,6 +510,8 @@ class _Run:
         from_words = [candidate for candidate in candidates if candidate.is_from_words]
         if self._are_swapped(from_words, crops):
             notes.append("before and after look swapped: the words fit them better the other way round")
+        if n_tried < _LEAST_STEPS_TO_JUDGE:  # what is left may be the fit's fault and not the pairs'
+            return tuple(notes)
         if untouched and after > _POOR * untouched:
             notes.append(
                 "they look like no single edit, or one that this network cannot make: "

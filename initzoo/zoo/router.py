@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
-from initzoo.pairs import Part, normalise_words, parts_of
+from initzoo.pairs import Part, alphabets_of, normalise_words, parts_of
 from initzoo.zoo.index import Index, Match
 from initzoo.zoo.route import LIKELY, MAYBE, Route
 
@@ -115,6 +115,11 @@ class Router:
     def __init__(self, index: Named, encoder: PhraseEncoder) -> None:
         self.index = index
         self.encoder = encoder
+
+    @cached_property
+    def alphabets(self) -> frozenset[str]:
+        """The alphabets of the languages that the phrase encoder was taught, from its names of colours."""
+        return alphabets_of(" ".join(self.encoder.config.colours))
 
     def find_misspelt(self, words: str, index: Index) -> str | None:
         """The id of the only concept of an index with a wording that the words misspell in one word, or

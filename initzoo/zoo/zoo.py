@@ -382,8 +382,12 @@ class Zoo:
         if request.origin == "exact":
             self.find(words)  # raises
         route = router.route(words)
-        if route.origin == "matched":
+        # The phrase encoder has single letters of many alphabets, and can be sure of words it cannot read.
+        is_read = not alphabets_of(words) - self.index.alphabets - router.alphabets
+        if route.origin == "matched" and is_read:
             return route
+        if not is_read:
+            route = Route("generated", None, None, "its alphabet is one that the zoo was not taught", ())
         if wants_match and route.nearest:
             best = route.nearest[0]
             reason = f"nearest by meaning, though {route.reason}"
