@@ -199,7 +199,7 @@ def paths_of(kind: type, above: str = "") -> set[str]:
     [
         (["finetune"], FinetuneSettings, set()),
         (["bench"], BenchmarkSettings, {"photos.split"}),
-        (["generator", "train"], GeneratorSettings, set()),
+        (["generator", "train"], GeneratorSettings, {"pairs.pure_share"}),
         (["generator", "evaluate"], EvaluationSettings, {"photos.split"}),
         (["harvest"], HarvestRecipe, {"name", "network", "ranks", "photo_size"}),
     ],

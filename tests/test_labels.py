@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from initzoo.evaluation.benchmark.report import ITS_BEST, TARGETS
-from initzoo.evaluation.benchmark.settings import BOOK, OURS, SCRATCH
+from initzoo.evaluation.benchmark.settings import BOOK, FITTED, OURS, SCRATCH
 from initzoo.evaluation.cases import ASKED_SPLITS, OWN_CONCEPTS
 from initzoo.evaluation.checkpoints import FamilyScores
 from initzoo.evaluation.generator import BASELINES
@@ -27,7 +27,7 @@ def test_every_name_that_is_reported_has_a_label() -> None:
     assert set(labels.SCORED) <= set(FamilyScores.__dataclass_fields__)
     assert set(labels.QUESTIONS) == {*ASKED_SPLITS, OWN_CONCEPTS}
     assert set(labels.METHODS) == {"generated", "trained", *BASELINES}
-    assert set(labels.STARTS) == {BOOK, "unet_l1", SCRATCH, OURS, *FROM_ZOO}
+    assert set(labels.STARTS) == {BOOK, "unet_l1", SCRATCH, OURS, FITTED, *FROM_ZOO}
     assert tuple(labels.TARGETS) == (*TARGETS, ITS_BEST)
     assert set(labels.DIAGNOSIS) <= set(LayerReport.__dataclass_fields__)
 

@@ -393,7 +393,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(spilled, "MAX_BYTES_IN_MEMORY", 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     write_folders(tmp_path / "pairs")
-    with pytest.raises(OutputError, match="cannot keep pairs in .*missing: .*TMPDIR"):
+    with pytest.raises(OutputError, match="cannot keep pairs in a temporary file: .*TMPDIR"):
         open_pairs(tmp_path / "pairs")
 
 

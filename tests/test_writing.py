@@ -248,5 +248,5 @@ cat there/a.safetensors there/a.bmp there/a.pth
     for words, (code, shown, said, there) in zip(commands, results, strict=True):
         assert (code, shown, said.count("\n")) == (1, "", 1), words
         assert said.startswith("Error: "), words
-        assert "No space left on device. Choose a place" in said
+        assert "No space left on device. Make room, or choose another place" in said
         assert there == ["a.bmp", "a.pth", "a.safetensors", "zeros"], words

@@ -25,6 +25,7 @@ _MODEL_OWNED = ("base/", "phrase_encoder/", "weight_generator/", *_MODEL_EXTRAS)
 _CARD = "README.md"
 _KNOWN_FILES = (
     "denoiser.onnx",
+    "pairs.safetensors",
     "network.onnx",
     "config.json",
     "model.safetensors",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,9 @@ SNAPSHOT_SECONDS = 60.0
 
 _STEPS_AHEAD = 20
 """Steps that are handed to the accelerator before its loss is asked for, which waits for them."""
+
+_ON_CORES = 2**34
+"""Bytes that crops may take half of where the cores stand in for an accelerator."""
 
 _KEPT = ("values", "moments", "ema", "progress")
 """Names of the tensors in a snapshot."""
@@ -157,7 +159,7 @@ def _crops_that_fit(crops: Sequence[NDArray[np.uint8]], device: torch.device) ->
     if device.type == "cuda":
         n_free = torch.cuda.mem_get_info(device)[0]
     else:
-        n_free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        n_free = _ON_CORES
     n_kept = min(len(crops[0]), n_free // 2 // (len(crops) * crops[0][0].nbytes))
     if not n_kept:
         raise TrainingError(f"the crops of {len(crops)} concepts do not fit into the memory of {device}.")
