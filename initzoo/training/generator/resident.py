@@ -156,10 +156,7 @@ def _crops_that_fit(crops: Sequence[NDArray[np.uint8]], device: torch.device) ->
     Raises:
         TrainingError: there is no room for one.
     """
-    if device.type == "cuda":
-        n_free = torch.cuda.mem_get_info(device)[0]
-    else:
-        n_free = _ON_CORES
+    n_free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _ON_CORES
     n_kept = min(len(crops[0]), n_free // 2 // (len(crops) * crops[0][0].nbytes))
     if not n_kept:
         raise TrainingError(f"the crops of {len(crops)} concepts do not fit into the memory of {device}.")
