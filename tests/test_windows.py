@@ -165,7 +165,7 @@ def test_text_files_are_read_and_written_as_utf_8() -> None:
 
 
 HIDE = f"""
-import os, signal, sys
+import os, shutil, signal, sys
 
 for name in {MODULES!r}:
     if name != "posix":
@@ -181,6 +181,8 @@ def refuse(*_, **__):
     raise OSError("[WinError 1314] A required privilege is not held by the client")
 
 os.symlink = refuse
+# On Windows, shutil asks the system in another way.
+shutil.disk_usage = lambda path: shutil._ntuple_diskusage(2**40, 2**39, 2**39)
 """
 
 USE = """
