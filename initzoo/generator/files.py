@@ -188,11 +188,7 @@ def _read_weights(path: Path, expected: str) -> dict[str, np.ndarray]:
     """
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
         data = read_file(path, max_bytes=MAX_GENERATOR_BYTES)
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != expected:
-            raise ChecksumMismatch(
-                f"weight generator '{path}': expected sha256 {expected[:80]}, found {actual}. {_ADVICE}"
-            )
+        _check_digest(path, data, expected)
         tensors = unpack_weights(decode_tensors(data)[1])
         for name, tensor in tensors.items():
             n_bad = tensor.size - int(np.isfinite(tensor).sum())
@@ -214,12 +210,16 @@ def _read_graph(folder: Path, config: dict[str, Any]) -> bytes | None:
     path = folder / GRAPH_FILE
     with reported_as(InvalidGenerator, f"weight generator '{path}'", _ADVICE):
         data = read_file(path, max_bytes=_MAX_GRAPH_BYTES)
+    _check_digest(path, data, expected)
+    return data
+
+
+def _check_digest(path: Path, data: bytes, expected: object) -> None:
     actual = hashlib.sha256(data).hexdigest()
     if actual != expected:
         raise ChecksumMismatch(
             f"weight generator '{path}': expected sha256 {str(expected)[:80]}, found {actual}. {_ADVICE}"
         )
-    return data
 
 
 def _encoder_name(config: dict[str, Any]) -> str:
