@@ -88,7 +88,7 @@ def test_training_lowers_the_error_with_every_objective(zoo, pairs, gan):
 
 
 def test_one_step_is_adam_on_l1_when_there_is_no_discriminator(zoo):
-    settings = replace(QUICK, gan="off", n_steps=1, n_warmup=0)
+    settings = replace(QUICK, gan="off", n_steps=1, n_warmup=0, optimizer="adam")
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     ours, theirs = (open_start("pencil sketch", zoo).network for _ in range(2))
     Trainer(ours, settings, CPU).step(images, -images)
@@ -216,15 +216,20 @@ def test_an_adapter_of_zero_beside_a_network_changes_nothing(zoo):
     )
 
 
-def test_trained_weights_are_those_with_the_adapter_merged(zoo, pairs):
+def test_the_adapter_is_folded_into_the_weights_that_are_trained(zoo, pairs):
     start = open_start("base", zoo)
-    trainer = Trainer(start.trainable(), replace(QUICK, gan="off"), CPU)
+    beside = start.trainable()
+    trainer = Trainer(beside, replace(QUICK, gan="off"), CPU)
     material = [(pair.given, pair.wanted) for pair in pairs.train]
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.prepare(material)
+    assert not beside.adapter.any()
+    assert any(not torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
+    images = draw_batch(material, trainer.settings, 3)[0]
+    with torch.no_grad():
+        torch.testing.assert_close(beside(images), trainer.network(images), atol=1e-5, rtol=1e-4)
     for step in range(3):
         trainer.step(*draw_batch(material, trainer.settings, step))
-    assert trainer.network.adapter.abs().max() > 0
-    images = draw_batch(material, trainer.settings, 3)[0]
     plain = start.editor(start.weights_of(trainer.network))
     with torch.no_grad():
         torch.testing.assert_close(plain(images), trainer.network(images), atol=1e-5, rtol=1e-4)
@@ -241,7 +246,7 @@ def test_natural_gradient_steps_bring_the_start_nearer_and_a_good_start_gets_sma
                 (trainer.network(given) - wanted).square().mean()
                 for given, wanted in (draw_batch(material, QUICK, step) for step in range(100, 104))
             ]
-        return sum(errors).item(), trainer.learning_rate, trainer.adapter_rate
+        return sum(errors).item(), trainer.learning_rate
 
     untouched, nearer = error(0), error(3)
     assert nearer[0] < 0.7 * untouched[0]
@@ -252,11 +257,21 @@ def test_natural_gradient_steps_bring_the_start_nearer_and_a_good_start_gets_sma
         edited = start.network(images).clamp(-1, 1)
     squares = [((side + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy() for side in (images, edited)]
     good.prepare(list(zip(*squares, strict=True)))
-    assert good.learning_rate < nearer[1] <= 1e-3
-    assert nearer[2] == pytest.approx(8 * nearer[1])
+    assert good.learning_rate < nearer[1] <= 1e-2
     chosen = Trainer(open_start("base", zoo).trainable(), replace(QUICK, learning_rate=5e-4), CPU)
     chosen.prepare(material)
-    assert (chosen.learning_rate, chosen.adapter_rate) == (5e-4, 4e-3)
+    assert chosen.learning_rate == 5e-4
+
+
+def test_many_steps_have_larger_rates_than_few():
+    def rate(n_steps, **options):
+        settings = FinetuneSettings(n_steps=n_steps, gan="off", **options)
+        return Trainer(torch.nn.Conv2d(3, 3, 1), settings, CPU).learning_rate
+
+    assert rate(1) < rate(5) <= rate(10_000) == 1e-2
+    assert rate(5, optimizer="adam") == rate(500, optimizer="adam") == 1e-3
+    with pytest.raises(FinetuneError, match="optimizer must be one of soap, adam, found 'sgd'"):
+        FinetuneSettings(optimizer="sgd")
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "zeros"])
@@ -362,7 +377,7 @@ def test_a_damaged_snapshot_is_named(zoo, pairs, tmp_path):
 
 
 def test_a_diverging_run_stops_with_the_step_and_the_last_good_weights(zoo, pairs, tmp_path):
-    settings = replace(QUICK, n_steps=40, gan="off", learning_rate=1e18, n_warmup=0)
+    settings = replace(QUICK, n_steps=40, gan="off", learning_rate=1e36, n_warmup=0)
     with pytest.raises(FinetuneError, match=r"diverged: .* step \d+.*of step 0 .* are in .*best\.saf"):
         run(zoo, pairs, tmp_path / "run", settings)
     kept = Init.load(tmp_path / "run" / "best.safetensors")

@@ -29,6 +29,7 @@ from .pix2pix import UNet as UNet
 from .pix2pix import initialise_by_the_book as initialise_by_the_book
 from .scheme_names import CLASSICAL as CLASSICAL
 from .schemes import initialise as initialise
+from .soap import Soap as Soap
 from .tiles import to_images as to_images
 from .upsampling import FLAT_CONTRAST as FLAT_CONTRAST
 from .upsampling import GUIDE_WINDOW as GUIDE_WINDOW

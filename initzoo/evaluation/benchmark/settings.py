@@ -90,7 +90,7 @@ class BenchmarkSettings:
 
     methods: tuple[str, ...] = _BY_DEFAULT
     lengths: tuple[int, ...] = (0, 5, 10, 20, 40, 80, 160, 320, 640)
-    rates: tuple[float, ...] = (1.5e-4, 5e-4, 1.5e-3, 4e-3, 8e-3)
+    rates: tuple[float, ...] = (5e-4, 1.5e-3, 4e-3, 1e-2, 2e-2)
     unet_rates: tuple[float, ...] = (2e-4, 2e-3, 6e-3)
     classical: tuple[str, ...] = tuple(CLASSICAL)
     classical_lengths: tuple[int, ...] = ()
@@ -171,6 +171,7 @@ class BenchmarkSettings:
         return replace(
             shared,
             batch_size=1,
+            optimizer="adam",
             betas=(0.5, 0.999),
             n_warmup=0,
             constant_share=0.5,

@@ -19,6 +19,10 @@ __all__ = ["TuningResult", "choose_concepts", "tune"]
 
 Run = Callable[[str, Sequence[Job]], dict[Job, Outcome]]
 ByLength = dict[int, tuple[float, float]]
+_Means = dict[int, dict[float, float]]  # length -> learning rate -> mean PSNR, dB
+
+_SHORT = 40
+"""Schedules of up to this many steps try every rate."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,9 @@ def choose_concepts(zoo: Zoo, *, n_tuning: int, n_measured: int) -> tuple[list[Q
 def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -> TuningResult:
     """Choose the best classical initialization, then a learning rate for every method and length.
 
+    Short schedules try every rate of the grid. From there on, a length tries the rate that did best at the
+    length before, and its neighbours in the grid: a rate that is good for 40 steps is rarely bad for 80.
+
     Args:
         settings: settings of the benchmark.
         questions: the tuning concepts.
@@ -90,30 +97,37 @@ def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -
         BenchmarkError: a method diverged at every rate of its grid.
     """
 
-    def jobs_of(starts: Mapping[str, tuple[str, str]], lengths: Sequence[int]) -> list[Job]:
-        return [
-            Job(i, question.concept_id, method, start, n_steps, rate)
-            for i, question in enumerate(questions)
-            for n_steps in lengths
-            for method, start in starts.values()
-            for rate in settings.grid(method)
-        ]
+    def search(stage: str, starts: Mapping[str, _Start], lengths: Sequence[int]) -> dict[str, ByLength]:
+        found: dict[str, _Means] = {name: {} for name in starts}
+        for part in _parts(lengths):
+            names = {
+                Job(i, question.concept_id, start.method, start.name, n_steps, rate): name
+                for i, question in enumerate(questions)
+                for n_steps in part
+                for name, start in starts.items()
+                for rate in _rates_to_try(settings.grid(start.method), found[name])
+            }
+            scores: dict[tuple[str, int, float], list[float]] = {}
+            for job, outcome in run(stage, list(names)).items():
+                psnr = -np.inf if outcome.psnr is None else outcome.psnr
+                scores.setdefault((names[job], job.n_steps, job.rate), []).append(psnr)
+            for (name, n_steps, rate), values in scores.items():
+                found[name].setdefault(n_steps, {})[rate] = float(np.mean(values))
+        return {name: _best_rates(settings.grid(starts[name].method), found[name]) for name in starts}
 
     classical: dict[str, ByLength] = {}
     best = ""
     if SCRATCH in settings.methods:
-        starts = {name: (SCRATCH, name) for name in settings.classical}
-        outcomes = run("classical", jobs_of(starts, settings.classical_lengths))
-        classical = _best_rates(outcomes, lambda job: job.start)
+        starts = {name: _Start(SCRATCH, name) for name in settings.classical}
+        classical = search("classical", starts, settings.classical_lengths)
         means = {
             name: float(np.mean([psnr for _, psnr in by_length.values()]))
             for name, by_length in classical.items()
         }
         best = max(means, key=means.__getitem__)
-    starts = {method: (method, _start_of(method, best)) for method in settings.methods}
-    outcomes = run("tune", jobs_of(starts, settings.lengths[1:]))
+    starts = {method: _Start(method, _start_of(method, best)) for method in settings.methods}
     rates = {}
-    for method, by_length in _best_rates(outcomes, lambda job: job.method).items():
+    for method, by_length in search("tune", starts, settings.lengths[1:]).items():
         lost = [n_steps for n_steps, (_, psnr) in by_length.items() if not np.isfinite(psnr)]
         if lost:
             raise BenchmarkError(
@@ -123,35 +137,53 @@ def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -
     return TuningResult(rates, classical, best)
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What is tuned: a method, and the initialization that it starts from."""
+
+    method: str
+    name: str
+
+
 def _start_of(method: str, best: str) -> str:
     if method == SCRATCH:
         return best
     return method if method in ZOO_STARTS else ""
 
 
-def _best_rates(outcomes: Mapping[Job, Outcome], key: Callable[[Job], str]) -> dict[str, ByLength]:
-    """The best rate and its mean PSNR over the concepts, by key and length.
+def _parts(lengths: Sequence[int]) -> list[list[int]]:
+    """The lengths that are tuned in one go: the short ones, then each of the others.
+
+    Example:
+        >>> _parts([5, 20, 40, 80, 160])
+        [[5, 20, 40], [80], [160]]
+    """
+    first = [n_steps for n_steps in lengths if n_steps <= _SHORT] or list(lengths[:1])
+    return [first, *([n_steps] for n_steps in lengths[len(first) :])]
+
+
+def _rates_to_try(grid: Sequence[float], found: _Means) -> list[float]:
+    """The rates of the grid that the next length tries: all of them, or the best one and its neighbours."""
+    if not found:
+        return list(grid)
+    longest = max(found)
+    best = grid.index(_best_rates(grid, found)[longest][0])
+    return list(grid[max(0, best - 1) : best + 2])
+
+
+def _best_rates(grid: Sequence[float], found: _Means) -> ByLength:
+    """The best rate and its mean PSNR over the concepts, by length.
 
     A few concepts give noisy means. A rate is therefore also judged at half and twice the length, with half
-    the weight: a rate that is good for 40 steps is rarely bad for 80. A rate at which a
-    run diverged counts as minus infinity.
+    the weight. A rate at which a run diverged counts as minus infinity, one that was not tried as NaN.
     """
-    scores: dict[str, dict[int, dict[float, list[float]]]] = {}
-    for job, outcome in outcomes.items():
-        psnr = -np.inf if outcome.psnr is None else outcome.psnr
-        by_rate = scores.setdefault(key(job), {}).setdefault(job.n_steps, {})
-        by_rate.setdefault(job.rate, []).append(psnr)
-    best: dict[str, ByLength] = {}
-    for name, by_length in scores.items():
-        best[name] = {}
-        lengths = sorted(by_length)
-        rates = list(by_length[lengths[0]])
-        means = np.array(
-            [[float(np.mean(by_length[n_steps][rate])) for rate in rates] for n_steps in lengths]
-        )
-        for i, rate in enumerate(_smoothed_choice(lengths, means)):
-            best[name][lengths[i]] = (rates[rate], float(means[i, rate]))
-    return best
+    lengths = sorted(found)
+    means = np.array([[found[n_steps].get(rate, np.nan) for rate in grid] for n_steps in lengths])
+    chosen = _smoothed_choice(lengths, means)
+    return {
+        n_steps: (grid[rate], float(means[i, rate]))
+        for i, (n_steps, rate) in enumerate(zip(lengths, chosen, strict=True))
+    }
 
 
 def _smoothed_choice(lengths: Sequence[int], means: NDArray[np.float64]) -> list[int]:
@@ -159,18 +191,19 @@ def _smoothed_choice(lengths: Sequence[int], means: NDArray[np.float64]) -> list
 
     Args:
         lengths: lengths of the schedules, steps.
-        means: mean PSNR, dB, shape `(n_lengths, n_rates)`; minus infinity where a run diverged.
+        means: mean PSNR, dB, shape `(n_lengths, n_rates)`; minus infinity where a run diverged, NaN where
+            none was tried.
 
     Example:
-        >>> means = np.array([[20.0, 21.0, 19.0], [25.1, 25.0, 24.0], [27.0, 29.0, -np.inf]])
+        >>> means = np.array([[20.0, 21.0, 19.0], [25.1, 25.0, 24.0], [np.nan, 29.0, -np.inf]])
         >>> _smoothed_choice([20, 40, 80], means), _smoothed_choice([2, 40, 800], means)
         ([1, 1, 1], [1, 0, 1])
     """
-    is_sound = np.isfinite(means)
+    is_tried, is_sound = ~np.isnan(means), np.isfinite(means)
     known = np.where(is_sound, means, -1e3)
     # Judged by the loss to the best rate: PSNR itself grows with the length.
-    lost = known.max(axis=1, keepdims=True) - known
+    lost = np.where(is_tried, known.max(axis=1, keepdims=True) - known, 0.0)
     apart = np.abs(np.log2(np.divide.outer(np.array(lengths, float), lengths)))
     weights = np.eye(len(lengths)) + np.where((apart > 0) & (apart <= 1), 0.5, 0.0)
-    smoothed = np.where(is_sound, weights @ lost, np.inf)
-    return [int(rate) for rate in smoothed.argmin(axis=1)]
+    smoothed = weights @ lost / (weights @ is_tried).clip(min=1e-9)
+    return [int(rate) for rate in np.where(is_sound, smoothed, np.inf).argmin(axis=1)]

@@ -12,6 +12,7 @@ from initzoo.files import check_least
 
 __all__ = ["GAN_LOSSES", "FinetuneSettings", "rate_at"]
 
+Optimizer = Literal["soap", "adam"]
 GanLoss = Literal["non-saturating", "lsgan", "off"]
 
 GAN_LOSSES: tuple[GanLoss, ...] = get_args(GanLoss)
@@ -28,11 +29,10 @@ class FinetuneSettings:
         crop_size: side of a crop in pixels, a multiple of 4 from 32 on.
         crop_grid: crops begin at multiples of this many pixels, so that edits on a grid, such as blocks of a
             JPEG or a printed screen, have the same phase in every crop.
-        learning_rate: maximum learning rate of the weights; by default 1e-3, and beside an adapter less, the
-            better the start is.
-        adapter_rate: maximum learning rate of the adapter beside the weights, or of the adapter alone; by
-            default eight times that of the weights.
-        betas: betas of Adam for the weights; those for the adapter are 0.8 and 0.95.
+        optimizer: optimizer of the weights, `soap` or `adam`. An adapter alone is trained by Adam.
+        learning_rate: maximum learning rate; by default at most 1e-2 for SOAP and 1e-3 for Adam, less for a
+            good start of a zoo, and less in few steps.
+        betas: betas of the optimizer of the weights; those for an adapter alone are 0.8 and 0.95.
         n_natural: number of natural-gradient steps on the adapter before the first step; they need no
             learning rate, and never make the start worse on the crops that they are tried on.
         n_warmup: number of warm-up steps, limited to a tenth of all steps.
@@ -70,9 +70,9 @@ class FinetuneSettings:
     batch_size: int = 4
     crop_size: int = 64
     crop_grid: int = 8
+    optimizer: Optimizer = "soap"
     learning_rate: float | None = None
-    adapter_rate: float | None = None
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[float, float] = (0.95, 0.95)
     n_natural: int = 3
     n_warmup: int = 10
     constant_share: float = 0.0
@@ -88,6 +88,9 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         if self.gan not in GAN_LOSSES:
             raise FinetuneError(f"gan must be one of {', '.join(GAN_LOSSES)}, found {self.gan!r}.")
+        if self.optimizer not in get_args(Optimizer):
+            known = ", ".join(get_args(Optimizer))
+            raise FinetuneError(f"optimizer must be one of {known}, found {self.optimizer!r}.")
         if self.crop_size % 4 or self.crop_size < 32:
             raise FinetuneError(f"crop_size must be a multiple of 4 from 32 on, found {self.crop_size}.")
         least = {
@@ -100,7 +103,7 @@ class FinetuneSettings:
             "seed": 0,
         }
         check_least(self, error=FinetuneError, **least)
-        for name in ("learning_rate", "adapter_rate", "discriminator_rate", "l1_weight"):
+        for name in ("learning_rate", "discriminator_rate", "l1_weight"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise FinetuneError(f"{name} must be a number above 0, found {value}.")
