@@ -132,3 +132,13 @@ def test_badly_scaled_inputs_that_slow_adam_do_not_slow_soap():
         return loss.item()
 
     assert end(Soap) < 0.2 * end(Adam)
+
+
+@pytest.mark.parametrize("huge", [1e30, float("inf"), float("nan")])
+def test_gradients_that_overflow_end_in_weights_that_are_not_finite_instead_of_an_error(huge):
+    layer = nn.Linear(3, 2, bias=False)
+    soap = Soap(layer.parameters(), betas=BETAS)
+    for step in range(12):
+        layer.weight.grad = huge * torch.randn(2, 3, generator=torch.Generator().manual_seed(step))
+        soap.step(1e-3)
+    assert not layer.weight.isfinite().all()

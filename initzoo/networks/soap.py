@@ -125,7 +125,8 @@ class _Layer:
             # In its own eigenbases a gradient is a diagonal and rounding errors, which Adam would make as
             # large as the diagonal. So the first one only sets the bases.
             for basis, moment in zip(self._bases, self._moments, strict=True):
-                basis.copy_(torch.linalg.eigh(moment)[1].flip(1))
+                if moment.isfinite().all():  # of a diverging network it is not, and LAPACK would raise
+                    basis.copy_(torch.linalg.eigh(moment.double())[1].flip(1))
             return
         rotated = self._rotate(gradient)
         self._mean.lerp_(gradient, 1 - betas[0])
