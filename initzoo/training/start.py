@@ -45,14 +45,14 @@ __all__ = [
 
 
 class WithAdapter(nn.Module):
-    """A network with an adapter beside it: whitened coordinates for natural-gradient steps.
+    """A network with an adapter beside it. Both are trained, or the adapter alone.
 
     The rows of A span the edits of a zoo, and are whitened. Steps of a given length bring a new edit much
-    nearer along them than along all weights. An adapter alone can be trained, or be folded into the network
-    after the first steps, so that all weights are trained.
+    nearer along them than along all weights, so the adapter is trained with a rate of its own even where
+    all weights are trained.
 
     Args:
-        base: the network, on the CPU; frozen if `adapter_only` is set.
+        base: the network, on the CPU; trained in place unless `adapter_only` is set.
         adapter: initial flat values of the adapter, shape `(n_values,)`.
         adapter_only: freeze the network.
     """
@@ -63,7 +63,6 @@ class WithAdapter(nn.Module):
         base.shared.requires_grad_(False)
         self.base = base
         self.adapter = nn.Parameter(adapter.clone())
-        self.adapter_only = adapter_only
 
     def forward(self, images: Tensor) -> Tensor:
         """Edit images, shape `(n, 3, height, width)`, values -1 to 1."""
@@ -71,12 +70,9 @@ class WithAdapter(nn.Module):
         return edited
 
     @torch.no_grad()
-    def fold(self) -> None:
-        """Merge the adapter into the network. The adapter is zero then, and the function the same."""
-        self.base.network.load_state_dict(
-            {**self.base.network.state_dict(), **self.base.merged(self.adapter)}
-        )
-        self.adapter.zero_()
+    def merged(self) -> dict[str, Tensor]:
+        """The state dict of the network with the adapter merged in."""
+        return {**self.base.network.state_dict(), **self.base.merged(self.adapter)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +100,7 @@ class Start:
         return {"start": self.name, "recipe": self.metadata.recipe.name, "base": self.metadata.base_sha256}
 
     def trainable(self) -> ImageNetwork | WithAdapter:
-        """The network in the coordinates of its first steps: beside an adapter of zero, if it can be."""
+        """The network in the coordinates in which it is trained: beside an adapter of zero, if it can be."""
         if self.shared is None:
             return self.network
         assert not isinstance(self.network, WithAdapter)
@@ -112,11 +108,10 @@ class Start:
 
     def weights_of(self, network: nn.Module) -> dict[str, NDArray[np.float32]]:
         """The trained weights of `network` or `trainable()`, by their names in an init."""
-        if isinstance(network, WithAdapter):
-            if self.base is not None:
-                return adapter_to_arrays(network.adapter, dict(self.metadata.layout.tensors))
-            network = network.base.network
-        return {name: value.detach().cpu().float().numpy() for name, value in network.state_dict().items()}
+        if isinstance(network, WithAdapter) and self.base is not None:
+            return adapter_to_arrays(network.adapter, dict(self.metadata.layout.tensors))
+        state = network.merged() if isinstance(network, WithAdapter) else network.state_dict()
+        return {name: value.detach().cpu().float().numpy() for name, value in state.items()}
 
     def editor(self, weights: Mapping[str, NDArray[np.float32]]) -> ImageNetwork:
         """Make a network on the CPU with weights returned by `weights_of`."""

@@ -116,9 +116,9 @@ def zoo_start(
     pairs: Sequence[tuple[Pixels, Pixels]],
     settings: BenchmarkSettings,
 ) -> nn.Module:
-    """Make the network of a start that has a base, in the coordinates of its first steps.
+    """Make the network of a start that has a base, in the coordinates in which it is trained.
 
-    A zoo with adapters takes natural-gradient steps along one, as fine-tuning does.
+    A zoo with adapters trains one beside all weights, as fine-tuning does.
 
     Args:
         starts: makes the starts; keeps what it loads.
@@ -286,7 +286,7 @@ class _Worker:
         begin = self._now()
         network = self._start(job, pairs)
         trainer = Trainer(network, settings, self.device)
-        if n_steps:  # natural-gradient steps of a zoo's starts
+        if n_steps:  # natural-gradient steps, of a zoo's starts
             trainer.prepare(pairs)
         began = self._now()
         try:
@@ -294,7 +294,7 @@ class _Worker:
                 trainer.step(*draw_batch(pairs, settings, step))
         except TrainingDiverged:
             return None, self._now() - began, began - begin
-        return trainer.network, self._now() - began, began - begin
+        return network, self._now() - began, began - begin
 
     def _start(self, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]) -> nn.Module:
         if job.start in ZOO_STARTS:

@@ -29,10 +29,12 @@ class FinetuneSettings:
         crop_size: side of a crop in pixels, a multiple of 4 from 32 on.
         crop_grid: crops begin at multiples of this many pixels, so that edits on a grid, such as blocks of a
             JPEG or a printed screen, have the same phase in every crop.
-        optimizer: optimizer of the weights, `soap` or `adam`. An adapter alone is trained by Adam.
-        learning_rate: maximum learning rate; by default at most 1e-2 for SOAP and 1e-3 for Adam, less for a
-            good start of a zoo, and less in few steps.
-        betas: betas of the optimizer of the weights; those for an adapter alone are 0.8 and 0.95.
+        optimizer: optimizer of the weights, `soap` or `adam`. That of an adapter is Adam.
+        learning_rate: maximum learning rate of the weights; by default at most 1e-2 for SOAP and 1e-3 for
+            Adam, less for a good start beside an adapter, and for SOAP less in few steps.
+        adapter_rate: maximum learning rate of the adapter beside the weights, or of the adapter alone; by
+            default at most 8e-3, less for a good start and in fewer than 40 steps.
+        betas: betas of the optimizer of the weights; those for the adapter are 0.8 and 0.95.
         n_natural: number of natural-gradient steps on the adapter before the first step; they need no
             learning rate, and never make the start worse on the crops that they are tried on.
         n_warmup: number of warm-up steps, limited to a tenth of all steps.
@@ -72,6 +74,7 @@ class FinetuneSettings:
     crop_grid: int = 8
     optimizer: Optimizer = "soap"
     learning_rate: float | None = None
+    adapter_rate: float | None = None
     betas: tuple[float, float] = (0.95, 0.95)
     n_natural: int = 3
     n_warmup: int = 10
@@ -103,7 +106,7 @@ class FinetuneSettings:
             "seed": 0,
         }
         check_least(self, error=FinetuneError, **least)
-        for name in ("learning_rate", "discriminator_rate", "l1_weight"):
+        for name in ("learning_rate", "adapter_rate", "discriminator_rate", "l1_weight"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise FinetuneError(f"{name} must be a number above 0, found {value}.")

@@ -27,17 +27,17 @@ Pixels = NDArray[np.uint8]
 _DISCRIMINATOR_BETAS = (0.5, 0.999)
 _ADAPTER_BETAS = (0.8, 0.95)
 
-_POOR_PSNR = 16.0
-"""PSNR of a start on the pairs, dB, up to which the learning rates are the largest."""
+_RATES = {"soap": 1e-2, "adam": 1e-3}
+"""Largest default learning rates of the weights, by optimizer."""
 
-_RATE_AT, _AT_STEPS = 2e-2, 40
-"""Learning rate of SOAP for a poor start in so many steps; it grows with the root of their number."""
-
-_MOST_RATE = {"soap": 1e-2, "adam": 1e-3}
-"""Largest default learning rates."""
+_SOAP_RATE, _SOAP_STEPS = 2e-2, 40
+"""Default learning rate of SOAP for a start of caution one in so many steps, before the limit above."""
 
 _ADAPTER_RATE = 8e-3
-"""Largest default learning rate of an adapter alone."""
+"""Largest default learning rate of an adapter."""
+
+_POOR_PSNR = 16.0
+"""PSNR of a start on the pairs, dB, up to which the learning rates are the largest."""
 
 _N_NATURAL, _N_JUDGED = 8, 16
 """Crops that a natural-gradient step sees, and those on which it is judged."""
@@ -64,11 +64,15 @@ class Trainer:
     def __init__(self, network: nn.Module, settings: FinetuneSettings, device: torch.device) -> None:
         self.settings, self.device = settings, device
         self.n_done = 0
-        # Whitened coordinates for the natural-gradient steps. All other steps train the network itself.
-        self._beside = network if isinstance(network, WithAdapter) and not network.adapter_only else None
-        self.network = (network if self._beside is None else self._beside.base.network).to(device).train()
-        weights = [one for one in self.network.parameters() if one.requires_grad]
-        self._optimizers: dict[str, Adam | Soap] = {"weights": self._optimizer_of(weights)}
+        self.network = network.to(device).train()
+        adapter = [network.adapter] if isinstance(network, WithAdapter) else []
+        known = {id(parameter) for parameter in adapter}
+        weights = [one for one in network.parameters() if one.requires_grad and id(one) not in known]
+        of_weights = Soap if settings.optimizer == "soap" else Adam
+        self._optimizers: dict[str, Adam | Soap] = {
+            "adapter": Adam(adapter, betas=_ADAPTER_BETAS),
+            "weights": of_weights(weights, betas=settings.betas),
+        }
         # As a tensor, it belongs to the state.
         self._caution = torch.ones(())
         self._judge: PatchDiscriminator | None = None
@@ -78,18 +82,7 @@ class Trainer:
             self._judge.to(device).train()
             judges = self._judge.parameters()
             self._optimizers["discriminator"] = Adam(judges, betas=_DISCRIMINATOR_BETAS)
-        self._mean = copy.deepcopy(self.network).requires_grad_(False) if settings.ema else None
-
-    def _optimizer_of(self, weights: Sequence[nn.Parameter]) -> Adam | Soap:
-        if self.trains_adapter:
-            return Adam(weights, betas=_ADAPTER_BETAS)
-        kind = Soap if self.settings.optimizer == "soap" else Adam
-        return kind(weights, betas=self.settings.betas)
-
-    @property
-    def trains_adapter(self) -> bool:
-        """Whether an adapter alone is trained, on a frozen base."""
-        return isinstance(self.network, WithAdapter)
+        self._mean = copy.deepcopy(network).requires_grad_(False) if settings.ema else None
 
     @property
     def kept(self) -> nn.Module:
@@ -98,35 +91,36 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """The maximum learning rate."""
+        """The maximum learning rate of the weights."""
         if self.settings.learning_rate is not None:
             return self.settings.learning_rate
-        caution = float(self._caution)
-        if self.trains_adapter:
-            return caution * _ADAPTER_RATE
-        most = _MOST_RATE[self.settings.optimizer]
+        most = _RATES[self.settings.optimizer]
         if self.settings.optimizer == "adam":
-            return caution * most
+            return float(self._caution) * most
         # Many steps can afford large ones, since the rate falls to zero at their end.
-        return min(most, caution * _RATE_AT * math.sqrt(self.settings.n_steps / _AT_STEPS))
+        grown = math.sqrt(self.settings.n_steps / _SOAP_STEPS)
+        return min(most, float(self._caution) * grown * _SOAP_RATE)
+
+    @property
+    def adapter_rate(self) -> float:
+        """The maximum learning rate of the adapter."""
+        if self.settings.adapter_rate is not None:
+            return self.settings.adapter_rate
+        few = min(1.0, math.sqrt(self.settings.n_steps / _SOAP_STEPS))
+        return float(self._caution) * few * _ADAPTER_RATE
 
     def prepare(self, pairs: Sequence[tuple[Pixels, Pixels]]) -> None:
-        """Before the first step: take natural-gradient steps along an adapter, and choose the learning rate.
+        """Before the first step: take natural-gradient steps on the adapter, and choose the learning rates.
 
-        A good start wants small steps, so the rate falls by a factor of ten for 30 dB of a start beyond 16.
+        A good start wants small steps, so the rates fall by a factor of ten for 30 dB of a start beyond 16.
         Networks without an adapter beside them stay as they are.
 
         Args:
             pairs: inputs and targets, uint8, shape `(height, width, 3)`, not smaller than a crop.
         """
-        with_adapter = self._beside or self.network
-        if not isinstance(with_adapter, WithAdapter):
+        if not isinstance(self.network, WithAdapter):
             return
-        self._take_natural_steps(with_adapter, pairs)
-        if self._beside is not None:
-            self._beside.fold()
-        if self._mean is not None:
-            self._mean.load_state_dict(self.network.state_dict())
+        self._take_natural_steps(self.network, pairs)
         inputs, targets = self._crops(pairs, _N_JUDGED, draw=0)
         with torch.no_grad():
             error = float((self.network(inputs).clamp(-1, 1) - targets).square().mean()) / 4
@@ -182,6 +176,7 @@ class Trainer:
         value, total = error.item(), loss.item()
         if not math.isfinite(total):
             raise TrainingDiverged(f"the loss is {total} at step {self.n_done}")
+        self._optimizers["adapter"].step(self.adapter_rate * factor)
         self._optimizers["weights"].step(self.learning_rate * factor)
         self._update_mean()
         self.n_done += 1
