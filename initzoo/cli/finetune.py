@@ -184,9 +184,10 @@ def command(
         files = {"init": str(out), "sheet": str(sheet), "curve": str(curve)}
         echo_json({**files, **sizes, **result.to_dict(), "device": str(device)})
         return
+    natural = f"{result.n_natural} natural + " if result.n_natural else ""
     click.echo(
         f"{start.name}  {len(pairs.train)} + {len(pairs.validation)} pairs of {pairs.source}  "
-        f"{settings.n_steps} steps  "
+        f"{natural}{settings.n_steps} steps  "
         f"{result.start.psnr:.2f} -> {result.end.psnr:.2f} dB (step {result.best_step})  "
         f"{result.seconds:.0f} s  -> {out} {sheet} {curve}"
     )

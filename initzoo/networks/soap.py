@@ -140,7 +140,7 @@ class _Layer:
             self._turn()
 
     def _turn(self) -> None:
-        """Turn the bases towards the eigenvectors of the second moments, by a step of orthogonal iteration."""
+        """Turn the bases towards the eigenvectors of the moments, by a step of orthogonal iteration."""
         for basis, moment, axis in zip(self._bases, self._moments, self._axes, strict=True):
             turned = moment @ basis
             # Sorted, the columns converge one after the other.

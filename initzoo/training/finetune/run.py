@@ -68,6 +68,7 @@ class Finetuned:
         seconds: training time without interruptions.
         examples: some validation pairs with the edits of the start and of the best weights.
         curve: loss, PSNR and learning rate by step.
+        n_natural: number of natural-gradient steps before the first step.
     """
 
     init: Init
@@ -78,6 +79,7 @@ class Finetuned:
     seconds: float
     examples: tuple[Example, ...]
     curve: tuple[CurvePoint, ...] = ()
+    n_natural: int = 0
 
     @property
     def network(self) -> ImageNetwork:
@@ -97,6 +99,7 @@ class Finetuned:
             "end": asdict(self.end),
             "history": [{"step": step, "psnr": psnr, "ssim": ssim} for step, psnr, ssim in self.history],
             "seconds": round(self.seconds, 1),
+            "n_natural": self.n_natural,
         }
 
 
@@ -174,6 +177,7 @@ def run_finetune(
         seconds=progress.seconds,
         examples=_examples(pairs.validation, before.edit, after.edit),
         curve=curve,
+        n_natural=progress.n_natural,
     )
 
 
@@ -235,7 +239,7 @@ def _run(
         progress = Progress()
         _validate(start, pairs, trainer, progress, run)
         if settings.n_steps:
-            trainer.prepare(images)
+            progress.n_natural = trainer.prepare(images)
     log = CurveLog(run.curve, "steps", n_all=settings.n_steps, n_done=progress.n_done)
     if not progress.n_done:
         first_rate = rate(0) if settings.n_steps else 0.0

@@ -33,6 +33,7 @@ class Progress:
         best_step: step of the best weights so far.
         best_weights: the best weights so far.
         seconds: training time without interruptions.
+        n_natural: number of natural-gradient steps before the first step.
     """
 
     n_done: int = 0
@@ -41,6 +42,7 @@ class Progress:
     best_step: int = 0
     best_weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     seconds: float = 0.0
+    n_natural: int = 0
 
 
 class RunFolder:
@@ -85,6 +87,7 @@ class RunFolder:
             "history": progress.history,
             "best_step": progress.best_step,
             "seconds": progress.seconds,
+            "n_natural": progress.n_natural,
         }
         write_bytes(self.snapshot, save(tensors, {"progress": json.dumps(notes)}), force=True)
 

@@ -109,7 +109,7 @@ class Trainer:
         few = min(1.0, math.sqrt(self.settings.n_steps / _SOAP_STEPS))
         return float(self._caution) * few * _ADAPTER_RATE
 
-    def prepare(self, pairs: Sequence[tuple[Pixels, Pixels]]) -> None:
+    def prepare(self, pairs: Sequence[tuple[Pixels, Pixels]]) -> int:
         """Before the first step: take natural-gradient steps on the adapter, and choose the learning rates.
 
         A good start wants small steps, so the rates fall by a factor of ten for 30 dB of a start beyond 16.
@@ -117,28 +117,34 @@ class Trainer:
 
         Args:
             pairs: inputs and targets, uint8, shape `(height, width, 3)`, not smaller than a crop.
+
+        Returns:
+            The number of natural-gradient steps that lowered the error.
         """
         if not isinstance(self.network, WithAdapter):
-            return
-        self._take_natural_steps(self.network, pairs)
+            return 0
+        n_natural = self._take_natural_steps(self.network, pairs)
         inputs, targets = self._crops(pairs, _N_JUDGED, draw=0)
         with torch.no_grad():
             error = float((self.network(inputs).clamp(-1, 1) - targets).square().mean()) / 4
         self._caution = torch.tensor(min(1.0, 10 ** ((_POOR_PSNR - to_psnr(error)) / 30)))
+        return n_natural
 
-    def _take_natural_steps(self, network: WithAdapter, pairs: Sequence[tuple[Pixels, Pixels]]) -> None:
+    def _take_natural_steps(self, network: WithAdapter, pairs: Sequence[tuple[Pixels, Pixels]]) -> int:
         trained = [parameter for parameter in network.base.parameters() if parameter.requires_grad]
         for parameter in trained:
             parameter.requires_grad_(False)
-        natural = NaturalGradient(network.base, seed=self.settings.seed)
+        natural, n_taken = NaturalGradient(network.base, seed=self.settings.seed), 0
         for number in range(self.settings.n_natural):
             moved, _ = natural.take(network.adapter, *self._crops(pairs, _N_NATURAL, draw=2 * number + 1))
             # Few crops do not stand for all: a step counts if it lowers the error of others as well.
             judged = self._crops(pairs, _N_JUDGED, draw=2 * number + 2)
             if natural.error(moved, *judged) < natural.error(network.adapter.detach(), *judged):
                 network.adapter.data.copy_(moved)
+                n_taken += 1
         for parameter in trained:
             parameter.requires_grad_(True)
+        return n_taken
 
     def _crops(
         self, pairs: Sequence[tuple[Pixels, Pixels]], n_crops: int, *, draw: int
