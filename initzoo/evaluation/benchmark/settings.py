@@ -50,8 +50,10 @@ class BenchmarkSettings:
     Every schedule is a separate run whose learning rate decays to zero at its end. The rate of a method at
     a length is the one of the grid with the best mean on the tuning concepts, which are not measured.
 
-    On two train concepts, over 10, 40 and 160 steps, scratch did best at learning rates of 2e-3, 4e-3 and
-    8e-3, and a good start at 5e-4, 5e-4 and 2e-3. The rates of the U-Net are the one of the pix2pix paper,
+    The zoo's network is trained by SOAP from every start. On two tuning concepts, over 160 steps from random
+    weights, Adam reached 36 and 37 dB at its best rate, Muon 30 and 33, SOAP 44 and 43. The U-Net is trained
+    by Adam as in the pix2pix paper: SOAP, at the best of three rates, gained 0.5 dB on oil in 160 steps and
+    lost 4 to 7 in 20, and a step took six times as long. The rates of the U-Net are the one of that paper,
     and two that did better in few steps.
 
     Args:
