@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ def test_rates_are_the_best_on_average_and_no_diverging_one(zoo, settings):
 
     def outcome(job):
         psnr = quality[job.rate][job.question]
-        return Outcome(None if psnr is None else psnr + (job.start == "he_normal"), 0.5, 1.0, 0.0)
+        return Outcome(None if psnr is None else psnr + (job.start == "he_normal"), 1.0, 0.0)
 
     def run(stage, jobs):
         return {job: outcome(job) for job in jobs}
@@ -203,7 +204,7 @@ def test_rates_of_neighbouring_schedules_are_heard(zoo, settings):
     }
 
     def run(stage, jobs):
-        return {job: Outcome(quality[job.n_steps][job.rate], 0.5, 1.0, 0.0) for job in jobs}
+        return {job: Outcome(quality[job.n_steps][job.rate], 1.0, 0.0) for job in jobs}
 
     assert tune(settings, tuning, run).rates == {"base": {10: 2.0, 20: 2.0, 40: 2.0}}
     quality[20][2.0] = None
@@ -246,6 +247,27 @@ def without_times(report):
         "rates": {name: found["rates"] for name, found in report["methods"].items()},
         "steps": [row["steps"] for row in report["concepts"]],
     }
+
+
+def test_long_schedules_are_tuned_near_the_rate_of_shorter_ones():
+    grid = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    settings = BenchmarkSettings(methods=("base",), lengths=(0, 20, 40, 80, 160, 320), rates=grid)
+    tried = {}
+
+    def run(stage, jobs):
+        for job in jobs:
+            tried.setdefault((stage, job.n_steps), set()).add(job.rate)
+        # The best rate is a hundredth at first, and ten times that from 160 steps on; others diverge far off.
+        best = {job: 1e-2 if job.n_steps < 160 else 1e-1 for job in jobs}
+        lost = {job: abs(np.log10(job.rate / best[job])) for job in jobs}
+        return {job: Outcome(None if lost[job] > 1.5 else 30 - lost[job], 1.0, 0.1) for job in jobs}
+
+    questions = [SimpleNamespace(concept_id=name) for name in ("fog", "sepia")]
+    rates = tune(settings, questions, run).rates["base"]
+    assert rates == {20: 1e-2, 40: 1e-2, 80: 1e-2, 160: 1e-1, 320: 1e-1}
+    assert tried[("tune", 20)] == tried[("tune", 40)] == set(grid)
+    assert tried[("tune 80 steps", 80)] == tried[("tune 160 steps", 160)] == {1e-3, 1e-2, 1e-1}
+    assert tried[("tune 320 steps", 320)] == {1e-2, 1e-1, 1.0}
 
 
 def test_a_benchmark_goes_on_where_it_was_stopped(zoo, settings, tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ from .photos import middle_squares as middle_squares
 from .photos import training_photos as training_photos
 from .photos import varied_photos as varied_photos
 from .scores import Score as Score
+from .scores import mean_psnr as mean_psnr
 from .scores import mean_score as mean_score
 from .scores import measure_mesh as measure_mesh
 from .scores import score_images as score_images

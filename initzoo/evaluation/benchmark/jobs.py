@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -22,7 +23,7 @@ from initzoo.evaluation.cases import Question, start_request
 from initzoo.files import write_bytes
 from initzoo.generator import NEED_WORDS, Request, generator_digest
 from initzoo.networks import UNet, initialise_by_the_book
-from initzoo.pairs import TEACHING_SIDE, Pair, load_photos, score_images, scoring_pairs, teach, varied_photos
+from initzoo.pairs import TEACHING_SIDE, Pair, load_photos, mean_psnr, scoring_pairs, teach, varied_photos
 from initzoo.training import Initializer, Trainer, TrainingDiverged, beside_adapter, draw_batch
 from initzoo.work import Pool, choose_device, read_piece, repeatable
 from initzoo.zoo import Zoo, ZooFiles, find_candidates
@@ -62,14 +63,12 @@ class Outcome:
 
     Args:
         psnr: mean PSNR over the scoring photos, dB; None if the run diverged.
-        ssim: mean SSIM over the same photos; None if the run diverged.
         seconds: time of all steps: CPU seconds of one core, or wall time on a GPU.
         start_seconds: time to make the initial weights and for what precedes the first step, without loading
             zoo and weight generator.
     """
 
     psnr: float | None
-    ssim: float | None
     seconds: float
     start_seconds: float
 
@@ -248,6 +247,7 @@ class _Worker:
         self.starts = Initializer(Zoo(files))
         self._scored = settings.photos.load()
         self._warm: set[str] = set()
+        self._fitted: tuple[int, nn.Module, float] | None = None
         self._pairs: tuple[int, list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]] | None = None
 
     def work(self, job: Job) -> None:
@@ -261,11 +261,10 @@ class _Worker:
         if kind not in self._warm:  # a first run would be charged for loading and compiling
             self._train(job, learnt, n_steps=2)
             self._warm.add(kind)
+            self._fitted = None
         network, seconds, start_seconds = self._train(job, learnt, n_steps=job.n_steps)
-        outcome = Outcome(None, None, seconds, start_seconds)
-        if network is not None:
-            score = self._score(network, job, scored)
-            outcome = Outcome(score[0], score[1], seconds, start_seconds)
+        psnr = None if network is None else self._score(network, job, scored)
+        outcome = Outcome(psnr, seconds, start_seconds)
         data = json.dumps(asdict(outcome)).encode()
         write_bytes(self.paths.of(job), data, force=True)
 
@@ -283,8 +282,8 @@ class _Worker:
     ) -> tuple[nn.Module | None, float, float]:
         """The trained network, or None if it diverged; seconds of its steps, and of its initial weights."""
         settings = self.settings.schedule(job.method, n_steps, job.rate or self.settings.grid(job.method)[0])
-        begin = self._now()
-        network = self._start(job, pairs)
+        network, start_seconds = self._start(job, pairs)
+        begin = self._now() - start_seconds
         trainer = Trainer(network, settings, self.device)
         if n_steps:  # natural-gradient steps, of a zoo's starts
             trainer.prepare(pairs)
@@ -296,7 +295,18 @@ class _Worker:
             return None, self._now() - began, began - begin
         return network, self._now() - began, began - begin
 
-    def _start(self, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]) -> nn.Module:
+    def _start(self, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]) -> tuple[nn.Module, float]:
+        """The network with its initial weights, and the seconds that they took."""
+        if job.start == FITTED and self._fitted is not None and self._fitted[0] == job.question:
+            return copy.deepcopy(self._fitted[1]), self._fitted[2]  # the same bytes, a second sooner
+        begin = self._now()
+        network = self._initialised(job, pairs)
+        seconds = self._now() - begin
+        if job.start == FITTED:
+            self._fitted = job.question, copy.deepcopy(network), seconds
+        return network, seconds
+
+    def _initialised(self, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]) -> nn.Module:
         if job.start in ZOO_STARTS:
             question = self.questions[job.question]
             return zoo_start(self.starts, job.start, question, pairs, self.settings)
@@ -306,9 +316,7 @@ class _Worker:
         initialise_by_the_book(network, torch.Generator().manual_seed(self.settings.seed))
         return network
 
-    def _score(
-        self, network: nn.Module, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]
-    ) -> tuple[float | None, float | None]:
+    def _score(self, network: nn.Module, job: Job, pairs: Sequence[tuple[Pixels, Pixels]]) -> float | None:
         is_unet = self.settings.is_unet(job.method)
         # pix2pix tests in training mode: batch norm uses the statistics of the one image. Its dropout is
         # turned off, since the noise would only lower its scores.
@@ -319,9 +327,9 @@ class _Worker:
             edit_in_tiles(network, given, tile=self.settings.crop_size, one_by_one=is_unet)
             for given, _ in pairs
         ]
-        score = score_images(edited, [wanted for _, wanted in pairs])
+        psnr = mean_psnr(edited, [wanted for _, wanted in pairs])
         is_sound = all(bool(_finite(value)) for value in network.state_dict().values())
-        return (score.psnr, score.ssim) if is_sound and math.isfinite(score.psnr) else (None, None)
+        return psnr if is_sound and math.isfinite(psnr) else None
 
     def _now(self) -> float:
         """CPU seconds of this process, which other processes do not affect; wall time on a GPU."""

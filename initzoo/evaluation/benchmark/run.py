@@ -92,7 +92,7 @@ def _run(
 
     def run(stage: str, jobs: Sequence[Job]) -> dict[Job, Outcome]:
         def show(n_done: int, n_all: int) -> None:
-            clock.add(stage)
+            clock.add(stage.split()[0])
             if callback is not None:
                 callback(stage, n_done, n_all)
 

@@ -91,7 +91,8 @@ def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -
     Args:
         settings: settings of the benchmark.
         questions: the tuning concepts.
-        run: runs jobs under the name of a stage; `question` of a job is an index of `questions`.
+        run: runs jobs under the name of a stage, e.g. `tune 80 steps`; `question` of a job is an index of
+            `questions`.
 
     Raises:
         BenchmarkError: a method diverged at every rate of its grid.
@@ -108,7 +109,9 @@ def tune(settings: BenchmarkSettings, questions: Sequence[Question], run: Run) -
                 for rate in _rates_to_try(settings.grid(start.method), found[name])
             }
             scores: dict[tuple[str, int, float], list[float]] = {}
-            for job, outcome in run(stage, list(names)).items():
+            # Later parts depend on what earlier ones found, so each is a stage with a progress of its own.
+            part_of = stage if len(part) > 1 or not any(found.values()) else f"{stage} {part[0]} steps"
+            for job, outcome in run(part_of, list(names)).items():
                 psnr = -np.inf if outcome.psnr is None else outcome.psnr
                 scores.setdefault((names[job], job.n_steps, job.rate), []).append(psnr)
             for (name, n_steps, rate), values in scores.items():
