@@ -264,10 +264,30 @@ def test_many_steps_have_larger_rates_than_few():
         settings = FinetuneSettings(n_steps=n_steps, gan="off", **options)
         return Trainer(torch.nn.Conv2d(3, 3, 1), settings, CPU).learning_rate
 
-    assert rate(1) < rate(5) <= rate(10_000) == 1e-2
+    assert rate(1) < rate(5) < rate(10_000) == 1e-2
     assert rate(5, optimizer="adam") == rate(500, optimizer="adam") == 1e-3
-    with pytest.raises(FinetuneError, match="optimizer must be one of soap, adam, found 'sgd'"):
+    with pytest.raises(FinetuneError, match="optimizer must be one of auto, soap, adam, found 'sgd'"):
         FinetuneSettings(optimizer="sgd")
+
+
+def test_layers_of_many_channels_are_trained_by_adam():
+    for n_channels, expected in ((128, "soap"), (129, "adam")):
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, n_channels, 1), torch.nn.Conv2d(n_channels, 3, 1))
+        assert Trainer(network, FinetuneSettings(gan="off"), CPU).optimizer == expected
+
+
+def test_a_start_without_an_adapter_is_judged_and_stays_as_it_is(pairs):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
+    trainer = Trainer(network, replace(QUICK, gan="off", n_steps=10_000), CPU)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    assert trainer.prepare([(pair.given, pair.given) for pair in pairs.train]) == 0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert network.training
+    same = Trainer(torch.nn.Identity(), trainer.settings, CPU)
+    same.prepare([(pair.given, pair.given) for pair in pairs.train])
+    assert same.learning_rate < 0.1 * trainer.learning_rate
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "zeros"])

@@ -12,7 +12,7 @@ from initzoo.files import check_least
 
 __all__ = ["GAN_LOSSES", "FinetuneSettings", "rate_at"]
 
-Optimizer = Literal["soap", "adam"]
+Optimizer = Literal["auto", "soap", "adam"]
 GanLoss = Literal["non-saturating", "lsgan", "off"]
 
 GAN_LOSSES: tuple[GanLoss, ...] = get_args(GanLoss)
@@ -29,9 +29,10 @@ class FinetuneSettings:
         crop_size: side of a crop in pixels, a multiple of 4 from 32 on.
         crop_grid: crops begin at multiples of this many pixels, so that edits on a grid, such as blocks of a
             JPEG or a printed screen, have the same phase in every crop.
-        optimizer: optimizer of the weights, `soap` or `adam`. That of an adapter is Adam.
+        optimizer: optimizer of the weights, `soap` or `adam`; `auto` is SOAP unless a layer has more than
+            128 channels, where it would be slow. That of an adapter is Adam.
         learning_rate: maximum learning rate of the weights; by default at most 1e-2 for SOAP and 1e-3 for
-            Adam, less for a good start beside an adapter, and for SOAP less in few steps.
+            Adam, less for a good start, and for SOAP less in few steps.
         adapter_rate: maximum learning rate of the adapter beside the weights, or of the adapter alone; by
             default at most 8e-3, less for a good start and in fewer than 40 steps.
         betas: betas of the optimizer of the weights; those for the adapter are 0.8 and 0.95.
@@ -72,7 +73,7 @@ class FinetuneSettings:
     batch_size: int = 4
     crop_size: int = 64
     crop_grid: int = 8
-    optimizer: Optimizer = "soap"
+    optimizer: Optimizer = "auto"
     learning_rate: float | None = None
     adapter_rate: float | None = None
     betas: tuple[float, float] = (0.95, 0.95)

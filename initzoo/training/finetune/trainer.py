@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,11 +31,14 @@ _ADAPTER_BETAS = (0.8, 0.95)
 _RATES = {"soap": 1e-2, "adam": 1e-3}
 """Largest default learning rates of the weights, by optimizer."""
 
-_SOAP_RATE, _SOAP_STEPS = 2e-2, 40
-"""Default learning rate of SOAP for a start of caution one in so many steps, before the limit above."""
+_RATE_PER_STEP = 1.5e-4
+"""Default learning rate of SOAP for a poor start, in units of the number of steps, up to that limit."""
 
-_ADAPTER_RATE = 8e-3
-"""Largest default learning rate of an adapter."""
+_MOST_CHANNELS = 128
+"""Longest axis of a weight up to which SOAP is the default: beyond, its steps take several times as long."""
+
+_ADAPTER_RATE, _ADAPTER_STEPS = 8e-3, 40
+"""Largest default learning rate of an adapter, and the number of steps from which on it is allowed."""
 
 _POOR_PSNR = 16.0
 """PSNR of a start on the pairs, dB, up to which the learning rates are the largest."""
@@ -68,7 +72,8 @@ class Trainer:
         adapter = [network.adapter] if isinstance(network, WithAdapter) else []
         known = {id(parameter) for parameter in adapter}
         weights = [one for one in network.parameters() if one.requires_grad and id(one) not in known]
-        of_weights = Soap if settings.optimizer == "soap" else Adam
+        self.optimizer = _optimizer_of(weights) if settings.optimizer == "auto" else settings.optimizer
+        of_weights = Soap if self.optimizer == "soap" else Adam
         self._optimizers: dict[str, Adam | Soap] = {
             "adapter": Adam(adapter, betas=_ADAPTER_BETAS),
             "weights": of_weights(weights, betas=settings.betas),
@@ -94,26 +99,25 @@ class Trainer:
         """The maximum learning rate of the weights."""
         if self.settings.learning_rate is not None:
             return self.settings.learning_rate
-        most = _RATES[self.settings.optimizer]
-        if self.settings.optimizer == "adam":
-            return float(self._caution) * most
+        most, caution = _RATES[self.optimizer], float(self._caution)
+        if self.optimizer == "adam":
+            return caution * most
         # Many steps can afford large ones, since the rate falls to zero at their end.
-        grown = math.sqrt(self.settings.n_steps / _SOAP_STEPS)
-        return min(most, float(self._caution) * grown * _SOAP_RATE)
+        return min(most, caution * self.settings.n_steps * _RATE_PER_STEP)
 
     @property
     def adapter_rate(self) -> float:
         """The maximum learning rate of the adapter."""
         if self.settings.adapter_rate is not None:
             return self.settings.adapter_rate
-        few = min(1.0, math.sqrt(self.settings.n_steps / _SOAP_STEPS))
+        few = min(1.0, math.sqrt(self.settings.n_steps / _ADAPTER_STEPS))
         return float(self._caution) * few * _ADAPTER_RATE
 
     def prepare(self, pairs: Sequence[tuple[Pixels, Pixels]]) -> int:
         """Before the first step: take natural-gradient steps on the adapter, and choose the learning rates.
 
         A good start wants small steps, so the rates fall by a factor of ten for 30 dB of a start beyond 16.
-        Networks without an adapter beside them stay as they are.
+        The weights of networks without an adapter stay as they are.
 
         Args:
             pairs: inputs and targets, uint8, shape `(height, width, 3)`, not smaller than a crop.
@@ -121,12 +125,13 @@ class Trainer:
         Returns:
             The number of natural-gradient steps that lowered the error.
         """
-        if not isinstance(self.network, WithAdapter):
-            return 0
-        n_natural = self._take_natural_steps(self.network, pairs)
+        network = self.network
+        n_natural = self._take_natural_steps(network, pairs) if isinstance(network, WithAdapter) else 0
         inputs, targets = self._crops(pairs, _N_JUDGED, draw=0)
+        network.eval()  # neither running statistics nor random numbers are touched
         with torch.no_grad():
-            error = float((self.network(inputs).clamp(-1, 1) - targets).square().mean()) / 4
+            error = float((network(inputs).clamp(-1, 1) - targets).square().mean()) / 4
+        network.train()
         self._caution = torch.tensor(min(1.0, 10 ** ((_POOR_PSNR - to_psnr(error)) / 30)))
         return n_natural
 
@@ -250,6 +255,11 @@ class Trainer:
             kept.lerp_(value, 1 - decay)
         for kept_buffer, buffer in zip(self._mean.buffers(), self.network.buffers(), strict=True):
             kept_buffer.copy_(buffer)
+
+
+def _optimizer_of(weights: Sequence[nn.Parameter]) -> Literal["soap", "adam"]:
+    """SOAP for small layers; in large ones the rotations of a step take longer than the step."""
+    return "soap" if all(max(one.shape, default=1) <= _MOST_CHANNELS for one in weights) else "adam"
 
 
 def _below(prefix: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
