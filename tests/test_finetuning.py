@@ -278,7 +278,7 @@ def test_layers_of_many_channels_are_trained_by_adam():
 
 def test_a_start_without_an_adapter_is_judged_and_stays_as_it_is(pairs):
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
-    trainer = Trainer(network, replace(QUICK, gan="off", n_steps=10_000), CPU)
+    trainer = Trainer(network, replace(QUICK, gan="off", n_steps=60), CPU)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
     assert trainer.prepare([(pair.given, pair.given) for pair in pairs.train]) == 0
