@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from conftest import write_photos
+from rank_search import search_ranks
+from test_harvest_details import CONCEPTS
 
 from initzoo.checkpoints import NetworkSpec, Recipe, merge_adapter
 from initzoo.errors import LayoutMismatch
 from initzoo.networks import Adapted, adapter_to_arrays, build_network, diagnose_network, layers_of
 from initzoo.networks.e2gan import E2ganNet, _thinned
 from initzoo.networks.known import recognise
+from initzoo.pairs import load_concepts
+from initzoo.training.harvest import HarvestPlan, accelerated, load_recipe, quick_recipe, run_harvest
+from initzoo.training.harvest.recipe import DetailStage
 from initzoo.training.harvest.together import stack_adapters, using_stacked
+from initzoo.zoo import Zoo
 
 WORDS = [f"words_{part}" for part in ("query", "key", "value", "out")]
 RANKS = {"detail": 3, "words": 7, "photo_query": 3, "photo_value": 2} | dict.fromkeys(WORDS, 2) | {"end": 4}
@@ -165,3 +175,61 @@ def test_an_exported_graph_edits_photos_of_any_size_as_edit_does(base):
         [edited] = session.run(None, {"images": given})
         pixels = np.round((edited[0].transpose(1, 2, 0) + 1) * 127.5)
         assert np.abs(pixels - network.edit(photo).astype(float)).max() <= 1
+
+
+def test_the_recipe_has_the_papers_adapters():
+    """0.092 million values, about 360 blocks, on all layers but those of the residual stages."""
+    recipe = load_recipe("e2gan-256")
+    assert abs(recipe.layout.n_values / 92_000 - 1) < 0.02
+    assert 353 <= recipe.layout.n_blocks <= 367
+    full = recipe.layout.n_blocks * recipe.layout.block_size - recipe.layout.n_values
+    assert full < recipe.layout.block_size, "no layer pads its blocks but the last"
+    layers = layers_of(recipe.network.build())
+    assert set(layers) - set(recipe.ranks) == {name for name in layers if name.startswith("stage")}
+    for width in (16, 32):
+        narrow = load_recipe(f"e2gan-256-w{width}")
+        assert narrow.network.sizes == recipe.network.sizes | {"width": width}
+        assert narrow.ranks == recipe.ranks
+
+
+def test_ranks_grow_where_least_is_reached_until_the_values_are_used():
+    falling, flat = 0.1 ** torch.arange(40.0), torch.ones(40)
+    spectra = {"steep": falling, "level": flat, "last": flat}
+    n_out = {"steep": 10, "level": 10, "last": 3}
+    ranks = search_ranks(spectra, n_out, 10 * 4 + 10 * 16 + 3 * 5, fixed={"last": 4})
+    assert ranks == {"steep": 3, "level": 15, "last": 4}
+
+
+def test_forty_looks_are_forty_and_hold_some_out():
+    concepts = load_concepts(Path(__file__).parent.parent / "examples" / "forty-looks.toml")
+    splits = [concept.split for concept in concepts]
+    counts = [splits.count(split) for split in ("train", "heldout-composed", "heldout-new")]
+    assert counts == [27, 8, 5]
+    assert all(concept.test_prompts for concept in concepts)
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_a_harvest_makes_a_zoo_of_such_networks(device, tmp_path, monkeypatch):
+    (tmp_path / "concepts.toml").write_text(CONCEPTS)
+    monkeypatch.setattr(accelerated, "_PATCH_SIZE", 64)
+    recipe = quick_recipe(load_recipe("e2gan-256-w16"))
+    recipe = replace(
+        recipe,
+        network=NetworkSpec("e2gan", {"width": 4}),
+        ranks=RANKS,
+        crop_size=32,
+        joint=replace(recipe.joint, n_lanes=1, n_photos=3),
+        fit=replace(recipe.fit, n_steps=2, n_steps_new=2, n_photos=9),
+        detail=DetailStage(n_concepts=1, max_psnr=99, n_steps=4, max_steps=0, batch_size=2, n_photos=9),
+    )
+    plan = HarvestPlan.make(
+        recipe, concepts_path=tmp_path / "concepts.toml", photos=write_photos(tmp_path / "photos")
+    )
+    report = run_harvest(plan, tmp_path / "run", tmp_path / "zoo", n_workers=1, device=device)
+    assert (report.n_checkpoints, report.failures) == (3, [])
+    zoo = Zoo.from_pretrained(tmp_path / "zoo")
+    assert not zoo.verify().problems
+    row = zoo.index.rows()[0]
+    network = zoo.pull(row.prompts[0]).to_network()
+    assert isinstance(network, E2ganNet)
+    assert network.edit(np.zeros((20, 30, 3), np.uint8)).shape == (20, 30, 3)
