@@ -1,7 +1,8 @@
 """Print what networks of the bundled recipes cost on one core, in this process: `make network-times`.
 
 Forward and backward are of one image of 256 x 256 pixels, the latter with the mean absolute error. Editing
-adds the mirrored border. Pulling reads an adapter from a zoo on disk, checks its digest and merges it.
+adds the mirrored border. Pulling reads an adapter from a zoo on disk, checks its digest and merges it. The
+seconds are those of the processor, which other programs on the machine change little.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str]) -> None:
     """Print a row for each recipe that is named; all of them by default."""
     torch.set_num_threads(1)
     report(f"machine: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    report("recipe           weights  adapter  blocks  forward  with backward     edit     pull  (seconds)")
+    report("medians of five, seconds of a core")
+    report("recipe           weights  adapter  blocks  forward  with backward     edit     pull")
     for name in arguments or RECIPES:
         recipe = load_recipe(name).checkpoint
         network = recipe.network.build()
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             make_zoo(Path(folder) / "zoo", recipe=recipe)
             pull = median_seconds(
-                lambda folder=folder: Zoo.from_pretrained(Path(folder) / "zoo").pull("watercolor")
+                lambda folder=folder: Zoo.from_pretrained(Path(folder) / "zoo").pull("watercolour")
             )
         n_weights = sum(parameter.numel() for parameter in network.parameters())
         layout = recipe.layout
@@ -64,9 +66,9 @@ def median_seconds(run: Callable[[], object]) -> float:
     run()
     times = []
     for _ in range(N_RUNS):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 
