@@ -13,7 +13,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test style types test-long quick docs tables notebook times edits hub-times demo demo-times demo-pictures space \
+.PHONY: help pull test style types test-long quick docs tables notebook times network-times edits hub-times demo demo-times demo-pictures space \
   export-pictures live-picture hostile kills disks load oldest newest trust sbom audit clean
 
 # Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
@@ -31,6 +31,7 @@ help:
 	@echo 'make tables  set up for tests, then rewrite the generated tables of README.md'
 	@echo 'make notebook  set up for tests, then run examples/tour.ipynb and keep its pictures'
 	@echo 'make times  set up, then print how long commands take'
+	@echo 'make network-times  set up for tests, then print what the networks of the recipes cost'
 	@echo 'make edits  set up, then write 16 edits that no training saw, as folders of pairs in edit-pairs'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
 	@echo 'make demo   set up, then serve the page on this machine'
@@ -84,6 +85,9 @@ notebook: $(VENV)/.ready-dev
 
 times: $(VENV)/.ready
 	$(VENV)/bin/python tests/times.py
+
+network-times: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/network_times.py
 
 edits: $(VENV)/.ready
 	$(VENV)/bin/python -m tests.edits --out edit-pairs --force

@@ -261,8 +261,7 @@ def test_networks_name_their_hidden_sizes_and_known_roles(kind):
         network = NETWORKS[kind]()
     assert set(network.roles.values()) <= set(ROLES)
     for name in inspect.signature(NETWORKS[kind]).parameters:
-        default = {"n_full": 0}.get(name, network.sizes.get(name))
-        value = {"n_halvings": 6, "norm": 0}.get(name, 2 * default or 8)
+        value = {"n_halvings": 6, "norm": 0}.get(name, 2 * network.sizes.get(name, 0) or 8)
         with torch.device("meta"):
             other = NETWORKS[kind](**{name: value})
         shapes, other_shapes = (

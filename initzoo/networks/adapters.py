@@ -328,11 +328,23 @@ class Adapted(nn.Module):
         for name, place in self._places.items():
             layer = self._layer(name)
             gain = math.sqrt(2) * gains.get(self.network.roles.get(name, ""), 1.0)
-            for tensor, factor in ((layer.weight, gain), (self.shared[place], 1.0)):
-                spread = factor / math.sqrt(math.prod(tensor.shape[1:]))
-                tensor.copy_(spread * torch.randn(tensor.shape, generator=generator))
+            _fill(layer.weight, gain, generator)
+            _fill(self.shared[place], 1.0, generator)
             nn.init.zeros_(layer.bias)
+        for name, layer in layers_of(self.network).items():  # else two bases of one seed would differ
+            if name not in self._places:
+                _fill(
+                    layer.weight, math.sqrt(2) * gains.get(self.network.roles.get(name, ""), 1.0), generator
+                )
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.network.blank()
+
+
+def _fill(tensor: Tensor, gain: float, generator: torch.Generator) -> None:
+    """Draw weights: normal, with a spread by fan-in."""
+    spread = gain / math.sqrt(math.prod(tensor.shape[1:]))
+    tensor.copy_(spread * torch.randn(tensor.shape, generator=generator))
 
 
 def _as_rows(shared: Tensor) -> Tensor:

@@ -130,12 +130,13 @@ def diagnose_network(network: ImageNetwork, images: Tensor, *, seed: int = 0) ->
         seen, edited = _pass_through(network, images, seed + step + 1)
     scale = _rms(images)
     layers = []
-    for name, (_, given, made) in seen.items():
+    for name, (layer, given, made) in seen.items():
         assert made.grad is not None
         forward, backward = _rms(made) / scale, float(made.grad.norm()) / edited.numel() ** 0.5
         role = network.roles.get(name, "")
         saturated = _saturated(role, edited if role in _ENDS else made)
-        dead, duplicated = _dead(role, given, made), twins[name]
+        units = made.movedim(-1, 1) if isinstance(layer, nn.Linear) else made  # theirs come last
+        dead, duplicated = _dead(role, given, units), twins[name]
         verdict = _judge(forward, backward, dead, saturated, duplicated)
         layers.append(LayerReport(name, forward, backward, dead, saturated, duplicated, verdict))
     return _conclude(layers, network.roles)

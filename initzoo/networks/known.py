@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 
 from initzoo.errors import LayoutMismatch
+from initzoo.networks.e2gan import E2ganNet
 from initzoo.networks.folder_names import CONFIG_FILE
 from initzoo.networks.network import ImageNetwork
 from initzoo.networks.pix2pix import ResNet, UNet
@@ -17,6 +18,7 @@ NETWORKS: dict[str, type[ImageNetwork]] = {
     "starter": StarterNet,
     UNet.kind: UNet,
     ResNet.kind: ResNet,
+    E2ganNet.kind: E2ganNet,
 }
 """Image networks by `kind`, their name in files."""
 

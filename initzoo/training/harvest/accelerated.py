@@ -126,10 +126,11 @@ class _Training:
 
     def numbers(self, *, seen: bool) -> Tensor:
         """Numbers of the concepts that the joint stage sees, or of those that it does not."""
+        joint = {concept.id for concept in self.plan.joint_concepts}
         concepts = [
             number
             for number, concept in enumerate(self.plan.concepts)
-            if concept.id not in self.failures and (concept.split == "train") == seen
+            if concept.id not in self.failures and (concept.id in joint) == seen
         ]
         return torch.tensor(concepts, dtype=torch.int64, device=self.device)
 

@@ -81,7 +81,7 @@ def run_joint_stage(
     whitened. Does nothing when the base is there already.
 
     Args:
-        plan: what is harvested; only concepts of split `train` take part.
+        plan: what is harvested; only its `joint_concepts` take part.
         run: where snapshots and the base go.
         n_workers: processes, each on one core; more than the recipe's lanes are not used.
         callback: called in this process with updates done and updates in all, every second or so.
@@ -118,7 +118,7 @@ def _failures(plan: HarvestPlan, run: RunFolder) -> list[tuple[str, str]]:
     failures = read_piece(path, read)
     if failures is None:  # the file is damaged; the adapters say who is missing
         made = load_file(run.joint_adapters)
-        failures = [(concept.id, _LOST) for concept in plan.train_concepts if concept.id not in made]
+        failures = [(concept.id, _LOST) for concept in plan.joint_concepts if concept.id not in made]
         if plan.zoo is not None:  # nobody was trained
             failures = []
         write_bytes(path, json.dumps(failures).encode(), force=True)
@@ -177,7 +177,7 @@ class _Lane:
 
     @classmethod
     def make(cls, plan: HarvestPlan, number: int, n_values: int) -> _Lane:
-        concepts = list(plan.train_concepts[number :: plan.recipe.joint.n_lanes])
+        concepts = list(plan.joint_concepts[number :: plan.recipe.joint.n_lanes])
         adapters = torch.zeros(len(concepts), n_values)
         return cls(number, concepts, adapters, AdamState.zeros_like(adapters), [0] * len(concepts))
 
@@ -211,7 +211,7 @@ class _Lane:
 
 
 def _round_length(plan: HarvestPlan) -> int:
-    return math.ceil(len(plan.train_concepts) / plan.recipe.joint.n_lanes)
+    return math.ceil(len(plan.joint_concepts) / plan.recipe.joint.n_lanes)
 
 
 def _count_updates(plan: HarvestPlan) -> int:

@@ -47,6 +47,8 @@ class JointStage:
         n_warm_up: number of updates, at the beginning, over which both learning rates rise.
         decay_share: share of the rounds, at the end, over which both learning rates fall to zero.
         n_photos: number of photos that crops are taken from.
+        n_concepts: number of train concepts that take part, those nearest to the centres of as many clusters
+            of prompts; 0 for all. The others are fitted like held-out ones, from the mean adapter.
 
     Raises:
         ValueError: a number is out of range.
@@ -62,6 +64,7 @@ class JointStage:
     n_warm_up: int = 0
     decay_share: float = 0.4
     n_photos: int = 192
+    n_concepts: int = 0
 
     def __post_init__(self) -> None:
         _check_counts(self, "n_rounds", "n_lanes", "batch_size", "n_photos")
@@ -69,8 +72,9 @@ class JointStage:
         _check_betas(self, "betas", "adapter_betas")
         if not 0 <= self.decay_share <= 1:
             raise ValueError(f"decay_share must be from 0 to 1, found {self.decay_share}")
-        if self.n_warm_up < 0:
-            raise ValueError(f"n_warm_up must be at least 0, found {self.n_warm_up}")
+        for name in ("n_warm_up", "n_concepts"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

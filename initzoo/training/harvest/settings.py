@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 from initzoo.errors import HarvestError
 from initzoo.files import make_folder
 from initzoo.pairs import TEACHING_SIDE, Concept, Photo, load_concepts, load_named_looks, load_photos
+from initzoo.training.harvest.clusters import pick_concepts
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe, recipe_of_base
 from initzoo.work import read_json_piece, read_piece
 from initzoo.zoo import Zoo
@@ -113,6 +115,12 @@ class HarvestPlan:
     def train_concepts(self) -> tuple[Concept, ...]:
         """The concepts that base and shared A may learn from."""
         return tuple(concept for concept in self.concepts if concept.split == "train")
+
+    @cached_property
+    def joint_concepts(self) -> tuple[Concept, ...]:
+        """The train concepts that base and shared A do learn from: all, or as many as the recipe picks."""
+        n_concepts = self.recipe.joint.n_concepts
+        return pick_concepts(self.train_concepts, n_concepts) if n_concepts else self.train_concepts
 
     def load_photos(self, split: str) -> list[Photo]:
         """The photos of split `train` or `score`."""

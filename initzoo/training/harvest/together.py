@@ -1,6 +1,7 @@
 """Training of many concepts at once on an accelerator, which one small network leaves idle.
 
-The weights of many networks are stacked, and every convolution is one grouped convolution over all of them:
+The weights of many networks are stacked, and every convolution is one grouped convolution over all of them,
+as every linear layer is one batch of products:
 
     images    (images of a concept, concepts x channels in, height, width)
     weights   (concepts x channels out, channels in, kernel)
@@ -140,15 +141,15 @@ def using_stacked(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator
     """Let every layer of a network use the weights of each image's group.
 
     Args:
-        network: its layers are convolutions without groups. Images of a group must be adjacent.
-        weights: stacked weights and biases by name, shape `(n_groups, ...)`.
+        network: its layers are linear, or convolutions without groups. Images of a group must be adjacent.
+        weights: stacked weights and biases by name, shape `(n_groups, ...)`. A layer without any keeps its
+            own, for all groups.
     """
-    layers = layers_of(network)
+    layers = {name: layer for name, layer in layers_of(network).items() if f"{name}.weight" in weights}
     try:
         for name, layer in layers.items():
-            vars(layer)["forward"] = partial(
-                _convolve, layer, weights[f"{name}.weight"], weights[f"{name}.bias"]
-            )
+            compute = _multiply if isinstance(layer, nn.Linear) else partial(_convolve, layer)
+            vars(layer)["forward"] = partial(compute, weights[f"{name}.weight"], weights[f"{name}.bias"])
         yield
     finally:
         for layer in layers.values():
@@ -171,6 +172,11 @@ def _convolve(layer: Any, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     return made.view(n_images, n_groups, -1, *made.shape[2:]).transpose(0, 1).flatten(0, 1)
 
 
+def _multiply(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    stacked = x.reshape(len(weight), -1, x.shape[-1])  # (groups, tokens of all images, channels)
+    return torch.baddbmm(bias[:, None], stacked, weight.transpose(1, 2)).view(*x.shape[:-1], -1)
+
+
 def stack_adapters(
     base: Adapted, adapters: Tensor, weights: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
@@ -182,14 +188,14 @@ def stack_adapters(
         weights: stacked weights and biases that adapters are added to; by default those of the base.
 
     Returns:
-        Weights and biases by name, shape `(n_groups, ...)`.
+        Weights and biases of adapted layers by name, shape `(n_groups, ...)`; and all other of `weights`.
     """
     tensors = base.named_tensors()
     given = tensors if weights is None else weights
     n_out = {name: len(tensors[f"{name}.bias"]) for name in base.ranks}
     sizes = [size for name, rank in base.ranks.items() for size in (n_out[name] * rank, n_out[name])]
     parts = iter(adapters.split(sizes, dim=1))  # slices one by one would add up gradients slowly
-    stacked = {}
+    stacked = dict(weights or {})
     for name, rank in base.ranks.items():
         shared = tensors[f"{name}.A"]
         change = next(parts).view(-1, n_out[name], rank) @ shared.flatten(1)
