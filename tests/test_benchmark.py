@@ -316,7 +316,7 @@ def test_the_report_has_what_is_promised(report):
     assert {"machine", "versions", "seeds", "settings", "rules", "paper", "final"} <= set(report)
     lines = benchmark_tables(report)
     assert any(line.startswith("pix2pix_book      659.8   15.2") for line in lines)
-    assert any(line.startswith("lost within 3 dB") for line in lines)
+    assert any(line.startswith("fitted lost within 3 dB") for line in lines)
     assert any(line.startswith("times fitted") for line in lines)
     assert draw_curves(report)[1:4] == draw_ratios(report)[1:4] == b"PNG"
 

@@ -69,7 +69,8 @@ def bench_html(bench: dict[str, Any] | None) -> str:
         >>> bench_html(None)
         ''
     """
-    ratios = (bench or {}).get("ratio")
+    fitted = (bench or {}).get("ratio_to_fitted")
+    ratios = fitted or (bench or {}).get("ratio")
     if not isinstance(ratios, dict):
         return ""
     rows = []
@@ -82,11 +83,12 @@ def bench_html(bench: dict[str, Any] | None) -> str:
             rows.append(f"<tr><th scope='row'>{escape(label.long)}</th>{cells}</tr>")
     if not rows:
         return ""
+    unit = "one fitted to pairs" if fitted else "generated weights"
     heads = "".join(f"<th scope='col'>{label.long}</th>" for label in TARGETS.values())
     return (
         "<h3>What a start is worth</h3><p>How many times longer training takes to the same quality from "
-        "another start than from generated weights: geometric means over "
-        f"{(bench or {}).get('n_concepts')} concepts that no training saw, with 95% intervals.</p>"
+        f"another start than from {unit}: geometric means over {(bench or {}).get('n_concepts')} concepts "
+        "that no training saw, with 95% intervals.</p>"
         "<table class='evidence'><caption class='sr-only'>Times of other starts, as multiples</caption>"
         "<thead><tr><th scope='col'>trained from</th>"
         f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -12,12 +12,33 @@ from initzoo.evaluation.report.plots import dress_axes, encode_figure, new_figur
 from initzoo.files import check_free, write_files
 from initzoo.zoo import INK, QUIET, STARTS, TARGETS
 
-__all__ = ["BENCHMARK_FILES", "benchmark_tables", "draw_curves", "draw_ratios", "write_benchmark"]
+__all__ = [
+    "BENCHMARK_FILES",
+    "benchmark_tables",
+    "draw_curves",
+    "draw_ratios",
+    "leading_ratios",
+    "write_benchmark",
+]
 
 BENCHMARK_FILES = ("bench.json", "curves.png", "ratios.png")
 """Files that `write_benchmark` writes."""
 
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def leading_ratios(report: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The start in whose times others are told, and the ratios to it: a fitted one, if it was measured.
+
+    Args:
+        report: report of a benchmark.
+
+    Example:
+        >>> leading_ratios({"ratio": {"base": {}}, "ratio_to_fitted": {}})
+        ('generated', {'base': {}})
+    """
+    fitted = report.get("ratio_to_fitted") or {}
+    return ("fitted", fitted) if fitted else ("generated", report["ratio"])
 
 
 def draw_curves(report: Mapping[str, Any]) -> bytes:
@@ -58,7 +79,7 @@ def draw_curves(report: Mapping[str, Any]) -> bytes:
 
 
 def draw_ratios(report: Mapping[str, Any]) -> bytes:
-    """Plot how many times longer each baseline takes than the generated start, with intervals.
+    """Plot how many times longer other starts take than a fitted or a generated one, with intervals.
 
     Args:
         report: report of a benchmark with ratios.
@@ -70,14 +91,15 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
         ValueError: the report has no ratios.
         MissingExtra: matplotlib is not installed.
     """
-    if not report["ratio"]:
-        raise ValueError("a benchmark without the generated start has no ratios")
-    methods = list(report["ratio"])
+    ours, ratios = leading_ratios(report)
+    if not ratios:
+        raise ValueError("a benchmark without a generated and a fitted start has no ratios")
+    methods = list(ratios)
     figure = new_figure(7.2, 0.9 + 0.75 * len(methods))
     axes = figure.add_subplot()
     height = 0.27
     for number, (target, label) in enumerate(TARGETS.items()):
-        rows = [report["ratio"][method][target] for method in methods]
+        rows = [ratios[method][target] for method in methods]
         positions = [row + (number - 1) * height for row in range(len(methods))]
         values = [row["ratio"] for row in rows]
         spans = [
@@ -99,7 +121,7 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
     axes.minorticks_off()
     axes.set_yticks(range(len(methods)), [STARTS[method].short for method in methods])
     axes.invert_yaxis()
-    axes.set_xlabel("times the generated start's time, geometric mean over concepts", color=INK)
+    axes.set_xlabel(f"times the {ours} start's time, geometric mean over concepts", color=INK)
     dress_axes(axes, grid="x")
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
     return encode_figure(figure)
@@ -123,7 +145,7 @@ def write_benchmark(report: Mapping[str, Any], folder: Path, *, force: bool = Fa
     # Names of files that are not UTF-8 are escaped as JSON escapes them.
     data = text.encode(errors="backslashreplace") + b"\n"
     files = {"bench.json": data, "curves.png": draw_curves(report)}
-    if report["ratio"]:
+    if leading_ratios(report)[1]:
         files["ratios.png"] = draw_ratios(report)
     else:  # the plot of an earlier benchmark would contradict the report
         (folder / "ratios.png").unlink(missing_ok=True)
@@ -137,7 +159,7 @@ def benchmark_tables(report: Mapping[str, Any]) -> list[str]:
         lines += ["", *_classical(report)]
     if report.get("ratio_to_fitted"):
         lines += ["", *_to_fitted(report)]
-    if report["ratio"]:
+    if leading_ratios(report)[1]:
         lines += ["", *_losses(report)]
     return lines
 
@@ -200,13 +222,16 @@ def _classical(report: Mapping[str, Any]) -> list[str]:
 
 def _losses(report: Mapping[str, Any]) -> list[str]:
     lines = []
-    for target in report["concepts"][0]["lost_to"]:
-        lost = [
-            f"{row['concept']} ({', '.join(row['lost_to'][target])})"
-            for row in report["concepts"]
-            if row["lost_to"][target]
-        ]
-        lines.append(f"lost {TARGETS[target].short}: {', '.join(lost) or 'none'}")
+    for ours, key in (("generated", "lost_to"), ("fitted", "fitted_lost_to")):
+        if ours not in report["methods"]:
+            continue
+        for target in report["concepts"][0].get(key, {}):
+            lost = [
+                f"{row['concept']} ({', '.join(row[key][target])})"
+                for row in report["concepts"]
+                if row[key][target]
+            ]
+            lines.append(f"{ours} lost {TARGETS[target].short}: {', '.join(lost) or 'none'}")
     return lines
 
 

@@ -49,10 +49,10 @@ _RULES = (
     "schedule is a separate run whose learning rate decays to zero and was chosen on other concepts. A start "
     "that reaches the target without training counts as the shortest schedule with steps. If a baseline "
     "misses the target with all schedules, its longest one counts (the ratio is then a lower bound); if the "
-    "generated start misses it, twice its longest one counts. `its_best` is the best PSNR that the baseline "
-    "itself reaches with any schedule. Ratios are of seconds, as geometric means over concepts; all starts "
-    "of one network share the median time of its steps. Libraries, zoo and weight generator are loaded "
-    "beforehand; `within_3db_with_loading` counts the loading of the latter two."
+    "start in whose times it is told misses it, twice its longest one counts. `its_best` is the best PSNR "
+    "that the baseline itself reaches with any schedule. Ratios are of seconds, as geometric means over "
+    "concepts; all starts of one network share the median time of its steps. Libraries, zoo and weight "
+    "generator are loaded beforehand; `within_3db_with_loading` counts the loading of the latter two."
 )
 
 
@@ -196,25 +196,31 @@ def _best_of(*curves: Curve) -> float:
 
 
 def _final(curves: Mapping[str, Sequence[Curve]], how: Resampling) -> dict[str, Any]:
-    """PSNR at the longest schedule, and the lead of the generated start over each baseline."""
+    """PSNR at the longest schedule, and the lead of the generated and the fitted start over each method."""
     ends = {method: [curve[-1].psnr for curve in per_concept] for method, per_concept in curves.items()}
     final: dict[str, Any] = {"psnr": {method: _mean(values) for method, values in ends.items()}}
-    if OURS in ends:
-        final["difference"] = {}
-        for method, values in ends.items():
-            pairs = [
-                (mine, theirs)
-                for mine, theirs in zip(ends[OURS], values, strict=True)
-                if mine is not None and theirs is not None
-            ]
-            if method != OURS and pairs:
-                more = np.array([[mine - theirs for mine, theirs in pairs]])
-                drawn = bootstrap_means(more, n_resamples=how.n_resamples, seed=how.seed)
-                final["difference"][method] = {
-                    "psnr": round(float(more.mean()), 4),
-                    "interval": interval(drawn[0], how.level),
-                }
+    for key, ours in (("difference", OURS), ("difference_of_fitted", FITTED)):
+        if ours in ends:
+            others = {method: values for method, values in ends.items() if method != ours}
+            leads = {method: _lead(ends[ours], values, how) for method, values in others.items()}
+            final[key] = {method: lead for method, lead in leads.items() if lead is not None}
     return final
+
+
+def _lead(
+    mine: Sequence[float | None], theirs: Sequence[float | None], how: Resampling
+) -> dict[str, Any] | None:
+    """The mean difference over the concepts on which neither diverged, and the least of them."""
+    both = [(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None and b is not None]
+    if not both:
+        return None
+    more = np.array([[a - b for a, b in both]])
+    drawn = bootstrap_means(more, n_resamples=how.n_resamples, seed=how.seed)
+    return {
+        "psnr": round(float(more.mean()), 4),
+        "interval": interval(drawn[0], how.level),
+        "least": round(float(more.min()), 4),
+    }
 
 
 def _method(
@@ -306,7 +312,7 @@ def _classical(zoo: Zoo, settings: BenchmarkSettings, tuned: TuningResult) -> li
 def _concepts(
     measured: Sequence[Question], curves: Mapping[str, Sequence[Curve]], best: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Per concept: the best PSNR, every curve, and the baselines that beat the generated start."""
+    """Per concept: the best PSNR, every curve, and what beat the generated start, and the fitted one."""
     rows = []
     for i, question in enumerate(measured):
         times = {
@@ -325,8 +331,11 @@ def _concepts(
             for name, below in TARGETS.items()
         }
         lost = {
-            name: [method for method, value in spent.items() if OURS in spent and value < spent[OURS]]
-            for name, spent in seconds.items()
+            ours: {
+                name: [method for method, value in spent.items() if ours in spent and value < spent[ours]]
+                for name, spent in seconds.items()
+            }
+            for ours in (OURS, FITTED)
         }
         rows.append(
             {
@@ -340,7 +349,8 @@ def _concepts(
                     for method, per_concept in curves.items()
                 },
                 "steps": times,
-                "lost_to": lost,
+                "lost_to": lost[OURS],
+                "fitted_lost_to": lost[FITTED],
             }
         )
     return rows
