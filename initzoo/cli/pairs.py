@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -63,7 +64,7 @@ def command(
         raise click.UsageError("give the words of one concept, or --concepts FILE.toml")
     concepts = load_concepts(file) if words is None else [find_concept(load_concepts(), words)]
     with tqdm(total=len(concepts), unit="concept", file=sys.stderr, disable=None, leave=False) as bar:
-        n_pairs = write_pairs(
+        written = write_pairs(
             concepts,
             load_photos(photos, split=None),
             out,
@@ -75,10 +76,21 @@ def command(
     folders = [out / concept.id for concept in concepts] if len(concepts) > 1 else [out]
     if as_json:
         listed = [
-            {"concept": concept.id, "inputs": str(folder / "A"), "targets": str(folder / "B")}
+            {
+                "concept": concept.id,
+                "inputs": str(folder / "A"),
+                "targets": str(folder / "B"),
+                "n_pairs": written.n_pairs[concept.id],
+                "left_out": written.left_out.get(concept.id, {}),
+            }
             for concept, folder in zip(concepts, folders, strict=True)
         ]
-        echo_json({"path": str(out), "n_pairs": n_pairs, "concepts": listed})
+        echo_json({"path": str(out), "n_pairs": sum(written.n_pairs.values()), "concepts": listed})
         return
     for concept, folder in zip(concepts, folders, strict=True):
-        click.echo(f"{concept.id}  {n_pairs // len(concepts)} pairs  -> {folder / 'A'} {folder / 'B'}")
+        click.echo(f"{concept.id}  {written.n_pairs[concept.id]} pairs  -> {folder / 'A'} {folder / 'B'}")
+        if left_out := written.left_out.get(concept.id):
+            counts = Counter(left_out.values()).most_common()
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+            n_all = len(left_out) + written.n_pairs[concept.id]
+            click.echo(f"{concept.id}: left out {len(left_out)} of {n_all} pictures: {reasons}", err=True)

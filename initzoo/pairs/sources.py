@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
+from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra, RefusedPairs
 from initzoo.files import decode_image, is_file, short_reason, warn_left_out
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.examples import choose_examples
@@ -22,8 +22,8 @@ from initzoo.pairs.opencv import fit_short_side
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, load_photos, vary_photo
 from initzoo.pairs.sides import order_columns
 from initzoo.pairs.spilled import SpilledPairs, gather, sizes_of
-from initzoo.pairs.taught import TaughtPair, scoring_pairs, teach
-from initzoo.pairs.teachers import Teacher
+from initzoo.pairs.taught import teach, teach_each
+from initzoo.pairs.teachers import Refused, TaughtPair, Teacher
 
 __all__ = [
     "DIRECTIONS",
@@ -272,8 +272,18 @@ def teach_pairs(
             if callback is not None:
                 callback(number + 1)
 
-    images = zip(*scoring_pairs(teacher, held), strict=True)
-    validation = [Pair(photo.name, *images) for photo, images in zip(held, images, strict=True)]
+    shown = [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in held]
+    taught = teach_each(teacher, shown, range(len(shown)))
+    validation = [
+        Pair(photo.name, *pair)
+        for photo, pair in zip(held, taught, strict=True)
+        if not isinstance(pair, Refused)
+    ]
+    if not validation:
+        raise RefusedPairs(
+            f"the teacher of {concept.id} made no good picture of the {len(held)} photos to validate "
+            "on. Give other photos"
+        )
     return PairSet(source, gather(pairs()), tuple(validation))
 
 

@@ -9,7 +9,7 @@ from initzoo.pairs.teachers.filters.teacher import OPERATORS, FilterTeacher
 from initzoo.pairs.teachers.folder import FolderTeacher
 from initzoo.pairs.teachers.function import FunctionTeacher, load_teacher
 from initzoo.pairs.teachers.rows import AbsentTeacher, parse_teacher
-from initzoo.pairs.teachers.teacher import TEACHER_ID, Teacher, edit_checked
+from initzoo.pairs.teachers.teacher import TEACHER_ID, Refused, TaughtPair, Teacher, edit_checked
 
 __all__ = [
     "FAMILIES",
@@ -21,7 +21,9 @@ __all__ = [
     "FunctionTeacher",
     "Operator",
     "Parameter",
+    "Refused",
     "Step",
+    "TaughtPair",
     "Teacher",
     "check_step",
     "edit_checked",
