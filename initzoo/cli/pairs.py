@@ -23,10 +23,15 @@ SECTION = "Make your own zoo"
 @click.command("pairs", epilog=example('initzoo pairs "pencil sketch" --out pencil-sketch-pairs'))
 @click.argument("words", required=False)
 @click.option(
-    "--concepts", "file", type=click.Path(path_type=Path), help="TOML file; make pairs of all its concepts."
+    "--concepts",
+    "file",
+    type=click.Path(path_type=Path),
+    help="TOML file; make pairs of all its concepts, or of WORDS alone.",
 )
 @click.option(
-    "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder or dataset of photos; the bundled ones by default.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
@@ -52,17 +57,19 @@ def command(
 ) -> None:
     """Write pairs of a concept as image folders.
 
-    Folder A has the inputs, folder B the targets. WORDS is the id or a wording of a concept of the catalog.
-    With --concepts, each of several concepts gets a folder of its own. The shorter side of the images is 256
-    pixels.
+    Folder A has the inputs, folder B the targets. WORDS is the id or a wording of a concept of the catalog,
+    or of --concepts. Each of several concepts gets a folder of its own. The shorter side of the images is 256
+    pixels. Pictures that are no good to train on, e.g. black ones of a diffusion model, are left out.
     """
     from tqdm import tqdm
 
     from initzoo.pairs import find_concept, load_concepts, load_photos, write_pairs
 
-    if (words is None) == (file is None):
+    if words is None and file is None:
         raise click.UsageError("give the words of one concept, or --concepts FILE.toml")
-    concepts = load_concepts(file) if words is None else [find_concept(load_concepts(), words)]
+    concepts = load_concepts(file)
+    if words is not None:
+        concepts = [find_concept(concepts, words)]
     with tqdm(total=len(concepts), unit="concept", file=sys.stderr, disable=None, leave=False) as bar:
         written = write_pairs(
             concepts,
