@@ -131,27 +131,27 @@ def test_pairs_and_a_harvest_through_a_real_pipeline(models, store, photo_folder
 
 
 def test_pairs_that_were_killed_go_on_and_end_the_same(models, store, photo_folder, tmp_path):
-    command = ["-m", "initzoo", "pairs", "--concepts", str(models / "concepts.toml"), "--varied", "40"]
+    command = ["-m", "initzoo", "pairs", "--concepts", str(models / "concepts.toml"), "--varied", "12"]
     command += ["--photos", str(photo_folder), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
         [sys.executable, *command], env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
-    while len(list(store.glob("*/*.png"))) < 10 and process.poll() is None and time.monotonic() < deadline:
+    deadline = time.monotonic() + 300
+    while len(list(store.glob("*/*.png"))) < 4 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     made = {path: path.stat().st_ino for path in store.glob("*/*.png")}
-    assert 10 <= len(made) < 80
+    assert 4 <= len(made) < 24
     assert CliRunner().invoke(main, command[2:]).exit_code == 0
     assert {path: path.stat().st_ino for path in made} == made  # not made again
     os.environ["INITZOO_PAIRS"] = str(tmp_path / "other-store")  # `store` puts it back
     assert CliRunner().invoke(main, [*command[2:-1], str(tmp_path / "whole")]).exit_code == 0
     for name in ("snow", "zombie"):
         assert bytes_in(tmp_path / "out" / name / "B") == bytes_in(tmp_path / "whole" / name / "B")
-        assert len(bytes_in(tmp_path / "out" / name / "B")) == 40
+        assert len(bytes_in(tmp_path / "out" / name / "B")) == 12
 
 
 def test_a_model_that_makes_pictures_of_words_is_no_editor(models, store):
