@@ -11,6 +11,7 @@ from initzoo.errors import InvalidConcepts
 from initzoo.pairs.concepts.compositions import catalog_presets, joined_id, joined_presets, wordings_of
 from initzoo.pairs.concepts.concept import Concept, check_concepts, family_of
 from initzoo.pairs.concepts.folder import catalog_folder
+from initzoo.pairs.concepts.released import released_concepts
 from initzoo.pairs.concepts.teachers import read_teacher
 from initzoo.pairs.concepts.toml_tables import (
     check_keys,
@@ -25,7 +26,7 @@ from initzoo.pairs.teachers import FAMILIES, FilterTeacher
 
 _FILE_KEYS = {
     "licence", "source", "seed", "colours", "new", "degrees", "templates", "drop", "look",
-    "composition", "concept", "diffusion",
+    "composition", "concept", "diffusion", "released",
 }  # fmt: skip
 _CONCEPT_KEYS = {
     "id", "prompts", "test_prompts", "teacher", "family", "licence", "source", "split", "novelty",
@@ -48,7 +49,7 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
     (`"module:function"`) or a diffusion model (`{model = "timbrooks/instruct-pix2pix", prompt = "..."}`).
     Folders and modules are looked for beside the file. Reading a file that names a function runs its module.
     A table `[diffusion]` has what the models of all concepts share; then a concept without a teacher has its
-    first prompt edited in.
+    first prompt edited in. `released` names a download of the authors' prompts and pairs.
 
     Raises:
         InvalidConcepts: the file cannot be read, or says something that is not known or not allowed.
@@ -100,6 +101,8 @@ def concepts_of(tables: Mapping[str, Any], folder: Path) -> list[Concept]:
     if not isinstance(tables.get("diffusion", {}), dict):
         raise InvalidConcepts("'diffusion' must be a table with model and settings; write [diffusion]")
     concepts = [_plain(table, tables, colours, folder) for table in tables_of(tables, "concept")]
+    if "released" in tables:
+        concepts += _released(tables, folder)
     if tables.get("look"):
         try:
             concepts += _expanded(tables, colours)
@@ -158,6 +161,22 @@ def _plain(
         test_prompts=_words(place, table, "test_prompts"),
         licence=str(default[1] if named["licence"] is None else named["licence"]),
         source=str(default[2] if named["source"] is None else named["source"]),
+    )
+
+
+def _released(tables: Mapping[str, Any], folder: Path) -> list[Concept]:
+    """The concepts of the prompts and pairs that the authors released."""
+    named = tables["released"]
+    if not isinstance(named, str) or not named:
+        raise InvalidConcepts(
+            "'released' must be the path of a folder in quotes; write \"denoised-weights/\""
+        )
+    licence, source = (str(tables[key]) if key in tables else None for key in ("licence", "source"))
+    return released_concepts(
+        folder / Path(named).expanduser(),
+        diffusion=tables.get("diffusion"),
+        licence=licence,
+        source=source,
     )
 
 
