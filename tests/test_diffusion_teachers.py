@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from initzoo.cli.main import main
-from initzoo.errors import InitzooWarning, InvalidConcepts, MissingExtra, TeacherError
+from initzoo.errors import AccessDenied, InitzooWarning, InvalidConcepts, MissingExtra, TeacherError
 from initzoo.files.images import write_image
 from initzoo.pairs.concepts import load_concepts
 from initzoo.pairs.taught import teach_each
@@ -356,3 +356,45 @@ def test_pairs_say_what_was_left_out(run, tmp_path):
     notes = json.loads((tmp_path / "pairs" / "pairs.json").read_bytes())
     assert (notes["licence"], notes["left_out"]) == (f"that of model {MODEL}", {"1": "black"})
     assert notes["teacher"]["prompt"] == "make it snow"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccessDenied(f"model '{MODEL}' is gated. Accept its conditions"),
+        MissingExtra("the teacher needs diffusers"),
+        TeacherError(f"model '{MODEL}' failed on photos of 768 x 512: RuntimeError: no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_harvest_ends_before_any_training_if_a_model_fails(monkeypatch, tmp_path, photo_folder, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setenv("INITZOO_PAIRS", str(tmp_path / "store"))
+    monkeypatch.setattr(diffusion, "open_editor", fail)
+    (tmp_path / "concepts.toml").write_text(FILE)
+    command = ["harvest", "--quick", "--workers", "1", "--concepts", str(tmp_path / "concepts.toml")]
+    command += ["--photos", str(photo_folder), "--out", str(tmp_path / "zoo")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"Error: {error}"
+    assert not [path for path in (tmp_path / "zoo").rglob("*") if path.is_file()]
+    assert not list((tmp_path / "zoo.run" / "joint").iterdir())
+
+
+def test_workers_give_the_memory_of_a_model_back(monkeypatch, tmp_path):
+    """A device has no room for the model of every worker; the process that runs alone keeps its own."""
+    released = []
+    monkeypatch.setenv("INITZOO_PAIRS", str(tmp_path / "store"))
+    editor = Editor(Pipeline(), name=MODEL, device=CPU)
+    monkeypatch.setattr(diffusion, "open_editor", lambda model, revision, name: editor)
+    monkeypatch.setattr(diffusion, "close_editor", lambda: released.append(True))
+    teacher = DiffusionTeacher(MODEL, "make it snow", side=64)
+    list(teach_each(teacher, [picture(0)], [0]))
+    assert released == []
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: SimpleNamespace(sentinel=0))
+    list(teach_each(teacher, [picture(0)], [0]))  # is stored, so that no model is loaded
+    assert released == []
+    list(teach_each(teacher, [picture(1)], [0]))
+    assert released == [True]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -152,6 +153,22 @@ def test_pairs_that_were_killed_go_on_and_end_the_same(models, store, photo_fold
     for name in ("snow", "zombie"):
         assert bytes_in(tmp_path / "out" / name / "B") == bytes_in(tmp_path / "whole" / name / "B")
         assert len(bytes_in(tmp_path / "out" / name / "B")) == 12
+
+
+def test_half_precision_makes_about_the_same_pictures(models, store):
+    import torch
+    from diffusers import DiffusionPipeline
+
+    photo = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8), 8, 0), 8, 1)
+    edited = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for dtype in (torch.float32, torch.bfloat16):
+            pipeline = DiffusionPipeline.from_pretrained(models / "tiny-editor", dtype=dtype)
+            editor = pipelines.Editor(pipeline, name="tiny", device=torch.device("cpu"))
+            edited += editor.edit("snow", [photo], [0], batch_size=1, arguments={"num_inference_steps": 2})
+    assert edited[1].dtype == np.float32
+    assert np.abs(edited[0] - edited[1]).mean() < 0.03
 
 
 def test_a_model_that_makes_pictures_of_words_is_no_editor(models, store):
