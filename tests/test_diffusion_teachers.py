@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from test_custom_teachers import tiny_harvest_recipe
 
 from initzoo.cli.main import main
 from initzoo.errors import AccessDenied, InitzooWarning, InvalidConcepts, MissingExtra, TeacherError
 from initzoo.files.images import write_image
 from initzoo.pairs.concepts import load_concepts
+from initzoo.pairs.photos import fit_short_side, training_photos
 from initzoo.pairs.taught import teach_each
 from initzoo.pairs.teachers import DiffusionTeacher, Refused, diffusion, parse_teacher, pipelines
 from initzoo.pairs.teachers.pipelines import Editor
+from initzoo.training.harvest import HarvestPlan
+from initzoo.training.harvest.settings import RunFolder
+from initzoo.training.harvest.teaching import make_model_pairs
 
 CPU, GPU = torch.device("cpu"), torch.device("meta")
 MODEL = "timbrooks/instruct-pix2pix"
@@ -398,3 +403,30 @@ def test_workers_give_the_memory_of_a_model_back(monkeypatch, tmp_path):
     assert released == []
     list(teach_each(teacher, [picture(1)], [0]))
     assert released == [True]
+
+
+def test_a_harvest_makes_the_pairs_of_models_first_and_says_what_is_left_out(
+    monkeypatch, tmp_path, photo_folder
+):
+    pipeline = Pipeline()
+    pipeline.edit = lambda image: black(image) if image.mean() < 0.4 else 1 - image
+    editor = Editor(pipeline, name=MODEL, device=GPU)
+    monkeypatch.setenv("INITZOO_PAIRS", str(tmp_path / "store"))
+    monkeypatch.setattr(diffusion, "open_editor", lambda model, revision, name: editor)
+    (tmp_path / "concepts.toml").write_text(FILE.replace("image_guidance_scale", "strength"))
+    path = tmp_path / "concepts.toml"
+    plan = HarvestPlan.make(tiny_harvest_recipe(), concepts_path=path, photos=photo_folder)
+    steps = []
+    words = r"\d+ of \d+ pictures of models are not trained on: \d+ black; \d+ of zombie, \d+ of snow"
+    with pytest.warns(InitzooWarning, match=words):
+        make_model_pairs(plan, RunFolder(tmp_path / "run"), lambda *done: steps.append(done))
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+    n_calls = len(pipeline.calls)
+    recipe = plan.recipe
+    for n_photos, seed in ((3, recipe.seed + 1), (recipe.fit.n_photos, recipe.seed)):
+        for concept in plan.concepts[1:]:
+            shown = training_photos(plan.load_photos("train"), n_photos, seed=seed)
+            list(teach_each(concept.teacher, shown, range(len(shown))))
+    scored = [fit_short_side(photo.pixels, 256) for photo in plan.load_photos("score")]
+    list(teach_each(plan.concepts[1].teacher, scored, range(len(scored))))
+    assert len(pipeline.calls) == n_calls  # all were made

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_fixtures import own_hub, program, run_program
+from hub_server import Repo
 
 from initzoo.errors import InitzooWarning, InvalidImage, InvalidPairs, MissingExtra
 from initzoo.files.images import write_image
 from initzoo.pairs.photos import PHOTO_SIDE, TEACHING_SIDE, fit_short_side, load_photos, vary_photo
+
+__all__ = ["own_hub"]
 
 
 def write_photos(folder: Path, names: list[str]) -> None:
@@ -290,3 +294,27 @@ def test_photos_of_a_dataset_need_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtra, match=r'photos from a dataset .* pip install "initzoo\[datasets\]"'):
         load_photos(Path("someone/photos"), split=None)
+
+
+@pytest.mark.long
+def test_photos_are_rows_of_a_dataset_on_the_hub(own_hub, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    columns, _ = rows_of(6)
+    rows = datasets.Dataset.from_dict(columns, features=datasets.Features({"image": datasets.Image()}))
+    rows.to_parquet(tmp_path / "train.parquet")
+    for name, is_gated in (("me/photos", False), ("me/gated", True)):
+        repo = own_hub.repos["dataset", name] = Repo("dataset", name, gated=is_gated)
+        repo.commit(
+            {"data/train-00000-of-00001.parquet": (tmp_path / "train.parquet").read_bytes()}, "photos"
+        )
+    environment = program(own_hub, tmp_path / "cache")
+    command = ["-m", "initzoo", "pairs", "sepia", "--out", str(tmp_path / "pairs"), "--photos"]
+    result = run_program(environment, *command, "me/photos", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("sepia  6 pairs")
+    assert sorted(path.stem for path in (tmp_path / "pairs" / "A").iterdir())[5] == "000005"
+    for name in ("me/gated", "me/absent"):
+        result = run_program(environment, *command, name, "--force", cwd=tmp_path)
+        assert result.returncode == 1
+        assert f"dataset {name} cannot be loaded" in result.stderr
+        assert "Traceback" not in result.stderr

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.pairs import TEACHING_SIDE, Concept, fit_short_side, teach_each, training_photos
+from initzoo.errors import InitzooWarning
+from initzoo.pairs import TEACHING_SIDE, Concept, Refused, fit_short_side, teach_each, training_photos
 from initzoo.training.harvest.joint import has_base
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 
@@ -20,7 +23,7 @@ def make_model_pairs(plan: HarvestPlan, run: RunFolder, callback: Callable[[int,
     """Make all pairs that the stages of a harvest will read, with the teachers that run a model.
 
     The stages run in many processes, and a GPU has no room for a model in each. A pair that is stored is not
-    made again.
+    made again. A warning says how many pictures are no good to train on.
 
     Args:
         plan: what is harvested.
@@ -40,15 +43,27 @@ def make_model_pairs(plan: HarvestPlan, run: RunFolder, callback: Callable[[int,
     if not has_base(plan, run):
         photos, seed = plan.load_photos("train"), plan.recipe.seed + 1
         joint = training_photos(photos, plan.recipe.joint.n_photos, seed=seed)
+    n_pairs, refused, reasons = 0, Counter[str](), Counter[str]()
     for number, concept in enumerate(concepts):
         callback(number, len(concepts))
         is_joint = concept.split == "train"
-        for _ in _taught(concept, [*fitted, *(joint if is_joint else [])]):
-            pass
+        for pair in _taught(concept, [*fitted, *(joint if is_joint else [])]):
+            n_pairs += 1
+            if isinstance(pair, Refused):
+                refused[concept.id] += 1
+                reasons[pair.reason] += 1
         following = concepts[number + 1].teacher.model if number + 1 < len(concepts) else None
         if following != concept.teacher.model:
             concept.teacher.release()
     callback(len(concepts), len(concepts))
+    if refused:
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        most = ", ".join(f"{count} of {name}" for name, count in refused.most_common(3))
+        warnings.warn(
+            f"{refused.total()} of {n_pairs} pictures of models are not trained on: {why}; {most}",
+            InitzooWarning,
+            stacklevel=2,
+        )
 
 
 def _photos_of_fits(plan: HarvestPlan) -> list[Pixels]:
@@ -59,6 +74,6 @@ def _photos_of_fits(plan: HarvestPlan) -> list[Pixels]:
     return photos + [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in plan.load_photos("score")]
 
 
-def _taught(concept: Concept, photos: list[Pixels]) -> Iterator[object]:
+def _taught(concept: Concept, photos: list[Pixels]) -> Iterator[tuple[Pixels, Pixels] | Refused]:
     for variant in range(max(1, concept.teacher.n_variants)):
         yield from teach_each(concept.teacher, photos, [variant] * len(photos))
