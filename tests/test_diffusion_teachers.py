@@ -278,8 +278,8 @@ def test_a_concepts_file_names_the_model_once(tmp_path):
     }  # fmt: skip
     assert (zombie.teacher.prompt, zombie.teacher.n_variants) == ("turn them into zombies", 3)
     assert (snow.source, snow.licence, zombie.licence) == (MODEL, f"that of model {MODEL}", "MIT")
-    assert sepia.teacher.model is None
-    assert snow.teacher.model != zombie.teacher.model  # another revision
+    assert sepia.teacher.model_id is None
+    assert snow.teacher.model_id != zombie.teacher.model_id  # another revision
     assert pickle.loads(pickle.dumps(snow.teacher)) == snow.teacher  # noqa: S301 (our own bytes)
     row = json.dumps(zombie.teacher.to_json())
     assert parse_teacher(row, [snow.teacher, zombie.teacher]) is zombie.teacher

@@ -245,7 +245,7 @@ def test_thirty_looks_are_a_concepts_file() -> None:
 def test_the_prompts_for_a_diffusion_model_are_a_concepts_file() -> None:
     concepts = load_concepts(EXAMPLES / "diffusion-looks.toml")
     assert len(concepts) == len({concept.teacher.id for concept in concepts}) == 150
-    assert {concept.teacher.model for concept in concepts} == {concepts[0].teacher.model} != {None}
+    assert {concept.teacher.model_id for concept in concepts} == {concepts[0].teacher.model_id} != {None}
     assert sum(concept.split == "heldout-new" for concept in concepts) == 15
 
 

@@ -183,7 +183,7 @@ def test_toml_of_the_documentation_is_a_concepts_file(
         concepts = load_concepts(tmp_path / "concepts.toml")
         assert concepts
         for concept in concepts:
-            if concept.teacher.model is not None:  # it is not on this machine
+            if concept.teacher.model_id is not None:  # it is not on this machine
                 continue
             [(given, wanted)] = teach(concept.teacher, [load_photos(split="score")[0].pixels], [0])
             assert (given != wanted).any()

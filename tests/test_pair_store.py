@@ -306,6 +306,8 @@ def test_refused_pictures_are_remembered_and_said(tmp_path):
         assert (dark, light) == (Refused("unchanged"), Refused("black"))
         assert int(good[1][0, 0, 0]) == 155
     assert teacher.n_edits == 3
+    listed = list_pairs(tmp_path / teacher.id)
+    assert len(listed.train) == 1  # it still is a folder of pairs
     (path,) = [path for path in tmp_path.glob("*/*.json") if b"black" in path.read_bytes()]
     path.write_bytes(path.read_bytes().replace(b"black", b"brown"))
     assert store.teach(teacher, photos, [0, 0, 0])[2] == Refused("black")

@@ -78,7 +78,7 @@ def test_thousands_of_prompts_are_read_and_some_held_out(download):
     assert len(concepts) == 5007
     held = sum(concept.split == "heldout-new" for concept in concepts.values())
     assert 400 < held < 620
-    assert len({concept.teacher.model for concept in concepts.values() if concept.teacher.model}) == 1
+    assert len({concept.teacher.model_id for concept in concepts.values() if concept.teacher.model_id}) == 1
 
 
 def test_they_go_through_a_harvest(download, photo_folder, tmp_path):

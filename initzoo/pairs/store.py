@@ -3,7 +3,7 @@
 A pair is a PNG file with input and target side by side, in a folder per teacher. The files can be viewed, and
 each such folder is itself a folder of pairs. The name of a file is a digest of the photo, its size and the
 seed. A digest in the file covers its name and its pixels. In place of a picture that is no good to train on
-there is a JSON file with the reason. Beside the folder, a JSON file names the teacher and the licence.
+there is a hidden JSON file with the reason. Beside the folder, a JSON file names the teacher and the licence.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CACHE_BYTES = 20 * 2**30
 _DIGEST_KEY = "initzoo-sha256"
 _SHARE_BETWEEN_SWEEPS = 0.02
 _SHARE_AFTER_SWEEP = 0.9
-_MAX_REASON_BYTES = 2000
+_MAX_REASON, _MAX_REASON_BYTES = 200, 2000
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
@@ -122,13 +122,13 @@ class PairStore:
         with ExitStack() as stack:
             try:
                 if self._is_writable:
-                    stack.enter_context(one_at_a_time(self.folder / f"{teacher.model or teacher.id}.lock"))
+                    stack.enter_context(one_at_a_time(self.folder / f"{teacher.model_id or teacher.id}.lock"))
             except OutputError as error:
                 self._give_up(error)
             try:
                 yield
             finally:
-                if teacher.model is not None and multiprocessing.parent_process() is not None:
+                if teacher.model_id is not None and multiprocessing.parent_process() is not None:
                     teacher.release()  # a device has room for the model of one worker, not of all
 
     def _note(self, teacher: Teacher) -> None:
@@ -147,7 +147,7 @@ class PairStore:
 
     def _read_refusal(self, path: Path) -> Refused | None:
         try:
-            with path.with_suffix(".json").open("rb") as file:
+            with _refusal_path(path).open("rb") as file:
                 notes = json.loads(file.read(_MAX_REASON_BYTES))
             refused = Refused(notes["refused"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -175,8 +175,9 @@ class PairStore:
         if not self._is_writable:
             return
         if isinstance(pair, Refused):
+            pair = Refused(pair.reason[:_MAX_REASON])
             notes = {"refused": pair.reason, _DIGEST_KEY: _refusal_digest(path, pair)}
-            path, data = path.with_suffix(".json"), json.dumps(notes).encode()
+            path, data = _refusal_path(path), json.dumps(notes).encode()
         else:
             data = _encode(path, pair)
         try:
@@ -236,6 +237,11 @@ def _encode(path: Path, pair: TaughtPair) -> bytes:
     data = io.BytesIO()
     Image.fromarray(both).save(data, "PNG", pnginfo=notes)
     return data.getvalue()
+
+
+def _refusal_path(path: Path) -> Path:
+    """A hidden file, so that a reader of the folder as pairs does not stumble over it."""
+    return path.with_name(f".{path.stem}.json")
 
 
 def _refusal_digest(path: Path, refused: Refused) -> str:

@@ -93,7 +93,7 @@ class DiffusionTeacher(Teacher):
         except (TypeError, ValueError) as error:
             raise TeacherError(f"arguments of model '{self.name}' must be plain values: {error}") from error
         self._id = f"diffusion-{hashlib.sha256(settings.encode()).hexdigest()[:32]}"
-        self._model = f"diffusion-model-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
+        self._model_id = f"diffusion-model-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
 
     @property
     def id(self) -> str:
@@ -101,9 +101,9 @@ class DiffusionTeacher(Teacher):
         return self._id
 
     @property
-    def model(self) -> str:
+    def model_id(self) -> str:
         """A digest of the model and its revision."""
-        return self._model
+        return self._model_id
 
     @property
     def name(self) -> str:

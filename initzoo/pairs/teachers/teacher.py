@@ -88,8 +88,8 @@ class Teacher(ABC):
         """
 
     @property
-    def model(self) -> str | None:
-        """Name of the large model that the teacher runs, at most 80 characters as in `id`; None without one.
+    def model_id(self) -> str | None:
+        """An id, as `id`, of the large model that the teacher shares with others; None without one.
 
         One process at a time runs a model, and a harvest makes all its pairs before other work begins.
         """

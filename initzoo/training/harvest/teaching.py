@@ -34,8 +34,8 @@ def make_model_pairs(plan: HarvestPlan, run: RunFolder, callback: Callable[[int,
         TeacherError: a teacher failed: then hardly any of the others would do better.
     """
     concepts = sorted(
-        (concept for concept in plan.concepts if concept.teacher.model is not None),
-        key=lambda concept: str(concept.teacher.model),  # one model after the other, each loaded once
+        (concept for concept in plan.concepts if concept.teacher.model_id is not None),
+        key=lambda concept: str(concept.teacher.model_id),  # one model after the other, each loaded once
     )
     if not concepts:
         return
@@ -52,8 +52,8 @@ def make_model_pairs(plan: HarvestPlan, run: RunFolder, callback: Callable[[int,
             if isinstance(pair, Refused):
                 refused[concept.id] += 1
                 reasons[pair.reason] += 1
-        following = concepts[number + 1].teacher.model if number + 1 < len(concepts) else None
-        if following != concept.teacher.model:
+        following = concepts[number + 1].teacher.model_id if number + 1 < len(concepts) else None
+        if following != concept.teacher.model_id:
             concept.teacher.release()
     callback(len(concepts), len(concepts))
     if refused:
