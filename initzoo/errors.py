@@ -108,6 +108,10 @@ class TeacherError(InitzooError):
     """A teacher failed on a photo, or its result is not an image."""
 
 
+class RefusedPairs(TeacherError):
+    """A teacher made pictures that are no good to train on, e.g. black ones, and no other."""
+
+
 class HarvestError(InitzooError):
     """A harvest cannot start or continue, e.g. because its folder belongs to another recipe."""
 

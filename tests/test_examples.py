@@ -242,6 +242,13 @@ def test_thirty_looks_are_a_concepts_file() -> None:
     assert len({picture.tobytes() for picture in edited}) == 30
 
 
+def test_the_prompts_for_a_diffusion_model_are_a_concepts_file() -> None:
+    concepts = load_concepts(EXAMPLES / "diffusion-looks.toml")
+    assert len(concepts) == len({concept.teacher.id for concept in concepts}) == 150
+    assert {concept.teacher.model_id for concept in concepts} == {concepts[0].teacher.model_id} != {None}
+    assert sum(concept.split == "heldout-new" for concept in concepts) == 15
+
+
 def code_of_the_notebook() -> list[dict[str, Any]]:
     notebook = json.loads((EXAMPLES / "tour.ipynb").read_text("utf-8"))
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from initzoo.errors import TeacherError
+from initzoo.errors import RefusedPairs, TeacherError
 from initzoo.files.images import read_image
 from initzoo.pairs.folders import list_pairs
 from initzoo.pairs.store import CACHE_BYTES, PairStore, default_store, store_folder
 from initzoo.pairs.taught import example_pair, make_pairs, scoring_pairs, teach
-from initzoo.pairs.teachers import FilterTeacher, Step, Teacher
+from initzoo.pairs.teachers import FilterTeacher, Refused, Step, Teacher
 
 
 class Painter(Teacher):
@@ -269,3 +269,90 @@ def test_training_scoring_and_pictures_read_the_same_pairs(monkeypatch, tmp_path
     assert np.array_equal(patches.targets, 255 - patches.inputs)
     assert teacher.n_edits == 10
     assert read_image(files_of(tmp_path / "store")[0]).shape == (40, 96, 3)
+
+
+# Pictures that are no good to train on.
+
+
+class Censored(Painter):
+    """Refuses dark photos, and makes black pictures of light ones."""
+
+    id = "censored-1"
+    name = "censored"
+
+    def edit(self, photos, seeds):
+        self.n_edits += len(photos)
+        wanted = []
+        for photo in photos:
+            mean = photo.mean()
+            dark = Refused("unchanged") if mean < 50 else 255 - photo
+            wanted.append(np.zeros_like(photo) if mean > 200 else dark)
+        return photos, wanted
+
+
+def levels_of(pairs):
+    return [int(wanted[0, 0, 0]) for _, wanted in pairs]
+
+
+def flat(*values):
+    return [np.full((40, 48, 3), value, np.uint8) for value in values]
+
+
+def test_refused_pictures_are_remembered_and_said(tmp_path):
+    teacher, photos = Censored(), flat(20, 100, 220)
+    store = PairStore(tmp_path)
+    for _ in range(2):
+        dark, good, light = store.teach(teacher, photos, [0, 0, 0])
+        assert (dark, light) == (Refused("unchanged"), Refused("black"))
+        assert int(good[1][0, 0, 0]) == 155
+    assert teacher.n_edits == 3
+    listed = list_pairs(tmp_path / teacher.id)
+    assert len(listed.train) == 1  # it still is a folder of pairs
+    (path,) = [path for path in tmp_path.glob("*/*.json") if b"black" in path.read_bytes()]
+    path.write_bytes(path.read_bytes().replace(b"black", b"brown"))
+    assert store.teach(teacher, photos, [0, 0, 0])[2] == Refused("black")
+    assert teacher.n_edits == 4
+
+
+def test_good_pairs_take_the_place_of_refused_ones(tmp_path):
+    teacher, store = Censored(), PairStore(tmp_path)
+    photos = flat(20, 100, 220, 230, 110, 21)
+    pairs = list(teach(teacher, photos, [0] * 6, store=store))
+    assert levels_of(pairs) == [155, 155, 145, 145, 145, 145]
+    with pytest.raises(RefusedPairs, match="'censored': all 2 pictures cannot be trained on: black"):
+        list(teach(teacher, flat(210, 220), [0, 0], store=store))
+
+
+def test_scores_leave_refused_pictures_out(tmp_path, monkeypatch):
+    from initzoo.pairs.photos import Photo
+
+    monkeypatch.setenv("INITZOO_PAIRS", str(tmp_path))
+    photos = [
+        Photo(str(number), pixels, "score", "CC0-1.0", "made")
+        for number, pixels in enumerate(flat(20, 100, 220))
+    ]
+    inputs, targets = scoring_pairs(Censored(), photos, side=40)
+    assert (len(inputs), levels_of(zip(inputs, targets, strict=True))) == (1, [155])
+    with pytest.raises(RefusedPairs, match="the only picture cannot be trained on: unchanged"):
+        scoring_pairs(Censored(), photos[:1], side=40)
+
+
+def test_written_pairs_say_what_was_left_out(tmp_path, monkeypatch):
+    from initzoo.pairs.concepts import Concept
+    from initzoo.pairs.photos import Photo
+    from initzoo.pairs.written import write_pairs
+
+    monkeypatch.setenv("INITZOO_PAIRS", str(tmp_path / "store"))
+    photos = [
+        Photo(f"photo-{value}", pixels, "train", "CC0-1.0", "made")
+        for value, pixels in zip((20, 100, 220), flat(20, 100, 220), strict=True)
+    ]
+    concept = Concept("censored", "style", "train", "", Censored(), ("censored",), (), "CC0-1.0", "made")
+    written = write_pairs([concept], photos, tmp_path / "out")
+    assert written.n_pairs == {"censored": 1}
+    assert written.left_out == {"censored": {"photo-20": "unchanged", "photo-220": "black"}}
+    assert [path.name for path in (tmp_path / "out" / "B").iterdir()] == ["photo-100.png"]
+    notes = json.loads((tmp_path / "out" / "pairs.json").read_bytes())
+    assert notes["left_out"] == written.left_out["censored"]
+    beside = json.loads((tmp_path / "store" / "censored-1.json").read_bytes())
+    assert (beside["licence"], beside["teacher"]["name"]) == ("CC0-1.0", "censored")

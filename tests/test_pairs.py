@@ -98,21 +98,26 @@ def test_scoring_pairs_are_whole_photos_at_teaching_size() -> None:
 
 def test_write_pairs_gives_equal_names_and_sizes(photo_folder: Path, tmp_path: Path) -> None:
     concept = concept_named("pencil sketch")
-    assert write_pairs([concept], load_photos(photo_folder, split=None), tmp_path / "out") == 3
+    written = write_pairs([concept], load_photos(photo_folder, split=None), tmp_path / "out")
+    assert (written.n_pairs, written.left_out) == ({"pencil-sketch": 3}, {})
     for name in ("cat.png", "cup.png", "dahlia.png"):
         inputs, targets = (read_image(tmp_path / "out" / part / name) for part in ("A", "B"))
         assert inputs.shape == targets.shape
         assert min(inputs.shape[:2]) == 256
     assert sorted(folder_bytes(tmp_path / "out")) == sorted(
-        f"{part}/{name}.png" for part in ("A", "B") for name in ("cat", "cup", "dahlia")
+        ["pairs.json"] + [f"{part}/{name}.png" for part in ("A", "B") for name in ("cat", "cup", "dahlia")]
     )
+    notes = json.loads((tmp_path / "out" / "pairs.json").read_bytes())
+    assert (notes["concept"], notes["licence"], notes["left_out"]) == ("pencil-sketch", concept.licence, {})
+    assert notes["licences_of_photos"] == ["the owner's"]
 
 
 def test_write_pairs_gives_the_same_bytes_again(photo_folder: Path, tmp_path: Path) -> None:
     concepts = [concept_named("pencil sketch"), load_concepts()[0]]
     taken = load_photos(photo_folder, split=None)
     for name in ("one", "two"):
-        assert write_pairs(concepts, taken, tmp_path / name, n_varied=4, seed=5) == 8
+        written = write_pairs(concepts, taken, tmp_path / name, n_varied=4, seed=5)
+        assert list(written.n_pairs.values()) == [4, 4]
     assert folder_bytes(tmp_path / "one") == folder_bytes(tmp_path / "two")
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(c.id for c in concepts)
 

@@ -1,13 +1,18 @@
 """Photos come with a split and a licence, at a known size, and vary without ceasing to be photos."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_fixtures import own_hub, program, run_program
+from hub_server import Repo
 
-from initzoo.errors import InitzooWarning, InvalidImage
+from initzoo.errors import InitzooWarning, InvalidImage, InvalidPairs, MissingExtra
 from initzoo.files.images import write_image
 from initzoo.pairs.photos import PHOTO_SIDE, TEACHING_SIDE, fit_short_side, load_photos, vary_photo
+
+__all__ = ["own_hub"]
 
 
 def write_photos(folder: Path, names: list[str]) -> None:
@@ -225,3 +230,91 @@ def test_variations_of_a_few_photos_have_nearly_twice_their_colours() -> None:
     pixels = [photo.pixels for photo in load_photos(split="train")][::10]
     varied = [vary_photo(pixels[n % len(pixels)], np.random.default_rng([5, n])) for n in range(60)]
     assert n_colours(varied) >= 1.8 * n_colours(pixels)
+
+
+# Datasets.
+
+
+def rows_of(n, **columns):
+    from PIL import Image
+
+    images = [np.random.default_rng(number).integers(0, 256, (40, 60, 3), np.uint8) for number in range(n)]
+    return {"image": [Image.fromarray(image) for image in images], **columns}, images
+
+
+def test_photos_are_rows_of_a_dataset(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    columns, images = rows_of(8, words=list("abcdefgh"))
+    features = datasets.Features({"image": datasets.Image(), "words": datasets.Value("string")})
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "saved"))
+    photos = load_photos(tmp_path / "saved", split=None)
+    assert [photo.name for photo in photos] == [f"{number:06d}" for number in range(8)]
+    assert all(np.array_equal(photo.pixels, image) for photo, image in zip(photos, images, strict=True))
+    assert (photos[3].source, photos[3].licence) == ("saved, row 3", "that of the dataset")
+    parts = [load_photos(tmp_path / "saved", split=split) for split in ("train", "score")]
+    assert sorted(photo.name for part in parts for photo in part) == [photo.name for photo in photos]
+    assert all(parts)
+    (tmp_path / "parquet").mkdir()
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "parquet" / "train.parquet")
+    again = load_photos(tmp_path / "parquet", split="train")
+    assert [photo.pixels.tobytes() for photo in again] == [photo.pixels.tobytes() for photo in parts[0]]
+
+
+def test_of_a_large_dataset_some_rows_are_taken(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    columns, _ = rows_of(9)
+    rows = datasets.Dataset.from_dict(columns, features=datasets.Features({"image": datasets.Image()}))
+    rows.save_to_disk(str(tmp_path / "saved"))
+    monkeypatch.setattr("initzoo.pairs.photos.MAX_DATASET_PHOTOS", 3)
+    names = [photo.name for photo in load_photos(tmp_path / "saved", split=None)]
+    assert names == ["000000", "000003", "000006"]
+
+
+def test_a_dataset_without_photos_is_said(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    columns, _ = rows_of(2)
+    two = {"a": columns["image"], "b": columns["image"]}
+    features = datasets.Features({"a": datasets.Image(), "b": datasets.Image()})
+    datasets.Dataset.from_dict(two, features=features).save_to_disk(str(tmp_path / "two"))
+    with pytest.raises(InvalidImage, match=r"two has 2 image columns \(a, b\), expected one, or one "):
+        load_photos(tmp_path / "two", split=None)
+    datasets.Dataset.from_dict({"words": ["a"]}).save_to_disk(str(tmp_path / "words"))
+    with pytest.raises(InvalidImage, match=r"has 0 image columns \(none\), .*It has words"):
+        load_photos(tmp_path / "words", split=None)
+    features = datasets.Features({"image": datasets.Image()})
+    broken = datasets.Dataset.from_dict({"image": [{"bytes": b"no", "path": None}] * 3}, features=features)
+    broken.save_to_disk(str(tmp_path / "broken"))
+    with pytest.raises(InvalidImage, match=r"broken has no photos that can be read, e\.g\. cannot read"):
+        load_photos(tmp_path / "broken", split=None)
+    with pytest.raises(InvalidPairs, match="dataset me/away cannot be loaded"):
+        load_photos(Path("me/away"), split=None)
+
+
+def test_photos_of_a_dataset_need_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtra, match=r'photos from a dataset .* pip install "initzoo\[datasets\]"'):
+        load_photos(Path("someone/photos"), split=None)
+
+
+@pytest.mark.long
+def test_photos_are_rows_of_a_dataset_on_the_hub(own_hub, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    columns, _ = rows_of(6)
+    rows = datasets.Dataset.from_dict(columns, features=datasets.Features({"image": datasets.Image()}))
+    rows.to_parquet(tmp_path / "train.parquet")
+    for name, is_gated in (("me/photos", False), ("me/gated", True)):
+        repo = own_hub.repos["dataset", name] = Repo("dataset", name, gated=is_gated)
+        repo.commit(
+            {"data/train-00000-of-00001.parquet": (tmp_path / "train.parquet").read_bytes()}, "photos"
+        )
+    environment = program(own_hub, tmp_path / "cache")
+    command = ["-m", "initzoo", "pairs", "sepia", "--out", str(tmp_path / "pairs"), "--photos"]
+    result = run_program(environment, *command, "me/photos", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("sepia  6 pairs")
+    assert sorted(path.stem for path in (tmp_path / "pairs" / "A").iterdir())[5] == "000005"
+    for name in ("me/gated", "me/absent"):
+        result = run_program(environment, *command, name, "--force", cwd=tmp_path)
+        assert result.returncode == 1
+        assert f"dataset {name} cannot be loaded" in result.stderr
+        assert "Traceback" not in result.stderr

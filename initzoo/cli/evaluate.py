@@ -33,7 +33,9 @@ SECTION = "Measure"
 @zoo_option
 @click.option("--split", help=f"Only this split: {', '.join(SPLITS)}.")
 @click.option(
-    "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder or dataset of photos; the bundled ones by default.",
 )
 @click.option(
     "--concepts",

@@ -49,7 +49,9 @@ _AUTO = "auto"
     help="Pairs to validate on, from a source as for --pairs; by default, about one in five of --pairs.",
 )
 @click.option("--teacher", metavar="CONCEPT", help="Make the pairs with the teacher of this concept instead.")
-@click.option("--photos", type=_PATH, help="Folder of photos for --teacher; the bundled ones by default.")
+@click.option(
+    "--photos", type=_PATH, help="Folder of photos for --teacher, or dataset; the bundled ones by default."
+)
 @click.option("--concepts", type=_PATH, help="Concepts of your own (TOML), for --teacher.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Init to write, a .safetensors file.")
 @click.option("--sheet", type=_PATH, help="Contact sheet to write; OUT with .png by default.")

@@ -63,7 +63,7 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
     help="Extend this zoo: keep its base and checkpoints, and train only the concepts that it lacks.",
 )
 @click.option("--concepts", type=_PATH, help="Concepts file; the bundled one by default.")
-@click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
+@click.option("--photos", type=_PATH, help="Folder or dataset of photos; the bundled ones by default.")
 @click.option("--out", "-o", type=_PATH, required=True, help="Folder of the new zoo.")
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
 @workers_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -22,10 +23,15 @@ SECTION = "Make your own zoo"
 @click.command("pairs", epilog=example('initzoo pairs "pencil sketch" --out pencil-sketch-pairs'))
 @click.argument("words", required=False)
 @click.option(
-    "--concepts", "file", type=click.Path(path_type=Path), help="TOML file; make pairs of all its concepts."
+    "--concepts",
+    "file",
+    type=click.Path(path_type=Path),
+    help="TOML file; make pairs of all its concepts, or of WORDS alone.",
 )
 @click.option(
-    "--photos", type=click.Path(path_type=Path), help="Folder of photos; the bundled ones by default."
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder or dataset of photos; the bundled ones by default.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
@@ -51,19 +57,21 @@ def command(
 ) -> None:
     """Write pairs of a concept as image folders.
 
-    Folder A has the inputs, folder B the targets. WORDS is the id or a wording of a concept of the catalog.
-    With --concepts, each of several concepts gets a folder of its own. The shorter side of the images is 256
-    pixels.
+    Folder A has the inputs, folder B the targets. WORDS is the id or a wording of a concept of the catalog,
+    or of --concepts. Each of several concepts gets a folder of its own. The shorter side of the images is 256
+    pixels. Pictures that are no good to train on, e.g. black ones of a diffusion model, are left out.
     """
     from tqdm import tqdm
 
     from initzoo.pairs import find_concept, load_concepts, load_photos, write_pairs
 
-    if (words is None) == (file is None):
+    if words is None and file is None:
         raise click.UsageError("give the words of one concept, or --concepts FILE.toml")
-    concepts = load_concepts(file) if words is None else [find_concept(load_concepts(), words)]
+    concepts = load_concepts(file)
+    if words is not None:
+        concepts = [find_concept(concepts, words)]
     with tqdm(total=len(concepts), unit="concept", file=sys.stderr, disable=None, leave=False) as bar:
-        n_pairs = write_pairs(
+        written = write_pairs(
             concepts,
             load_photos(photos, split=None),
             out,
@@ -75,10 +83,21 @@ def command(
     folders = [out / concept.id for concept in concepts] if len(concepts) > 1 else [out]
     if as_json:
         listed = [
-            {"concept": concept.id, "inputs": str(folder / "A"), "targets": str(folder / "B")}
+            {
+                "concept": concept.id,
+                "inputs": str(folder / "A"),
+                "targets": str(folder / "B"),
+                "n_pairs": written.n_pairs[concept.id],
+                "left_out": written.left_out.get(concept.id, {}),
+            }
             for concept, folder in zip(concepts, folders, strict=True)
         ]
-        echo_json({"path": str(out), "n_pairs": n_pairs, "concepts": listed})
+        echo_json({"path": str(out), "n_pairs": sum(written.n_pairs.values()), "concepts": listed})
         return
     for concept, folder in zip(concepts, folders, strict=True):
-        click.echo(f"{concept.id}  {n_pairs // len(concepts)} pairs  -> {folder / 'A'} {folder / 'B'}")
+        click.echo(f"{concept.id}  {written.n_pairs[concept.id]} pairs  -> {folder / 'A'} {folder / 'B'}")
+        if left_out := written.left_out.get(concept.id):
+            counts = Counter(left_out.values()).most_common()
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+            n_all = len(left_out) + written.n_pairs[concept.id]
+            click.echo(f"{concept.id}: left out {len(left_out)} of {n_all} pictures: {reasons}", err=True)

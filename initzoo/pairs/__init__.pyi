@@ -53,10 +53,13 @@ from .taught import example_pair as example_pair
 from .taught import make_pairs as make_pairs
 from .taught import scoring_pairs as scoring_pairs
 from .taught import teach as teach
+from .taught import teach_each as teach_each
 from .teachers import FAMILIES as FAMILIES
 from .teachers import OPERATORS as OPERATORS
 from .teachers import Operator as Operator
 from .teachers import Parameter as Parameter
+from .teachers import Refused as Refused
 from .teachers import Teacher as Teacher
 from .teachers import parse_teacher as parse_teacher
+from .written import WrittenPairs as WrittenPairs
 from .written import write_pairs as write_pairs

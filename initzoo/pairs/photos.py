@@ -1,4 +1,4 @@
-"""Photos for teachers, bundled or from a folder: loading, splits, sizes and random variations."""
+"""Photos for teachers, bundled, from a folder or a dataset: loading, splits, sizes and random variations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidImage
+from initzoo.errors import InvalidImage, InvalidPairs
 from initzoo.files import (
     MAX_TOML_BYTES,
     DamagedFile,
     ImageFolder,
+    decode_image,
     describe_left_out,
     is_file,
     is_plain_name,
@@ -29,6 +30,7 @@ from initzoo.files import (
     warn_left_out,
 )
 from initzoo.pairs.concepts import catalog_folder
+from initzoo.pairs.dataset_rows import bytes_of, is_dataset, open_rows, undecoded
 from initzoo.pairs.opencv import fit_short_side, opencv
 
 __all__ = [
@@ -52,7 +54,11 @@ PHOTO_SIDE = 384
 TEACHING_SIDE = 256
 """Shorter side of the photos that teachers edit, pixels."""
 
+MAX_DATASET_PHOTOS = 512
+"""Maximum number of photos from a dataset; of more, so many are taken, evenly spaced."""
+
 _MAX_ASPECT = 32
+_PHOTO_COLUMNS = ("image", "photo", "img", "input", "original_image", "before")
 _SPLITS = ("train", "score")
 _PHOTO_KEYS = {"name", "file", "split", "title", "author", "licence", "source"}
 
@@ -77,7 +83,7 @@ class Photo:
 
 
 def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]:
-    """Load the bundled photos, or those of a folder, sorted by name.
+    """Load the bundled photos, or those of a folder or a dataset, sorted by name.
 
     The bundled photos are those of `catalog/photos` and, in a checkout, of `catalog/more_photos`. A wheel has
     10 of the 102 photos to train on, and 4 of the 26 for scores.
@@ -86,14 +92,19 @@ def load_photos(folder: Path | None = None, *, split: str | None) -> list[Photo]
     hash of the names: about one photo in four is for scores, and two photos or more give both splits. Files
     that cannot be read as images are left out with a warning, unless `photos.toml` names them.
 
+    A folder that `datasets` can load, or the id of a dataset on the Hub, gives the images of its split
+    `train`, at most `MAX_DATASET_PHOTOS`, in splits by a hash as above. The whole split is downloaded.
+
     Args:
-        folder: a folder of images; the bundled photos by default.
+        folder: a folder of images or of a dataset, or the id of a dataset; the bundled photos by default.
         split: "train", "score", or None for all photos.
 
     Raises:
         ValueError: `split` has another value.
         InvalidImage: the folder is missing or has no readable photo of the split, or `photos.toml` or a photo
             that it names is invalid.
+        InvalidPairs: a dataset cannot be loaded.
+        MissingExtra: it is a dataset, and `datasets` is not installed.
 
     Example:
         >>> {photo.split for photo in load_photos(split="score")}
@@ -199,8 +210,12 @@ def training_photos(photos: Sequence[Photo], n_photos: int, seed: int) -> list[P
 
 
 def _load_folder(folder: Path, split: str | None) -> list[Photo]:
+    if _is_dataset(folder):
+        return _load_rows(folder, split)
     if not os.path.isdir(folder):  # also if the system refuses the name
-        raise InvalidImage(f"no folder of photos at {folder}. Name a folder that holds images")
+        raise InvalidImage(
+            f"no folder of photos at {folder}. Name a folder that holds images, or a dataset such as org/name"
+        )
     left_out: dict[str, str] = {}
     has_table = is_file(folder / "photos.toml")
     if has_table:
@@ -234,6 +249,57 @@ def _load_folder(folder: Path, split: str | None) -> list[Photo]:
         left_out |= unreadable
         why = f": {describe_left_out(folder, left_out)}" if left_out else ""
         raise InvalidImage(f"no {wanted} in {folder}{why}. Add images, e.g. PNG, JPEG, WebP, AVIF or TIFF")
+    warn_left_out(folder, unreadable)
+    return photos
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether photos are rows of a dataset. A folder that has images itself is a folder of images."""
+    if not os.path.isdir(folder):
+        return is_dataset(folder, folder.as_posix())
+    has_splits = any((folder / name).is_dir() for name in _SPLITS)
+    if is_file(folder / "photos.toml") or has_splits or list_images(folder).images:
+        return False
+    return is_dataset(folder, str(folder))
+
+
+def _load_rows(folder: Path, split: str | None) -> list[Photo]:
+    """The photos of a dataset."""
+    source = str(folder) if os.path.isdir(folder) else folder.as_posix()
+    rows, columns = open_rows(source, "train", what="photos")
+    column = columns[0] if len(columns) == 1 else next(filter(columns.__contains__, _PHOTO_COLUMNS), None)
+    if column is None:
+        raise InvalidImage(
+            f"dataset {source} has {len(columns)} image columns ({', '.join(columns) or 'none'}), expected "
+            f"one, or one named {', '.join(_PHOTO_COLUMNS)}. It has {', '.join(rows.features)}"
+        )
+    n_photos = min(len(rows), MAX_DATASET_PHOTOS)
+    licence = " ".join(str(rows.info.license or "that of the dataset").split())[:80]
+    name = folder.name if os.path.isdir(folder) else source
+    entries = [
+        {
+            "name": f"{number:06d}",
+            "file": f"row {number}",
+            "row": str(number),
+            "licence": licence,
+            "source": f"{name}, row {number}",
+        }
+        for number in (len(rows) * place // n_photos for place in range(n_photos))
+    ]
+    rows = undecoded(rows, [column])
+    photos, unreadable = [], {}
+    for entry in sorted(_split_by_name(entries), key=lambda entry: entry["name"]):
+        if split in (None, entry["split"]):
+            place = f"{source}, row {entry['row']}"
+            try:
+                pixels = decode_image(place, bytes_of(place, rows[int(entry["row"])][column]))
+                photos.append(_photo(place, pixels, entry))
+            except (InvalidImage, InvalidPairs) as error:
+                unreadable[entry["file"]] = str(error)
+    if not photos:
+        why = f", e.g. {next(iter(unreadable.values()))}" if unreadable else ""
+        wanted = "photos" if split is None else f"photos of split '{split}'"
+        raise InvalidImage(f"dataset {source} has no {wanted} that can be read{why}. Name another one")
     warn_left_out(folder, unreadable)
     return photos
 
@@ -306,9 +372,14 @@ def _check_names(folder: Path, entries: list[dict[str, str]]) -> None:
 
 def _load(folder: Path, entry: dict[str, str]) -> Photo:
     pixels = read_image(path_within(folder, entry["file"]))
+    return _photo(str(folder / entry["file"]), pixels, entry)
+
+
+def _photo(place: str, pixels: Pixels, entry: dict[str, str]) -> Photo:
+    """A photo of its largest size; `place` is where it was read, for errors."""
     if max(pixels.shape[:2]) > _MAX_ASPECT * min(pixels.shape[:2]):
         raise InvalidImage(
-            f"{folder / entry['file']} is {pixels.shape[1]} x {pixels.shape[0]} pixels; a photo is at most "
+            f"{place} is {pixels.shape[1]} x {pixels.shape[0]} pixels; a photo is at most "
             f"{_MAX_ASPECT} times as long as wide. Crop it"
         )
     if min(pixels.shape[:2]) > PHOTO_SIDE:

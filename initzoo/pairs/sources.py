@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import InvalidImage, InvalidPairs, MissingExtra
-from initzoo.files import decode_image, is_file, short_reason, warn_left_out
+from initzoo.errors import InvalidImage, InvalidPairs, RefusedPairs
+from initzoo.files import decode_image, short_reason, warn_left_out
 from initzoo.pairs.concepts import Concept
+from initzoo.pairs.dataset_rows import bytes_of, is_dataset, open_rows, undecoded
 from initzoo.pairs.examples import choose_examples
 from initzoo.pairs.folders import LAYOUTS, MAX_HELD_OUT, Pair, PairFile, hold_out, list_pairs, what_is_at
 from initzoo.pairs.metadata import find_metadata
@@ -22,8 +23,8 @@ from initzoo.pairs.opencv import fit_short_side
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, load_photos, vary_photo
 from initzoo.pairs.sides import order_columns
 from initzoo.pairs.spilled import SpilledPairs, gather, sizes_of
-from initzoo.pairs.taught import TaughtPair, scoring_pairs, teach
-from initzoo.pairs.teachers import Teacher
+from initzoo.pairs.taught import teach, teach_each
+from initzoo.pairs.teachers import Refused, TaughtPair, Teacher
 
 __all__ = [
     "DIRECTIONS",
@@ -42,8 +43,6 @@ Callback = Callable[[int], None]
 DIRECTIONS = ("AtoB", "BtoA")
 """Directions of training: AtoB takes A as the input. In aligned images A is the left half."""
 
-_DATASET_ENDINGS = (".parquet", ".arrow")
-_DATASET_FILES = {"dataset_info.json", "state.json", "dataset_dict.json"}
 _CHUNK = 64
 """Number of photos varied at a time for a teacher, a multiple of its batch."""
 
@@ -272,8 +271,18 @@ def teach_pairs(
             if callback is not None:
                 callback(number + 1)
 
-    images = zip(*scoring_pairs(teacher, held), strict=True)
-    validation = [Pair(photo.name, *images) for photo, images in zip(held, images, strict=True)]
+    shown = [fit_short_side(photo.pixels, TEACHING_SIDE) for photo in held]
+    taught = teach_each(teacher, shown, range(len(shown)))
+    validation = [
+        Pair(photo.name, *pair)
+        for photo, pair in zip(held, taught, strict=True)
+        if not isinstance(pair, Refused)
+    ]
+    if not validation:
+        raise RefusedPairs(
+            f"the teacher of {concept.id} made no good picture of the {len(held)} photos to validate "
+            "on. Give other photos"
+        )
     return PairSet(source, gather(pairs()), tuple(validation))
 
 
@@ -315,8 +324,8 @@ def _read(
         return f"{words}, from {sides[1]} to {sides[0]}" if is_turned else words
 
     has_listing = find_metadata(folder) is not None or find_metadata(folder / split) is not None
-    if not has_listing and _is_dataset(folder, source):
-        rows, images = _open_rows(source, split)
+    if not has_listing and is_dataset(folder, source):
+        rows, images = open_rows(source, split)
         # A folder of images may also have a table without images.
         if (
             len(images) == 2
@@ -397,30 +406,6 @@ def _finish(
     return gather(finished())
 
 
-def _is_dataset(folder: Path, source: str) -> bool:
-    """Whether `datasets` can load the source: a folder of its files, or text that looks like a Hub id."""
-    if os.path.isdir(folder):
-        for _, folders, files in os.walk(folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]  # caches of other programs
-            if any(name in _DATASET_FILES or name.lower().endswith(_DATASET_ENDINGS) for name in files):
-                return True
-        return False
-    is_path = source.startswith((".", "/", "~")) or source.count("/") != 1
-    return not is_path and not os.path.exists(folder) and all(source.split("/"))
-
-
-def _open_rows(source: str, split: str) -> tuple[Any, list[str]]:
-    """The rows of a dataset, and the names of its image columns."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtra(
-            'pairs from a dataset need datasets. Install it with: pip install "initzoo[datasets]"'
-        ) from error
-    rows = _load_dataset(datasets, source, split)
-    return rows, [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]
-
-
 def _choose_columns(
     source: str, rows: Any, images: list[str], columns: tuple[str, str] | None
 ) -> tuple[str, str]:
@@ -439,16 +424,11 @@ def _choose_columns(
 
 
 def _from_rows(source: str, rows: Any, chosen: tuple[str, str], numbers: Sequence[int]) -> Iterator[Pair]:
-    import datasets
-
-    rows = rows.select_columns(list(dict.fromkeys(chosen)))  # damaged images in other columns do not matter
-    for column in dict.fromkeys(chosen):
-        # Undecoded: `datasets` would drop the colour profile and the orientation.
-        rows = rows.cast_column(column, datasets.Image(decode=False))
+    rows = undecoded(rows, chosen)
     for number in numbers:
         row = rows[number]
         name = f"{source}, row {number}"
-        images = [decode_image(name, _bytes_of(name, row[column])) for column in chosen]
+        images = [decode_image(name, bytes_of(name, row[column])) for column in chosen]
         if images[0].shape != images[1].shape:
             sizes = [
                 f"{column} is {image.shape[1]} x {image.shape[0]} pixels"
@@ -456,39 +436,3 @@ def _from_rows(source: str, rows: Any, chosen: tuple[str, str], numbers: Sequenc
             ]
             raise InvalidPairs(f"dataset {name}: {', '.join(sizes)}. Make both the same size")
         yield Pair(f"{number:06d}", *images)
-
-
-def _bytes_of(name: str, image: Any) -> bytes:
-    """The bytes of an image, from the row or from a file beside the dataset."""
-    if image is None or (image.get("bytes") is None and not image.get("path")):
-        raise InvalidPairs(f"dataset {name}: an image is missing. Leave the row out")
-    if image.get("bytes") is not None:
-        return bytes(image["bytes"])
-    try:
-        return Path(image["path"]).read_bytes()
-    except OSError as error:
-        reason = f"{error.strerror}: {image['path']}"
-        raise InvalidPairs(
-            f"dataset {name}: an image cannot be read ({reason}). Leave the row out"
-        ) from error
-
-
-def _load_dataset(datasets: Any, source: str, split: str) -> Any:
-    """Load the rows of one split, from a folder of `save_to_disk` or by `load_dataset`."""
-    folder = Path(source)
-    try:
-        if is_file(folder / "dataset_dict.json"):
-            parts = datasets.load_from_disk(source)
-            if split not in parts:
-                raise InvalidPairs(
-                    f"dataset {source} has no split {split!r}. Take one of: {', '.join(parts)}, with --split"
-                )
-            return parts[split]
-        if is_file(folder / "state.json"):
-            return datasets.load_from_disk(source)
-        return datasets.load_dataset(source, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InvalidPairs(
-            f"dataset {source} cannot be loaded: {reason}. Check name and connection"
-        ) from error

@@ -2,13 +2,16 @@
 
 A pair is a PNG file with input and target side by side, in a folder per teacher. The files can be viewed, and
 each such folder is itself a folder of pairs. The name of a file is a digest of the photo, its size and the
-seed. A digest in the file covers its name and its pixels.
+seed. A digest in the file covers its name and its pixels. In place of a picture that is no good to train on
+there is a hidden JSON file with the reason. Beside the folder, a JSON file names the teacher and the licence.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
+import multiprocessing
 import os
 import struct
 import warnings
@@ -23,12 +26,11 @@ from numpy.typing import NDArray
 
 from initzoo.errors import OutputError, TeacherError
 from initzoo.files import one_at_a_time, write_bytes
-from initzoo.pairs.teachers import TEACHER_ID, Teacher, edit_checked
+from initzoo.pairs.teachers import TEACHER_ID, Refused, TaughtPair, Teacher, edit_checked
 
 __all__ = ["CACHE_BYTES", "PairStore", "default_store", "store_folder"]
 
 Pixels = NDArray[np.uint8]
-TaughtPair = tuple[Pixels, Pixels]
 
 CACHE_BYTES = 20 * 2**30
 """Maximum size of the store in the user's cache, bytes: about 80,000 pairs at 256 pixels."""
@@ -36,6 +38,7 @@ CACHE_BYTES = 20 * 2**30
 _DIGEST_KEY = "initzoo-sha256"
 _SHARE_BETWEEN_SWEEPS = 0.02
 _SHARE_AFTER_SWEEP = 0.9
+_MAX_REASON, _MAX_REASON_BYTES = 200, 2000
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
@@ -64,7 +67,9 @@ class PairStore:
         self._n_unswept = max_bytes or 0  # the first write of a process checks the whole folder
         self._is_writable = True
 
-    def teach(self, teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int]) -> list[TaughtPair]:
+    def teach(
+        self, teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int]
+    ) -> list[TaughtPair | Refused]:
         """Read the pairs of photos; make and write the missing and damaged ones.
 
         If the folder cannot be written, the pairs are made without it, and a warning is given once.
@@ -75,7 +80,7 @@ class PairStore:
             seeds: one per photo.
 
         Returns:
-            Input and target of each photo.
+            Input and target of each photo, or the reason why it has none.
 
         Raises:
             TeacherError: the teacher failed.
@@ -96,7 +101,9 @@ class PairStore:
                 }
                 if missing:
                     shown, seen = zip(*missing.values(), strict=True)
-                    for path, pair in zip(missing, edit_checked(teacher, shown, seen), strict=True):
+                    made = edit_checked(teacher, shown, seen)
+                    self._note(teacher)
+                    for path, pair in zip(missing, made, strict=True):
                         pairs[path] = pair
                         self._write(path, pair)
         return [pair for pair in map(pairs.get, paths) if pair is not None]
@@ -115,13 +122,39 @@ class PairStore:
         with ExitStack() as stack:
             try:
                 if self._is_writable:
-                    stack.enter_context(one_at_a_time(self.folder / f"{teacher.id}.lock"))
+                    stack.enter_context(one_at_a_time(self.folder / f"{teacher.model_id or teacher.id}.lock"))
             except OutputError as error:
                 self._give_up(error)
-            yield
+            try:
+                yield
+            finally:
+                if teacher.model_id is not None and multiprocessing.parent_process() is not None:
+                    teacher.release()  # a device has room for the model of one worker, not of all
 
-    def _read(self, path: Path) -> TaughtPair | None:
-        """A pair, or None if the file is missing or damaged."""
+    def _note(self, teacher: Teacher) -> None:
+        """Say beside the pairs which teacher makes them, and under which licence."""
+        path = self.folder / f"{teacher.id}.json"
+        if self._is_writable and not path.exists():
+            notes = {"teacher": teacher.to_json(), "licence": teacher.licence}
+            try:
+                write_bytes(path, json.dumps(notes, indent=1).encode() + b"\n", force=True)
+            except OutputError as error:
+                self._give_up(error)
+
+    def _read(self, path: Path) -> TaughtPair | Refused | None:
+        """A pair, or why there is none, or None if the file is missing or damaged."""
+        return self._read_pair(path) or self._read_refusal(path)
+
+    def _read_refusal(self, path: Path) -> Refused | None:
+        try:
+            with _refusal_path(path).open("rb") as file:
+                notes = json.loads(file.read(_MAX_REASON_BYTES))
+            refused = Refused(notes["refused"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return refused if notes.get(_DIGEST_KEY) == _refusal_digest(path, refused) else None
+
+    def _read_pair(self, path: Path) -> TaughtPair | None:
         from PIL import Image
 
         try:
@@ -138,27 +171,26 @@ class PairStore:
         width = both.shape[1] // 2
         return both[:, :width].copy(), both[:, width:].copy()
 
-    def _write(self, path: Path, pair: TaughtPair) -> None:
-        from PIL import Image, PngImagePlugin
-
+    def _write(self, path: Path, pair: TaughtPair | Refused) -> None:
         if not self._is_writable:
             return
-        both = np.concatenate(pair, axis=1)
-        notes = PngImagePlugin.PngInfo()
-        notes.add_text(_DIGEST_KEY, _digest(path, both))
-        data = io.BytesIO()
-        Image.fromarray(both).save(data, "PNG", pnginfo=notes)
+        if isinstance(pair, Refused):
+            pair = Refused(pair.reason[:_MAX_REASON])
+            notes = {"refused": pair.reason, _DIGEST_KEY: _refusal_digest(path, pair)}
+            path, data = _refusal_path(path), json.dumps(notes).encode()
+        else:
+            data = _encode(path, pair)
         try:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-            write_bytes(path, data.getvalue(), force=True)
+            write_bytes(path, data, force=True)
         except OutputError as error:
             self._give_up(error)
             return
         if self.max_bytes is not None:
-            self._n_unswept += data.tell()
+            self._n_unswept += len(data)
             if self._n_unswept > self.max_bytes * _SHARE_BETWEEN_SWEEPS:
                 self._n_unswept = 0
                 _sweep(self.folder, self.max_bytes)
@@ -194,6 +226,26 @@ def store_folder() -> Path:
     home = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
     assets = os.environ.get("HF_ASSETS_CACHE") or os.path.join(home, "assets")
     return Path(os.path.expandvars(assets)).expanduser() / "initzoo" / "pairs"
+
+
+def _encode(path: Path, pair: TaughtPair) -> bytes:
+    from PIL import Image, PngImagePlugin
+
+    both = np.concatenate(pair, axis=1)
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text(_DIGEST_KEY, _digest(path, both))
+    data = io.BytesIO()
+    Image.fromarray(both).save(data, "PNG", pnginfo=notes)
+    return data.getvalue()
+
+
+def _refusal_path(path: Path) -> Path:
+    """A hidden file, so that a reader of the folder as pairs does not stumble over it."""
+    return path.with_name(f".{path.stem}.json")
+
+
+def _refusal_digest(path: Path, refused: Refused) -> str:
+    return hashlib.sha256(f"{path.parent.name}/{path.stem} {refused.reason}".encode()).hexdigest()
 
 
 def _digest(path: Path, both: Pixels) -> str:

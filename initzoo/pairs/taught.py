@@ -8,18 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from initzoo.errors import RefusedPairs
 from initzoo.pairs.opencv import fit_short_side
 from initzoo.pairs.photos import TEACHING_SIDE, Photo
 from initzoo.pairs.store import PairStore, default_store
-from initzoo.pairs.teachers import Teacher, edit_checked
+from initzoo.pairs.teachers import Refused, TaughtPair, Teacher, edit_checked
 
-__all__ = ["Pairs", "example_pair", "make_pairs", "scoring_pairs", "teach"]
+__all__ = ["Pairs", "example_pair", "make_pairs", "scoring_pairs", "teach", "teach_each"]
 
 Pixels = NDArray[np.uint8]
-TaughtPair = tuple[Pixels, Pixels]
-
-_BATCH = 8
-"""Number of photos per call of a teacher."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +37,8 @@ def teach(
 ) -> Iterator[TaughtPair]:
     """Make a pair of each photo. The pairs of slow teachers are stored on disk and read from there.
 
+    A pair that is no good to train on is replaced by the next good one, or by the last of all.
+
     Args:
         teacher: makes the pairs; those of filters are not stored.
         photos: uint8 RGB, shape `(height, width, 3)`.
@@ -50,6 +49,7 @@ def teach(
         Input and target of each photo, in order.
 
     Raises:
+        RefusedPairs: no pair is good to train on.
         TeacherError: the teacher failed.
 
     Example:
@@ -59,8 +59,41 @@ def teach(
         >>> int(given[0, 0, 0]), int(wanted[0, 0, 0])
         (200, 55)
     """
-    for first in range(0, len(photos), _BATCH):
-        batch = slice(first, first + _BATCH)
+    last: TaughtPair | None = None
+    n_waiting, reason = 0, ""
+    for pair in teach_each(teacher, photos, seeds, store=store):
+        if isinstance(pair, Refused):
+            n_waiting, reason = n_waiting + 1, pair.reason
+        else:
+            yield from [pair] * (n_waiting + 1)
+            last, n_waiting = pair, 0
+    if n_waiting and last is None:
+        raise RefusedPairs(_all_refused(teacher, n_waiting, reason))
+    if last is not None:
+        yield from [last] * n_waiting
+
+
+def _all_refused(teacher: Teacher, n_pairs: int, reason: str) -> str:
+    which = "the only picture" if n_pairs == 1 else f"all {n_pairs} pictures"
+    return (
+        f"teacher '{teacher.name}': {which} cannot be trained on: {reason}. Give other photos, or another "
+        "prompt or strength"
+    )
+
+
+def teach_each(
+    teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int], *, store: PairStore | None = None
+) -> Iterator[TaughtPair | Refused]:
+    """Make a pair of each photo, as `teach` does, and say which ones are no good to train on.
+
+    Yields:
+        Input and target of each photo, in order, or the reason why it has none.
+
+    Raises:
+        TeacherError: the teacher failed.
+    """
+    for first in range(0, len(photos), teacher.batch_size):
+        batch = slice(first, first + teacher.batch_size)
         if teacher.n_variants == 0:
             yield from edit_checked(teacher, photos[batch], seeds[batch])
         else:
@@ -125,9 +158,11 @@ def scoring_pairs(
         side: shorter side of the pairs, pixels.
 
     Returns:
-        Inputs and targets, lists of uint8 arrays `(height, width, 3)`.
+        Inputs and targets, lists of uint8 arrays `(height, width, 3)`. Photos whose pair is no good are left
+        out.
 
     Raises:
+        RefusedPairs: no pair is good.
         TeacherError: the teacher failed.
 
     Example:
@@ -142,7 +177,11 @@ def scoring_pairs(
     if fixed_pairs is not None:
         return [pair.given for pair in fixed_pairs], [pair.wanted for pair in fixed_pairs]
     shown = [fit_short_side(photo.pixels, side) for photo in photos]
-    pairs = list(teach(teacher, shown, range(len(shown))))
+    taught = list(teach_each(teacher, shown, range(len(shown))))
+    pairs = [pair for pair in taught if not isinstance(pair, Refused)]
+    refused = [pair for pair in taught if isinstance(pair, Refused)]
+    if refused and not pairs:
+        raise RefusedPairs(_all_refused(teacher, len(refused), refused[-1].reason))
     return [given for given, _ in pairs], [wanted for _, wanted in pairs]
 
 

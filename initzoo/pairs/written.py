@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import InvalidConcepts, InvalidImage, OutputError
-from initzoo.files import path_within, replace_folder, reported_as, write_image
+from initzoo.files import path_within, replace_folder, reported_as, write_bytes, write_image
 from initzoo.pairs.concepts import Concept
 from initzoo.pairs.opencv import fit_short_side
 from initzoo.pairs.photos import TEACHING_SIDE, Photo, varied_photos
-from initzoo.pairs.taught import teach
-from initzoo.pairs.teachers import FolderTeacher
+from initzoo.pairs.taught import teach_each
+from initzoo.pairs.teachers import FolderTeacher, Refused
 
-__all__ = ["write_pairs"]
+__all__ = ["WrittenPairs", "write_pairs"]
 
 Pixels = NDArray[np.uint8]
+
+
+_NOTES = "pairs.json"
+
+
+@dataclass
+class WrittenPairs:
+    """What was written.
+
+    Args:
+        n_pairs: number of pairs by concept id.
+        left_out: names of the photos whose pictures are no good to train on, and why, by concept id.
+    """
+
+    n_pairs: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def write_pairs(
@@ -31,11 +49,12 @@ def write_pairs(
     seed: int = 0,
     force: bool = False,
     callback: Callable[[int], None] | None = None,
-) -> int:
+) -> WrittenPairs:
     """Write pairs as image folders, atomically.
 
-    One concept gives `out/A` with inputs and `out/B` with targets, as PNG files of equal names. Several
-    concepts give such folders within a folder per concept id.
+    One concept gives `out/A` with inputs and `out/B` with targets, as PNG files of equal names, and
+    `out/pairs.json` with teacher, licences and the photos that were left out, as their pictures are black or
+    unchanged. Several concepts give such folders within a folder per concept id.
 
     Args:
         concepts: the concepts, whose teachers make the pairs.
@@ -47,7 +66,7 @@ def write_pairs(
         callback: called after each concept with the number of concepts done.
 
     Returns:
-        The number of pairs.
+        The numbers of pairs, and the photos that were left out.
 
     Raises:
         ValueError: `n_varied` is below 0.
@@ -63,9 +82,9 @@ def write_pairs(
         >>> from initzoo.pairs.photos import load_photos
         >>> concept = find_concept(load_concepts(), "pencil sketch")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     n_pairs = write_pairs([concept], load_photos(split="score")[:1], Path(folder) / "pairs")
-        ...     [path.name for path in (Path(folder) / "pairs" / "A").iterdir()]
-        ['chelsea.png']
+        ...     written = write_pairs([concept], load_photos(split="score")[:1], Path(folder) / "pairs")
+        ...     written.n_pairs, [path.name for path in (Path(folder) / "pairs" / "A").iterdir()]
+        ({'pencil-sketch': 1}, ['chelsea.png'])
     """
     if n_varied < 0:
         raise ValueError(f"n_varied must be at least 0, found {n_varied}")
@@ -76,13 +95,27 @@ def write_pairs(
     with reported_as(InvalidImage, "photos", "Rename the photo"):
         for name, _ in shown:
             path_within(out, f"{name}.png")
+    licences = sorted({photo.licence for photo in photos})
+    written = WrittenPairs()
     with replace_folder(out, force=force) as beside:
         for number, concept in enumerate(concepts):
             folder = beside / concept.id if len(concepts) > 1 else beside
-            _write_concept(concept, shown, folder, seed)
+            left_out = _write_concept(concept, shown, folder, seed)
+            notes = {
+                "concept": concept.id,
+                "prompts": concept.prompts,
+                "teacher": concept.teacher.to_json(),
+                "licence": concept.licence,
+                "licences_of_photos": licences,
+                "left_out": left_out,
+            }
+            write_bytes(folder / _NOTES, json.dumps(notes, indent=1).encode() + b"\n", force=True)
+            written.n_pairs[concept.id] = len(shown) - len(left_out)
+            if left_out:
+                written.left_out[concept.id] = left_out
             if callback is not None:
                 callback(number + 1)
-    return len(concepts) * len(shown)
+    return written
 
 
 def _shown_photos(photos: Sequence[Photo], n_varied: int, seed: int) -> list[tuple[str, Pixels]]:
@@ -93,14 +126,22 @@ def _shown_photos(photos: Sequence[Photo], n_varied: int, seed: int) -> list[tup
     return list(zip(names, varied_photos(photos, n_varied, seed), strict=True))
 
 
-def _write_concept(concept: Concept, shown: list[tuple[str, Pixels]], folder: Path, seed: int) -> None:
+def _write_concept(
+    concept: Concept, shown: list[tuple[str, Pixels]], folder: Path, seed: int
+) -> dict[str, str]:
+    """Write the pairs of a concept. Returns the photos that were left out, with the reason."""
+    left_out = {}
     for part in ("A", "B"):
         (folder / part).mkdir(parents=True)
     damage = [int(np.random.default_rng([seed, number, 2]).integers(2**31)) for number in range(len(shown))]
-    taught = teach(concept.teacher, [photo for _, photo in shown], damage)
-    for (name, _), (given, wanted) in zip(shown, taught, strict=True):
-        write_image(path_within(folder / "A", f"{name}.png"), given, force=False)
-        write_image(path_within(folder / "B", f"{name}.png"), wanted, force=False)
+    taught = teach_each(concept.teacher, [photo for _, photo in shown], damage)
+    for (name, _), pair in zip(shown, taught, strict=True):
+        if isinstance(pair, Refused):
+            left_out[name] = pair.reason
+            continue
+        for part, image in zip(("A", "B"), pair, strict=True):
+            write_image(path_within(folder / part, f"{name}.png"), image, force=False)
+    return left_out
 
 
 def _check_concepts(concepts: Sequence[Concept]) -> None:
@@ -124,7 +165,7 @@ def _check_holds_pairs(out: Path) -> None:
     """Check that a folder has nothing but pairs, since replacing deletes all its content."""
     for path in out.iterdir():
         is_pairs = path.is_dir() and (path.name in ("A", "B") or (path / "A").is_dir())
-        if not is_pairs:
+        if not is_pairs and path.name != _NOTES:
             raise OutputError(
                 f"will not replace {out}: it has {path.name}, which is not a folder of pairs. Choose another"
             )

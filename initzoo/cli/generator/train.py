@@ -68,7 +68,7 @@ _NAMES = {
     help="Weight generator of another zoo, from which to take over how words are read.",
 )
 @click.option("--run", "run_folder", type=_PATH, help="Folder for unfinished work; OUT.run by default.")
-@click.option("--photos", type=_PATH, help="Folder of photos; the bundled ones by default.")
+@click.option("--photos", type=_PATH, help="Folder or dataset of photos; the bundled ones by default.")
 @click.option(
     "--concepts", type=_PATH, help="Concepts file of the zoo, for teachers that a zoo cannot contain."
 )

@@ -11,6 +11,7 @@ from initzoo.errors import InvalidConcepts
 from initzoo.pairs.concepts.compositions import catalog_presets, joined_id, joined_presets, wordings_of
 from initzoo.pairs.concepts.concept import Concept, check_concepts, family_of
 from initzoo.pairs.concepts.folder import catalog_folder
+from initzoo.pairs.concepts.released import released_concepts
 from initzoo.pairs.concepts.teachers import read_teacher
 from initzoo.pairs.concepts.toml_tables import (
     check_keys,
@@ -25,7 +26,7 @@ from initzoo.pairs.teachers import FAMILIES, FilterTeacher
 
 _FILE_KEYS = {
     "licence", "source", "seed", "colours", "new", "degrees", "templates", "drop", "look",
-    "composition", "concept",
+    "composition", "concept", "diffusion", "released",
 }  # fmt: skip
 _CONCEPT_KEYS = {
     "id", "prompts", "test_prompts", "teacher", "family", "licence", "source", "split", "novelty",
@@ -44,8 +45,11 @@ def load_concepts(path: Path | None = None) -> list[Concept]:
     A plain file lists `[[concept]]` tables with `id`, `prompts` and `teacher`; `test_prompts`, `family`,
     `split`, `licence` and `source` are optional. The catalog also expands looks and compositions.
 
-    A teacher is a list of filters, a folder of pairs (`"my-pairs/"`) or a Python function
-    (`"module:function"`), looked for beside the file. Reading a file that names a function runs its module.
+    A teacher is a list of filters, a folder of pairs (`"my-pairs/"`), a Python function
+    (`"module:function"`) or a diffusion model (`{model = "timbrooks/instruct-pix2pix", prompt = "..."}`).
+    Folders and modules are looked for beside the file. Reading a file that names a function runs its module.
+    A table `[diffusion]` has what the models of all concepts share; then a concept without a teacher has its
+    first prompt edited in. `released` names a download of the authors' prompts and pairs.
 
     Raises:
         InvalidConcepts: the file cannot be read, or says something that is not known or not allowed.
@@ -94,7 +98,11 @@ def concepts_of(tables: Mapping[str, Any], folder: Path) -> list[Concept]:
     """The concepts of a file's tables; `folder` is the file's."""
     check_keys("the file", tables, _FILE_KEYS)
     colours = read_colours(tables)
+    if not isinstance(tables.get("diffusion", {}), dict):
+        raise InvalidConcepts("'diffusion' must be a table with model and settings; write [diffusion]")
     concepts = [_plain(table, tables, colours, folder) for table in tables_of(tables, "concept")]
+    if "released" in tables:
+        concepts += _released(tables, folder)
     if tables.get("look"):
         try:
             concepts += _expanded(tables, colours)
@@ -128,8 +136,16 @@ def _plain(
             f"{place}: family must be one of {', '.join(FAMILIES)}, found {repr(family)[:80]}"
         )
     named = {key: table.get(key, tables.get(key)) for key in ("licence", "source")}
+    prompts = _words(place, table, "prompts")
     try:
-        teacher = read_teacher(table.get("teacher"), folder=folder, colours=colours, licence=named["licence"])
+        teacher = read_teacher(
+            table.get("teacher"),
+            folder=folder,
+            colours=colours,
+            licence=named["licence"],
+            diffusion=tables.get("diffusion"),
+            prompt=prompts[0] if prompts else "",
+        )
     except InvalidConcepts as error:
         raise InvalidConcepts(f"{place}: {error}") from error
     default = (_FAMILY, teacher.licence, teacher.name)
@@ -141,10 +157,26 @@ def _plain(
         split=split,
         novelty=novelty,
         teacher=teacher,
-        prompts=_words(place, table, "prompts"),
+        prompts=prompts,
         test_prompts=_words(place, table, "test_prompts"),
         licence=str(default[1] if named["licence"] is None else named["licence"]),
         source=str(default[2] if named["source"] is None else named["source"]),
+    )
+
+
+def _released(tables: Mapping[str, Any], folder: Path) -> list[Concept]:
+    """The concepts of the prompts and pairs that the authors released."""
+    named = tables["released"]
+    if not isinstance(named, str) or not named:
+        raise InvalidConcepts(
+            "'released' must be the path of a folder in quotes; write \"denoised-weights/\""
+        )
+    licence, source = (str(tables[key]) if key in tables else None for key in ("licence", "source"))
+    return released_concepts(
+        folder / Path(named).expanduser(),
+        diffusion=tables.get("diffusion"),
+        licence=licence,
+        source=source,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,28 @@ from numpy.typing import NDArray
 from initzoo.errors import TeacherError
 from initzoo.pairs.folders import Pair
 
-__all__ = ["TEACHER_ID", "Pixels", "Teacher", "edit_checked"]
+__all__ = ["TEACHER_ID", "Pixels", "Refused", "TaughtPair", "Teacher", "edit_checked"]
 
 Pixels = NDArray[np.uint8]
+TaughtPair = tuple[Pixels, Pixels]
 
 TEACHER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 """Pattern of ids, which are names of folders in the store."""
+
+
+_BLACK = 8
+"""Largest value of a picture that counts as black."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Takes the place of a target that is no good to train on.
+
+    Args:
+        reason: what is wrong with it, in a few words, e.g. "black".
+    """
+
+    reason: str
 
 
 class Teacher(ABC):
@@ -32,6 +49,9 @@ class Teacher(ABC):
 
     0 for a teacher that is as fast as reading from disk: it gets every seed, and no pair is stored.
     """
+
+    batch_size: int = 8
+    """Number of photos per call of `edit`, after which their pairs are stored."""
 
     @property
     @abstractmethod
@@ -51,7 +71,7 @@ class Teacher(ABC):
     @abstractmethod
     def edit(
         self, photos: Sequence[Pixels], seeds: Sequence[int]
-    ) -> tuple[Sequence[Pixels], Sequence[Pixels]]:
+    ) -> tuple[Sequence[Pixels], Sequence[Pixels | Refused]]:
         """Make a pair of each photo.
 
         Args:
@@ -60,11 +80,23 @@ class Teacher(ABC):
 
         Returns:
             Inputs and targets, one of each per photo. The two images of a pair are uint8 RGB of the same
-            shape, and their shorter side is at least that of the photo.
+            shape, and their shorter side is at least that of the photo. A target may be `Refused`: the store
+            remembers that, and nothing is trained on it.
 
         Raises:
             TeacherError: the teacher failed.
         """
+
+    @property
+    def model_id(self) -> str | None:
+        """An id, as `id`, of the large model that the teacher shares with others; None without one.
+
+        One process at a time runs a model, and a harvest makes all its pairs before other work begins.
+        """
+        return None
+
+    def release(self) -> None:  # noqa: B027 (few teachers have anything to free)
+        """Free the memory of the model; the next `edit` loads it again."""
 
     def to_json(self) -> Any:
         """The `teacher` column of an index row, as JSON values: at least name, id and `n_variants`.
@@ -91,11 +123,12 @@ class Teacher(ABC):
 
 def edit_checked(
     teacher: Teacher, photos: Sequence[Pixels], seeds: Sequence[int]
-) -> list[tuple[Pixels, Pixels]]:
+) -> list[TaughtPair | Refused]:
     """Make pairs with a teacher, and check them.
 
     Returns:
-        Input and target of each photo.
+        Input and target of each photo, or the reason why it has none. A black target of a teacher whose pairs
+        are stored is refused: diffusion models make one in place of a picture that their filter objects to.
 
     Raises:
         TeacherError: the teacher failed, or its pairs violate the contract of `Teacher.edit`.
@@ -106,13 +139,18 @@ def edit_checked(
             f"teacher '{teacher.name}' returned {len(given)} inputs and {len(wanted)} targets "
             f"for {len(photos)} photos. Return one of each per photo"
         )
-    pairs = list(zip(given, wanted, strict=True))
-    for photo, pair in zip(photos, pairs, strict=True):
-        _check_pair(teacher.name, photo, pair)
+    pairs: list[TaughtPair | Refused] = []
+    for photo, one, other in zip(photos, given, wanted, strict=True):
+        if isinstance(other, Refused):
+            pairs.append(other)
+            continue
+        _check_pair(teacher.name, photo, (one, other))
+        is_black = teacher.n_variants > 0 and other.max() <= _BLACK < one.max()
+        pairs.append(Refused("black") if is_black else (one, other))
     return pairs
 
 
-def _check_pair(name: str, photo: Pixels, pair: tuple[Pixels, Pixels]) -> None:
+def _check_pair(name: str, photo: Pixels, pair: TaughtPair) -> None:
     for image in pair:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
             kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from initzoo.errors import HarvestError, InitzooError
+from initzoo.errors import HarvestError, InitzooError, RefusedPairs
 from initzoo.files import write_bytes
 from initzoo.networks import Adapted
 from initzoo.pairs import Concept, teach, training_photos
@@ -309,6 +309,10 @@ def _lane_update(
         gradient, adapter_gradient, loss = lane_gradient(
             base, lane.adapters[due], inputs, targets, max_gradient=recipe.max_gradient
         )
+    except RefusedPairs as error:  # of these few photos; other updates draw others
+        if update >= _count_updates(plan) - _round_length(plan) and lane.n_updates[due] == 0:
+            lane.failures[concept.id] = f"joint stage, update {update}: {error}"
+        return
     except (InitzooError, TrainingDiverged) as error:
         lane.failures[concept.id] = f"joint stage, update {update}: {error}"
         return

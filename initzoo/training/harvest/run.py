@@ -24,6 +24,7 @@ from initzoo.training.harvest.joint import has_base, run_joint_stage, take_base
 from initzoo.training.harvest.pack import check_free, check_plan, pack_zoo
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
+from initzoo.training.harvest.teaching import make_model_pairs
 from initzoo.work import Backend, Pool, StageClock, describe_machine, open_run
 from initzoo.zoo import IndexRow, Zoo, write_cards
 
@@ -146,6 +147,7 @@ def _harvest(
 
     if plan.zoo is not None and not has_base(plan, run):
         take_base(plan.zoo, run)
+    make_model_pairs(plan, run, counting("pairs of models"))
     if device is not None:
         run_accelerated(plan, run, device, pool=pool, callback=lambda stage, *done: counting(stage)(*done))
     joint_failures = run_joint_stage(plan, run, n_workers=pool.n_workers, callback=counting("joint"))
