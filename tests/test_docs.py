@@ -214,10 +214,16 @@ def test_tables_of_the_benchmark_are_the_report(generated: ModuleType) -> None:
     report = json.loads(read("catalog/model/bench.json"))
     lines = cells_of(generated.GENERATED["benchmark"](generated.CATALOG))
     for method, psnr in report["final"]["psnr"].items():
-        name = f"**{STARTS[method].short}**" if method == "generated" else STARTS[method].short
+        name = f"**{STARTS[method].short}**" if method == "fitted" else STARTS[method].short
         assert lines[name][-1] == f"{psnr:.1f}"
-        ratio = report["ratio"].get(method, {}).get("within_3db", {"ratio": 1})["ratio"]
-        assert re.search(rf"\b{ratio:.1f}\b" if method != "generated" else "^1$", lines[name][2])
+        ratio = report["ratio_to_fitted"].get(method, {}).get("within_3db", {"ratio": 1})["ratio"]
+        assert re.search(rf"\b{ratio:.1f}\b" if method != "fitted" else "^1$", lines[name][2])
+    early = cells_of(generated.GENERATED["benchmark-seconds"](generated.CATALOG))
+    for method in report["methods"]:
+        found = report["after_seconds"]["1"][method]
+        assert early[STARTS[method].short][0].split(" ")[0] == (
+            "–" if found is None else f"{found['psnr']:.1f}"
+        )
     classical = cells_of(generated.GENERATED["classical"](generated.CATALOG))
     assert list(classical) == [row["name"] for row in report["classical"]]
 

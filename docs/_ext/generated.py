@@ -48,6 +48,9 @@ _BETWEEN = re.compile(
     r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end of generated -->$)", re.DOTALL | re.MULTILINE
 )
 _MISSING = "–"
+_SECONDS = ("1", "10")
+"""Times after which the summary compares starts."""
+
 _SIMPLE = ("nearest", "knn", "kernel_ridge")
 """Methods without a network, of which a summary names the best."""
 
@@ -121,15 +124,19 @@ def summary(catalog: Path) -> str:
         )
     bench = read_report(catalog / "model" / "bench.json")
     ours, ratios = leading_ratios(bench)
-    names = ("pix2pix_book", "scratch_best", "base")
-    book, scratch, base = (_ratio(ratios[name]["within_3db"]) for name in names)
-    near = _ratio(ratios["scratch_best"]["within_1db"])
-    start = "a start fitted to eight pairs" if ours == "fitted" else "generated weights"
+    names = ("generated", "base", "scratch_best", "pix2pix_book")
+    first, later = (
+        [_number(row[name] and row[name]["psnr"]) for name in names]
+        for row in (bench["after_seconds"][seconds] for seconds in _SECONDS)
+    )
+    scratch, base = (_ratio(ratios[name]["within_3db"]) for name in ("scratch_best", "base"))
     earlier = " (earlier zoo)" if bench["generator_sha256"] != report["generator"] else ""
+    unit = "a start fitted to pairs" if ours == "fitted" else "generated weights"
     lines.append(
-        f"**Fine-tuning** {bench['n_concepts']} held-out looks from {start}{earlier}: to within 3 dB of the "
-        f"best, pix2pix by the book takes {book} times as long, the same network {scratch} times from its "
-        f"best random start and {base} times from the base; to within 1 dB, {near} times from random weights."
+        f"**Fine-tuning** {bench['n_concepts']} held-out looks{earlier}: after {_SECONDS[0]} second of a "
+        f"core, generated weights have {first[0]} dB, the base {first[1]}, the best random start {first[2]}, "
+        f"pix2pix by the book {first[3]}; after {_SECONDS[1]}, {', '.join(later)}. To within 3 dB of the "
+        f"best, random weights take {scratch} times as long as {unit}, the base {base}."
     )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -288,6 +295,23 @@ def benchmark_table(catalog: Path) -> str:
     return markdown_table(head, lines)
 
 
+def benchmark_seconds(catalog: Path) -> str:
+    """PSNR after equal times, by start."""
+    report = read_report(catalog / "model" / "bench.json")
+    table = report["after_seconds"]
+
+    def cell(found: Mapping[str, Any] | None) -> str:
+        if found is None:
+            return _MISSING
+        low, high = found["interval"]
+        return f"{found['psnr']:.1f} [{low:.1f}, {high:.1f}]"
+
+    lines = [
+        [STARTS[method].short, *(cell(row[method]) for row in table.values())] for method in report["methods"]
+    ]
+    return markdown_table(["start", *(f"dB after {seconds} s" for seconds in table)], lines)
+
+
 def benchmark_facts(catalog: Path) -> str:
     """Rules, settings and machine of the benchmark, as a list."""
     report = read_report(catalog / "model" / "bench.json")
@@ -366,6 +390,7 @@ GENERATED: dict[str, Callable[[Path], str]] = {
     "novelty": novelty_table,
     "variants": variant_table,
     "benchmark": benchmark_table,
+    "benchmark-seconds": benchmark_seconds,
     "benchmark-facts": benchmark_facts,
     "classical": classical_table,
     "command-line": command_line,

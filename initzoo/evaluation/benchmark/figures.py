@@ -157,6 +157,8 @@ def benchmark_tables(report: Mapping[str, Any]) -> list[str]:
     lines = [*_head(report), "", *_times(report)]
     if report["classical"]:
         lines += ["", *_classical(report)]
+    if report.get("after_seconds"):
+        lines += ["", *_after_seconds(report)]
     if report.get("ratio_to_fitted"):
         lines += ["", *_to_fitted(report)]
     if leading_ratios(report)[1]:
@@ -192,6 +194,22 @@ def _times(report: Mapping[str, Any]) -> list[str]:
         line += f" {_ratio_cell(report, method, 'its_best'):>22}"
         final = report["final"]["psnr"][method]
         lines.append(line + f" {_cell(final, '.2f'):>9}")
+    return lines
+
+
+def _after_seconds(report: Mapping[str, Any]) -> list[str]:
+    """PSNR of all methods after equal times."""
+    lines = [f"{'dB after':14}" + "".join(f" {f'{limit} s':>18}" for limit in report["after_seconds"])]
+    for method in report["methods"]:
+        cells = []
+        for row in report["after_seconds"].values():
+            found = row[method]
+            cells.append(
+                "-"
+                if found is None
+                else f"{found['psnr']:.1f} [{found['interval'][0]:.1f}, {found['interval'][1]:.1f}]"
+            )
+        lines.append(f"{method:14}" + "".join(f" {cell:>18}" for cell in cells))
     return lines
 
 

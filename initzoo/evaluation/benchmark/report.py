@@ -41,6 +41,9 @@ PAPER = {
 }
 """Mean FID over unseen concepts and training time per concept: Gong et al. (2024), arXiv:2407.11966."""
 
+TIMES = (1.0, 2.0, 5.0, 10.0, 20.0)
+"""Seconds of one core, or of a GPU, after which the quality of all methods is compared."""
+
 _CLOSE = 1.0
 """A classical start within this many dB of the best one has done well."""
 
@@ -99,6 +102,7 @@ def report_of(
         "n_concepts": len(measured),
         "ratio": _ratios(OURS, curves, best, loading, settings.resampling),
         "ratio_to_fitted": _ratios(FITTED, curves, best, loading, settings.resampling),
+        "after_seconds": _after_seconds(curves, settings.resampling),
         "final": _final(curves, settings.resampling),
         "methods": {
             method: _method(method, zoo, settings, tuned, curves[method], best) | paces[method]
@@ -193,6 +197,32 @@ def _later(curve: Curve, seconds: float) -> list[Rung]:
 def _best_of(*curves: Curve) -> float:
     """The highest PSNR of all rungs; 0 dB, which any start reaches, if every run diverged."""
     return max((rung.psnr for curve in curves for rung in curve if rung.psnr is not None), default=0.0)
+
+
+def _after_seconds(
+    curves: Mapping[str, Sequence[Curve]], how: Resampling
+) -> dict[str, dict[str, dict[str, Any] | None]]:
+    """Mean PSNR after equal times, by time and method: of the longest schedule that ends within it.
+
+    The time to make the initial weights counts. A method without a schedule that is short enough has None.
+    """
+    table: dict[str, dict[str, dict[str, Any] | None]] = {}
+    for limit in TIMES:
+        row: dict[str, dict[str, Any] | None] = {}
+        for method, per_concept in curves.items():
+            within = [[rung for rung in curve if rung.seconds <= limit] for curve in per_concept]
+            values = [rungs[-1].psnr if rungs else None for rungs in within]
+            row[method] = _mean_with_interval(values, how)
+        table[f"{limit:g}"] = row
+    return table
+
+
+def _mean_with_interval(values: Sequence[float | None], how: Resampling) -> dict[str, Any] | None:
+    if any(value is None for value in values):
+        return None
+    drawn = bootstrap_means(np.array([values], float), n_resamples=how.n_resamples, seed=how.seed)
+    return {"psnr": round(float(np.mean([value for value in values if value is not None])), 4),
+            "interval": interval(drawn[0], how.level)}  # fmt: skip
 
 
 def _final(curves: Mapping[str, Sequence[Curve]], how: Resampling) -> dict[str, Any]:
