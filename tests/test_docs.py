@@ -240,7 +240,7 @@ def test_tables_change_with_the_report(generated: ModuleType, tmp_path: Path) ->
     assert lines["**generated**"][-1].startswith("99.9 [")
     assert lines[METHODS["knn"].long][-1] == "–"
     bench = json.loads(read("catalog/model/bench.json"))
-    bench["ratio"]["base"]["within_3db"] |= {"ratio": 7.77, "n_at_least": 0, "n_not_reached": 0}
+    bench["ratio_to_fitted"]["base"]["within_3db"] |= {"ratio": 7.77, "n_at_least": 0, "n_not_reached": 0}
     (tmp_path / "model" / "bench.json").write_text(json.dumps(bench))
     assert cells_of(generated.GENERATED["benchmark"](tmp_path))["base"][2].startswith("7.8 [")
 

@@ -127,9 +127,11 @@ def test_figures_of_the_readme_were_measured() -> None:
         assert line.endswith(f"{max(scores[name] for name in ('nearest', 'knn', 'kernel_ridge')):.1f}.")
     bench = json.loads((ROOT / "catalog" / "model" / "bench.json").read_bytes())
     (line,) = (line for line in lines if "**Fine-tuning**" in line)
-    pairs = (("scratch_best", "within_3db"), ("base", "within_3db"), ("scratch_best", "within_1db"))
-    for method, target in pairs:
-        ratio = bench["ratio"][method][target]
+    for seconds in ("1", "10"):
+        for method in ("generated", "base", "scratch_best", "pix2pix_book"):
+            assert f"{bench['after_seconds'][seconds][method]['psnr']:.1f}" in line
+    for method in ("scratch_best", "base"):
+        ratio = bench["ratio_to_fitted"][method]["within_3db"]
         low, high = ratio["interval"]
         assert f"{ratio['ratio']:.1f} [{low:.1f}, {high:.1f}]" in line
 
