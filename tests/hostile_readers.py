@@ -133,8 +133,7 @@ def seal_index(data: bytes) -> bytes:
     footer = data[start:]
     place = footer.find(b"initzoo_row_groups")
     if place >= 0:  # with one row group its digest covers all before the footer
-        digits = footer.find(hashlib.sha256(b"").hexdigest()[:0].encode(), place)
-        for first in range(digits, min(digits + 40, len(footer) - 64)):
+        for first in range(place, min(place + 40, len(footer) - 64)):
             text = footer[first : first + 64]
             if all(code in b"0123456789abcdef" for code in text):
                 fresh = hashlib.sha256(data[:start]).hexdigest().encode()

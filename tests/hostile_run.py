@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Tally", "run_cases", "table"]
+__all__ = ["Tally", "outcome_of", "run_cases", "table"]
 
 MAX_LETTERS, MAX_SECONDS, MAX_BYTES = 300, 5.0, 300 * 2**20
 _MAX_ADDRESSES = 3 * 2**30
@@ -105,11 +105,16 @@ def _memory(name: str) -> int:
 
 
 def _run_case(reader: Any, number: int, folder: Path) -> tuple[str, str]:
+    reader.attack(folder, random.Random(f"{reader.name} {number}"))
+    return outcome_of(reader, folder)
+
+
+def outcome_of(reader: Any, folder: Path) -> tuple[str, str]:
+    """Read a changed folder: refused, accepted or bad, with the text of the error or the fault."""
     from hostile_readers import WrongResult, only_initzoo_warnings
 
     from initzoo.errors import InitzooError, printable
 
-    reader.attack(folder, random.Random(f"{reader.name} {number}"))
     Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts again
     before, began = _memory("VmRSS"), time.process_time()
     try:

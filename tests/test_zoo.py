@@ -377,3 +377,8 @@ def test_verify_file_knows_what_a_file_is(kept_zoo: Path, file: str, kind: str, 
     report = verify_file(kept_zoo / file)
     assert report.problems == ()
     assert (report.kind, report.n_checkpoints, report.n_files) == (kind, n_checkpoints, 1)
+
+
+def test_a_zoo_made_from_a_name_says_how_to_open_one() -> None:
+    with pytest.raises(TypeError, match=r"open a zoo with Zoo\.from_pretrained\('starter'\)"):
+        Zoo("starter")  # type: ignore[arg-type]

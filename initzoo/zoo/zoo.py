@@ -102,7 +102,13 @@ class Zoo:
     """
 
     def __init__(self, files: ZooFiles) -> None:
-        """Use the files of a zoo; `from_pretrained` locates them."""
+        """Use the files of a zoo; `from_pretrained` locates them.
+
+        Raises:
+            TypeError: `files` is the name or folder of a zoo.
+        """
+        if isinstance(files, str | os.PathLike):
+            raise TypeError(f"Zoo takes files; open a zoo with Zoo.from_pretrained({os.fspath(files)!r})")
         self.files = files
         self._configs: dict[str, BaseConfig] = {}
         self._bases: dict[str, Base] = {}
