@@ -13,12 +13,13 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test style types test-long quick docs tables notebook times network-times edits hub-times demo demo-times demo-pictures space \
-  export-pictures live-picture hostile kills disks load oldest newest trust sbom audit clean
+.PHONY: help pull test style types test-long quick docs tables notebook times network-times edits edit-starts growth hub-times demo demo-times \
+  demo-pictures space export-pictures live-picture hostile fuzz kills disks load oldest newest trust sbom audit clean
 
-# Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
+# Less of a long run: make hostile CASES=200, make fuzz FUZZ_SECONDS=60, make kills KILLS=5, make load CLIENTS=10 MINUTES=0.5
 CASES := 10000
-KILLS := 200
+KILLS := 25
+FUZZ_SECONDS := 600
 CLIENTS := 50
 MINUTES := 10
 
@@ -33,6 +34,8 @@ help:
 	@echo 'make times  set up, then print how long commands take'
 	@echo 'make network-times  set up for tests, then print what the networks of the recipes cost'
 	@echo 'make edits  set up, then write 16 edits that no training saw, as folders of pairs in edit-pairs'
+	@echo 'make edit-starts  set up for tests, then train the 16 edits from several starts: half an hour'
+	@echo 'make growth  set up for tests, then measure what a larger zoo costs and brings: two hours'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
 	@echo 'make demo   set up, then serve the page on this machine'
 	@echo 'make demo-times  set up for tests, then print what the page costs'
@@ -41,7 +44,8 @@ help:
 	@echo 'make live-picture  set up for tests, then print frames a second of the live page (wants chromium, npm)'
 	@echo 'make space  set up for tests, then write the Space as a folder that is ready to push: build/space'
 	@echo 'make hostile  set up for tests, then attack every reader with 10,000 mutated files each: hours'
-	@echo 'make kills  set up for tests, then kill eight commands at 200 random moments each: hours'
+	@echo 'make fuzz   set up for tests, then fuzz every reader for 10 minutes, guided by coverage: hours'
+	@echo 'make kills  set up for tests, then kill eight commands at 25 random moments each: a quarter of an hour'
 	@echo 'make disks  set up for tests, then run the commands on full and read-only disks (wants Linux and root)'
 	@echo 'make load   set up for tests, then load the page with 50 clients for 10 minutes'
 	@echo 'make oldest  run the quick tests on the oldest allowed versions, in build/oldest'
@@ -92,6 +96,12 @@ network-times: $(VENV)/.ready-dev
 edits: $(VENV)/.ready
 	$(VENV)/bin/python -m tests.edits --out edit-pairs --force
 
+edit-starts: $(VENV)/.ready-dev
+	$(VENV)/bin/python -m tests.edits.starts build/edit-starts
+
+growth: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/growth_run.py build/growth
+
 hub-times: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/hub_times.py
 
@@ -115,6 +125,11 @@ space: $(VENV)/.ready-dev
 
 hostile: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/hostile_run.py --cases $(CASES)
+
+# Seconds are those of each reader.
+fuzz: $(VENV)/.ready-dev
+	$(PIP) -e ".[fuzz]"
+	$(VENV)/bin/python tests/fuzz_run.py --seconds $(FUZZ_SECONDS)
 
 kills: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/kill_run.py --kills $(KILLS)

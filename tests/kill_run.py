@@ -328,7 +328,7 @@ def main() -> int:
     from hub_server import running_hub
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="kills of each command")
+    parser.add_argument("--kills", type=int, default=25, help="kills of each command")
     parser.add_argument("--commands", nargs="+", default=list(COMMANDS), choices=list(COMMANDS))
     parser.add_argument("--first", type=int, default=0, help="number of the first kill")
     chosen = parser.parse_args()
