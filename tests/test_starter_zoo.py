@@ -166,6 +166,11 @@ def test_words_in_alphabets_that_were_not_taught_mean_no_checkpoint(zoo, words):
         zoo.pull(words)
 
 
+def test_search_lists_nothing_for_words_in_an_alphabet_that_the_zoo_was_not_taught(zoo: Zoo) -> None:
+    assert zoo.search("수채화") == []  # watercolour in Korean
+    assert zoo.search("水彩画")[0].concept_id == "watercolour"
+
+
 def test_words_in_other_taught_languages_mean_theirs(zoo):
     assert zoo.route("黑白照片").concept_id == "black-and-white"
     assert zoo.route("鉛筆画").concept_id == "pencil-sketch"

@@ -322,7 +322,7 @@ class Zoo:
                 stacklevel=3,
             )
             return by_letters(words, n)
-        if router is None:
+        if router is None or not self._reads(words, router):
             return by_letters(words, n)
         try:
             matches = router.rank(words, n)
@@ -388,8 +388,7 @@ class Zoo:
         if request.origin == "exact":
             self.find(words)  # raises
         route = router.route(words)
-        # The phrase encoder has single letters of many alphabets, and can be sure of words it cannot read.
-        is_read = not alphabets_of(words) - self.index.alphabets - router.alphabets
+        is_read = self._reads(words, router)
         if route.origin == "matched" and is_read:
             return route
         if not is_read:
@@ -401,6 +400,13 @@ class Zoo:
         if wants_match or not self.has_generator:
             self.find(words)  # raises
         return route
+
+    def _reads(self, words: str, router: Router) -> bool:
+        """Whether words are in alphabets that the zoo was taught.
+
+        The phrase encoder has single letters of many others, and can be sure of words it cannot read.
+        """
+        return not alphabets_of(words) - self.index.alphabets - router.alphabets
 
     def pull(
         self,
