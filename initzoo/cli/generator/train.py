@@ -131,6 +131,7 @@ def command(
         add_graph,
         need_onnx,
         quick_crops,
+        refuse_windows,
         train_generator,
         with_lexicon,
     )
@@ -152,6 +153,8 @@ def command(
         data = data.with_practice(load_practice(practice))
         if settings.encoder == "phrases":
             data = with_lexicon(data, lexicon, seed=settings.seed)
+    if with_graph:
+        refuse_windows(settings.n_blocks(data.recipe.layout), settings.window)
     crop_plan = replace(
         quick_crops() if quick else CropPlan(),
         photos=photos,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from initzoo.errors import TrainingError
 from initzoo.files import write_bytes
-from initzoo.generator import Context, add_noise
+from initzoo.generator import Context, add_noise, draw_window
 from initzoo.training.generator.flat import bind_parameters
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.lanes import Snapshots
@@ -54,6 +54,7 @@ class ResidentPart:
         timesteps: shape `(batch,)`.
         crops: inputs and targets, uint8, shape `(batch * n_crops, 2, 3, size, size)`; None in the first
             stage.
+        first: the first block of the window that the batch shows; None for all blocks.
     """
 
     concepts: Tensor
@@ -62,6 +63,7 @@ class ResidentPart:
     noised: Tensor
     timesteps: Tensor
     crops: Tensor | None = None
+    first: int | None = None
 
 
 class ResidentDraws:
@@ -79,6 +81,7 @@ class ResidentDraws:
             stage.
         grid: parts of crops begin at multiples of this many pixels.
         large: side of the parts of crops where `draw` is asked for large ones; whole crops by default.
+        window: blocks of the window that a batch shows; 0 for all blocks.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class ResidentDraws:
         crops: Sequence[NDArray[np.uint8]] | None = None,
         grid: int = 1,
         large: int | None = None,
+        window: int = 0,
     ) -> None:
         self.settings, self.stage, self.draw_context = settings, stage, draw_context
+        self.window = window
         self.residuals, self.n_practice, self.grid, self.large = residuals, n_practice, grid, large
         self.crops: Tensor | None = None
         if crops is not None:
@@ -119,7 +124,11 @@ class ResidentDraws:
         if self.n_practice:
             others = n_known + torch.randint(self.n_practice, (n_all,), device=device)
             concepts = torch.where(is_practice, others, known)
-        clean = torch.where(is_practice[:, None, None], 0.0, self.residuals[known])
+        residuals, first = self.residuals, None
+        if self.window:
+            first = draw_window(residuals.shape[1], self.window, lambda n: int(torch.randint(n, ())))
+            residuals = residuals[:, first : first + self.window]
+        clean = torch.where(is_practice[:, None, None], 0.0, residuals[known])
         timesteps = torch.rand(n_all, device=device)
         # Practice concepts have no adapter to add noise to, so they start from pure noise.
         is_pure = is_practice | (torch.rand(n_all, device=device) < self.stage.pure_share)
@@ -132,7 +141,9 @@ class ResidentDraws:
             if self.crops is None
             else self._draw_crops(concepts, self.large if whole else self.settings.crop_size)
         )
-        return ResidentPart(concepts, self.draw_context(concepts), clean, noised, timesteps, crops)
+        return ResidentPart(
+            concepts, self.draw_context(concepts), clean, noised, timesteps, crops, first=first
+        )
 
     def _draw_crops(self, concepts: Tensor, size: int | None) -> Tensor:
         """Draw some crops of each concept, or parts of crops; those of a concept are adjacent."""
@@ -319,7 +330,9 @@ class _Captured:
         self.training, self.whole = training, whole
         self._graph: torch.cuda.CUDAGraph | None = None
         self._n_plain = 0
-        self._stream = torch.cuda.Stream() if training.values.is_cuda else None
+        # A graph would read the same window in every step.
+        is_long = training.stage.draws.residuals.shape[1] > training.stage.settings.window
+        self._stream = torch.cuda.Stream() if training.values.is_cuda and not is_long else None
 
     def __call__(self) -> None:
         if self._graph is not None:

@@ -168,6 +168,11 @@ def train_generator(
     crop_plan = crop_plan or CropPlan(crop_size=data.crop_size, grid=data.crop_grid)
     if settings.pairs.n_steps and settings.encoder != "phrases":
         raise TrainingError(f"passes over pairs need --encoder phrases, not {settings.encoder}")
+    if settings.pairs.n_steps and settings.n_blocks(data.recipe.layout) > settings.window:
+        raise TrainingError(
+            f"passes over pairs read all blocks of an adapter at once, at most {settings.window} of them. "
+            "Leave out --pairs-steps, or set a larger --window or --block-size"
+        )
     if settings.n_crops > crop_plan.n_crops:
         raise TrainingError(
             f"a step cannot use {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
@@ -220,7 +225,7 @@ def _train(
         callback=callback,
     )
     lessons = ENCODERS[settings.encoder](text).lessons(kept, settings, folder=run_folder)
-    shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
+    shape = settings.shape(n_blocks=settings.n_blocks(data.recipe.layout), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
     config = _config(plan, shape, lessons, start, transfer)
     with torch.device("meta"):  # without memory for it
