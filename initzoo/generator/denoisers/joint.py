@@ -74,18 +74,19 @@ class JointDenoiser(nn.Module):
             Predicted clean blocks, shape of `noised`.
         """
         seen, bias = self.words(context)  # (batch, 1 + n_tokens, width)
-        read = partial(self._read, time=self.time(timesteps)[:, None], seen=seen, bias=bias)
+        read = partial(self._read, timesteps=timesteps, seen=seen, bias=bias)
         if first is not None:
             return read(noised, first)
         if not self.shape.window:
             return read(noised, 0)
         return read_in_windows(read, noised, window=self.shape.window, overlap=self.shape.overlap)
 
-    def _read(self, noised: Tensor, first: int, *, time: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
+    def _read(self, noised: Tensor, first: int, *, timesteps: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
         """Predict the blocks of a window, shape `(batch, n_blocks_of_window, block_size)`."""
         count = noised.shape[1]
         places = self.places if count == self.shape.n_blocks else self.places[first : first + count]
-        tokens = self._project(noised, first, self.enter) + places + time  # (batch, n_blocks, width)
+        entered = self._project(noised, first, self.enter)  # (batch, n_blocks, width)
+        tokens = entered + places + self.time(timesteps)[:, None]
         # In each layer a block attends to all blocks, then to the words, then passes a feed-forward layer.
         for between, to_words, forward in zip(self.between, self.to_words, self.forwards, strict=True):
             tokens = tokens + between(tokens)
