@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from initzoo.generator import Context, add_noise, draw_window
 from initzoo.training.generator.flat import bind_parameters
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.lanes import Snapshots
+from initzoo.work import Ranks
 
 __all__ = ["ResidentDraws", "ResidentPart", "ResidentStage", "run_resident"]
 
@@ -64,6 +65,20 @@ class ResidentPart:
     timesteps: Tensor
     crops: Tensor | None = None
     first: int | None = None
+
+    def take(self, rows: range) -> ResidentPart:
+        """Some rows of the batch, which follow each other."""
+        place = slice(rows.start, rows.stop)
+        n_crops = 0 if self.crops is None else len(self.crops) // len(self.concepts)
+        return replace(
+            self,
+            concepts=self.concepts[place],
+            context=self.context.take(rows),
+            clean=self.clean[place],
+            noised=self.noised[place],
+            timesteps=self.timesteps[place],
+            crops=None if self.crops is None else self.crops[rows.start * n_crops : rows.stop * n_crops],
+        )
 
 
 class ResidentDraws:
@@ -201,20 +216,26 @@ class ResidentStage:
     start: Tensor | None = None
 
 
-def run_resident(stage: ResidentStage, *, callback: Callable[[int, float], None]) -> Tensor:
+def run_resident(
+    stage: ResidentStage, *, callback: Callable[[int, float], None], ranks: Ranks | None = None
+) -> Tensor:
     """Run a stage on an accelerator, or resume it.
 
     Args:
         stage: the stage.
         callback: called now and then with the number of steps done and the smoothed loss.
+        ranks: the processes of a launch, each with an accelerator. All draw the same batch, and each computes
+            the gradient of an equal share of it. This process alone by default.
 
     Returns:
         The running mean of the weights, flat, on the CPU.
 
     Raises:
-        TrainingError: the loss is not finite, or the snapshot is damaged.
+        TrainingError: the loss is not finite, the snapshot is damaged, or a batch cannot be shared evenly.
+        WorkerDied: another process ended.
     """
-    training = _Training(stage)
+    ranks = ranks or Ranks()
+    training = _Training(stage, ranks)
     n_done, n_all = training.restore(), stage.stage.n_steps
     device = training.values.device
     torch.manual_seed(stage.settings.seed * 1_000_003 + n_done)  # a resumed training draws other batches
@@ -231,7 +252,7 @@ def run_resident(stage: ResidentStage, *, callback: Callable[[int, float], None]
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss is not finite at step {n_done}. Try a smaller learning rate.")
             callback(n_done, loss)
-            if time.monotonic() - last > SNAPSHOT_SECONDS or n_done == n_all:
+            if ranks.is_first and (time.monotonic() - last > SNAPSHOT_SECONDS or n_done == n_all):
                 training.save(n_done)
                 last = time.monotonic()
     if device.type == "cuda":
@@ -242,8 +263,9 @@ def run_resident(stage: ResidentStage, *, callback: Callable[[int, float], None]
 class _Training:
     """The weights, their moments and their running mean, flat and on the device, and one step of AdamW."""
 
-    def __init__(self, stage: ResidentStage) -> None:
-        self.stage = stage
+    def __init__(self, stage: ResidentStage, ranks: Ranks) -> None:
+        self.stage, self.ranks = stage, ranks
+        self.share = ranks.share_of(stage.stage.batch_size, "the concepts of a batch", "its size")
         parameters = list(stage.denoiser.parameters())
         device = parameters[0].device
         initial = torch.cat([parameter.detach().flatten() for parameter in parameters])
@@ -276,13 +298,17 @@ class _Training:
         """Draw a batch, and take a step."""
         settings, stage = self.stage.settings, self.stage
         part = stage.draws.draw(whole=whole)
+        if not self.ranks.is_alone:
+            part = part.take(self.share)
         self.gradient.zero_()
         device = self.values.device.type
         with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16, cache_enabled=False):
             loss = stage.loss(stage.denoiser, part)
         loss.backward()
         with torch.no_grad():
-            self._update(loss.detach())
+            mean = loss.detach()
+            self.ranks.average(self.gradient, mean)
+            self._update(mean)
 
     def _update(self, loss: Tensor) -> None:
         rate, first, second, mean, smoothing = self.numbers.unbind()
@@ -305,7 +331,12 @@ class _Training:
         snapshots.commit(n_done)
 
     def restore(self) -> int:
-        """Read the last snapshot, if there is one; returns the number of steps done."""
+        """Take up the last snapshot, if there is one; returns the number of steps done."""
+        n_done = torch.tensor(self._read_snapshot() if self.ranks.is_first else 0)
+        self.ranks.send(n_done, self.values, self.moments, self.ema, self.loss)
+        return int(n_done)
+
+    def _read_snapshot(self) -> int:
         snapshots = self.stage.snapshots
         n_done = snapshots.latest
         if not n_done:
@@ -332,7 +363,9 @@ class _Captured:
         self._n_plain = 0
         # A graph would read the same window in every step.
         is_long = training.stage.draws.residuals.shape[1] > training.stage.settings.window
-        self._stream = torch.cuda.Stream() if training.values.is_cuda and not is_long else None
+        # Nor does it hold what processes tell each other.
+        is_captured = training.values.is_cuda and training.ranks.is_alone and not is_long
+        self._stream = torch.cuda.Stream() if is_captured else None
 
     def __call__(self) -> None:
         if self._graph is not None:
