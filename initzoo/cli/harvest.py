@@ -74,8 +74,8 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
     HarvestRecipe,
     default=_open_recipe,
     argument="recipe",
-    # Another network or other ranks need a recipe file with its own name.
-    skip=["name", "network", "ranks", "photo_size"],
+    # Another network, other ranks or a discriminator need a recipe file with its own name.
+    skip=["name", "network", "ranks", "photo_size", "fit.gan"],
     quick=QUICK_HARVEST,
 )
 @force_option

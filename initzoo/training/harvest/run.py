@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from initzoo.errors import TrainingError
+from initzoo.errors import HarvestError, TrainingError
 from initzoo.files import write_bytes
 from initzoo.training.harvest.accelerated import run_accelerated
 from initzoo.training.harvest.details import run_details
@@ -120,6 +120,11 @@ def run_harvest(
         OutputError: `out` holds a zoo already, or cannot be written; or another process is at work in the run
             folder, or it holds another harvest.
     """
+    if device is not None and plan.recipe.fit.gan is not None:
+        raise HarvestError(
+            f"recipe '{plan.recipe.name}' has a discriminator in its fits, which an accelerator does not "
+            "train. Leave out --device, or the recipe's fit.gan"
+        )
     pool, ranks = Pool.make(n_workers, backend), ranks or Ranks()
     run, out = RunFolder(Path(run_folder)), Path(out)
     _check_shares(plan, device, ranks)
