@@ -201,7 +201,7 @@ def paths_of(kind: type, above: str = "") -> set[str]:
         (["bench"], BenchmarkSettings, {"photos.split"}),
         (["generator", "train"], GeneratorSettings, {"pairs.pure_share"}),
         (["generator", "evaluate"], EvaluationSettings, {"photos.split"}),
-        (["harvest"], HarvestRecipe, {"name", "network", "ranks", "photo_size"}),
+        (["harvest"], HarvestRecipe, {"name", "network", "ranks", "photo_size", "fit.gan"}),
     ],
 )
 def test_commands_reach_every_field_of_their_settings(words, kind, skipped) -> None:

@@ -26,8 +26,8 @@ from initzoo.training.auto import AutoNetwork
 from initzoo.training.calls import finetune
 from initzoo.training.choosing import choose_start
 from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, run_finetune
-from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import rate_at
+from initzoo.training.gan import discriminator_loss, network_loss
 from initzoo.training.start import WithAdapter, open_start, start_from_init
 from initzoo.zoo.zoo import Zoo
 

@@ -1,13 +1,18 @@
 """Training: Adam against torch's, crops, the fit of one adapter, and divergence."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from zoo_fixtures import tiny_recipe
 
+import initzoo
+from initzoo.errors import HarvestError, LayoutMismatch
 from initzoo.networks.adapters import Adapted
 from initzoo.pairs.taught import Pairs
-from initzoo.training.harvest.recipe import FitStage
+from initzoo.training.harvest import HarvestPlan, run_harvest
+from initzoo.training.harvest.recipe import FitGan, FitStage, load_recipe
 from initzoo.training.harvest.updates import (
     AdamState,
     TrainingDiverged,
@@ -80,6 +85,58 @@ def test_fit_adapter_gives_the_same_bytes_for_the_same_seed():
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_fit_may_have_a_discriminator_beside_the_error():
+    error, both = (
+        FitStage(n_steps=60, batch_size=4, learning_rate=5e-2, gan=gan)
+        for gan in (None, FitGan("lsgan", l1_weight=20.0, width=4))
+    )
+    settings = {"crop_size": 32, "max_gradient": 1.0, "seed": 0}
+    plain, first, again = (
+        fit_adapter(tiny_base(), negative_pairs(), stage, **settings) for stage in (error, both, both)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, plain)
+    crops = draw_crops(
+        list(zip(*(negative_pairs().inputs, negative_pairs().targets), strict=True)),
+        n_crops=16,
+        crop_size=32,
+        rng=np.random.default_rng(5),
+    )
+
+    def error_of(adapter):
+        with torch.no_grad():
+            return float((tiny_base()(crops[0], adapter) - crops[1]).abs().mean())
+
+    assert error_of(first) < 0.75 * error_of(torch.zeros_like(first))
+
+
+def test_a_recipe_file_asks_for_a_discriminator(tmp_path):
+    text = (Path(initzoo.__file__).parent / "training/harvest/recipes/e2gan-256-w16.toml").read_text()
+    path = tmp_path / "judged.toml"
+
+    def read(gan, crop_size=96):
+        changed = text.replace("crop_size = 96", f"crop_size = {crop_size}")
+        path.write_text(changed.replace("[fit]", f"[fit]\ngan = {gan}"))
+        return load_recipe(path)
+
+    assert load_recipe("e2gan-256-w16").fit.gan is None
+    recipe = read('{ loss = "lsgan", width = 16 }')
+    assert recipe.fit.gan == FitGan("lsgan", width=16)
+    assert recipe.fit.of_new().gan == recipe.fit.gan
+    for gan, size, said in [
+        ('{ loss = "wgan" }', 96, "wgan"),
+        ("{ width = 0 }", 96, "width must be at least 1, found 0"),
+        ("{ weight = 3 }", 96, "unknown setting 'fit.gan.weight'"),
+        ("{ width = 8 }", 16, "crop_size must be at least 32 with fit.gan, found 16"),
+    ]:
+        with pytest.raises(LayoutMismatch, match=said):
+            read(gan, size)
+    plan = HarvestPlan.make(recipe, limit=2)
+    with pytest.raises(HarvestError, match="has a discriminator in its fits, which an accelerator does not"):
+        run_harvest(plan, tmp_path / "run", tmp_path / "out", device=torch.device("cpu", 0))
+    assert [file.name for file in tmp_path.iterdir()] == ["judged.toml"]
 
 
 def test_fit_adapter_says_at_which_step_it_diverged():

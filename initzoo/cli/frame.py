@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,10 +22,12 @@ import click
 from click.exceptions import NoSuchCommand
 
 from initzoo.errors import InitzooError, InitzooWarning, printable
+from initzoo.work import rank_of
 
 __all__ = ["CommandFile", "LazyGroup"]
 
 _SECTIONS = ("Use", "Make your own zoo", "Measure", "Commands")  # the last one is the default
+_LAUNCHER_SECONDS = 3.0
 _INTERRUPTED = 130  # the exit code of shells for Ctrl-C
 _RUN_FOLDER = "run_folder"  # argument of the commands that resume unfinished work
 
@@ -148,7 +151,11 @@ class LazyGroup(click.Group):
             with _warnings_as_lines():
                 return super().invoke(ctx)
         except InitzooError as error:
+            _leave_it_to_the_first_process()
             raise click.ClickException(str(error)) from error
+        except click.ClickException:
+            _leave_it_to_the_first_process()
+            raise
         except FileNotFoundError as error:
             if "No usable temporary directory" not in str(error):  # some libraries ask for one when imported
                 raise
@@ -164,6 +171,15 @@ class LazyGroup(click.Group):
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         keeps_work = command is not None and any(param.name == _RUN_FOLDER for param in command.params)
         return " Run the same command again to resume." if keeps_work else ""
+
+
+def _leave_it_to_the_first_process() -> None:
+    """Wait before an error is printed, in any process of `accelerate launch` but the first.
+
+    If the first one fails, too, which says why, the launcher ends the others meanwhile.
+    """
+    if rank_of(os.environ)[0]:
+        time.sleep(_LAUNCHER_SECONDS)
 
 
 def _is_of_output(error: OSError) -> bool:
@@ -188,6 +204,8 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show_line(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
             if issubclass(category, InitzooWarning):
+                if rank_of(os.environ)[0]:
+                    return  # the first process of a launch says the same
                 click.echo(f"Warning: {printable(str(message))}", err=True)
             else:
                 show(message, category, *rest, **named)

@@ -74,8 +74,8 @@ def _open_recipe(values: dict[str, Any]) -> HarvestRecipe:
     HarvestRecipe,
     default=_open_recipe,
     argument="recipe",
-    # Another network or other ranks need a recipe file with its own name.
-    skip=["name", "network", "ranks", "photo_size"],
+    # Another network, other ranks or a discriminator need a recipe file with its own name.
+    skip=["name", "network", "ranks", "photo_size", "fit.gan"],
     quick=QUICK_HARVEST,
 )
 @force_option
@@ -97,18 +97,24 @@ def command(
     """Train a zoo: base, adapters and index.
 
     The command can be stopped or killed at any time. Run it again to resume; the result has the same
-    bytes, except with an accelerator.
+    bytes, except with an accelerator. Processes of `accelerate launch` share the joint stage.
     """
-    from initzoo.training import HarvestPlan, run_harvest
-    from initzoo.work import choose_device
+    from initzoo.training import HarvestPlan, help_harvest, run_harvest
+    from initzoo.work import choose_device, open_ranks
 
     device = choose_device(device_name)
+    accelerator = device if device.type != "cpu" else None
+    ranks = click.get_current_context().with_resource(open_ranks(device))
     out = Path(os.path.abspath(out))  # "." has no name from which to derive the run folder
     if zoo_name is None:
         plan = HarvestPlan.make(recipe, concepts_path=concepts, photos=photos, limit=limit)
     else:
         zoo = Zoo.from_pretrained(zoo_name)
         plan = HarvestPlan.add_to(zoo, recipe, concepts_path=concepts, photos=photos, limit=limit)
+    run_folder = run_folder or default_run_folder(out)
+    if not ranks.is_first:
+        help_harvest(plan, run_folder, ranks, device=accelerator)
+        return
     # Concepts per minute are the usual measure of a harvest.
     style = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
     with StageBars(smoothing=0.05, bar_format=style) as bars:
@@ -118,12 +124,13 @@ def command(
 
         report = run_harvest(
             plan,
-            run_folder or default_run_folder(out),
+            run_folder,
             out,
             n_workers=workers,
             backend=backend,
-            device=device if device.type != "cpu" else None,
+            device=accelerator,
             force=force,
+            ranks=ranks,
             callback=show,
         )
     for concept_id, reason in report.failures:

@@ -84,3 +84,4 @@ from .tokens import check_words as check_words
 from .tokens import distil_words as distil_words
 from .tokens import read_extra_words as read_extra_words
 from .trust import is_bundled_graph as is_bundled_graph
+from .windows import draw_window as draw_window

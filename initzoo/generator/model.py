@@ -54,6 +54,11 @@ if TYPE_CHECKING:
 __all__ = ["GeneratorConfig", "WeightGenerator", "build_denoiser"]
 
 _MAX_LAYERS = 64
+_MAX_BLOCKS = 2**20
+"""Blocks of a denoiser that reads them in windows; another one reads at most 2**16."""
+
+_LEAST_WINDOW = 4
+_MAY_BE_ZERO = ("n_learned", "n_phrase_values", "n_colour_values", "window", "n_projections")
 DENOISER_KINDS = ("joint", "unet")
 """The keys of `DENOISERS`, which torch's import would delay."""
 
@@ -114,10 +119,13 @@ class GeneratorConfig:
 
 def _is_sound(shape: DenoiserShape) -> bool:
     sizes = {name: size for name, size in asdict(shape).items() if type(size) is int}
-    least = dict.fromkeys(sizes, 1) | {"n_learned": 0, "n_phrase_values": 0, "n_colour_values": 0}
-    is_sound = all(least[name] <= size <= 2**16 for name, size in sizes.items())
+    least = dict.fromkeys(sizes, 1) | dict.fromkeys(_MAY_BE_ZERO, 0)
+    most = dict.fromkeys(sizes, 2**16) | ({"n_blocks": _MAX_BLOCKS} if shape.window else {})
+    is_sound = all(least[name] <= size <= most[name] for name, size in sizes.items())
     return (
         is_sound
+        and (shape.window == 0 or _LEAST_WINDOW <= shape.window < shape.n_blocks)
+        and shape.n_projections <= (shape.n_blocks if shape.window else 0)
         and max(shape.n_layers, shape.n_word_layers) <= _MAX_LAYERS
         and not shape.width % shape.n_heads
     )

@@ -25,6 +25,9 @@ class DenoiserShape:
         encoder: key in `ENCODERS` of the encoder whose context is read.
         n_phrase_values: values of the vector of a whole phrase, which is one more token; 0 for none.
         n_colour_values: values of each colour that the words name, a token each: 3 for CIE Lab, 0 for none.
+        window: blocks that are read at once, in overlapping windows; 0 reads all blocks at once.
+        n_projections: input and output projections of the joint denoiser, each shared by a run of adjacent
+            blocks; 0 gives every block its own.
     """
 
     n_blocks: int
@@ -40,3 +43,10 @@ class DenoiserShape:
     encoder: str = "words"
     n_phrase_values: int = 0
     n_colour_values: int = 0
+    window: int = 0
+    n_projections: int = 0
+
+    @property
+    def overlap(self) -> int:
+        """Blocks over which a prediction passes from one window to the next."""
+        return self.window // 4

@@ -16,7 +16,9 @@ from .generator.settings import GeneratorSettings as GeneratorSettings
 from .graphs import add_graph as add_graph
 from .graphs import export_network as export_network
 from .graphs import need_onnx as need_onnx
+from .graphs import refuse_windows as refuse_windows
 from .harvest import HarvestPlan as HarvestPlan
+from .harvest import help_harvest as help_harvest
 from .harvest import run_harvest as run_harvest
 from .harvest.recipe import QUICK_HARVEST as QUICK_HARVEST
 from .harvest.recipe import HarvestRecipe as HarvestRecipe

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from initzoo.errors import MissingExtra
+from initzoo.errors import MissingExtra, TrainingError
 from initzoo.generator import (
     MAX_PHRASE_TOKENS,
     N_COLOURS,
@@ -21,7 +21,7 @@ from initzoo.generator import (
 )
 from initzoo.networks import ImageNetwork, to_onnx
 
-__all__ = ["add_graph", "export_denoiser", "export_network", "need_onnx"]
+__all__ = ["add_graph", "export_denoiser", "export_network", "need_onnx", "refuse_windows"]
 
 _OPSET = 18
 
@@ -40,7 +40,9 @@ def export_denoiser(kind: str, shape: DenoiserShape) -> bytes:
 
     Raises:
         MissingExtra: onnx or onnxscript is not installed.
+        TrainingError: the denoiser reads blocks in windows.
     """
+    refuse_windows(shape.n_blocks, shape.window or shape.n_blocks)
     denoiser = build_denoiser(kind, shape, seed=0).eval().requires_grad_(False)
     is_phrases = shape.encoder == "phrases"
     n_tokens = min(shape.max_tokens, MAX_PHRASE_TOKENS) if is_phrases else shape.max_tokens
@@ -109,6 +111,19 @@ def need_onnx() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtra('a graph needs onnx and onnxscript: pip install "initzoo[onnx]"') from error
+
+
+def refuse_windows(n_blocks: int, window: int) -> None:
+    """Raise if blocks are read in windows, each of which would be another copy of the denoiser in a graph.
+
+    Raises:
+        TrainingError: there are more blocks than in a window.
+    """
+    if n_blocks > window:
+        raise TrainingError(
+            f"an adapter of {n_blocks} blocks is read in windows of {window}, which a graph cannot do. Leave "
+            "out --graph, or set a larger --window or --block-size"
+        )
 
 
 class _Called(nn.Module):

@@ -11,6 +11,9 @@ An update has phases with a barrier after each. With two processes and three lan
     process 1   lane 1            | wait |  add the rows, change weights  | wait |  next update
 
 Without the second barrier, a fast process would overwrite rows that a slow one still reads.
+
+The processes of `accelerate launch` share no memory, and may be on several machines. Each then has tensors of
+its own, and after the lanes are computed, all get the rows of all lanes. So these bytes are the same, too.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from torch import Tensor
 
 from initzoo.errors import TrainingError
 from initzoo.files import make_folder, write_bytes
-from initzoo.work import WORKER_CONTEXT, Pool
+from initzoo.work import WORKER_CONTEXT, Pool, Ranks, one_thread
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -50,6 +53,7 @@ class Board:
         tensors: shared tensors by name.
         done: number of updates done, int64, shape `()`.
         barrier: barrier of the processes; None for a single process.
+        ranks: processes that have tensors of their own; a single one by default.
 
     Example:
         >>> board = Board({"gradients": torch.zeros(2, 3)})
@@ -60,6 +64,7 @@ class Board:
     tensors: dict[str, Tensor]
     done: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     barrier: Barrier | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -74,6 +79,13 @@ class Board:
         """Wait for all processes. If one dies, the pool ends the others."""
         if self.barrier is not None:
             self.barrier.wait()
+
+    def exchange(self, lanes: range, *names: str) -> None:
+        """Hand the rows of some lanes to processes that do not share memory, and take theirs."""
+        if not self.ranks.is_alone:
+            for name in names:
+                own = self[name][lanes.start : lanes.stop]
+                self[name].copy_(self.ranks.gather(own))
 
 
 class Share(Protocol):
@@ -175,43 +187,75 @@ class Snapshots:
             ) from error
 
 
-def train_in_lanes(training: LaneTraining, *, n_workers: int, callback: Callable[[Board], None]) -> Board:
+def train_in_lanes(
+    training: LaneTraining,
+    *,
+    n_workers: int,
+    callback: Callable[[Board], None],
+    ranks: Ranks | None = None,
+) -> Board:
     """Run a training, or resume it from its last snapshot.
 
     Args:
         training: the training.
         n_workers: number of processes on this machine, one core each; at most one per lane is used.
         callback: called in this process about every half second, and at the end.
+        ranks: the processes of a launch, each of which calls this function and computes an equal share of the
+            lanes; `n_workers` does not count then. They must see the same snapshots.
 
     Returns:
         The shared tensors after the last update.
 
     Raises:
         WorkerDied: a process died.
-        TrainingError: the snapshot is damaged.
+        TrainingError: the snapshot is damaged, or lanes cannot be shared evenly by ranks.
         Exception: a share raised it.
     """
+    if ranks is not None and not ranks.is_alone:
+        return _train_on_ranks(training, ranks, callback)
     n_workers = min(n_workers, training.n_lanes)
-    snapshots, board = training.snapshots, training.make_board()
-    n_done = snapshots.latest
-    board.done.fill_(n_done)
-    if n_done:
-        with snapshots.reported():
-            training.restore_board(board, snapshots.at(n_done))
+    board = training.make_board()
+    n_done = _restore_board(training, board)
     if n_done < training.n_updates:
         if n_workers > 1:
             board.share(n_workers)
         # A rank waits at barriers for all others, so each worker of the pool gets exactly one rank.
         report = None if n_workers > 1 else partial(callback, board)
         make_worker = partial(partial, _work, training, board, n_workers, report)
-        ranks = range(n_workers)
+        numbers = range(n_workers)
         for _ in Pool(n_workers).run(
             make_worker,
-            ranks,
+            numbers,
             name_of=lambda rank: f"lanes {', '.join(map(str, _lanes_of(training, rank, n_workers)))}",
             on_tick=partial(callback, board),
         ):
             pass
+    callback(board)
+    return board
+
+
+def _restore_board(training: LaneTraining, board: Board) -> int:
+    """Read the shared tensors from the last snapshot, if there is one; returns the number of updates done."""
+    snapshots = training.snapshots
+    n_done = snapshots.latest
+    board.done.fill_(n_done)
+    if n_done:
+        with snapshots.reported():
+            training.restore_board(board, snapshots.at(n_done))
+    return n_done
+
+
+def _train_on_ranks(training: LaneTraining, ranks: Ranks, callback: Callable[[Board], None]) -> Board:
+    """Run a training in processes that share no memory, of which this is one."""
+    lanes = ranks.share_of(training.n_lanes, "the lanes", "their number")
+    board = training.make_board()
+    board.ranks = ranks
+    if ranks.is_first:
+        _restore_board(training, board)
+    ranks.send(board.done, *board.tensors.values())
+    if int(board.done) < training.n_updates:
+        with one_thread():
+            _work_on_lanes(training, board, lanes, partial(callback, board))
     callback(board)
     return board
 
@@ -224,9 +268,16 @@ def _lanes_of(training: LaneTraining, rank: int, n_workers: int) -> range:
 def _work(
     training: LaneTraining, board: Board, n_workers: int, report: Callable[[], None] | None, rank: int
 ) -> None:
-    """Run the lanes of one process, from the last snapshot to the end."""
-    snapshots, first = training.snapshots, int(board.done)
-    share = training.make_share(board, _lanes_of(training, rank, n_workers))
+    """Run the lanes of one process that shares memory with the others."""
+    _work_on_lanes(training, board, _lanes_of(training, rank, n_workers), report)
+
+
+def _work_on_lanes(
+    training: LaneTraining, board: Board, lanes: range, report: Callable[[], None] | None
+) -> None:
+    """Run some lanes from the last snapshot to the end."""
+    snapshots, first, is_first = training.snapshots, int(board.done), lanes.start == 0
+    share = training.make_share(board, lanes)
     if first:
         with snapshots.reported():
             share.restore(snapshots.at(first))
@@ -235,12 +286,13 @@ def _work(
         for phase in share.phases:
             phase(update)
             board.wait()
-        if rank == 0:
+        if is_first:
             board.done.fill_(update + 1)
         if (update + 1) % training.snapshot_every == 0 or update + 1 == training.n_updates:
             share.save(snapshots.make(update + 1))
             board.wait()  # all parts are written
-            if rank == 0:
+            board.ranks.wait()
+            if is_first:
                 snapshots.commit(update + 1)
         if report is not None and time.monotonic() - last_report > REPORT_SECONDS:
             report()

@@ -11,6 +11,9 @@ from .pool import WORKER_CONTEXT as WORKER_CONTEXT
 from .pool import Backend as Backend
 from .pool import Pool as Pool
 from .progress import StageBars as StageBars
+from .ranks import Ranks as Ranks
+from .ranks import open_ranks as open_ranks
+from .ranks import rank_of as rank_of
 from .runs import StageClock as StageClock
 from .runs import default_run_folder as default_run_folder
 from .runs import open_run as open_run

@@ -119,7 +119,8 @@ def command(
 
     The first stage minimises the error of weights, the second that of images. A third teaches passes over
     example pairs, if --pairs-steps asks for it. The command can be stopped or killed at any time. Run it
-    again to resume; the result has the same bytes, except with an accelerator.
+    again to resume; the result has the same bytes, except with an accelerator. Several machines or
+    accelerators share the work under `accelerate launch`.
     """
     from initzoo.files import check_free, check_free_folder, read_file, to_plain, write_bytes
     from initzoo.generator import WeightGenerator, read_text
@@ -131,20 +132,23 @@ def command(
         add_graph,
         need_onnx,
         quick_crops,
+        refuse_windows,
         train_generator,
         with_lexicon,
     )
-    from initzoo.work import choose_device
+    from initzoo.work import choose_device, open_ranks
     from initzoo.zoo import BUNDLED_ZOO, Zoo, refresh_around
 
     device = choose_device(device_name)
+    ranks = click.get_current_context().with_resource(open_ranks(device))
     if with_graph:
         need_onnx()
     if no_behaviour:
         settings = replace(settings, behaviour=replace(settings.behaviour, n_steps=0))
-    check_free_folder(out, force=force)
     curve = curve or out.with_name(out.name + ".curve.csv")
-    check_free(curve, force=force, endings=[".csv"])
+    if ranks.is_first:
+        check_free_folder(out, force=force)
+        check_free(curve, force=force, endings=[".csv"])
     run_folder = run_folder or default_run_folder(out)
     zoo = Zoo.from_pretrained(zoo_name)
     data = TrainingData.from_zoo(zoo, load_concepts(concepts) if concepts else ())
@@ -152,6 +156,8 @@ def command(
         data = data.with_practice(load_practice(practice))
         if settings.encoder == "phrases":
             data = with_lexicon(data, lexicon, seed=settings.seed)
+    if with_graph:
+        refuse_windows(settings.n_blocks(data.recipe.layout), settings.window)
     crop_plan = replace(
         quick_crops() if quick else CropPlan(),
         photos=photos,
@@ -174,9 +180,12 @@ def command(
             crop_plan=crop_plan,
             start=WeightGenerator.from_pretrained(start) if start else None,
             transfer=WeightGenerator.from_pretrained(transfer) if transfer else None,
-            device=device,
+            device=ranks.device or device,
+            ranks=ranks,
             callback=show,
         )
+    if not ranks.is_first:
+        return
     if with_graph:
         result = add_graph(result)
     result.save_pretrained(out, force=force)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from initzoo.generator.layers import (
     draw_normal,
 )
 from initzoo.generator.shape import DenoiserShape
+from initzoo.generator.windows import read_in_windows
 
 __all__ = ["UNetDenoiser"]
 
@@ -66,12 +69,24 @@ class UNetDenoiser(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
-    def forward(self, noised: Tensor, timesteps: Tensor, context: Context) -> Tensor:
+    def forward(
+        self, noised: Tensor, timesteps: Tensor, context: Context, *, first: int | None = None
+    ) -> Tensor:
         """Predict the clean weights; arguments and result as for `JointDenoiser`."""
-        batch, n_blocks, size = noised.shape
         seen, bias = self.words(context)
+        read = partial(self._read, timesteps=timesteps, seen=seen, bias=bias)
+        if first is not None:
+            return read(noised, first)
+        if not self.shape.window:
+            return read(noised, 0)
+        return read_in_windows(read, noised, window=self.shape.window, overlap=0)  # blocks are independent
+
+    def _read(self, noised: Tensor, first: int, *, timesteps: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
+        """Predict the blocks of a window, shape `(batch, n_blocks_of_window, block_size)`."""
+        batch, n_blocks, size = noised.shape
+        blocks = self.blocks if n_blocks == len(self.blocks) else self.blocks[first : first + n_blocks]
         # Blocks move into the batch: nothing below mixes values of two blocks.
-        known = (self.time(timesteps)[:, None] + self.blocks).flatten(0, 1)  # (batch * n_blocks, width)
+        known = (self.time(timesteps)[:, None] + blocks).flatten(0, 1)  # (batch * n_blocks, width)
         x = self.enter(noised.reshape(-1, 1, size)) + self.places  # (batch * n_blocks, top, size / 8)
         top = self.down_top(x, known)
         middle = self.attend_down(self.down_middle(F.avg_pool1d(top, 2), known), seen, bias)  # size / 16

@@ -59,6 +59,14 @@ class Context:
         assert mask is not None
         return Context(vectors, mask, *others)
 
+    def take(self, rows: range) -> Context:
+        """Some rows, which follow each other."""
+        parts = (self.vectors, self.mask, self.learned, self.phrase, self.colours)
+        vectors, mask, *others = (None if part is None else part[rows.start : rows.stop] for part in parts)
+        assert vectors is not None
+        assert mask is not None
+        return Context(vectors, mask, *others)
+
     def repeat(self, n_times: int) -> Context:
         """Repeat each row `n_times`; copies of a row are adjacent."""
         vectors, mask = (part.repeat_interleave(n_times, dim=0) for part in (self.vectors, self.mask))

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from initzoo.checkpoints import to_psnr
 from initzoo.networks import Adam, NaturalGradient, PatchDiscriminator, Soap, initialise_by_the_book
-from initzoo.training.finetune.objective import discriminator_loss, network_loss
 from initzoo.training.finetune.settings import FinetuneSettings, rate_at
+from initzoo.training.gan import DISCRIMINATOR_BETAS, discriminator_loss, network_loss
 from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
 from initzoo.training.start import WithAdapter
 
@@ -25,7 +25,6 @@ __all__ = ["Trainer"]
 
 Pixels = NDArray[np.uint8]
 
-_DISCRIMINATOR_BETAS = (0.5, 0.999)
 _ADAPTER_BETAS = (0.8, 0.95)
 
 _RATES = {"soap": 1e-2, "adam": 1e-3}
@@ -86,7 +85,7 @@ class Trainer:
             initialise_by_the_book(self._judge, torch.Generator().manual_seed(settings.seed))
             self._judge.to(device).train()
             judges = self._judge.parameters()
-            self._optimizers["discriminator"] = Adam(judges, betas=_DISCRIMINATOR_BETAS)
+            self._optimizers["discriminator"] = Adam(judges, betas=DISCRIMINATOR_BETAS)
         self._mean = copy.deepcopy(network).requires_grad_(False) if settings.ema else None
 
     @property

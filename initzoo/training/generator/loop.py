@@ -29,7 +29,7 @@ from initzoo.training.generator.resident import ResidentDraws, ResidentStage, ru
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.harvest.updates import AdamState, adam_update
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes
-from initzoo.work import Pool
+from initzoo.work import Pool, Ranks
 
 __all__ = ["Objective", "StageJob", "run_stage"]
 
@@ -152,12 +152,13 @@ def rate_at(step: int, stage: Stage) -> float:
     return stage.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / stage.n_steps))
 
 
-def run_stage(job: StageJob, *, callback: Callable[[int, float], None]) -> Tensor:
+def run_stage(job: StageJob, *, callback: Callable[[int, float], None], ranks: Ranks | None = None) -> Tensor:
     """Run a stage, or resume it.
 
     Args:
         job: the stage.
         callback: called about every half second with the number of steps done and the smoothed loss.
+        ranks: the processes of a launch, which share each batch; this process alone by default.
 
     Returns:
         The running mean of the weights, flat.
@@ -169,11 +170,12 @@ def run_stage(job: StageJob, *, callback: Callable[[int, float], None]) -> Tenso
     make_folder(job.snapshots.folder)
     resident = _as_resident(job) if job.device != _CPU else None
     if resident is not None:
-        return run_resident(resident, callback=callback)
+        return run_resident(resident, callback=callback, ranks=ranks)
     board = train_in_lanes(
         job,
         n_workers=job.n_workers if job.device == _CPU else 1,
         callback=lambda board: callback(int(board["progress"][0]), float(board["progress"][1])),
+        ranks=ranks,
     )
     return board["ema"].cpu()
 
@@ -197,20 +199,21 @@ def _as_resident(job: StageJob) -> ResidentStage | None:
     )
 
 
-def _draw_ahead(job: StageJob, first: int) -> Iterator[list[Any]]:
-    """The parts of all lanes, step by step, drawn by other processes while this one trains."""
+def _draw_ahead(job: StageJob, first: int, lanes: range) -> Iterator[list[Any]]:
+    """The parts of some lanes, step by step, drawn by other processes while this one trains."""
     early: dict[int, list[Any]] = {}
     wanted = first
-    for step, parts in Pool(job.n_workers).run(partial(_start_drawing, job), range(first, job.n_updates)):
+    make_worker = partial(_start_drawing, job, lanes)
+    for step, parts in Pool(job.n_workers).run(make_worker, range(first, job.n_updates)):
         early[step] = parts
         while wanted in early:
             yield early.pop(wanted)
             wanted += 1
 
 
-def _start_drawing(job: StageJob) -> Callable[[int], list[Any]]:
+def _start_drawing(job: StageJob, lanes: range) -> Callable[[int], list[Any]]:
     objective = job.make_objective()
-    return lambda step: [objective.draw(step, lane) for lane in range(job.n_lanes)]
+    return lambda step: [objective.draw(step, lane) for lane in lanes]
 
 
 class _Share:
@@ -220,24 +223,27 @@ class _Share:
         self.job, self.board, self.lanes = job, board, lanes
         self.denoiser = job.make_denoiser().to(job.device)
         self.objective = job.make_objective().to(job.device)
-        self.ahead = _draw_ahead(job, int(board.done)) if job.device != _CPU else None
+        # Processes without shared memory update all weights, each for itself.
+        self.slices = lanes if board.ranks.is_alone else range(job.n_lanes)
+        self.ahead = _draw_ahead(job, int(board.done), lanes) if job.device != _CPU else None
         self.phases = (self.compute, self.average, self.apply)
 
     def compute(self, step: int) -> None:
         """Compute the gradient and loss of each lane."""
         device, drawn = self.job.device, None if self.ahead is None else next(self.ahead)
-        for lane in self.lanes:
-            part = self.objective.draw(step, lane) if drawn is None else drawn[lane].to(device)
+        for number, lane in enumerate(self.lanes):
+            part = self.objective.draw(step, lane) if drawn is None else drawn[number].to(device)
             gradient = self.board["gradients"][lane]
             bind_parameters(self.denoiser, self.board["values"], gradient.zero_())
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.job.settings.bfloat16):
                 loss = self.objective.loss(self.denoiser, part)
             loss.backward()
             self.board["losses"][lane] = loss.detach()
+        self.board.exchange(self.lanes, "gradients", "losses")
 
     def average(self, step: int) -> None:
         """Average the gradients of all lanes, in the slices of this share."""
-        for lane in self.lanes:
+        for lane in self.slices:
             _average_slice(self.board, lane)
 
     def apply(self, step: int) -> None:
@@ -248,9 +254,9 @@ class _Share:
         """
         if not math.isfinite(float(self.board["squares"].sum())):
             raise TrainingError(f"the gradient is not finite at step {step}. Try a smaller learning rate.")
-        for lane in self.lanes:
+        for lane in self.slices:
             _update_slice(self.job, self.board, lane, step)
-        if self.lanes.start == 0:
+        if self.slices.start == 0:
             _count_step(self.board, step)
 
     def save(self, folder: Path) -> None:

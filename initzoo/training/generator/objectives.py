@@ -14,7 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from initzoo.generator import Context, Lessons, add_noise, behaviour_error, draw_timesteps, weight_error
+from initzoo.generator import (
+    Context,
+    Lessons,
+    add_noise,
+    behaviour_error,
+    draw_timesteps,
+    draw_window,
+    weight_error,
+)
 from initzoo.training.generator.crops import CropPlan, open_crops
 from initzoo.training.generator.resident import ResidentDraws, ResidentPart
 from initzoo.training.generator.settings import GeneratorSettings, Stage, TrainingData, mask_of, normalisation
@@ -34,9 +42,11 @@ class _Draws:
         residuals: Tensor,
         *,
         n_practice: int = 0,
+        window: int = 0,
     ) -> None:
         self.settings, self.stage, self.number = settings, stage, number
         self.lessons, self.residuals, self.n_practice = lessons, residuals, n_practice
+        self.window = window
 
     def draw(self, step: int, lane: int) -> Part:
         settings = self.settings
@@ -48,7 +58,11 @@ class _Draws:
         context = self.lessons.draw(concepts, rng)
         is_practice = torch.from_numpy(concepts >= len(self.residuals))
         places = torch.from_numpy(np.minimum(concepts, len(self.residuals) - 1))
-        clean = self.residuals[places].masked_fill(is_practice[:, None, None], 0)
+        residuals, first = self.residuals, None
+        if self.window:  # all blocks of a batch would take gigabytes
+            first = draw_window(residuals.shape[1], self.window, lambda n: int(rng.integers(n)))
+            residuals = residuals[:, first : first + self.window]
+        clean = residuals[places].masked_fill(is_practice[:, None, None], 0)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         timesteps = draw_timesteps(n_part, pure_share=self.stage.pure_share, generator=generator)
         # Practice concepts have no adapter to add noise to, so they start from pure noise.
@@ -57,7 +71,7 @@ class _Draws:
         noised = add_noise(clean, noise, timesteps)
         if settings.regressor:
             noised, timesteps = torch.zeros_like(clean), torch.ones_like(timesteps)
-        return Part(concepts, context, clean, noised, timesteps, rng)
+        return Part(concepts, context, clean, noised, timesteps, rng, first=first)
 
     def _choose(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The concepts of a step, up to half from practice; permuted, so that lanes get equal shares."""
@@ -83,6 +97,8 @@ class Part:
     rng: np.random.Generator
     crops: Tensor | None = None
     """Inputs and targets, uint8, shape `(n, 2, 3, size, size)`; None in the first stage."""
+    first: int | None = None
+    """The first block of the window that the part shows; None for all blocks."""
 
     def to(self, device: torch.device) -> Part:
         moved = {name: getattr(self, name).to(device) for name in ("context", "clean", "noised", "timesteps")}
@@ -128,7 +144,8 @@ class WeightObjective:
             importance[mask] *= sensitivity
         self.importance = torch.from_numpy(importance)
         self._lessons, self._settings, self._residuals = lessons, settings, residuals
-        self._draws = _Draws(settings, settings.weights, 1, lessons, residuals)
+        self._window = settings.window if len(mask) > settings.window else 0
+        self._draws = _Draws(settings, settings.weights, 1, lessons, residuals, window=self._window)
 
     def to(self, device: torch.device) -> WeightObjective:
         """Move what the loss needs to a device; returns the objective itself."""
@@ -145,12 +162,20 @@ class WeightObjective:
         if lessons is None:
             return None
         settings = self._settings
-        return ResidentDraws(settings.weights, settings, lessons.draw, self._residuals.to(device))
+        return ResidentDraws(
+            settings.weights, settings, lessons.draw, self._residuals.to(device), window=self._window
+        )
 
     def loss(self, denoiser: nn.Module, part: Part | ResidentPart) -> Tensor:
         """The loss of a part."""
-        predicted = denoiser(part.noised, part.timesteps, part.context)
-        return weight_error(predicted, part.clean, self.importance)
+        if part.first is None:
+            predicted = denoiser(part.noised, part.timesteps, part.context)
+            return weight_error(predicted, part.clean, self.importance)
+        predicted = denoiser(part.noised, part.timesteps, part.context, first=part.first)
+        own = self.importance[part.first : part.first + self._window]
+        # Relative to the mean over all windows, so that a window counts as its blocks do in the whole.
+        share = own.sum() / self.importance.sum() * (len(self.importance) / self._window)
+        return weight_error(predicted, part.clean, own) * share
 
 
 class BehaviourObjective:

@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from initzoo.errors import TrainingError
 from initzoo.files import write_bytes
-from initzoo.generator import Context, add_noise
+from initzoo.generator import Context, add_noise, draw_window
 from initzoo.training.generator.flat import bind_parameters
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.lanes import Snapshots
+from initzoo.work import Ranks
 
 __all__ = ["ResidentDraws", "ResidentPart", "ResidentStage", "run_resident"]
 
@@ -54,6 +55,7 @@ class ResidentPart:
         timesteps: shape `(batch,)`.
         crops: inputs and targets, uint8, shape `(batch * n_crops, 2, 3, size, size)`; None in the first
             stage.
+        first: the first block of the window that the batch shows; None for all blocks.
     """
 
     concepts: Tensor
@@ -62,6 +64,21 @@ class ResidentPart:
     noised: Tensor
     timesteps: Tensor
     crops: Tensor | None = None
+    first: int | None = None
+
+    def take(self, rows: range) -> ResidentPart:
+        """Some rows of the batch, which follow each other."""
+        place = slice(rows.start, rows.stop)
+        n_crops = 0 if self.crops is None else len(self.crops) // len(self.concepts)
+        return replace(
+            self,
+            concepts=self.concepts[place],
+            context=self.context.take(rows),
+            clean=self.clean[place],
+            noised=self.noised[place],
+            timesteps=self.timesteps[place],
+            crops=None if self.crops is None else self.crops[rows.start * n_crops : rows.stop * n_crops],
+        )
 
 
 class ResidentDraws:
@@ -79,6 +96,7 @@ class ResidentDraws:
             stage.
         grid: parts of crops begin at multiples of this many pixels.
         large: side of the parts of crops where `draw` is asked for large ones; whole crops by default.
+        window: blocks of the window that a batch shows; 0 for all blocks.
     """
 
     def __init__(
@@ -92,8 +110,10 @@ class ResidentDraws:
         crops: Sequence[NDArray[np.uint8]] | None = None,
         grid: int = 1,
         large: int | None = None,
+        window: int = 0,
     ) -> None:
         self.settings, self.stage, self.draw_context = settings, stage, draw_context
+        self.window = window
         self.residuals, self.n_practice, self.grid, self.large = residuals, n_practice, grid, large
         self.crops: Tensor | None = None
         if crops is not None:
@@ -119,7 +139,11 @@ class ResidentDraws:
         if self.n_practice:
             others = n_known + torch.randint(self.n_practice, (n_all,), device=device)
             concepts = torch.where(is_practice, others, known)
-        clean = torch.where(is_practice[:, None, None], 0.0, self.residuals[known])
+        residuals, first = self.residuals, None
+        if self.window:
+            first = draw_window(residuals.shape[1], self.window, lambda n: int(torch.randint(n, ())))
+            residuals = residuals[:, first : first + self.window]
+        clean = torch.where(is_practice[:, None, None], 0.0, residuals[known])
         timesteps = torch.rand(n_all, device=device)
         # Practice concepts have no adapter to add noise to, so they start from pure noise.
         is_pure = is_practice | (torch.rand(n_all, device=device) < self.stage.pure_share)
@@ -132,7 +156,9 @@ class ResidentDraws:
             if self.crops is None
             else self._draw_crops(concepts, self.large if whole else self.settings.crop_size)
         )
-        return ResidentPart(concepts, self.draw_context(concepts), clean, noised, timesteps, crops)
+        return ResidentPart(
+            concepts, self.draw_context(concepts), clean, noised, timesteps, crops, first=first
+        )
 
     def _draw_crops(self, concepts: Tensor, size: int | None) -> Tensor:
         """Draw some crops of each concept, or parts of crops; those of a concept are adjacent."""
@@ -190,20 +216,26 @@ class ResidentStage:
     start: Tensor | None = None
 
 
-def run_resident(stage: ResidentStage, *, callback: Callable[[int, float], None]) -> Tensor:
+def run_resident(
+    stage: ResidentStage, *, callback: Callable[[int, float], None], ranks: Ranks | None = None
+) -> Tensor:
     """Run a stage on an accelerator, or resume it.
 
     Args:
         stage: the stage.
         callback: called now and then with the number of steps done and the smoothed loss.
+        ranks: the processes of a launch, each with an accelerator. All draw the same batch, and each computes
+            the gradient of an equal share of it. This process alone by default.
 
     Returns:
         The running mean of the weights, flat, on the CPU.
 
     Raises:
-        TrainingError: the loss is not finite, or the snapshot is damaged.
+        TrainingError: the loss is not finite, the snapshot is damaged, or a batch cannot be shared evenly.
+        WorkerDied: another process ended.
     """
-    training = _Training(stage)
+    ranks = ranks or Ranks()
+    training = _Training(stage, ranks)
     n_done, n_all = training.restore(), stage.stage.n_steps
     device = training.values.device
     torch.manual_seed(stage.settings.seed * 1_000_003 + n_done)  # a resumed training draws other batches
@@ -220,7 +252,7 @@ def run_resident(stage: ResidentStage, *, callback: Callable[[int, float], None]
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss is not finite at step {n_done}. Try a smaller learning rate.")
             callback(n_done, loss)
-            if time.monotonic() - last > SNAPSHOT_SECONDS or n_done == n_all:
+            if ranks.is_first and (time.monotonic() - last > SNAPSHOT_SECONDS or n_done == n_all):
                 training.save(n_done)
                 last = time.monotonic()
     if device.type == "cuda":
@@ -231,8 +263,9 @@ def run_resident(stage: ResidentStage, *, callback: Callable[[int, float], None]
 class _Training:
     """The weights, their moments and their running mean, flat and on the device, and one step of AdamW."""
 
-    def __init__(self, stage: ResidentStage) -> None:
-        self.stage = stage
+    def __init__(self, stage: ResidentStage, ranks: Ranks) -> None:
+        self.stage, self.ranks = stage, ranks
+        self.share = ranks.share_of(stage.stage.batch_size, "the concepts of a batch", "its size")
         parameters = list(stage.denoiser.parameters())
         device = parameters[0].device
         initial = torch.cat([parameter.detach().flatten() for parameter in parameters])
@@ -265,13 +298,17 @@ class _Training:
         """Draw a batch, and take a step."""
         settings, stage = self.stage.settings, self.stage
         part = stage.draws.draw(whole=whole)
+        if not self.ranks.is_alone:
+            part = part.take(self.share)
         self.gradient.zero_()
         device = self.values.device.type
         with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16, cache_enabled=False):
             loss = stage.loss(stage.denoiser, part)
         loss.backward()
         with torch.no_grad():
-            self._update(loss.detach())
+            mean = loss.detach()
+            self.ranks.average(self.gradient, mean)
+            self._update(mean)
 
     def _update(self, loss: Tensor) -> None:
         rate, first, second, mean, smoothing = self.numbers.unbind()
@@ -294,7 +331,12 @@ class _Training:
         snapshots.commit(n_done)
 
     def restore(self) -> int:
-        """Read the last snapshot, if there is one; returns the number of steps done."""
+        """Take up the last snapshot, if there is one; returns the number of steps done."""
+        n_done = torch.tensor(self._read_snapshot() if self.ranks.is_first else 0)
+        self.ranks.send(n_done, self.values, self.moments, self.ema, self.loss)
+        return int(n_done)
+
+    def _read_snapshot(self) -> int:
         snapshots = self.stage.snapshots
         n_done = snapshots.latest
         if not n_done:
@@ -319,7 +361,11 @@ class _Captured:
         self.training, self.whole = training, whole
         self._graph: torch.cuda.CUDAGraph | None = None
         self._n_plain = 0
-        self._stream = torch.cuda.Stream() if training.values.is_cuda else None
+        # A graph would read the same window in every step.
+        is_long = training.stage.draws.residuals.shape[1] > training.stage.settings.window
+        # Nor does it hold what processes tell each other.
+        is_captured = training.values.is_cuda and training.ranks.is_alone and not is_long
+        self._stream = torch.cuda.Stream() if is_captured else None
 
     def __call__(self) -> None:
         if self._graph is not None:

@@ -10,6 +10,7 @@ import io
 import os
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ from initzoo.training.generator.settings import (
     normalisation,
     stage_folder,
 )
-from initzoo.work import Backend, CurveLog, CurvePoint, Pool, encode_curve, open_run, read_piece
+from initzoo.work import Backend, CurveLog, CurvePoint, Pool, Ranks, encode_curve, open_run, read_piece
 
 __all__ = ["CURVE_FILE", "train_generator"]
 
@@ -86,14 +87,16 @@ class _Plan:
     backend: Backend
     log: ProgressLog
     callback: Progress
+    ranks: Ranks
     curve: list[CurvePoint] = field(default_factory=list)
 
     def report(self, stage: str, n_all: int) -> Callable[[int, float], None]:
         """Make the callback of a stage, which gets the number of steps done and the loss."""
 
         def on_progress(n_done: int, loss: float) -> None:
-            self.log.add(stage, n_done, n_all, loss)
-            self.callback(stage, n_done, n_all, loss)
+            if self.ranks.is_first:
+                self.log.add(stage, n_done, n_all, loss)
+                self.callback(stage, n_done, n_all, loss)
 
         return on_progress
 
@@ -105,15 +108,18 @@ class _Plan:
 
         def on_progress(n_done: int, loss: float) -> None:
             nonlocal log
+            if not self.ranks.is_first:
+                return
             if log is None:  # only now it is known where the stage goes on
                 log = CurveLog(path, name, n_all=n_all, n_done=n_done)
             if n_done:
                 log.add(n_done, loss=loss, learning_rate=rate_at(n_done - 1, job.stage))
             report(n_done, loss)
 
-        weights = run_stage(job, callback=on_progress)
-        done = log or CurveLog(path, name, n_all=n_all, n_done=n_all)
-        self.curve.extend(done.points)
+        weights = run_stage(job, callback=on_progress, ranks=self.ranks)
+        if self.ranks.is_first:
+            done = log or CurveLog(path, name, n_all=n_all, n_done=n_all)
+            self.curve.extend(done.points)
         return weights
 
 
@@ -129,6 +135,7 @@ def train_generator(
     start: WeightGenerator | None = None,
     transfer: WeightGenerator | None = None,
     device: torch.device | None = None,
+    ranks: Ranks | None = None,
     callback: Progress | None = None,
 ) -> WeightGenerator:
     """Train a weight generator, or resume an interrupted training.
@@ -149,6 +156,10 @@ def train_generator(
             depend on the blocks: how words are read, and the layers that all blocks share.
         device: an accelerator to train on, whose results differ in their last digits from run to run; the
             cores by default. The workers then draw batches ahead.
+        ranks: the processes of a launch, each of which calls this function with the same arguments and
+            computes an equal share of each batch; this process alone by default. All must see the run folder.
+            The first one alone writes to it and calls back. On cores the result has the same bytes for any
+            number of processes.
         callback: called with the stage, the number of items done, their total, and the loss.
 
     Returns:
@@ -156,25 +167,33 @@ def train_generator(
 
     Raises:
         TrainingError: the run folder cannot be used, the loss is not finite, a concept has fewer crops than a
-            step uses, or `start` has other sizes, words or concepts than this training.
-        WorkerDied: a worker died.
+            step uses, `start` has other sizes, words or concepts than this training, or a batch cannot be
+            shared evenly by the processes of a launch.
+        WorkerDied: a worker, or another process of a launch, died.
         OutputError: the run folder has other content, another process uses it, or it cannot be written.
         InvalidImage: there are no photos.
         InvalidWords: a wording of a concept has no known token.
         MissingExtra: the backend is `ray`, which is not installed.
     """
     Pool.make(1, backend)  # reports a missing backend now, not after the first stage
-    run_folder = Path(run_folder)
+    run_folder, ranks = Path(run_folder), ranks or Ranks()
+    _check_shares(settings, device, ranks)
     crop_plan = crop_plan or CropPlan(crop_size=data.crop_size, grid=data.crop_grid)
     if settings.pairs.n_steps and settings.encoder != "phrases":
         raise TrainingError(f"passes over pairs need --encoder phrases, not {settings.encoder}")
+    if settings.pairs.n_steps and settings.n_blocks(data.recipe.layout) > settings.window:
+        raise TrainingError(
+            f"passes over pairs read all blocks of an adapter at once, at most {settings.window} of them. "
+            "Leave out --pairs-steps, or set a larger --window or --block-size"
+        )
     if settings.n_crops > crop_plan.n_crops:
         raise TrainingError(
             f"a step cannot use {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
             "Set a smaller --crops"
         )
     # Trainings with different settings share a run folder: each stage has a subfolder named by a digest.
-    with open_run(run_folder, {}, kind="generator training"):
+    with open_run(run_folder, {}, kind="generator training") if ranks.is_first else nullcontext():
+        ranks.wait()
         return _train(
             data,
             text,
@@ -186,8 +205,27 @@ def train_generator(
             start=start,
             transfer=transfer,
             device=device or torch.device("cpu"),
+            ranks=ranks,
             callback=callback or (lambda *_: None),
         )
+
+
+def _check_shares(settings: GeneratorSettings, device: torch.device | None, ranks: Ranks) -> None:
+    """Check that processes can share each batch.
+
+    Raises:
+        TrainingError: they cannot.
+    """
+    if ranks.is_alone:
+        return
+    if settings.pairs.n_steps:
+        raise TrainingError(
+            "passes over pairs are taught by one process. Leave out --pairs-steps, or start a single process"
+        )
+    if device in (None, torch.device("cpu")):
+        ranks.share_of(settings.n_lanes, "the lanes", "--lanes")
+    for name, stage in (("weight", settings.weights), ("behaviour", settings.behaviour)):
+        ranks.share_of(stage.batch_size, "the concepts of a batch", f"--{name}-batch")
 
 
 def _train(
@@ -202,6 +240,7 @@ def _train(
     start: WeightGenerator | None,
     transfer: WeightGenerator | None,
     device: torch.device,
+    ranks: Ranks,
     callback: Progress,
 ) -> WeightGenerator:
     """Run both stages, or the rest of them."""
@@ -218,9 +257,11 @@ def _train(
         backend=backend,
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback,
+        ranks=ranks,
     )
-    lessons = ENCODERS[settings.encoder](text).lessons(kept, settings, folder=run_folder)
-    shape = settings.shape(n_blocks=len(mask_of(data.recipe, settings.block_size)), **lessons.sizes)
+    with ranks.first_goes_first():  # it writes the encoded wordings
+        lessons = ENCODERS[settings.encoder](text).lessons(kept, settings, folder=run_folder)
+    shape = settings.shape(n_blocks=settings.n_blocks(data.recipe.layout), **lessons.sizes)
     make_denoiser = partial(build_denoiser, settings.kind, shape, seed=settings.seed)
     config = _config(plan, shape, lessons, start, transfer)
     with torch.device("meta"):  # without memory for it
@@ -236,7 +277,8 @@ def _train(
         weights = start.flat_weights()
     if settings.behaviour.n_steps:
         weights = _train_on_behaviour(plan, lessons, make_denoiser, weights)
-    write_bytes(run_folder / CURVE_FILE, encode_curve(plan.curve), force=True)
+    if ranks.is_first:
+        write_bytes(run_folder / CURVE_FILE, encode_curve(plan.curve), force=True)
     result = _finish(plan, config, make_denoiser(), weights)
     return _train_on_pairs(plan, lessons, result) if settings.pairs.n_steps else result
 
@@ -293,14 +335,14 @@ def _train_on_weights(
         start = _take_over(make_denoiser(), transfer, settings.encoder, lessons.learned_tokens)
         begun = [hashlib.sha256(start.numpy().tobytes()).hexdigest()]
     folder = stage_folder(plan.run, "weights", *_weights_parts(plan), *begun)
+    with plan.ranks.first_goes_first():
+        sensitivity = _sensitivity(plan, folder)
     job = StageJob(
         settings=settings,
         stage=settings.weights,
         folder=folder,
         make_denoiser=make_denoiser,
-        make_objective=partial(
-            WeightObjective, plan.data, settings, lessons, sensitivity=_sensitivity(plan, folder)
-        ),
+        make_objective=partial(WeightObjective, plan.data, settings, lessons, sensitivity=sensitivity),
         start=start,
         n_workers=plan.n_workers,
         device=plan.device,
@@ -380,7 +422,8 @@ def _make_crops(plan: _Plan) -> tuple[Path, list[str]]:
         plan.report("crops", n_all)(n_done, 0.0)
 
     pool = Pool(plan.n_workers, plan.backend)
-    make_crops(plan.data.all_teachers, crops, plan.crop_plan, pool=pool, callback=on_crops)
+    with plan.ranks.first_goes_first():
+        make_crops(plan.data.all_teachers, crops, plan.crop_plan, pool=pool, callback=on_crops)
     return crops, [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.checkpoints import Recipe, join_blocks, split_blocks, value_mask
+from initzoo.checkpoints import Layout, Recipe, join_blocks, split_blocks, value_mask
 from initzoo.errors import TrainingError
 from initzoo.files import check_least, to_plain
 from initzoo.generator import ENCODERS
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["QUICK_TRAINING", "GeneratorSettings", "Stage", "TrainingData"]
 
 _MAX_BLOCK_SIZE = 2**16  # of a layout
+_MAX_WINDOW = 2**16
+
+_N_PROJECTIONS = 256
+"""Projections that the blocks of a long layout share: 25 million weights at the default sizes."""
 
 Kind = Literal["joint", "unet"]
 """Keys of `DENOISERS`, repeated here because options must not import torch."""
@@ -79,6 +83,8 @@ class GeneratorSettings:
         block_size: number of values per block; blocks of another size are converted.
         width: width of the denoiser, a multiple of 48.
         n_layers: layers of the denoiser over the blocks; the unet has a fixed number.
+        window: maximum number of blocks that the denoiser reads at once. It reads an adapter of more blocks
+            in overlapping windows.
         n_pair_layers: layers of the denoiser of pairs.
         scale_floor: minimum scale of a value, as a share of the median over all values.
         by_sensitivity: weight the error of each value by its effect on images, besides its variance.
@@ -121,6 +127,7 @@ class GeneratorSettings:
     block_size: int = 256
     width: int = 192
     n_layers: int = 3
+    window: int = 2048
     n_pair_layers: int = 4
     scale_floor: float = 0.05
     by_sensitivity: bool = True
@@ -167,6 +174,8 @@ class GeneratorSettings:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, found {getattr(self, name)}")
         check_least(self, n_layers=1, n_pair_layers=1, n_crops=1, n_fillers=0, seed=0)
+        if not 4 <= self.window <= _MAX_WINDOW:
+            raise ValueError(f"window must be from 4 to {_MAX_WINDOW} blocks, found {self.window}")
         check_least(self, scale_floor=0, word_noise=0, weight_decay=0)
         if not self.max_gradient > 0:
             raise ValueError(f"max_gradient must be above 0, found {self.max_gradient}")
@@ -175,6 +184,10 @@ class GeneratorSettings:
         """The settings as JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
+
+    def n_blocks(self, layout: Layout) -> int:
+        """Number of blocks of an adapter, in blocks of this size."""
+        return replace(layout, block_size=self.block_size).n_blocks
 
     def shape(self, *, n_blocks: int, **sizes: int) -> DenoiserShape:
         """The sizes of the denoiser.
@@ -185,11 +198,15 @@ class GeneratorSettings:
         """
         from initzoo.generator import DenoiserShape
 
+        is_long = n_blocks > self.window
+        shares_projections = is_long and self.kind == "joint" and n_blocks > _N_PROJECTIONS
         return DenoiserShape(
             n_blocks=n_blocks,
             block_size=self.block_size,
             width=self.width,
             n_layers=self.n_layers,
+            window=self.window if is_long else 0,
+            n_projections=_N_PROJECTIONS if shares_projections else 0,
             pooled_words=self.pooled_words,
             encoder=self.encoder,
             **sizes,

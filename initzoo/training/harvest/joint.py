@@ -35,7 +35,7 @@ from initzoo.training.harvest.updates import (
     rate_at,
 )
 from initzoo.training.lanes import Board, Snapshots, train_in_lanes
-from initzoo.work import one_thread, read_piece
+from initzoo.work import Ranks, one_thread, read_piece
 from initzoo.zoo import Zoo
 
 __all__ = ["has_base", "run_joint_stage", "take_base"]
@@ -73,7 +73,12 @@ def has_base(plan: HarvestPlan, run: RunFolder) -> bool:
 
 
 def run_joint_stage(
-    plan: HarvestPlan, run: RunFolder, *, n_workers: int, callback: Callable[[int, int], None]
+    plan: HarvestPlan,
+    run: RunFolder,
+    *,
+    n_workers: int,
+    callback: Callable[[int, int], None],
+    ranks: Ranks | None = None,
 ) -> list[tuple[str, str]]:
     """Train base and shared A, or go on where the last run stopped, and write them to the run folder.
 
@@ -85,6 +90,8 @@ def run_joint_stage(
         run: where snapshots and the base go.
         n_workers: processes, each on one core; more than the recipe's lanes are not used.
         callback: called in this process with updates done and updates in all, every second or so.
+        ranks: the processes of a launch, each of which calls this function and works on an equal share of the
+            lanes; `n_workers` does not count then. Each but the first returns nothing.
 
     Returns:
         Concepts that were left out, with the reason.
@@ -94,18 +101,24 @@ def run_joint_stage(
         TrainingError: the snapshot is damaged.
         WorkerDied: a worker died.
     """
-    if not has_base(plan, run):
-        run.base.unlink(missing_ok=True)
+    ranks = ranks or Ranks()
+    is_done = torch.tensor(int(ranks.is_first and has_base(plan, run)))
+    ranks.send(is_done)
+    if not is_done:
+        if ranks.is_first:
+            run.base.unlink(missing_ok=True)
         n_updates = _count_updates(plan)
         train_in_lanes(
             _JointTraining(plan, run),
             n_workers=n_workers,
             callback=lambda board: callback(int(board.done), n_updates),
+            ranks=ranks,
         )
-        with one_thread():
-            _finish(plan, run)
-        shutil.rmtree(run.joint, ignore_errors=True)
-    return _failures(plan, run)
+        if ranks.is_first:
+            with one_thread():
+                _finish(plan, run)
+            shutil.rmtree(run.joint, ignore_errors=True)
+    return _failures(plan, run) if ranks.is_first else []
 
 
 def _failures(plan: HarvestPlan, run: RunFolder) -> list[tuple[str, str]]:
@@ -229,6 +242,7 @@ class _JointShare:
         self.photos = training_photos(plan.load_photos("train"), recipe.joint.n_photos, seed=recipe.seed + 1)
         # A is not whitened yet: while the base changes, its outputs would not stay white, but grow.
         self.state = AdamState.zeros_like(self.base.values)
+        self.numbers = lanes
         self.lanes = [_Lane.make(plan, number, self.base.n_adapter_values) for number in lanes]
         self.phases = (self.compute, self.apply)
 
@@ -237,6 +251,7 @@ class _JointShare:
         rate = rate_at(update, _count_updates(self.plan), self.plan.recipe.joint)
         for lane in self.lanes:
             _lane_update(self.plan, self.base, lane, self.photos, update, rate, self.board)
+        self.board.exchange(self.numbers, "gradients", "active", "losses")
 
     def apply(self, update: int) -> None:
         """Move the base along the mean of the gradients."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from initzoo.checkpoints import BaseConfig, Layout, NetworkSpec, Recipe
 from initzoo.errors import InvalidZoo, LayoutMismatch
@@ -19,6 +19,7 @@ from initzoo.files import DamagedFile, is_file, parse_toml, read_file, read_sett
 __all__ = [
     "QUICK_HARVEST",
     "DetailStage",
+    "FitGan",
     "FitStage",
     "HarvestRecipe",
     "JointStage",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 _MAX_BYTES = 2**20
+
+_LEAST_JUDGED = 32
+"""Smallest side of a crop that a discriminator can judge, pixels."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,30 @@ class JointStage:
 
 
 @dataclass(frozen=True)
+class FitGan:
+    """A discriminator beside the error of a fit, as in pix2pix.
+
+    Args:
+        loss: adversarial loss.
+        l1_weight: weight of the mean absolute error against the adversarial loss.
+        learning_rate: learning rate of the discriminator in the first step; it falls as that of the adapter.
+        width: number of filters in its first layer; 64 in pix2pix.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    loss: Literal["non-saturating", "lsgan"] = "non-saturating"
+    l1_weight: float = 100.0
+    learning_rate: float = 2e-4
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "width")
+        _check_rates(self, "l1_weight", "learning_rate")
+
+
+@dataclass(frozen=True)
 class FitStage:
     """How the adapter of one concept is trained on the frozen base, from the adapter of the joint stage.
 
@@ -98,6 +126,8 @@ class FitStage:
         n_photos: number of photos that crops are taken from.
         n_steps_new: steps of a concept that the joint stage did not see; 0 for `n_steps`.
         learning_rate_new: its learning rate; 0 for `learning_rate`.
+        gan: a discriminator of each concept, which judges patches of 70 pixels; None for the error alone.
+            Training on an accelerator knows none.
 
     Raises:
         ValueError: a number is out of range.
@@ -113,6 +143,7 @@ class FitStage:
     n_photos: int = 24
     n_steps_new: int = 0
     learning_rate_new: float = 0.0
+    gan: FitGan | None = None
 
     def __post_init__(self) -> None:
         _check_counts(self, "n_steps", "batch_size", "n_photos")
@@ -232,6 +263,10 @@ class HarvestRecipe:
     def __post_init__(self) -> None:
         _check_counts(self, "crop_size", "crop_grid", "block_size")
         _check_rates(self, "max_gradient")
+        if self.fit.gan is not None and self.crop_size < _LEAST_JUDGED:
+            raise ValueError(
+                f"crop_size must be at least {_LEAST_JUDGED} with fit.gan, found {self.crop_size}"
+            )
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, found {self.seed}")
 

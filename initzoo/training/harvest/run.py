@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from initzoo.errors import HarvestError, TrainingError
 from initzoo.files import write_bytes
 from initzoo.training.harvest.accelerated import run_accelerated
 from initzoo.training.harvest.details import run_details
@@ -25,10 +26,10 @@ from initzoo.training.harvest.pack import check_free, check_plan, pack_zoo
 from initzoo.training.harvest.recipe import QUICK_HARVEST, HarvestRecipe
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.teaching import make_model_pairs
-from initzoo.work import Backend, Pool, StageClock, describe_machine, open_run
+from initzoo.work import Backend, Pool, Ranks, StageClock, describe_machine, open_run
 from initzoo.zoo import IndexRow, Zoo, write_cards
 
-__all__ = ["HarvestReport", "quick_recipe", "run_harvest"]
+__all__ = ["HarvestReport", "help_harvest", "quick_recipe", "run_harvest"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def run_harvest(
     backend: Backend = "processes",
     device: torch.device | None = None,
     force: bool = False,
+    ranks: Ranks | None = None,
     callback: Progress | None = None,
 ) -> HarvestReport:
     """Train a zoo and write it to a folder, or go on with a harvest that was interrupted.
@@ -104,6 +106,8 @@ def run_harvest(
         device: an accelerator to train on, where hours become minutes; then two runs do not give the same
             bytes. None for the cores.
         force: replace a zoo that is in `out` already.
+        ranks: the processes of a launch, which share the joint stage and must see the run folder. The first
+            one calls this function, the others call `help_harvest`. This process alone by default.
         callback: called with stage, things done and things in all.
 
     Returns:
@@ -111,19 +115,58 @@ def run_harvest(
 
     Raises:
         HarvestError: every concept failed, or the recipe or a text of a concept is beyond what a zoo takes.
-        WorkerDied: a worker died.
+        TrainingError: several processes were launched, and cannot share the joint stage.
+        WorkerDied: a worker, or another process of a launch, died.
         OutputError: `out` holds a zoo already, or cannot be written; or another process is at work in the run
             folder, or it holds another harvest.
     """
-    pool = Pool.make(n_workers, backend)
+    if device is not None and plan.recipe.fit.gan is not None:
+        raise HarvestError(
+            f"recipe '{plan.recipe.name}' has a discriminator in its fits, which an accelerator does not "
+            "train. Leave out --device, or the recipe's fit.gan"
+        )
+    pool, ranks = Pool.make(n_workers, backend), ranks or Ranks()
     run, out = RunFolder(Path(run_folder)), Path(out)
+    _check_shares(plan, device, ranks)
     check_plan(plan, out)
     check_free(out, force=force or run.has_begun_packing(out))
     for split in ("train", "score"):  # missing photos are to show now, not after the joint stage
         plan.load_photos(split)
     with open_run(run.path, plan.digests, kind="harvest"):
         run.make_folders()
-        return _harvest(plan, run, out, pool, device, callback)
+        ranks.wait()
+        return _harvest(plan, run, out, pool, device, ranks, callback)
+
+
+def help_harvest(
+    plan: HarvestPlan, run_folder: Path, ranks: Ranks, *, device: torch.device | None = None
+) -> None:
+    """Compute this process's share of the joint stage of a harvest, which the first process of a launch runs.
+
+    Raises:
+        TrainingError: the processes cannot share the joint stage.
+        WorkerDied: another process died.
+    """
+    _check_shares(plan, device, ranks)
+    ranks.wait()
+    run = RunFolder(Path(run_folder))
+    run_joint_stage(plan, run, n_workers=1, callback=lambda n_done, n_all: None, ranks=ranks)
+
+
+def _check_shares(plan: HarvestPlan, device: torch.device | None, ranks: Ranks) -> None:
+    """Check that processes can share the joint stage.
+
+    Raises:
+        TrainingError: they cannot.
+    """
+    if ranks.is_alone:
+        return
+    if device is not None:
+        raise TrainingError(
+            "a harvest with an accelerator is the work of one process. Leave out --device, or start a single "
+            "process"
+        )
+    ranks.share_of(plan.recipe.joint.n_lanes, "the concepts of an update", "--joint-lanes")
 
 
 def _harvest(
@@ -132,6 +175,7 @@ def _harvest(
     out: Path,
     pool: Pool,
     device: torch.device | None,
+    ranks: Ranks,
     callback: Progress | None,
 ) -> HarvestReport:
     """All stages of a harvest, or what is left of them."""
@@ -150,7 +194,9 @@ def _harvest(
     make_model_pairs(plan, run, counting("pairs of models"))
     if device is not None:
         run_accelerated(plan, run, device, pool=pool, callback=lambda stage, *done: counting(stage)(*done))
-    joint_failures = run_joint_stage(plan, run, n_workers=pool.n_workers, callback=counting("joint"))
+    joint_failures = run_joint_stage(
+        plan, run, n_workers=pool.n_workers, callback=counting("joint"), ranks=ranks
+    )
     failures = run_fits(plan, run, pool=pool, callback=counting("fits"))
     if plan.recipe.detail.n_concepts:
         run_details(plan, run, pool=pool, callback=counting("details"))

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from initzoo.networks import Adapted
 from initzoo.pairs import Pairs
+from initzoo.training.gan import Adversary
 from initzoo.training.harvest.length import pair_list, psnr_of, split_pairs, train_by_need
 from initzoo.training.harvest.recipe import DetailStage, FitStage, JointStage
 
@@ -206,13 +207,20 @@ def fit_adapter(
     adapter = torch.zeros(base.n_adapter_values) if start is None else start.clone()
     state = AdamState.zeros_like(adapter)
     material, kept = split_pairs(pairs) if stage.max_steps else (pair_list(pairs), [])
+    gan = stage.gan
+    adversary = Adversary(gan.loss, width=gan.width, seed=seed) if gan is not None else None
 
     def take_step(step: int, rate: float) -> None:
         inputs, targets = draw_crops(
             material, n_crops=stage.batch_size, crop_size=crop_size, rng=rng, grid=crop_grid
         )
         trained = adapter.clone().requires_grad_()
-        loss = (base(inputs, trained) - targets).abs().mean()
+        edited = base(inputs, trained)
+        loss = (edited - targets).abs().mean()
+        if gan is not None and adversary is not None:
+            adversary.learn(inputs, targets, edited, learning_rate=gan.learning_rate * rate)
+            # In units of the error, to whose gradients the learning rate and `max_gradient` are fitted.
+            loss = adversary.loss(inputs, edited, loss, l1_weight=gan.l1_weight) / gan.l1_weight
         (gradient,) = torch.autograd.grad(loss, [trained])
         norm = gradient.norm().item()
         if not math.isfinite(norm + loss.item()):

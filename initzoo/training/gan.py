@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["LOSSES", "discriminator_loss", "network_loss"]
+from initzoo.networks import Adam, PatchDiscriminator, initialise_by_the_book
+
+__all__ = ["DISCRIMINATOR_BETAS", "LOSSES", "Adversary", "discriminator_loss", "network_loss"]
+
+DISCRIMINATOR_BETAS = (0.5, 0.999)
+"""Betas of Adam for a discriminator."""
 
 PerPatch = Callable[[Tensor, bool], Tensor]
 
@@ -69,3 +74,45 @@ def network_loss(gan: str, judged: Tensor, error: Tensor, *, l1_weight: float) -
         11.0
     """
     return LOSSES[gan](judged.float(), True) + l1_weight * error
+
+
+class Adversary:
+    """A patch discriminator that is trained beside a network, step by step.
+
+    Args:
+        gan: key of `LOSSES`.
+        width: number of filters in its first layer.
+        seed: seed of its initial weights.
+
+    Example:
+        >>> adversary = Adversary("lsgan", width=4, seed=0)
+        >>> photos = torch.zeros(2, 3, 32, 32)
+        >>> adversary.learn(photos, photos, photos + 1, learning_rate=2e-4)
+        >>> adversary.loss(photos, photos, torch.tensor(0.1), l1_weight=100.0).shape
+        torch.Size([])
+    """
+
+    def __init__(self, gan: str, *, width: int, seed: int) -> None:
+        self.gan = gan
+        self._judge = PatchDiscriminator(width)
+        initialise_by_the_book(self._judge, torch.Generator().manual_seed(seed))
+        self._optimizer = Adam(self._judge.train().parameters(), betas=DISCRIMINATOR_BETAS)
+
+    def learn(self, inputs: Tensor, targets: Tensor, edited: Tensor, *, learning_rate: float) -> None:
+        """Take a step of the discriminator on a batch.
+
+        Args:
+            inputs: photos, shape `(n, 3, size, size)`, values -1 to 1, sides from 32.
+            targets: what a teacher makes of them.
+            edited: what the network makes of them.
+            learning_rate: learning rate of the step.
+        """
+        self._judge.requires_grad_(True)
+        real, made = self._judge(inputs, targets), self._judge(inputs, edited.detach())
+        discriminator_loss(self.gan, real, made).backward()
+        self._optimizer.step(learning_rate)
+        self._judge.requires_grad_(False)  # the network's step needs gradients through it, not of it
+
+    def loss(self, inputs: Tensor, edited: Tensor, error: Tensor, *, l1_weight: float) -> Tensor:
+        """The loss of the network, as `network_loss`."""
+        return network_loss(self.gan, self._judge(inputs, edited), error, l1_weight=l1_weight)
