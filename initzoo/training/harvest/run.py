@@ -87,6 +87,7 @@ def run_harvest(
     *,
     n_workers: int | None = None,
     backend: Backend = "processes",
+    address: str | None = None,
     device: torch.device | None = None,
     force: bool = False,
     callback: Progress | None = None,
@@ -101,6 +102,7 @@ def run_harvest(
             changes no byte.
         backend: where the workers of fits and scores run: in processes of this machine, or on a ray cluster.
             Those of the joint stage share memory, and so a machine.
+        address: address of the cluster; by default that of RAY_ADDRESS, or one that is started here.
         device: an accelerator to train on, where hours become minutes; then two runs do not give the same
             bytes. None for the cores.
         force: replace a zoo that is in `out` already.
@@ -112,10 +114,11 @@ def run_harvest(
     Raises:
         HarvestError: every concept failed, or the recipe or a text of a concept is beyond what a zoo takes.
         WorkerDied: a worker died.
+        ClusterUnavailable: the Ray cluster does not answer, or has other versions.
         OutputError: `out` holds a zoo already, or cannot be written; or another process is at work in the run
             folder, or it holds another harvest.
     """
-    pool = Pool.make(n_workers, backend)
+    pool = Pool.make(n_workers, backend, address)
     run, out = RunFolder(Path(run_folder)), Path(out)
     check_plan(plan, out)
     check_free(out, force=force or run.has_begun_packing(out))
