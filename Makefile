@@ -14,7 +14,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   tensor_files weight_generator words zoo))
 
 .PHONY: help pull test style types test-long quick docs tables notebook times network-times edits hub-times demo demo-times demo-pictures space \
-  export-pictures live-picture hostile kills disks load oldest newest trust sbom audit clean
+  export-pictures live-picture hostile kills ray disks load oldest newest trust sbom audit clean
 
 # Less of a long run: make hostile CASES=200, make kills KILLS=10, make load CLIENTS=10 MINUTES=0.5
 CASES := 10000
@@ -42,6 +42,7 @@ help:
 	@echo 'make space  set up for tests, then write the Space as a folder that is ready to push: build/space'
 	@echo 'make hostile  set up for tests, then attack every reader with 10,000 mutated files each: hours'
 	@echo 'make kills  set up for tests, then kill eight commands at 200 random moments each: hours'
+	@echo 'make ray    set up for tests, then kill workers and drivers on a Ray cluster of this machine: minutes'
 	@echo 'make disks  set up for tests, then run the commands on full and read-only disks (wants Linux and root)'
 	@echo 'make load   set up for tests, then load the page with 50 clients for 10 minutes'
 	@echo 'make oldest  run the quick tests on the oldest allowed versions, in build/oldest'
@@ -118,6 +119,10 @@ hostile: $(VENV)/.ready-dev
 
 kills: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/kill_run.py --kills $(KILLS)
+
+ray: $(VENV)/.ready-dev
+	$(PIP) -e '.[ray]'
+	$(VENV)/bin/python tests/ray_run.py
 
 disks: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/disk_run.py

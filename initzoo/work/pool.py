@@ -492,6 +492,8 @@ def _connect(ray: Any, address: str | None) -> None:
     where = "a Ray cluster on this machine"
     if address not in (None, "local"):
         where = f"the Ray cluster at {printable(address)[:80]}"
+    # Ray prints on standard output that a worker was lost, whatever log_to_driver is; --json prints there.
+    ray._private.worker._worker_logs_enabled = False
     with _quiet_stderr() as read_stderr:
         try:
             with warnings.catch_warnings(action="ignore"):  # tips for programs on Ray
