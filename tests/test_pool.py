@@ -224,7 +224,9 @@ def test_what_is_no_address_of_a_cluster_is_refused(fake_ray, address):
 def test_no_cluster_at_an_address_is_one_line_at_once(fake_ray, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    expected = f"no Ray cluster at {address}: Connection refused. Start its head with: ray start --head"
+    expected = (
+        f"no Ray cluster at {address}: Connection refused. Name the address that `ray start --head` printed"
+    )
     with pytest.raises(ClusterUnavailable, match=expected):
         Pool.make(2, "ray", address)
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -232,7 +234,9 @@ def test_no_cluster_at_an_address_is_one_line_at_once(fake_ray, monkeypatch):
         Pool.make(2, "ray")
     with (
         listening(b"HTTP/1.1 400 Bad Request") as other,
-        pytest.raises(ClusterUnavailable, match=f"what answers at {other} is no Ray cluster. Start its head"),
+        pytest.raises(
+            ClusterUnavailable, match=f"what answers at {other} is no Ray cluster. Name the address that"
+        ),
     ):
         Pool.make(2, "ray", other)
 

@@ -406,7 +406,9 @@ class _RayTasks(Generic[Item, Result]):
                     if outcome.error is None:
                         self._give_work(actor)
                     result = outcome.get()
-                    if task is not None:
+                    if task is None:
+                        self._n_lost_at_start = 0
+                    else:
                         self._left -= 1
                         yield task.item, result
         finally:
@@ -551,7 +553,7 @@ def _check_answers(address: str) -> None:
             f"{shown!r} is not the address of a Ray cluster. Name host and port of its head, e.g. "
             "10.0.0.1:6379"
         )
-    advice = f"Start its head with: ray start --head --port {port}, or name another --address"
+    advice = "Name the address that `ray start --head` printed, or start a cluster with it"
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS) as connection:
             if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):  # encrypted, the greeting is another one
