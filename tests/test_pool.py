@@ -310,7 +310,7 @@ def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same
 
 
 ON_RAY = """
-import json, sys, warnings
+import json, logging, sys, warnings
 from functools import partial
 from pathlib import Path
 sys.path.append({tests!r})  # as for the module of a teacher, which workers must find too
@@ -332,7 +332,7 @@ if __name__ == "__main__":
             found[kind] = [type(error).__name__, str(error)]
     import ray
 
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     found["cores"] = Pool.make(None, "ray").n_workers
     found["is_left_alone"] = ray.is_initialized()
     print("found", json.dumps(found))

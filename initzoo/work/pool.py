@@ -366,6 +366,9 @@ class _RayWorker:
 class _RayTasks(Generic[Item, Result]):
     """Items that actors on Ray share. The actor of each awaited result and its item are known here alone."""
 
+    _has_warned = False
+    """Of all runs of this process: the stages of a command are runs of their own."""
+
     def __init__(
         self,
         ray: Any,
@@ -385,7 +388,6 @@ class _RayTasks(Generic[Item, Result]):
         self._idle: list[Any] = []
         self._awaited: dict[Any, tuple[Any, _RayItem[Item] | None]] = {}
         self._n_lost_at_start = 0
-        self._has_warned = False
 
     def run(self, on_tick: Callable[[], None] | None) -> Iterator[tuple[Item, Result]]:
         """As `Pool.run`."""
@@ -442,8 +444,8 @@ class _RayTasks(Generic[Item, Result]):
             raise _died(event, item, self._name_of) from error
         if task is not None:
             self._todo.appendleft(task)
-        if not self._has_warned:
-            self._has_warned = True
+        if not _RayTasks._has_warned:
+            _RayTasks._has_warned = True
             warnings.warn(
                 f"a worker on Ray was lost {_where(item, self._name_of)}. It and later ones are replaced, "
                 "and their work is done again",
