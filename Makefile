@@ -14,7 +14,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   tensor_files weight_generator words zoo))
 
 .PHONY: help pull test style types test-long quick docs tables notebook times network-times edits edit-starts growth hub-times demo demo-times \
-  demo-pictures space export-pictures live-picture hostile fuzz kills disks load oldest newest trust sbom audit clean
+  demo-pictures space export-pictures live-picture hostile fuzz kills ray disks load oldest newest trust sbom audit clean
 
 # Less of a long run: make hostile CASES=200, make fuzz FUZZ_SECONDS=60, make kills KILLS=5, make load CLIENTS=10 MINUTES=0.5
 CASES := 10000
@@ -46,6 +46,7 @@ help:
 	@echo 'make hostile  set up for tests, then attack every reader with 10,000 mutated files each: hours'
 	@echo 'make fuzz   set up for tests, then fuzz every reader for 10 minutes, guided by coverage: hours'
 	@echo 'make kills  set up for tests, then kill eight commands at 25 random moments each: a quarter of an hour'
+	@echo 'make ray    set up for tests, then kill workers and drivers on a Ray cluster of this machine: minutes'
 	@echo 'make disks  set up for tests, then run the commands on full and read-only disks (wants Linux and root)'
 	@echo 'make load   set up for tests, then load the page with 50 clients for 10 minutes'
 	@echo 'make oldest  run the quick tests on the oldest allowed versions, in build/oldest'
@@ -133,6 +134,10 @@ fuzz: $(VENV)/.ready-dev
 
 kills: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/kill_run.py --kills $(KILLS)
+
+ray: $(VENV)/.ready-dev
+	$(PIP) -e '.[ray]'
+	$(VENV)/bin/python tests/ray_run.py
 
 disks: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/disk_run.py

@@ -124,6 +124,10 @@ class WorkerDied(InitzooError):
     """A worker process ended without a result."""
 
 
+class ClusterUnavailable(InitzooError):
+    """A Ray cluster cannot be reached, or has other versions of Ray or Python than this machine."""
+
+
 class UnknownInitialization(InitzooError):
     """An initialization is unknown, or does not fit the network."""
 

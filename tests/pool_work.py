@@ -41,6 +41,18 @@ class Awkward(Exception):
         super().__init__(f"{one} and {two}")
 
 
+def die_once(folder: Path, item: int) -> int:
+    """Work whose process is killed at its first try of item 2."""
+    if item == 2 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), 9)
+    return item
+
+
+def dies_once(folder: Path):
+    return partial(die_once, folder)
+
+
 def failer(kind: str):
     return partial(fail, kind)
 

@@ -144,7 +144,7 @@ def test_the_book_is_kept():
         ({"rates": ()}, "rates must be positive numbers, found none"),
         ({"unet_rates": (1e-3, float("nan"))}, "unet_rates must be positive numbers, found 0.001, nan"),
         ({"n_workers": -1}, "n_workers must be at least 0"),
-        ({"backend": "ray", "device": "cuda"}, "backend ray works on CPUs only. Take device cpu, or backend"),
+        ({"address": "10.0.0.1:6379"}, "address goes with --backend ray. Add it, or leave out --address"),
         ({"classical_lengths": (0,)}, "classical_lengths: 0 given. Choose from: 5, 10"),
     ],
 )

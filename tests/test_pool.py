@@ -3,17 +3,23 @@
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from click.testing import CliRunner
 from pool_work import Pids, WaitsForOther, dead_at_start, doubler, failer, never_made, summer
 from waiting import wait_until
 
-from initzoo.errors import InvalidZoo, MissingExtra, WorkerDied
+from initzoo.cli.main import main
+from initzoo.errors import ClusterUnavailable, InvalidZoo, MissingExtra, WorkerDied
 from initzoo.work.pool import WORKER_CONTEXT, Pool
 
 TESTS = Path(__file__).parent
@@ -154,9 +160,13 @@ def test_while_workers_are_waited_for_there_are_ticks(tmp_path, monkeypatch):
     assert ticks
 
 
-@pytest.mark.parametrize("options", [{"n_workers": 0}, {"n_workers": 1, "backend": "threads"}])
+@pytest.mark.parametrize(
+    "options", [{"n_workers": 0}, {"n_workers": 1, "backend": "threads"}, {"n_workers": 1, "address": "a:1"}]
+)
 def test_a_pool_that_cannot_be_is_refused(options):
-    with pytest.raises(ValueError, match="n_workers must be at least 1|backend must be processes or ray"):
+    with pytest.raises(
+        ValueError, match="must be at least 1|must be processes or ray|address goes with the backend ray"
+    ):
         Pool(**options)
 
 
@@ -172,6 +182,125 @@ def test_a_pool_on_ray_says_early_that_it_needs_ray(monkeypatch):
         Pool.make(3, "ray")
 
 
+@pytest.fixture
+def fake_ray(monkeypatch):
+    """A package of that name that finds no cluster; it takes seconds to import Ray."""
+
+    def init(address, **_):
+        raise fake.error
+
+    logs = SimpleNamespace(worker=SimpleNamespace())
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None, _private=logs)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: name)
+    return fake
+
+
+@contextmanager
+def listening(answer: bytes):
+    """A server that answers one call. Yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize("address", ["here", "here:", ":6379", "here:0", "here:99999", "here:6379/x"])
+def test_what_is_no_address_of_a_cluster_is_refused(fake_ray, address):
+    with pytest.raises(
+        ClusterUnavailable, match=rf"'{address}' is not the address of a Ray cluster. Name host"
+    ):
+        Pool.make(2, "ray", address)
+
+
+def test_no_cluster_at_an_address_is_one_line_at_once(fake_ray, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    expected = (
+        f"no Ray cluster at {address}: Connection refused. Name the address that `ray start --head` printed"
+    )
+    with pytest.raises(ClusterUnavailable, match=expected):
+        Pool.make(2, "ray", address)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ClusterUnavailable, match=expected):
+        Pool.make(2, "ray")
+    with (
+        listening(b"HTTP/1.1 400 Bad Request") as other,
+        pytest.raises(
+            ClusterUnavailable, match=f"what answers at {other} is no Ray cluster. Name the address that"
+        ),
+    ):
+        Pool.make(2, "ray", other)
+
+
+MISMATCH = """Version mismatch: The cluster was started with:
+    Ray: 2.54.0
+    Python: 3.11.7
+This process on node 192.0.2.2 was started with:
+    Ray: 2.60.0
+    Python: 3.12.1
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "written", "expected"),
+    [
+        (
+            RuntimeError(MISMATCH),
+            "",
+            "runs Ray 2.54.0 and Python 3.11.7, this machine Ray 2.60.0 and Python 3.12.1. Install the same",
+        ),
+        (
+            ConnectionError("failed"),
+            "Unauthenticated: InvalidAuthToken",
+            "asks for a token. Set RAY_AUTH_MODE",
+        ),
+        (SystemExit(15), "gcs_client.cc:210: Timed out", "cannot be used: it does not answer"),
+        (ValueError("it\nhas reasons"), "", "cannot be used: it has reasons"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_one_line(fake_ray, capfd, error, written, expected):
+    def init(address, **_):
+        os.write(2, written.encode())  # as its part in C++ does
+        raise error
+
+    fake_ray.init = init
+    with (
+        listening(bytes(3) + b"\x04" + bytes(5)) as address,
+        pytest.raises(ClusterUnavailable, match=f"^the Ray cluster at {address} {expected}") as caught,
+    ):
+        Pool.make(2, "ray", address)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["harvest", "--out", "zoo"],
+        ["evaluate"],
+        ["bench", "--out", "bench"],
+        ["generator", "train", "--out", "generator"],
+        ["generator", "evaluate"],
+    ],
+)
+def test_an_address_without_ray_is_refused(words, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, [*words, "--address", "10.0.0.1:6379"])
+    assert result.exit_code in (1, 2)
+    assert "--address goes with --backend ray. Add it, or leave out --address." in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same(spawned, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
@@ -181,8 +310,9 @@ def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same
 
 
 ON_RAY = """
-import json, sys
+import json, logging, sys, warnings
 from functools import partial
+from pathlib import Path
 sys.path.append({tests!r})  # as for the module of a teacher, which workers must find too
 import pool_work as t
 from initzoo.errors import InitzooError
@@ -191,14 +321,18 @@ from initzoo.work.pool import Pool
 if __name__ == "__main__":
     pool = Pool(2, "ray")
     found = {{"bytes": dict(pool.run(t.summer, range(4)))}}
+    with warnings.catch_warnings(record=True) as caught:
+        found["once"] = sorted(pool.run(partial(t.dies_once, Path(sys.argv[1])), [1, 2, 3]))
+    found["notes"] = [str(one.message) for one in caught]
     for kind in ("exit", "known"):
+        warnings.simplefilter("ignore")
         try:
             list(pool.run(partial(t.failer, kind), [1, 2, 3]))
         except InitzooError as error:
             found[kind] = [type(error).__name__, str(error)]
     import ray
 
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     found["cores"] = Pool.make(None, "ray").n_workers
     found["is_left_alone"] = ray.is_initialized()
     print("found", json.dumps(found))
@@ -207,11 +341,11 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_ray_gives_the_bytes_and_the_errors_of_processes():
+def test_ray_gives_the_bytes_and_the_errors_of_processes(tmp_path):
     pytest.importorskip("ray", reason='NOT TESTED: work on Ray. pip install "initzoo[ray]" to test it')
     environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "RAY_ADDRESS": "local"}
     result = subprocess.run(
-        [sys.executable, "-c", ON_RAY.format(tests=str(TESTS))],
+        [sys.executable, "-c", ON_RAY.format(tests=str(TESTS)), str(tmp_path)],
         env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     lines = [line for line in result.stdout.splitlines() if line.startswith("found ")]
@@ -223,4 +357,10 @@ def test_ray_gives_the_bytes_and_the_errors_of_processes():
     assert found["is_left_alone"]
     assert found["known"] == ["InvalidZoo", "zoo 'x' is damaged. Pull it again"]
     assert found["exit"][0] == "WorkerDied"
-    assert "a worker on Ray ended at 2. Run the same command again" in found["exit"][1]
+    assert "4 workers on Ray were lost, the last one at 2. Run the same command again" in found["exit"][1]
+    assert found["once"] == [[1, 1], [2, 2], [3, 3]]
+    assert found["notes"] == [
+        "a worker on Ray was lost at 2. It and later ones are replaced, and their work is done again"
+    ]
+    assert result.stdout.splitlines() == lines  # Ray prints nothing of its own
+    assert not result.stderr

@@ -72,6 +72,7 @@ def command(
     seconds: float,
     workers: int | None,
     backend: Backend,
+    address: str | None,
     as_json: bool,
 ) -> None:
     """Measure the checkpoints of a zoo on scoring photos.
@@ -95,7 +96,7 @@ def command(
         )
     zoo = Zoo.from_pretrained(zoo_name)
     if n_pairs is not None:
-        fits = _measure_fits(zoo, n_pairs, seconds, split, photos, limit, workers, backend)
+        fits = _measure_fits(zoo, n_pairs, seconds, split, photos, limit, workers, backend, address)
         _echo_fits(zoo, fits, n_pairs, seconds, as_json=as_json)
         return
     if stored:
@@ -110,6 +111,7 @@ def command(
                 limit=limit,
                 n_workers=workers,
                 backend=backend,
+                address=address,
                 callback=partial(bars.show, "evaluate"),
             )
     table = family_table(scores)
@@ -148,6 +150,7 @@ def _measure_fits(
     limit: int | None,
     workers: int | None,
     backend: Backend,
+    address: str | None,
 ) -> list[FitScores]:
     from initzoo.errors import InvalidZoo
     from initzoo.evaluation import ask_about_zoo, evaluate_fits
@@ -175,6 +178,7 @@ def _measure_fits(
             photos=PhotoSource(photos),
             n_workers=workers,
             backend=backend,
+            address=address,
             callback=partial(bars.show, "evaluate"),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -136,14 +137,26 @@ def echo_limits(words: str) -> None:
 
 
 def backend_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--backend`."""
+    """Add `--backend` and `--address`."""
+
+    @wraps(function)
+    def with_checked_address(**values: Any) -> Any:
+        if values["address"] is not None and values["backend"] != "ray":
+            raise click.UsageError("--address goes with --backend ray. Add it, or leave out --address.")
+        return function(**values)
+
+    address = click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Address of the Ray cluster; by default that of RAY_ADDRESS, or one that is started here.",
+    )
     return click.option(
         "--backend",
         type=click.Choice(["processes", "ray"]),
         default="processes",
         show_default=True,
         help="Where workers run: in processes on this machine, or on a Ray cluster.",
-    )(function)
+    )(address(with_checked_address))
 
 
 def echo_json(result: object) -> None:

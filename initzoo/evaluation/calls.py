@@ -57,6 +57,7 @@ def evaluate(
     limit: int | None = None,
     n_workers: int = 1,
     backend: Backend = "processes",
+    address: str | None = None,
 ) -> list[ConceptScores]:
     """Measure a zoo's checkpoints on photos that training never saw.
 
@@ -68,6 +69,7 @@ def evaluate(
         limit: measure only so many, spread evenly over the zoo.
         n_workers: processes, one core each.
         backend: where workers run: in processes of this machine, or on a ray cluster.
+        address: address of the cluster; by default that of RAY_ADDRESS, or one that is started here.
 
     Returns:
         Scores per concept, beside the untouched photo and the mean adapter.
@@ -91,4 +93,5 @@ def evaluate(
         limit=limit,
         n_workers=n_workers,
         backend=backend,
+        address=address,
     )

@@ -124,6 +124,7 @@ def evaluate_zoo(
     limit: int | None = None,
     n_workers: int | None = 1,
     backend: Backend = "processes",
+    address: str | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> list[ConceptScores]:
     """Measure a zoo's checkpoints, spread over processes.
@@ -136,6 +137,7 @@ def evaluate_zoo(
         limit: measure only so many, spread evenly over the zoo.
         n_workers: processes, one core each; None for as many as there are cores.
         backend: where these are: processes of this machine, or ray.
+        address: address of the cluster; by default that of RAY_ADDRESS, or one that is started here.
         callback: called with concepts done and concepts in all.
 
     Returns:
@@ -153,7 +155,7 @@ def evaluate_zoo(
     load_photos(photos_folder, split="score")  # what is missing or damaged is to show here, in words
     zoo.mean_adapter_blocks()
     scores: dict[str, ConceptScores] = {}
-    for concept_id, one in Pool.make(n_workers, backend).run(
+    for concept_id, one in Pool.make(n_workers, backend, address).run(
         partial(_Worker, zoo, photos_folder, teachers), ids
     ):
         scores[concept_id] = one

@@ -77,6 +77,7 @@ def evaluate_fits(
     photos: PhotoSource | None = None,
     n_workers: int | None = 1,
     backend: Backend = "processes",
+    address: str | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> list[FitScores]:
     """Fit adapters to example pairs of concepts that no training saw, and measure them on other photos.
@@ -92,6 +93,7 @@ def evaluate_fits(
             the same folder.
         n_workers: processes, one core each; None for as many as there are cores.
         backend: where workers run: in processes of this machine, or on a ray cluster.
+        address: address of the cluster; by default that of RAY_ADDRESS, or one that is started here.
         callback: called with concepts done and concepts in all.
 
     Raises:
@@ -102,7 +104,8 @@ def evaluate_fits(
     source = photos or PhotoSource()
     results: dict[str, FitScores] = {}
     worker = partial(_Worker, zoo, source, n_pairs, seconds)
-    for question, scores in Pool.make(n_workers, backend).run(worker, list(questions), name_of=_name_of):
+    pool = Pool.make(n_workers, backend, address)
+    for question, scores in pool.run(worker, list(questions), name_of=_name_of):
         results[question.concept_id] = scores
         if callback is not None:
             callback(len(results), len(questions))

@@ -119,6 +119,7 @@ def harvest(
     quick: bool = False,
     n_workers: int | None = None,
     backend: Backend = "processes",
+    address: str | None = None,
     run_folder: str | os.PathLike[str] | None = None,
     force: bool = False,
     callback: Callable[[str, int, int], None] | None = None,
@@ -138,6 +139,7 @@ def harvest(
         quick: train very little, to test that everything works.
         n_workers: number of processes, one core each; one per core by default.
         backend: where workers run: in processes on this machine, or on a Ray cluster.
+        address: address of the cluster; by default that of RAY_ADDRESS, or one that is started here.
         run_folder: folder for unfinished work; by default the name of `out` with `.run` appended.
         force: replace an existing zoo.
         callback: called with the stage, the number of items done and their total.
@@ -165,7 +167,14 @@ def harvest(
     folder = Path(out).absolute()
     work = default_run_folder(folder) if run_folder is None else Path(run_folder)
     return run_harvest(
-        plan, work, folder, n_workers=n_workers, backend=backend, force=force, callback=callback
+        plan,
+        work,
+        folder,
+        n_workers=n_workers,
+        backend=backend,
+        address=address,
+        force=force,
+        callback=callback,
     )
 
 

@@ -7,10 +7,15 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import traceback
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +24,15 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from initzoo.errors import InitzooError, MissingExtra, WorkerDied
+from initzoo.errors import (
+    ClusterUnavailable,
+    DeviceUnavailable,
+    InitzooError,
+    InitzooWarning,
+    MissingExtra,
+    WorkerDied,
+    printable,
+)
 from initzoo.work.devices import one_thread
 
 if TYPE_CHECKING:
@@ -40,6 +53,16 @@ _NO_RAY = 'the backend ray needs ray. Install it with: pip install "initzoo[ray]
 TICK_SECONDS = 0.5
 """Interval between calls of `on_tick`, seconds."""
 
+_MAX_RETRIES = 3
+"""How often an item is done again on Ray after its worker was lost."""
+
+_ANSWER_SECONDS = 5.0
+"""How long a cluster may take to answer, seconds. Ray itself waits for two minutes."""
+
+_HTTP2_SETTINGS = b"\x04"
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _HTTP2_SETTINGS + bytes(5)
+"""What a client of HTTP/2, which Ray speaks, says first. A server answers with settings, too."""
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt()
 _KEPT_BYTES = 1 << 29
 
@@ -53,11 +76,14 @@ class Pool:
     Args:
         n_workers: number of workers. At most one worker per item is started.
         backend: `processes` for processes of this machine; a single worker is the current process. `ray` for
-            actors on the Ray cluster at `RAY_ADDRESS`, or on a cluster started on this machine. All machines
-            of a cluster must see the same files at the same paths.
+            actors on a Ray cluster. All its machines must see the same files at the same paths. A worker
+            that is lost is replaced, and its item done again.
+        address: address of the cluster, `HOST:PORT`; by default that of `RAY_ADDRESS`, or of a cluster that
+            is started on this machine.
+        needs_gpu: give each worker on Ray a GPU of its own, beside a core.
 
     Raises:
-        ValueError: the number of workers or the backend is invalid.
+        ValueError: the number of workers or the backend is invalid, or there is an address without Ray.
 
     Example:
         >>> from functools import partial
@@ -68,31 +94,48 @@ class Pool:
 
     n_workers: int
     backend: Backend = "processes"
+    address: str | None = None
+    needs_gpu: bool = False
 
     def __post_init__(self) -> None:
         if self.n_workers < 1:
             raise ValueError(f"n_workers must be at least 1, found {self.n_workers}")
         if self.backend not in ("processes", "ray"):
             raise ValueError(f"backend must be processes or ray, found {self.backend!r}")
+        if self.address is not None and self.backend != "ray":
+            raise ValueError("address goes with the backend ray")
 
     @classmethod
-    def make(cls, n_workers: int | None = None, backend: Backend = "processes") -> Pool:
+    def make(
+        cls,
+        n_workers: int | None = None,
+        backend: Backend = "processes",
+        address: str | None = None,
+        *,
+        needs_gpu: bool = False,
+    ) -> Pool:
         """Make a pool; `n_workers` None or 0 gives one worker per core of the machine or the cluster.
 
-        Use it before long work begins: a backend that is not installed shows at once.
+        Use it before long work begins: a backend that is not installed and a cluster that does not answer
+        show at once.
 
         Raises:
             MissingExtra: the backend is `ray`, which is not installed.
+            ClusterUnavailable: no cluster is at the address, or it has other versions of Ray or Python.
+            DeviceUnavailable: the workers need GPUs, and the cluster has none.
 
         Example:
             >>> Pool.make(3)
-            Pool(n_workers=3, backend='processes')
+            Pool(n_workers=3, backend='processes', address=None, needs_gpu=False)
         """
-        if backend == "ray" and find_spec("ray") is None:
-            raise MissingExtra(_NO_RAY)
-        if not n_workers:
-            n_workers = _count_ray_cores() if backend == "ray" else os.cpu_count() or 1
-        return cls(n_workers, backend)
+        if backend == "ray":
+            if find_spec("ray") is None:
+                raise MissingExtra(_NO_RAY)
+            is_elsewhere = (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+            if is_elsewhere or needs_gpu or not n_workers:
+                n_cores = _count_ray_cores(address, needs_gpu=needs_gpu)
+                n_workers = n_workers or n_cores
+        return cls(n_workers or os.cpu_count() or 1, backend, address, needs_gpu)
 
     def run(
         self,
@@ -118,15 +161,18 @@ class Pool:
             An item and its result.
 
         Raises:
-            WorkerDied: a worker ended without a result.
+            WorkerDied: a worker ended without a result; on Ray, four workers in turn did at the same item.
             MissingExtra: the backend is `ray`, which is not installed.
+            ClusterUnavailable: the cluster does not answer, or has other versions of Ray or Python.
             Exception: `make_worker` or a worker raised it.
         """
         n_workers = min(self.n_workers, len(items))
         if n_workers == 0:
             return
         if self.backend == "ray":
-            yield from _run_on_ray(make_worker, items, n_workers, name_of, on_tick)
+            with _connected_ray(self.address) as ray:
+                tasks = _RayTasks(ray, make_worker, items, n_workers, name_of, needs_gpu=self.needs_gpu)
+                yield from tasks.run(on_tick)
         elif n_workers == 1:
             yield from _run_here(make_worker, items)
         else:
@@ -283,10 +329,14 @@ def _process_died(worker: _Process[Item], name_of: Callable[[Item], str]) -> Wor
 
 
 def _died(event: str, item: tuple[Item] | None, name_of: Callable[[Item], str]) -> WorkerDied:
-    where = "as it started" if item is None else f"at {name_of(item[0])[:80]}"
     return WorkerDied(
-        f"{event} {where}. Run the same command again; if memory was short, with fewer --workers"
+        f"{event} {_where(item, name_of)}. Run the same command again; if memory was short, with fewer "
+        "--workers"
     )
+
+
+def _where(item: tuple[Item] | None, name_of: Callable[[Item], str]) -> str:
+    return "as it started" if item is None else f"at {name_of(item[0])[:80]}"
 
 
 class _RayWorker:
@@ -313,60 +363,126 @@ class _RayWorker:
         return _attempt(partial(self._work, item))
 
 
-def _run_on_ray(
-    make_worker: Callable[[], Callable[[Item], Result]],
-    items: Sequence[Item],
-    n_workers: int,
-    name_of: Callable[[Item], str],
-    on_tick: Callable[[], None] | None,
-) -> Iterator[tuple[Item, Result]]:
-    actors: list[Any] = []
-    with _connected_ray() as ray:
+class _RayTasks(Generic[Item, Result]):
+    """Items that actors on Ray share. The actor of each awaited result and its item are known here alone."""
+
+    _has_warned = False
+    """Of all runs of this process: the stages of a command are runs of their own."""
+
+    def __init__(
+        self,
+        ray: Any,
+        make_worker: Callable[[], Callable[[Item], Result]],
+        items: Sequence[Item],
+        n_workers: int,
+        name_of: Callable[[Item], str],
+        *,
+        needs_gpu: bool,
+    ) -> None:
+        self._ray, self._name_of, self._n_workers = ray, name_of, n_workers
+        self._pickled = ray.put(ray.cloudpickle.dumps(make_worker))  # sent to each machine once
+        self._make_actor = ray.remote(num_cpus=1, num_gpus=int(needs_gpu))(_RayWorker).remote
+        self._lost = ray.exceptions.RayActorError, ray.exceptions.ObjectLostError
+        self._left = len(items)
+        self._todo = deque(_RayItem(item) for item in items)
+        self._idle: list[Any] = []
+        self._awaited: dict[Any, tuple[Any, _RayItem[Item] | None]] = {}
+        self._n_lost_at_start = 0
+
+    def run(self, on_tick: Callable[[], None] | None) -> Iterator[tuple[Item, Result]]:
+        """As `Pool.run`."""
         try:
-            actors = [ray.remote(num_cpus=1)(_RayWorker).remote(sys.path) for _ in range(n_workers)]
-            pickled = ray.put(ray.cloudpickle.dumps(make_worker))  # sent to each machine once
-            # An actor gets its first item when it is ready: one that waits for a core delays no item.
-            awaited: dict[Any, tuple[Any, tuple[Item] | None]] = {
-                actor.make.remote(pickled): (actor, None) for actor in actors
-            }
-            n_begun = n_done = 0
-            while n_done < len(items):
-                ready, _ = ray.wait(list(awaited), timeout=TICK_SECONDS if on_tick else None)
+            for _ in range(self._n_workers):
+                self._add_actor()
+            while self._left:
+                ready, _ = self._ray.wait(list(self._awaited), timeout=TICK_SECONDS if on_tick else None)
                 if on_tick and not ready:
                     on_tick()
                 for reference in ready:
-                    actor, finished = awaited.pop(reference)
+                    actor, task = self._awaited.pop(reference)
                     try:
-                        outcome = ray.get(reference)
-                    except ray.exceptions.RayActorError as error:
-                        raise _died("a worker on Ray ended", finished, name_of) from error
-                    if outcome.error is None and n_begun < len(items):
-                        awaited[actor.work.remote(items[n_begun])] = actor, (items[n_begun],)
-                        n_begun += 1
+                        outcome = self._ray.get(reference)
+                    except self._lost as error:
+                        self._replace(actor, task, error)
+                        continue
+                    if outcome.error is None:
+                        self._give_work(actor)
                     result = outcome.get()
-                    if finished is not None:
-                        n_done += 1
-                        yield finished[0], result
+                    if task is None:
+                        self._n_lost_at_start = 0
+                    else:
+                        self._left -= 1
+                        yield task.item, result
         finally:
-            for actor in actors:
-                ray.kill(actor)
+            for actor in [*self._idle, *(actor for actor, _ in self._awaited.values())]:
+                self._ray.kill(actor)
+
+    def _add_actor(self) -> None:
+        # An actor gets its first item when it is ready: one that waits for a core delays no item.
+        actor = self._make_actor(sys.path)
+        self._awaited[actor.make.remote(self._pickled)] = actor, None
+
+    def _give_work(self, actor: Any) -> None:
+        if not self._todo:
+            self._idle.append(actor)
+            return
+        task = self._todo.popleft()
+        self._awaited[actor.work.remote(task.item)] = actor, task
+
+    def _replace(self, actor: Any, task: _RayItem[Item] | None, error: Exception) -> None:
+        """Have the item of a lost actor done by another one, or raise if that was tried often enough."""
+        self._ray.kill(actor)  # it lives if its result alone was lost, with the machine that held it
+        if task is None:
+            self._n_lost_at_start += 1
+            n_lost, item = self._n_lost_at_start, None
+        else:
+            task.n_lost += 1
+            n_lost, item = task.n_lost, (task.item,)
+        if n_lost > _MAX_RETRIES:
+            why = "" if task else f" ({printable(str(error).strip().splitlines()[-1])[:200]})"
+            event = f"{n_lost} workers on Ray were lost, the last one{why}"
+            raise _died(event, item, self._name_of) from error
+        if task is not None:
+            self._todo.appendleft(task)
+        if not _RayTasks._has_warned:
+            _RayTasks._has_warned = True
+            warnings.warn(
+                f"a worker on Ray was lost {_where(item, self._name_of)}. It and later ones are replaced, "
+                "and their work is done again",
+                InitzooWarning,
+                stacklevel=2,
+            )
+        if self._idle:  # it may hold the last free core of the cluster
+            self._give_work(self._idle.pop())
+        else:
+            self._add_actor()
+
+
+@dataclass
+class _RayItem(Generic[Item]):
+    """An item and the number of workers that were lost with it."""
+
+    item: Item
+    n_lost: int = 0
 
 
 @contextmanager
-def _connected_ray() -> Iterator[Any]:
+def _connected_ray(address: str | None) -> Iterator[Any]:
     """Connect Ray to its cluster, and disconnect it afterwards if it was not connected before.
 
     Raises:
         MissingExtra: Ray is not installed.
+        ClusterUnavailable: no cluster answers at the address, or it has other versions.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its warnings go to standard error
     try:
         import ray
     except ImportError as error:
         raise MissingExtra(_NO_RAY) from error
     is_ours = not ray.is_initialized()
     if is_ours:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        _connect(ray, address or os.environ.get("RAY_ADDRESS") or None)
     try:
         yield ray
     finally:
@@ -374,6 +490,87 @@ def _connected_ray() -> Iterator[Any]:
             ray.shutdown()
 
 
-def _count_ray_cores() -> int:
-    with _connected_ray() as ray:
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+def _connect(ray: Any, address: str | None) -> None:
+    if address not in (None, "auto", "local"):
+        _check_answers(address)
+    where = "a Ray cluster on this machine"
+    if address not in (None, "local"):
+        where = f"the Ray cluster at {printable(address)[:80]}"
+    # Ray prints on standard output that a worker was lost, whatever log_to_driver is; --json prints there.
+    ray._private.worker._worker_logs_enabled = False
+    with _quiet_stderr() as read_stderr:
+        try:
+            with warnings.catch_warnings(action="ignore"):  # tips for programs on Ray
+                ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        # Ray raises errors of many kinds, and leaves the program if what answers is no head of a cluster.
+        except (Exception, SystemExit) as error:
+            raise ClusterUnavailable(f"{where} {_trouble(error, read_stderr())}") from error
+
+
+def _trouble(error: BaseException, stderr: str) -> str:
+    """What is wrong with a cluster, from the error of Ray and what it wrote."""
+    if "Version mismatch" in str(error):
+        found = re.findall(r"(?m)^ *(Ray|Python): *(.*)", str(error))  # the cluster's, then ours
+        theirs, ours = (" and ".join(map(" ".join, half)) for half in (found[:2], found[2:]))
+        return f"runs {theirs}, this machine {ours}. Install the same versions on both"
+    if "AuthToken" in stderr:
+        return (
+            "asks for a token. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the output of "
+            "`ray get-auth-token` on its head"
+        )
+    reason = " ".join(str(error).split())[:200] if isinstance(error, Exception) else "it does not answer"
+    return f"cannot be used: {reason}"
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[Callable[[], str]]:
+    """Keep back what is written to standard error, by libraries in C++ too, within the block.
+
+    Yields:
+        A function that returns what was written.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+
+        def read() -> str:
+            file.seek(0)
+            return file.read().decode("utf-8", "replace")
+
+        os.dup2(file.fileno(), 2)
+        try:
+            yield read
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _check_answers(address: str) -> None:
+    """Raise unless the head of a cluster may be at an address. Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    shown = printable(address)[:80]
+    if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ClusterUnavailable(
+            f"{shown!r} is not the address of a Ray cluster. Name host and port of its head, e.g. "
+            "10.0.0.1:6379"
+        )
+    advice = "Name the address that `ray start --head` printed, or start a cluster with it"
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):  # encrypted, the greeting is another one
+                connection.sendall(_HTTP2_GREETING)
+                greeting = connection.recv(9, socket.MSG_WAITALL)
+                if greeting[3:4] != _HTTP2_SETTINGS:
+                    raise ClusterUnavailable(f"what answers at {shown} is no Ray cluster. {advice}")
+    except (OSError, UnicodeError) as error:  # an impossible name cannot be encoded
+        reason = getattr(error, "strerror", None) or str(error) or "no answer"
+        raise ClusterUnavailable(f"no Ray cluster at {shown}: {reason}. {advice}") from error
+
+
+def _count_ray_cores(address: str | None, *, needs_gpu: bool) -> int:
+    with _connected_ray(address) as ray:
+        found = ray.cluster_resources()
+        if needs_gpu and found.get("GPU", 0) < 1:
+            raise DeviceUnavailable("the Ray cluster has no GPU. Take --device cpu, or a cluster with GPUs")
+        return max(1, int(found.get("CPU", 1)))

@@ -25,7 +25,7 @@ from initzoo.generator import NEED_WORDS, Request, generator_digest
 from initzoo.networks import UNet, initialise_by_the_book
 from initzoo.pairs import TEACHING_SIDE, Pair, load_photos, mean_psnr, scoring_pairs, teach, varied_photos
 from initzoo.training import Initializer, Trainer, TrainingDiverged, beside_adapter, draw_batch
-from initzoo.work import Pool, choose_device, read_piece, repeatable
+from initzoo.work import choose_device, read_piece, repeatable
 from initzoo.zoo import Zoo, ZooFiles, find_candidates
 
 __all__ = ["Job", "Outcome", "edit_in_tiles", "run_jobs", "training_pairs", "zoo_start"]
@@ -206,8 +206,9 @@ def run_jobs(
     todo = [job for job in jobs if read_piece(paths.of(job), _read) is None]
     n_all = sum(job.n_steps + 1 for job in jobs)
     n_done = n_all - sum(job.n_steps + 1 for job in todo)
-    make_worker = partial(_start_worker, zoo.files, tuple(questions), settings, run_folder)
-    for job, _ in Pool.make(settings.n_workers, settings.backend).run(make_worker, todo, name_of=_name_of):
+    make_worker = partial(_start_worker, zoo.files, tuple(questions), settings)
+    for job, outcome in settings.make_pool().run(make_worker, todo, name_of=_name_of):
+        write_bytes(paths.of(job), json.dumps(asdict(outcome)).encode(), force=True)
         n_done += job.n_steps + 1
         if callback is not None:
             callback(n_done, n_all)
@@ -230,19 +231,16 @@ def _name_of(job: Job) -> str:
 
 
 def _start_worker(
-    files: ZooFiles, questions: tuple[Question, ...], settings: BenchmarkSettings, run_folder: Path
-) -> Callable[[Job], None]:
-    return _Worker(files, questions, settings, run_folder).work
+    files: ZooFiles, questions: tuple[Question, ...], settings: BenchmarkSettings
+) -> Callable[[Job], Outcome]:
+    return _Worker(files, questions, settings).work
 
 
 class _Worker:
     """The state of a process: what it loads once, and the pairs of its current concept."""
 
-    def __init__(
-        self, files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings, run_folder: Path
-    ) -> None:
+    def __init__(self, files: ZooFiles, questions: Sequence[Question], settings: BenchmarkSettings) -> None:
         self.questions, self.settings = questions, settings
-        self.paths = _OutcomeFiles(run_folder, questions, files)
         self.device = choose_device(settings.device)
         self.starts = Initializer(Zoo(files))
         self._scored = settings.photos.load()
@@ -250,12 +248,12 @@ class _Worker:
         self._fitted: tuple[int, nn.Module, float] | None = None
         self._pairs: tuple[int, list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]] | None = None
 
-    def work(self, job: Job) -> None:
-        """Train, score, and write the outcome."""
+    def work(self, job: Job) -> Outcome:
+        """Train and score."""
         with repeatable(self.device):
-            self._work(job)
+            return self._work(job)
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: Job) -> Outcome:
         learnt, scored = self._pairs_of(job.question)
         kind = job.start or job.method
         if kind not in self._warm:  # a first run would be charged for loading and compiling
@@ -264,9 +262,7 @@ class _Worker:
             self._fitted = None
         network, seconds, start_seconds = self._train(job, learnt, n_steps=job.n_steps)
         psnr = None if network is None else self._score(network, job, scored)
-        outcome = Outcome(psnr, seconds, start_seconds)
-        data = json.dumps(asdict(outcome)).encode()
-        write_bytes(self.paths.of(job), data, force=True)
+        return Outcome(psnr, seconds, start_seconds)
 
     def _pairs_of(self, question: int) -> tuple[list[tuple[Pixels, Pixels]], list[tuple[Pixels, Pixels]]]:
         if self._pairs is None or self._pairs[0] != question:

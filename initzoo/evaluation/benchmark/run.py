@@ -23,7 +23,7 @@ from initzoo.evaluation.cases import Question, start_request
 from initzoo.generator import FROM_ZOO
 from initzoo.pairs import load_photos
 from initzoo.training import Initializer
-from initzoo.work import Pool, StageClock, choose_device, open_run
+from initzoo.work import StageClock, choose_device, open_run
 from initzoo.zoo import Zoo
 
 __all__ = ["run_benchmark"]
@@ -60,8 +60,10 @@ def run_benchmark(
         TeacherError, InvalidImage: a teacher failed, or photos are missing.
         WorkerDied: a process died.
         MissingExtra: the backend is `ray`, which is not installed.
+        ClusterUnavailable: the Ray cluster does not answer, or has other versions.
+        DeviceUnavailable: the device is cuda, and the Ray cluster has no GPU.
     """
-    n_workers = Pool.make(settings.n_workers, settings.backend).n_workers
+    n_workers = settings.make_pool().n_workers
     settings = replace(settings, n_workers=n_workers)
     tuning, measured = choose_concepts(
         zoo, n_tuning=settings.n_tuning, n_measured=1 if concepts else settings.n_concepts

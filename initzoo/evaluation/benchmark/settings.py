@@ -14,7 +14,7 @@ from initzoo.generator import FROM_ZOO
 from initzoo.networks import CLASSICAL
 from initzoo.pairs import PhotoSource
 from initzoo.training import FinetuneSettings
-from initzoo.work import Backend
+from initzoo.work import Backend, Pool
 from initzoo.zoo import STARTS
 
 __all__ = [
@@ -75,7 +75,8 @@ class BenchmarkSettings:
             as in the paper, 64 on a GPU.
         n_workers: number of processes, one core each; 0 for one per core, here or in the cluster, or 1 on a
             GPU.
-        backend: where workers run: processes of this machine, or a ray cluster, on CPUs.
+        backend: where workers run: processes of this machine, or a ray cluster, with a GPU each for cuda.
+        address: HOST:PORT of the Ray cluster; by default that of RAY_ADDRESS, or one that is started here.
         device: device to compute on; cuda runs at 256 pixels, like the pix2pix paper.
         seed: seed of weights, photos and crops.
         resampling: settings of the bootstrap intervals.
@@ -105,6 +106,7 @@ class BenchmarkSettings:
     unet_width: int = 0
     n_workers: int = 0
     backend: Backend = "processes"
+    address: str | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
     resampling: Resampling = field(default_factory=Resampling)
@@ -113,10 +115,8 @@ class BenchmarkSettings:
         if self.device not in ("cpu", "cuda"):
             raise BenchmarkError(f"device must be cpu or cuda, found {self.device!r}.")
         is_gpu = self.device == "cuda"
-        if is_gpu and self.backend == "ray":  # Ray hides GPUs from actors that ask for none
-            raise BenchmarkError(
-                "backend ray works on CPUs only. Take device cpu, or backend processes for a GPU here."
-            )
+        if self.address is not None and self.backend != "ray":
+            raise BenchmarkError("address goes with --backend ray. Add it, or leave out --address.")
         by_device = {
             "crop_size": 256 if is_gpu else 64,
             "unet_width": 64 if is_gpu else 32,
@@ -149,6 +149,10 @@ class BenchmarkSettings:
                 raise BenchmarkError(f"{name} must be positive numbers, found {shown}.")
         counts = dict.fromkeys(("n_concepts", "n_tuning", "n_photos", "batch_size", "unet_width"), 1)
         check_least(self, error=BenchmarkError, **counts, n_workers=0, seed=0)
+
+    def make_pool(self) -> Pool:
+        """Make the pool of the runs; on Ray, workers of the device cuda get a GPU each."""
+        return Pool.make(self.n_workers, self.backend, self.address, needs_gpu=self.device == "cuda")
 
     @property
     def n_halvings(self) -> int:
@@ -183,9 +187,9 @@ class BenchmarkSettings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values, without workers and backend, which do not affect results."""
+        """The settings as JSON values, without workers, backend and address, which do not affect results."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        del values["n_workers"], values["backend"]
+        del values["n_workers"], values["backend"], values["address"]
         return values
 
     def decides_a_run(self) -> dict[str, Any]:

@@ -308,7 +308,7 @@ def _measure(
 def _run_jobs(
     zoo: Zoo, jobs: Sequence[Job], settings: EvaluationSettings, callback: Callable[[int, int], None]
 ) -> list[Measured]:
-    pool = Pool.make(settings.n_workers, settings.backend)
+    pool = Pool.make(settings.n_workers, settings.backend, settings.address)
     return measure(zoo, jobs, settings.photos, pool=pool, callback=callback)
 
 

@@ -23,6 +23,7 @@ class EvaluationSettings:
         fit: train an adapter on each concept that has none, as the upper limit.
         n_workers: processes, one core each; 0 for as many as there are cores, here or in the cluster.
         backend: where workers run: in processes of this machine, or on a ray cluster.
+        address: HOST:PORT of the Ray cluster; by default that of RAY_ADDRESS, or one that is started here.
         n_overlap: number of concepts whose wrong pixels are compared.
         n_pictures: number of concepts in the grid.
         n_ridge_wordings: largest number of wordings of a train concept to fit kernel ridge on; the time grows
@@ -31,7 +32,7 @@ class EvaluationSettings:
         resampling: how intervals are made.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or there is an address without `ray`.
     """
 
     photos: PhotoSource = field(default_factory=PhotoSource)
@@ -39,6 +40,7 @@ class EvaluationSettings:
     fit: bool = False
     n_workers: int = 0
     backend: Backend = "processes"
+    address: str | None = None
     n_overlap: int = 48
     n_pictures: int = 16
     n_ridge_wordings: int = 12
@@ -46,4 +48,6 @@ class EvaluationSettings:
     resampling: Resampling = field(default_factory=Resampling)
 
     def __post_init__(self) -> None:
+        if self.address is not None and self.backend != "ray":
+            raise ValueError("address goes with --backend ray. Add it, or leave out --address.")
         check_least(self, n_pairs=0, n_workers=0, n_overlap=0, n_pictures=1, n_ridge_wordings=1, seed=0)

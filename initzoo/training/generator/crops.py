@@ -113,8 +113,12 @@ def make_crops(
         raise TrainingError(f"cannot make the folder {folder}: {error.strerror}.") from error
     report = callback or (lambda n_done, n_all: None)
     report(n_all - len(todo), n_all)
-    make_worker = partial(_start_worker, folder, plan)
-    for number, _ in enumerate(pool.run(make_worker, todo, name_of=lambda teacher: teacher.id)):
+    made = pool.run(partial(_start_worker, plan), todo, name_of=lambda teacher: teacher.id)
+    for number, (teacher, data) in enumerate(made):
+        try:
+            write_bytes(folder / plan.name_of(teacher), data, force=True)
+        except OutputError as error:
+            raise TrainingError(str(error)) from error
         report(n_all - len(todo) + number + 1, n_all)
 
 
@@ -128,12 +132,13 @@ def _open(path: Path) -> NDArray[np.uint8]:
     return crops
 
 
-def _start_worker(folder: Path, plan: CropPlan) -> Callable[[Teacher], None]:
+def _start_worker(plan: CropPlan) -> Callable[[Teacher], bytes]:
     photos = varied_photos(load_photos(plan.photos, split="train"), plan.n_varied, seed=plan.seed)
-    return partial(_write_crops, folder=folder, plan=plan, photos=photos)
+    return partial(_draw_crops, plan=plan, photos=photos)
 
 
-def _write_crops(teacher: Teacher, folder: Path, plan: CropPlan, photos: list[NDArray[np.uint8]]) -> None:
+def _draw_crops(teacher: Teacher, plan: CropPlan, photos: list[NDArray[np.uint8]]) -> bytes:
+    """The file with the crops of a teacher."""
     import io
 
     name, size = plan.name_of(teacher), plan.crop_size
@@ -154,7 +159,4 @@ def _write_crops(teacher: Teacher, folder: Path, plan: CropPlan, photos: list[ND
                 crops[number, part, side] = image[top : top + size, left : left + size].transpose(2, 0, 1)
     buffer = io.BytesIO()
     np.save(buffer, crops.reshape(-1, *crops.shape[2:]), allow_pickle=False)
-    try:
-        write_bytes(folder / name, buffer.getvalue(), force=True)
-    except OutputError as error:
-        raise TrainingError(str(error)) from error
+    return buffer.getvalue()

@@ -85,6 +85,7 @@ class _Plan:
     n_workers: int
     device: torch.device
     backend: Backend
+    address: str | None
     log: ProgressLog
     callback: Progress
     ranks: Ranks
@@ -131,6 +132,7 @@ def train_generator(
     *,
     n_workers: int | None = None,
     backend: Backend = "processes",
+    address: str | None = None,
     crop_plan: CropPlan | None = None,
     start: WeightGenerator | None = None,
     transfer: WeightGenerator | None = None,
@@ -150,6 +152,7 @@ def train_generator(
             not change the result.
         backend: where the workers that make crops run: in processes on this machine, or on a Ray cluster. The
             workers that train share memory and therefore a machine.
+        address: address of the cluster; by default that of RAY_ADDRESS, or one that is started here.
         crop_plan: crops of the second stage; by default crops of the bundled photos.
         start: a weight generator to train further by the second stage alone; both stages by default.
         transfer: a weight generator of another zoo, from which the first stage takes over what does not
@@ -174,8 +177,9 @@ def train_generator(
         InvalidImage: there are no photos.
         InvalidWords: a wording of a concept has no known token.
         MissingExtra: the backend is `ray`, which is not installed.
+        ClusterUnavailable: the Ray cluster does not answer, or has other versions.
     """
-    Pool.make(1, backend)  # reports a missing backend now, not after the first stage
+    Pool.make(1, backend, address)  # reports a missing backend now, not after the first stage
     run_folder, ranks = Path(run_folder), ranks or Ranks()
     _check_shares(settings, device, ranks)
     crop_plan = crop_plan or CropPlan(crop_size=data.crop_size, grid=data.crop_grid)
@@ -201,6 +205,7 @@ def train_generator(
             run_folder,
             n_workers=n_workers or os.cpu_count() or 1,
             backend=backend,
+            address=address,
             crop_plan=crop_plan,
             start=start,
             transfer=transfer,
@@ -236,6 +241,7 @@ def _train(
     *,
     n_workers: int,
     backend: Backend,
+    address: str | None,
     crop_plan: CropPlan,
     start: WeightGenerator | None,
     transfer: WeightGenerator | None,
@@ -255,6 +261,7 @@ def _train(
         n_workers=min(n_workers, settings.n_lanes) if device.type == "cpu" else n_workers,
         device=device,
         backend=backend,
+        address=address,
         log=ProgressLog(run_folder / "log.jsonl"),
         callback=callback,
         ranks=ranks,
@@ -421,7 +428,7 @@ def _make_crops(plan: _Plan) -> tuple[Path, list[str]]:
     def on_crops(n_done: int, n_all: int) -> None:
         plan.report("crops", n_all)(n_done, 0.0)
 
-    pool = Pool(plan.n_workers, plan.backend)
+    pool = Pool(plan.n_workers, plan.backend, plan.address)
     with plan.ranks.first_goes_first():
         make_crops(plan.data.all_teachers, crops, plan.crop_plan, pool=pool, callback=on_crops)
     return crops, [plan.crop_plan.name_of(teacher) for teacher in plan.data.all_teachers]

@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from safetensors.torch import load_file as load_tensors
 from torch import Tensor
 
 from initzoo.checkpoints import encode_detail, join_blocks, merge_adapter, split_blocks
 from initzoo.errors import HarvestError, InitzooError
-from initzoo.files import temporary_folder, write_bytes
+from initzoo.files import write_bytes
 from initzoo.networks import Adapted, adapter_from_arrays, adapter_to_arrays, layer_moments
 from initzoo.pairs import Concept, make_pairs, training_photos
 from initzoo.training.harvest.details import choose_details
@@ -113,16 +113,13 @@ class _Training:
 
     def teach(self, pool: Pool, callback: Callable[[int, int], None]) -> None:
         """Make all pairs and put them on the device."""
-        with temporary_folder() as folder:
-            make_worker = partial(_Teacher, self.plan, self.n_pairs, self.side, folder)
-            for n_done, (concept_id, failure) in enumerate(pool.run(make_worker, self.ids), start=1):
-                path = folder / f"{concept_id}.npy"
-                if failure is None:
-                    self.material.put(self.ids.index(concept_id), np.load(path))
-                    path.unlink()
-                else:
-                    self.failures[concept_id] = failure
-                callback(n_done, len(self.ids))
+        make_worker = partial(_Teacher, self.plan, self.n_pairs, self.side)
+        for n_done, (concept_id, made) in enumerate(pool.run(make_worker, self.ids), start=1):
+            if isinstance(made, str):
+                self.failures[concept_id] = made
+            else:
+                self.material.put(self.ids.index(concept_id), made)
+            callback(n_done, len(self.ids))
 
     def numbers(self, *, seen: bool) -> Tensor:
         """Numbers of the concepts that the joint stage sees, or of those that it does not."""
@@ -242,16 +239,16 @@ class _Training:
 
 
 class _Teacher:
-    """A worker that makes the pairs of a concept and leaves them in a file."""
+    """A worker that makes the pairs of a concept."""
 
-    def __init__(self, plan: HarvestPlan, n_pairs: int, side: int, folder: Path) -> None:
-        self.n_pairs, self.side, self.folder = n_pairs, side, folder
+    def __init__(self, plan: HarvestPlan, n_pairs: int, side: int) -> None:
+        self.n_pairs, self.side = n_pairs, side
         self.seed, self.grid = plan.recipe.seed, plan.recipe.crop_grid
         self.photos = training_photos(plan.load_photos("train"), n_pairs, seed=self.seed)
         self.concepts = {concept.id: concept for concept in plan.concepts}
 
-    def __call__(self, concept_id: str) -> str | None:
-        """Returns why the concept has no pairs, or None."""
+    def __call__(self, concept_id: str) -> NDArray[np.uint8] | str:
+        """Returns the pairs, `(n_pairs, 2, side, side, 3)`, or why there are none."""
         concept: Concept = self.concepts[concept_id]
         try:
             pairs = make_pairs(
@@ -264,5 +261,4 @@ class _Teacher:
             )
         except InitzooError as error:
             return str(error)
-        np.save(self.folder / f"{concept_id}.npy", np.stack([pairs.inputs, pairs.targets], axis=1))
-        return None
+        return np.stack([pairs.inputs, pairs.targets], axis=1)

@@ -42,6 +42,10 @@ _LEAST_GAIN = 0.1
 """A detail that gains less on the scoring photos is not kept, dB."""
 
 
+Files = dict[Path, bytes | None]
+"""Files of a concept in the order in which they are written; None for one to remove."""
+
+
 def run_details(
     plan: HarvestPlan, run: RunFolder, *, pool: Pool, callback: Callable[[int, int], None]
 ) -> None:
@@ -60,7 +64,12 @@ def run_details(
     todo = [concept_id for concept_id in chosen if not _is_done(plan, run, concept_id)]
     n_done = len(chosen) - len(todo)
     callback(n_done, len(chosen))
-    for _ in pool.run(partial(_start_worker, plan, run), todo):
+    for _, files in pool.run(partial(_start_worker, plan, run), todo):
+        for path, data in files.items():
+            if data is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_bytes(path, data, force=True)
         n_done += 1
         callback(n_done, len(chosen))
 
@@ -172,11 +181,11 @@ class _Worker:
         moments = layer_moments(network, typical)
         return encode_detail(arrays, merged, recipe.checkpoint, moments=moments), n_steps
 
-    def __call__(self, concept_id: str) -> None:
-        """Train, score and write one detail; its JSON file comes last, whether it is kept or not."""
+    def __call__(self, concept_id: str) -> Files:
+        """Train and score one detail; its JSON file comes last, whether it is kept or not."""
         concept, recipe = self.concepts[concept_id], self.plan.recipe
-        place = self.run.details / concept_id
         notes: dict[str, Any] = {}
+        files = Files()
         try:
             blocks = load_file(self.run.fits / f"{concept_id}.safetensors")["blocks"]
             # As it is stored: the detail makes up for what float16 costs, too.
@@ -195,12 +204,9 @@ class _Worker:
         else:
             notes = {"trained": asdict(score), "n_steps": n_steps}
             alone = json.loads((self.run.fits / f"{concept_id}.json").read_bytes())["trained"]
-            path = place.with_name(f"{concept_id}.detail")
-            if score.psnr >= alone["psnr"] + _LEAST_GAIN:
-                write_bytes(path, data, force=True)
-            else:
-                path.unlink(missing_ok=True)
-        write_bytes(place.with_name(f"{concept_id}.json"), json.dumps(notes).encode(), force=True)
+            is_kept = score.psnr >= alone["psnr"] + _LEAST_GAIN
+            files[self.run.details / f"{concept_id}.detail"] = data if is_kept else None
+        return files | {self.run.details / f"{concept_id}.json": json.dumps(notes).encode()}
 
 
 def _steps_of_accelerated(stage: DetailStage) -> int:
@@ -208,5 +214,5 @@ def _steps_of_accelerated(stage: DetailStage) -> int:
     return max(stage.n_steps, stage.max_steps)
 
 
-def _start_worker(plan: HarvestPlan, run: RunFolder) -> Callable[[str], None]:
+def _start_worker(plan: HarvestPlan, run: RunFolder) -> Callable[[str], Files]:
     return _Worker(plan, run)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ _FLOAT32_EVERY = 8
 
 _PATCH_SIZE = 192
 """Side, in pixels, of the part of each taught photo that a fit keeps; its crops come from there."""
+
+
+Files = dict[Path, bytes]
+"""Files of a concept in the order in which they are written: not by workers, whose machine may be another."""
 
 
 def run_fits(
@@ -91,7 +96,7 @@ def run_mean_scores(
 def _run_all(
     plan: HarvestPlan,
     run: RunFolder,
-    job: Callable[[_Worker, str], None],
+    job: Callable[[_Worker, str], Files],
     todo: Sequence[str],
     *,
     pool: Pool,
@@ -100,7 +105,9 @@ def _run_all(
     """Run a job for each concept that is not done."""
     n_done, n_all = len(plan.concepts) - len(todo), len(plan.concepts)
     callback(n_done, n_all)
-    for _ in pool.run(partial(_start_worker, plan, run, job), todo):
+    for _, files in pool.run(partial(_start_worker, plan, run, job), todo):
+        for path, data in files.items():
+            write_bytes(path, data, force=True)
         n_done += 1
         callback(n_done, n_all)
 
@@ -147,15 +154,14 @@ class _Worker:
 
 
 def _start_worker(
-    plan: HarvestPlan, run: RunFolder, job: Callable[[_Worker, str], None]
-) -> Callable[[str], None]:
+    plan: HarvestPlan, run: RunFolder, job: Callable[[_Worker, str], Files]
+) -> Callable[[str], Files]:
     return partial(job, _Worker(plan, run))
 
 
-def _fit_concept(worker: _Worker, concept_id: str) -> None:
-    """Fit, score and write one concept; whether it went well or not, its JSON file comes last."""
-    concept = worker.concepts[concept_id]
-    place = worker.run.fits / concept_id
+def _fit_concept(worker: _Worker, concept_id: str) -> Files:
+    """Fit and score one concept. Whether it went well or not, its JSON file comes last."""
+    concept, files = worker.concepts[concept_id], Files()
     try:
         blocks = _trained_blocks(worker, concept)
         stored = blocks.astype(np.float16).astype(np.float32)
@@ -169,8 +175,8 @@ def _fit_concept(worker: _Worker, concept_id: str) -> None:
     except (InitzooError, TrainingDiverged) as error:
         notes = {"failure": str(error)}
     else:
-        write_bytes(place.with_name(f"{concept_id}.safetensors"), save({"blocks": blocks}), force=True)
-    write_bytes(place.with_name(f"{concept_id}.json"), json.dumps(notes).encode(), force=True)
+        files[worker.run.fits / f"{concept_id}.safetensors"] = save({"blocks": blocks})
+    return files | {worker.run.fits / f"{concept_id}.json": json.dumps(notes).encode()}
 
 
 def _trained_blocks(worker: _Worker, concept: Concept) -> NDArray[np.float32]:
@@ -201,11 +207,11 @@ def _trained_blocks(worker: _Worker, concept: Concept) -> NDArray[np.float32]:
     return split_blocks(adapter_to_arrays(adapter, dict(recipe.layout.tensors)), recipe.layout)
 
 
-def _score_mean(worker: _Worker, concept_id: str) -> None:
+def _score_mean(worker: _Worker, concept_id: str) -> Files:
     """Score the mean adapter on one concept."""
     run = worker.run
     notes: dict[str, Any] = {}
     if (run.fits / f"{concept_id}.safetensors").exists():
         inputs, targets = scoring_pairs(worker.concepts[concept_id].teacher, worker.scoring)
         notes = asdict(score_images(worker.edit_with_mean(inputs), targets))
-    write_bytes(run.mean_scores / f"{concept_id}.json", json.dumps(notes).encode(), force=True)
+    return {run.mean_scores / f"{concept_id}.json": json.dumps(notes).encode()}

@@ -88,6 +88,7 @@ def run_harvest(
     *,
     n_workers: int | None = None,
     backend: Backend = "processes",
+    address: str | None = None,
     device: torch.device | None = None,
     force: bool = False,
     ranks: Ranks | None = None,
@@ -103,6 +104,7 @@ def run_harvest(
             changes no byte.
         backend: where the workers of fits and scores run: in processes of this machine, or on a ray cluster.
             Those of the joint stage share memory, and so a machine.
+        address: address of the cluster; by default that of RAY_ADDRESS, or one that is started here.
         device: an accelerator to train on, where hours become minutes; then two runs do not give the same
             bytes. None for the cores.
         force: replace a zoo that is in `out` already.
@@ -117,6 +119,7 @@ def run_harvest(
         HarvestError: every concept failed, or the recipe or a text of a concept is beyond what a zoo takes.
         TrainingError: several processes were launched, and cannot share the joint stage.
         WorkerDied: a worker, or another process of a launch, died.
+        ClusterUnavailable: the Ray cluster does not answer, or has other versions.
         OutputError: `out` holds a zoo already, or cannot be written; or another process is at work in the run
             folder, or it holds another harvest.
     """
@@ -125,7 +128,7 @@ def run_harvest(
             f"recipe '{plan.recipe.name}' has a discriminator in its fits, which an accelerator does not "
             "train. Leave out --device, or the recipe's fit.gan"
         )
-    pool, ranks = Pool.make(n_workers, backend), ranks or Ranks()
+    pool, ranks = Pool.make(n_workers, backend, address), ranks or Ranks()
     run, out = RunFolder(Path(run_folder)), Path(out)
     _check_shares(plan, device, ranks)
     check_plan(plan, out)
