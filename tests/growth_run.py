@@ -33,12 +33,15 @@ INDEXED = (*SIZES, 100_000)
 HARVESTED = (6, 18)
 TRAINING = (
     "--no-practice", "--width", "96", "--layers", "2", "--lanes", "1", "--workers", "1",
-    "--weight-steps", "800", "--weight-batch", "32", "--behaviour-steps", "1500", "--behaviour-batch", "32",
+    "--weight-steps", "500", "--weight-batch", "32", "--behaviour-steps", "700", "--behaviour-batch", "32",
     "--whole-share", "0.03",
 )  # fmt: skip
 """Enough to compare numbers of concepts, too little for a good generator."""
 
-EVALUATION = ("--limit", "40", "--train-limit", "1", "--overlap", "1", "--pictures", "1", "--workers", "1")
+EVALUATION = (
+    "--limit", "20", "--train-limit", "1", "--overlap", "1", "--pictures", "1", "--ridge-wordings", "1", "--resamples", "500",
+    "--workers", "1",
+)  # fmt: skip
 SPLITS = {"heldout-composed": "new combinations", "heldout-new": "something new"}
 
 _SEARCH = r"""
