@@ -39,8 +39,8 @@ TRAINING = (
 """Enough to compare numbers of concepts, too little for a good generator."""
 
 EVALUATION = (
-    "--limit", "20", "--train-limit", "1", "--overlap", "1", "--pictures", "1", "--ridge-wordings", "1", "--resamples", "500",
-    "--workers", "1",
+    "--limit", "20", "--train-limit", "1", "--overlap", "1", "--pictures", "1", "--ridge-wordings", "1",
+    "--resamples", "500", "--workers", "1",
 )  # fmt: skip
 SPLITS = {"heldout-composed": "new combinations", "heldout-new": "something new"}
 
