@@ -38,10 +38,9 @@ TRAINING = (
 )  # fmt: skip
 """Enough to compare numbers of concepts, too little for a good generator."""
 
-EVALUATION = (
-    "--limit", "20", "--train-limit", "1", "--overlap", "1", "--pictures", "1", "--ridge-wordings", "1",
-    "--resamples", "500", "--workers", "1",
-)  # fmt: skip
+N_QUESTIONS = 40
+"""Held-out concepts of each kind, each in its plain name and a test wording."""
+
 SPLITS = {"heldout-composed": "new combinations", "heldout-new": "something new"}
 
 _SEARCH = r"""
@@ -122,13 +121,33 @@ def measure_generator(folder: Path, n_concepts: int, n_train: int) -> dict[str, 
     figures = _run(
         ["generator", "train", *TRAINING, "--train-share", repr(share), "--force", "--out", str(out)]
     )
-    scores = folder / f"scores-{n_concepts}"
-    _run(["generator", "evaluate", *EVALUATION, "--generator", str(out), "--force", "--out", str(scores)])
-    evaluation = json.loads((scores / "evaluation.json").read_text())
+    return figures | measure_quality(out)
+
+
+def measure_quality(folder: Path) -> dict[str, float]:
+    """PSNR of what a generator makes of held-out concepts, dB, with intervals over concepts."""
+    import torch
+
+    from initzoo import WeightGenerator, Zoo
+    from initzoo.evaluation.bootstrap import bootstrap_means, interval
+    from initzoo.evaluation.cases import ask_about_zoo
+    from initzoo.pairs import PhotoSource, mean_psnr, scoring_pairs
+
+    torch.set_num_threads(1)
+    zoo, generator = Zoo.from_pretrained("starter"), WeightGenerator.from_pretrained(folder)
+    photos = PhotoSource().load()
+    figures = {}
     for split in SPLITS:
-        figures[f"psnr {split}"] = evaluation[split]["psnr"]["generated"]
-        figures[f"low {split}"], figures[f"high {split}"] = evaluation[split]["psnr_interval"]["generated"]
-        figures[f"gap {split}"] = evaluation[split]["gap_closed"]
+        scores = []
+        for question in ask_about_zoo(zoo, limit=N_QUESTIONS):
+            if question.split == split:
+                inputs, targets = scoring_pairs(question.teacher, photos)
+                networks = [zoo.network(generator.generate(words)) for words in question.words]
+                edited = [[network.edit(photo) for photo in inputs] for network in networks]
+                scores.append(np.mean([mean_psnr(images, targets) for images in edited]))
+        figures[f"psnr {split}"] = float(np.mean(scores))
+        means = bootstrap_means(np.array([scores]), n_resamples=2000, seed=0)[0]
+        figures[f"low {split}"], figures[f"high {split}"] = interval(means, 0.95)
     return figures
 
 
