@@ -145,13 +145,13 @@ def _wait_for_port(port: int, cluster: subprocess.Popen[bytes]) -> None:
 
 
 def actors(cluster: int) -> list[int]:
-    """Processes of the actors of a cluster, by the process that started it; another one may be here, too."""
+    """Actors at an item, by the process that started their cluster; another one may be here, too."""
     parents, named = {}, []
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             # The name may hold spaces and brackets, but none of the fields behind it does.
             parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if (path / "cmdline").read_bytes().startswith(b"ray::_RayWorker"):
+            if (path / "cmdline").read_bytes().startswith(b"ray::_RayWorker.work"):
                 named.append(int(path.name))
     return [pid for pid in named if _descends(pid, cluster, parents)]
 

@@ -439,7 +439,7 @@ class _RayTasks(Generic[Item, Result]):
             task.n_lost += 1
             n_lost, item = task.n_lost, (task.item,)
         if n_lost > _MAX_RETRIES:
-            why = "" if task else f" ({printable(str(error).strip().splitlines()[-1])[:200]})"
+            why = "" if task else f" ({printable(str(error).strip().splitlines()[-1].split('. ')[0])[:200]})"
             event = f"{n_lost} workers on Ray were lost, the last one{why}"
             raise _died(event, item, self._name_of) from error
         if task is not None:
