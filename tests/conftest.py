@@ -30,13 +30,13 @@ for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FAC
 os.environ |= {"HF_HOME": _HUB_HOME.name, "HF_HUB_DISABLE_XET": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
 
 from initzoo.pairs import catalog_folder, photos  # noqa: E402
-from initzoo.work import pool  # noqa: E402
+from initzoo.work import pool, workers  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
 # Workers are forked from a server that has loaded torch, not spawned: tests start hundreds. Tests of
 # the pool itself (`spawned` in test_pool.py) spawn them, as the program does.
-pool.WORKER_CONTEXT = preloaded.CONTEXT
+workers.WORKER_CONTEXT = pool.WORKER_CONTEXT = preloaded.CONTEXT
 
 
 def _read_once(folder: Path, entry: dict[str, str]) -> photos.Photo:

@@ -151,7 +151,7 @@ def actors(cluster: int) -> list[int]:
         with suppress(OSError):
             # The name may hold spaces and brackets, but none of the fields behind it does.
             parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if (path / "cmdline").read_bytes().startswith(b"ray::_RayWorker.work"):
+            if (path / "cmdline").read_bytes().startswith(b"ray::RayWorker.work"):
                 named.append(int(path.name))
     return [pid for pid in named if _descends(pid, cluster, parents)]
 

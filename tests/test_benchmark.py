@@ -429,7 +429,7 @@ def test_command_writes_report_and_plots(zoo, settings, tmp_path, monkeypatch):
     wrong = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "b"), "--methods", "best"])
     assert wrong.exit_code == 1
     assert "methods: best given" in wrong.stderr
-    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: None)
+    monkeypatch.setattr("initzoo.work.cluster.find_spec", lambda name: None)
     absent = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "b"), "--backend", "ray"])
     assert (absent.exit_code, absent.stderr.count("\n")) == (1, 1)
     assert "the backend ray needs ray. Install it with" in absent.stderr

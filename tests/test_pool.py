@@ -172,12 +172,12 @@ def test_a_pool_that_cannot_be_is_refused(options):
 
 def test_a_pool_has_a_worker_a_core_unless_it_is_told_otherwise(monkeypatch):
     assert Pool.make() == Pool.make(0) == Pool(os.cpu_count())
-    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: name)
+    monkeypatch.setattr("initzoo.work.cluster.find_spec", lambda name: name)
     assert Pool.make(3, "ray") == Pool(3, "ray")
 
 
 def test_a_pool_on_ray_says_early_that_it_needs_ray(monkeypatch):
-    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: None)
+    monkeypatch.setattr("initzoo.work.cluster.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r'needs ray. Install it with: pip install "initzoo\[ray\]"'):
         Pool.make(3, "ray")
 
@@ -192,7 +192,7 @@ def fake_ray(monkeypatch):
     logs = SimpleNamespace(worker=SimpleNamespace())
     fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None, _private=logs)
     monkeypatch.setitem(sys.modules, "ray", fake)
-    monkeypatch.setattr("initzoo.work.pool.find_spec", lambda name: name)
+    monkeypatch.setattr("initzoo.work.cluster.find_spec", lambda name: name)
     return fake
 
 

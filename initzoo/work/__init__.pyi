@@ -7,7 +7,6 @@ from .devices import one_thread as one_thread
 from .devices import repeatable as repeatable
 from .onnx_graphs import onnx_runtime as onnx_runtime
 from .onnx_graphs import open_graph as open_graph
-from .pool import WORKER_CONTEXT as WORKER_CONTEXT
 from .pool import Backend as Backend
 from .pool import Pool as Pool
 from .progress import StageBars as StageBars
@@ -20,3 +19,4 @@ from .runs import open_run as open_run
 from .runs import read_json_piece as read_json_piece
 from .runs import read_piece as read_piece
 from .runs import remove_run as remove_run
+from .workers import WORKER_CONTEXT as WORKER_CONTEXT
