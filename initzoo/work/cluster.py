@@ -131,6 +131,12 @@ def _check_answers(address: str) -> None:
 
 
 def count_ray_cores(address: str | None, *, needs_gpu: bool) -> int:
+    """Number of cores of a cluster, at least 1.
+
+    Raises:
+        ClusterUnavailable: no cluster answers at the address, or it has other versions.
+        DeviceUnavailable: workers need a GPU each, and the cluster has none.
+    """
     with connected_ray(address) as ray:
         found = ray.cluster_resources()
         if needs_gpu and found.get("GPU", 0) < 1:
