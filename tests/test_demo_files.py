@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +104,28 @@ def test_a_sweep_deletes_what_is_old_but_not_what_is_spared(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
     assert kept.keep("shown.txt", b"2") == shown
     assert shown.read_bytes() == b"2"
+
+
+def test_nobody_can_tell_by_a_name_what_others_have_sent(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    names = {KeptFiles(tmp_path / folder).keep("photo.png", b"photo").parent.name for folder in "ab"}
+    assert len(names) == 2
+    assert hashlib.sha256(b"photo").hexdigest()[:32] not in names
+
+
+def test_kept_files_take_no_more_room_than_they_may(tmp_path: Path) -> None:
+    kept = KeptFiles(tmp_path, max_bytes=10_000)
+    paths = [kept.keep("file", bytes([number]) * 1000) for number in range(40)]
+    assert sum(path.stat().st_size for path in kept.all_files()) <= 10_000
+    assert paths[-1].exists()
+    assert not paths[0].exists()
+
+
+def test_a_file_that_is_asked_for_again_and_again_is_not_kept_for_ever(tmp_path: Path) -> None:
+    young, old = KeptFiles(tmp_path, max_age=3600), KeptFiles(tmp_path, max_age=0)
+    for kept, is_renewed in ((young, True), (old, False)):
+        path = kept.keep("photo.png", b"photo")
+        os.utime(path, (0, 0))
+        assert kept.touch(path)
+        assert (path.stat().st_mtime > 0) == is_renewed

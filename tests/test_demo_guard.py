@@ -17,7 +17,7 @@ import pytest
 from demo_fixtures import DemoServer, request
 from demo_times import upload
 
-from initzoo.demo.guard import MAX_BODY_BYTES, Guard
+from initzoo.demo.guard import MAX_BODY_BYTES, Guard, _client
 from initzoo.demo.quota import Quota
 from initzoo.demo.uploads import MAX_UPLOAD_BYTES
 
@@ -267,3 +267,61 @@ def test_uploads_are_cut_off_however_many_files_share_a_request(demo: DemoServer
 
     assert send_pieces(demo, boundary, pieces()) in (413, None)
     assert demo.health()["status"] == "ok"
+
+
+def asked(scope: dict[str, Any], body: bytes = b"", **limits: int) -> list[Any]:
+    """What a guard answers, before an application that reads the body and says how the guard's quota is."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    quota = Quota(**({"max_bytes": MAX_UPLOAD_BYTES + 10, "max_total": 10**9, "seconds": 600} | limits))
+    guard = Guard(app, "/uploads", quota)
+    whole = {
+        "type": "http",
+        "method": "POST",
+        "path": "/gradio_api/upload",
+        "client": ("a", 1),
+        "headers": [],
+    }
+    for _ in range(2):
+        asyncio.run(guard(whole | scope, receive, send))
+    return [message for message in sent if message["type"] == "http.response.start"]
+
+
+def test_the_length_that_an_upload_in_chunks_announces_is_not_believed() -> None:
+    headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    assert [answer["status"] for answer in asked({"headers": headers})] == [200, 429]
+
+
+def test_a_form_has_at_most_forty_files() -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n1\r\n'
+    assert [answer["status"] for answer in asked({}, head * 40, max_bytes=10**9)] == [200, 200]
+    assert [answer["status"] for answer in asked({}, head * 41, max_bytes=10**9)] == [413, 413]
+
+
+def test_a_client_cannot_choose_the_address_that_its_quota_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "me/x")
+    for forwarded, client in (
+        ("1.2.3.4, 9.9.9.9", "9.9.9.9"),
+        ("1.2.3.4, 9.9.9.9, 10.0.3.7", "9.9.9.9"),
+        ("10.0.0.1, 10.0.3.7", "10.0.3.7"),
+        ("nonsense", "nonsense"),
+    ):
+        scope = {"headers": [(b"x-forwarded-for", forwarded.encode())], "client": ("10.0.0.9", 1)}
+        assert _client(scope) == client
+
+
+def test_browsers_guess_no_type_of_any_file(demo: DemoServer) -> None:
+    for path in ("/", "/config", "/gradio_api/info"):
+        with urllib.request.urlopen(demo.url + path) as answer:
+            assert answer.headers.get_all("X-Content-Type-Options") == ["nosniff"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ import pytest
 from cli_running import run
 from zoo_fixtures import GENERATOR_WORDS, generating_zoo, kept_generating_zoo, kept_zoo, make_zoo, tiny_zoo
 
+from initzoo.demo.evidence import bench_html, evidence_html
 from initzoo.errors import (
     InitzooError,
     InvalidConcepts,
@@ -27,8 +29,8 @@ from initzoo.errors import (
 )
 from initzoo.files.images import read_image
 from initzoo.generator.tokens import TokenVectors
-from initzoo.pairs import load_concepts, load_photos
-from initzoo.zoo.cards import dataset_card
+from initzoo.pairs import catalog_folder, load_concepts, load_photos
+from initzoo.zoo.cards import dataset_card, model_card
 from initzoo.zoo.index import Index
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
@@ -371,6 +373,54 @@ def test_texts_of_others_are_inert_in_cards(tmp_path: Path) -> None:
     assert "\u202e" not in card
     for line in body.splitlines():
         assert not line.startswith("Error: all is well")
+
+
+def test_every_text_of_an_evaluation_and_a_config_is_inert_in_the_card_of_a_model(tmp_path: Path) -> None:
+    """Whatever text others write into a report or a config, known to the card or not."""
+    left_out = shutil.ignore_patterns("photos", "more_photos", "lexicon")
+    zoo = shutil.copytree(catalog_folder(), tmp_path / "zoo", ignore=left_out)
+    bad = "<img src=x onerror=alert(1)> [Log in](https://evil.example/) \x1b[2J"
+
+    def spoil(values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: spoil(value) for name, value in values.items()}
+        if isinstance(values, list):
+            return [spoil(value) for value in values]
+        return f"{values} {bad}" if isinstance(values, str) and " " in values else values
+
+    for name in ("model/evaluation.json", "model/weight_generator/starter-2/config.json"):
+        values = json.loads((zoo / name).read_bytes())
+        spoiled = spoil(values)
+        if "machine" in values:
+            spoiled["machine"]["processor"] += bad
+        else:
+            spoiled["text"] = {key: f"{value} {bad}" for key, value in values["text"].items()}
+        (zoo / name).write_text(json.dumps(spoiled))
+    card = model_card(Zoo.from_pretrained(zoo))
+    assert "onerror" in card
+    for text in ("<img", "](https://evil", "https://evil", "\x1b"):
+        assert text not in card
+
+
+def test_texts_of_others_are_inert_in_the_readme_of_an_export(tmp_path: Path) -> None:
+    zoo, out = evil_zoo(tmp_path / "zoo"), tmp_path / "out"
+    done = run("export", "night", "--zoo", str(zoo), "--format", "program", "-o", str(out))
+    assert done.exit_code == 0, done.output
+    readme = (out / "README.md").read_text()
+    assert "owned" in readme
+    for text in ("<img", "](http://evil", "http://evil", "\x1b"):
+        assert text not in readme
+
+
+def test_figures_that_are_no_numbers_do_not_reach_the_page() -> None:
+    bad = "<meta http-equiv=refresh content='0;url=https://evil.example'>"
+    target = {"ratio": 7.25, "interval": [bad, bad]}
+    for n_concepts in (bad, 2):
+        bench = {"n_concepts": n_concepts, "ratio": {"base": {"within_3db": target}}}
+        assert "evil" not in bench_html(bench)
+    psnr = {"mean": 14.0, "generated": bad}
+    split = {"n_concepts": bad, "psnr": psnr, "psnr_interval": {"mean": [bad, bad]}}
+    assert "evil" not in evidence_html({"heldout-new": split})
 
 
 @pytest.mark.filterwarnings("ignore::initzoo.errors.InitzooWarning")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import Any
+from typing import Any, TypeGuard
 
 from initzoo.errors import InitzooError
 from initzoo.files import DamagedFile, is_file, read_file
@@ -83,12 +83,15 @@ def bench_html(bench: dict[str, Any] | None) -> str:
             rows.append(f"<tr><th scope='row'>{escape(label.long)}</th>{cells}</tr>")
     if not rows:
         return ""
+    n_concepts = (bench or {}).get("n_concepts")
+    if not isinstance(n_concepts, int):  # what others write is no HTML here
+        return ""
     unit = "one fitted to pairs" if fitted else "generated weights"
     heads = "".join(f"<th scope='col'>{label.long}</th>" for label in TARGETS.values())
     return (
         "<h3>What a start is worth</h3><p>How many times longer training takes to the same quality from "
-        f"another start than from {unit}: geometric means over {(bench or {}).get('n_concepts')} concepts "
-        "that no training saw, with 95% intervals.</p>"
+        f"another start than from {unit}: geometric means over {n_concepts} concepts that "
+        " no training saw, with 95% intervals.</p>"
         "<table class='evidence'><caption class='sr-only'>Times of other starts, as multiples</caption>"
         "<thead><tr><th scope='col'>trained from</th>"
         f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -100,8 +103,13 @@ def _ratio_html(figures: Any) -> str:
         return "-"
     sign = "about " if figures.get("n_not_reached") else "at least " if figures.get("n_at_least") else ""
     interval = figures.get("interval")
-    span = f" <small>[{interval[0]:.1f}, {interval[1]:.1f}]</small>" if isinstance(interval, list) else ""
+    span = f" <small>[{interval[0]:.1f}, {interval[1]:.1f}]</small>" if _is_interval(interval) else ""
     return f"{sign}{figures['ratio']:.1f}{span}"
+
+
+def _is_interval(value: Any) -> TypeGuard[list[float]]:
+    """Whether a value of a report is two numbers."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value)
 
 
 def _split_html(title: str, figures: dict[str, Any]) -> str:
@@ -111,7 +119,7 @@ def _split_html(title: str, figures: dict[str, Any]) -> str:
         if not isinstance(psnr, int | float):
             continue
         interval = (figures.get("psnr_interval") or {}).get(method)
-        low, high = interval if isinstance(interval, list) and len(interval) == 2 else (psnr, psnr)
+        low, high = interval if _is_interval(interval) else (psnr, psnr)
         strong = ("<b>", "</b>") if method == "generated" else ("", "")
         rows.append(
             f"<tr><th scope='row'>{strong[0]}{escape(label.long)}{strong[1]}</th>"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import io
 import os
+import secrets
 import threading
 import time
 from contextlib import suppress
@@ -26,6 +27,8 @@ class KeptFiles:
 
     Args:
         folder: an existing folder.
+        max_bytes: most bytes of all files together; the longest unused ones make room.
+        max_age: seconds after which a file is not spared any longer, however often it is used.
 
     Example:
         >>> import tempfile
@@ -36,8 +39,12 @@ class KeptFiles:
         (True, 'a.txt', b'hello')
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int = 2 * 10**9, max_age: float = 6 * 3600) -> None:
+        self._max_bytes, self._max_age = max_bytes, max_age
         self.folder = Path(os.path.realpath(folder))
+        self._key = secrets.token_bytes(32)
+        self._first_kept: dict[Path, float] = {}
+        self._n_kept = 0
         self._lock = threading.Lock()  # keeps the sweep from removing a folder that a file is written to
 
     def keep(self, name: str, data: bytes) -> Path:
@@ -50,23 +57,50 @@ class KeptFiles:
         Raises:
             OutputError: the disk is full, or the folder was deleted.
         """
-        folder = self.folder / hashlib.sha256(data).hexdigest()[:32]
+        # Keyed: who has a photo cannot find out whether somebody else has sent it.
+        folder = self.folder / hmac.digest(self._key, data, "sha256").hex()[:32]
         path = folder / name
         if not self.touch(path):
             with self._lock:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_bytes(path, data, force=True)
+                self._first_kept[path] = time.time()
+                self._n_kept += len(data)
+            if self._n_kept > self._max_bytes:
+                self._make_room(path)
         return path
 
     def touch(self, path: Path) -> bool:
-        """Note that a file was used, so that the sweep spares it; returns whether the file exists."""
+        """Note that a file was used, so that the sweep spares it; returns whether the file exists.
+
+        A file that was kept for `max_age` is noted no more, so that nothing stays for ever.
+        """
         try:
-            is_young = path.stat().st_mtime > time.time() - _AGE
-            if not is_young:
+            now = time.time()
+            is_young = path.stat().st_mtime > now - _AGE
+            if not is_young and now - self._first_kept.get(path, now) < self._max_age:
                 os.utime(path)
         except OSError:
             return False
         return True
+
+    def _make_room(self, newest: Path) -> None:
+        """Delete the files that were not used for the longest time, until half of the room is free."""
+        with self._lock:
+            found = []
+            for path in list(self._first_kept):
+                with suppress(FileNotFoundError):
+                    found.append((path.stat().st_mtime, path.stat().st_size, path))
+            self._n_kept = sum(size for _, size, _ in found)
+            for _, size, path in sorted(found):
+                if self._n_kept <= self._max_bytes / 2:
+                    break
+                if path == newest:
+                    continue
+                with suppress(FileNotFoundError):
+                    path.unlink()
+                self._n_kept -= size
+                self._first_kept.pop(path, None)
 
     def keep_picture(self, name: str, pixels: NDArray[np.uint8]) -> Path:
         """Store a picture losslessly as a PNG file and return its path.
@@ -101,6 +135,7 @@ class KeptFiles:
             with suppress(FileNotFoundError):  # the server deletes files, too
                 if path.lstat().st_ctime < oldest:
                     path.unlink()
+                    self._first_kept.pop(path, None)
                     n_deleted += 1
         for folder in [entry.path for entry in os.scandir(self.folder) if entry.is_dir()]:
             # Skips folders that are not empty or are gone already.

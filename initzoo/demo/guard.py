@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -38,6 +39,9 @@ _JOIN = f"{_PREFIX}/queue/join"
 _FORM_HEADERS = 8_000
 _HOURLY_BYTES = 25 * MAX_UPLOAD_BYTES
 _MAX_DEPTH = 20
+_FILE = b'; filename="'
+_MAX_FILES = 40
+"""Files of one form: both sides of twenty pairs. Each takes a folder, however small it is."""
 
 
 class Guard:
@@ -63,7 +67,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send = _with_retry(send)
+        send = _with_headers(send)
         path = _plain_path(scope)
         if refusal := _refused_path(path):
             await _answer(send, *refusal)
@@ -104,20 +108,25 @@ class Guard:
             detail = f"you have sent many photos. Try again in {-(-seconds // 60)} minutes"
             await _answer(send, 429, detail, retry_after=seconds)
             return
-        n_bytes = 0
+        n_bytes = n_files = 0
+        end = b""
 
         async def counted() -> Message:
-            nonlocal n_bytes
+            nonlocal n_bytes, n_files, end
             message = await receive()
-            n_bytes += len(message.get("body", b""))
-            if n_bytes > most:
+            body = message.get("body", b"")
+            n_bytes += len(body)
+            n_files += (end + body).count(_FILE)
+            end = (end + body)[-len(_FILE) + 1 :]  # the mark of a file may lie across two messages
+            if n_bytes > most or n_files > _MAX_FILES:
                 raise _TooMuch
             return message
 
         try:
             await self.app(scope, counted, send)
         except _TooMuch:
-            await _answer(send, 413, _too_large(n_bytes, MAX_UPLOAD_BYTES))
+            text = f"at most {_MAX_FILES} files at a time" if n_files > _MAX_FILES else None
+            await _answer(send, 413, text or _too_large(n_bytes, MAX_UPLOAD_BYTES))
 
 
 class _TooMuch(Exception):
@@ -147,6 +156,9 @@ def _refused_path(path: str) -> tuple[int, str] | None:
 
 
 def _content_length(scope: Scope) -> int | None:
+    """The size that a request says it has; None for one in chunks, whose header the server does not heed."""
+    if any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"]):
+        return None
     for name, value in scope["headers"]:
         if name.lower() == b"content-length":
             text = value.decode("latin-1")
@@ -214,25 +226,40 @@ def _with_length(scope: Scope, n_bytes: int) -> Scope:
     return {**scope, "headers": [*headers, (b"content-length", str(n_bytes).encode())]}
 
 
-def _with_retry(send: Send) -> Send:
-    """A `send` that adds to each 503 when to come back."""
+def _with_headers(send: Send) -> Send:
+    """A `send` by which browsers guess no type of a file, and which adds to each 503 when to come back."""
 
     async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 503:
-            headers = [(name, value) for name, value in message["headers"] if name.lower() != b"retry-after"]
-            message = {**message, "headers": [*headers, (b"retry-after", str(RETRY_SECONDS).encode())]}
+        if message["type"] == "http.response.start":
+            added = {b"x-content-type-options": b"nosniff"}
+            if message["status"] == 503:
+                added[b"retry-after"] = str(RETRY_SECONDS).encode()
+            headers = [(name, value) for name, value in message["headers"] if name.lower() not in added]
+            message = {**message, "headers": [*headers, *added.items()]}
         await send(message)
 
     return sent
 
 
 def _client(scope: Scope) -> str:
-    """The address of a client. On a Space the connection is that of a proxy, which names the client."""
+    """The address of a client. On a Space the connection is that of a proxy, which names the client.
+
+    A proxy appends the address that it sees, and a client can send any before it. So the last one counts that
+    is no address inside a network.
+    """
     if "SPACE_ID" in os.environ:
         for name, value in scope["headers"]:
             if name.lower() == b"x-forwarded-for":
-                return str(value.decode("latin-1").split(",")[0].strip()[:64])
+                named = [text.strip()[:64] for text in value.decode("latin-1").split(",")]
+                return next((text for text in reversed(named) if _is_outside(text)), named[-1])
     return str((scope.get("client") or ("",))[0])
+
+
+def _is_outside(address: str) -> bool:
+    try:
+        return ip_address(address).is_global
+    except ValueError:
+        return False
 
 
 def _refused_body(body: bytes, folder: str) -> tuple[int, str] | None:

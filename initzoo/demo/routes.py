@@ -33,7 +33,8 @@ PHOTO_PATH = "/photo"
 _HOUR, _YEAR = "private, max-age=3600", "public, max-age=31536000, immutable"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
-    "style-src 'self' 'unsafe-inline'; base-uri 'none'; object-src 'none'",
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; object-src 'none'; "
+    "form-action 'self'; frame-ancestors 'self' https://huggingface.co",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }

@@ -12,6 +12,7 @@ from initzoo.export.graphs import LEAST_SIDE, graph_of, program_of, sum_by_rows
 from initzoo.export.precision import PRECISIONS, PrecisionLoss, measure_loss, reduce_precision
 from initzoo.files import replace_folder, write_bytes
 from initzoo.pairs import Teacher
+from initzoo.zoo import inert
 
 __all__ = ["export_onnx", "export_program", "folder_readme"]
 
@@ -51,12 +52,12 @@ def folder_readme(init: Init, summary: str, code: str, notes: str = "") -> bytes
     """The README of an export."""
     metadata = init.metadata
     return _README.format(
-        title=metadata.wording or metadata.concept,
+        title=inert(metadata.wording or metadata.concept),
         summary=summary,
         code=code,
         notes=notes,
-        licence=metadata.licence or "none claimed",
-        source=metadata.source or "not stated",
+        licence=inert(metadata.licence) or "none claimed",
+        source=inert(metadata.source) or "not stated",
     ).encode()
 
 

@@ -1,6 +1,7 @@
 from .candidates import find_candidates as find_candidates
 from .cards import write_cards as write_cards
 from .cards import write_model_card as write_model_card
+from .cards.tables import inert as inert
 from .described import describe as describe
 from .folder import FolderFiles as FolderFiles
 from .folder import PlannedFile as PlannedFile

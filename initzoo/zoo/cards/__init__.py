@@ -14,7 +14,7 @@ from initzoo.errors import InvalidZoo
 from initzoo.files import write_bytes
 from initzoo.pairs import TEACHING_SIDE
 from initzoo.zoo.cards.generator import generator_section
-from initzoo.zoo.cards.tables import inert, inert_code, inert_tag, markdown_table
+from initzoo.zoo.cards.tables import inert, inert_code, inert_tag, inert_values, markdown_table
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.labels import SCORED, SPLITS
 from initzoo.zoo.zoo import Zoo
@@ -77,7 +77,7 @@ def dataset_card(zoo: Zoo, *, repo: str | None = None) -> str:
         details=_details(rows),
         splits=markdown_table(("split", "concepts", "what it is"), _split_lines(rows)),
         novelties=_counted(row.novelty for row in rows if row.split == "heldout-new"),
-        photo_size=zoo.config.made_with.get("photo_size", TEACHING_SIDE),
+        photo_size=inert_values(zoo.config.made_with.get("photo_size", TEACHING_SIDE)),
         scores_train=_score_table(rows, "train"),
         scores_composed=_score_table(rows, "heldout-composed"),
         scores_new=_score_table(rows, "heldout-new"),
@@ -138,8 +138,8 @@ def _made(zoo: Zoo) -> str:
     if not path.exists():
         return ""
     try:
-        report: dict[str, Any] = json.loads(path.read_bytes())
-        cost, made_with = report["float16_cost"], zoo.config.made_with
+        report: dict[str, Any] = inert_values(json.loads(path.read_bytes()))
+        cost, made_with = report["float16_cost"], inert_values(dict(zoo.config.made_with))
         minutes = {stage: seconds / 60 for stage, seconds in report["seconds"].items()}
         return _template("made.md").format(
             float16_cost=""
@@ -150,9 +150,9 @@ def _made(zoo: Zoo) -> str:
             n_steps=made_with["fit"]["n_steps"],
             n_steps_new=_n_steps_new(made_with["fit"]),
             minutes=f"{sum(minutes.values()):.0f}",
-            minutes_by_stage="; ".join(f"{inert(stage)} {value:.1f}" for stage, value in minutes.items()),
-            processor=inert(str(report["machine"]["processor"])),
-            torch=inert(str(report["machine"]["torch"])),
+            minutes_by_stage="; ".join(f"{stage} {value:.1f}" for stage, value in minutes.items()),
+            processor=report["machine"]["processor"],
+            torch=report["machine"]["torch"],
             rate=f"{report['concepts_per_core_minute']:.1f}",
             failures=_failures(report["failures"]),
         )
@@ -222,11 +222,7 @@ def _counted(names: Iterable[str]) -> str:
 def _failures(failures: Sequence[Sequence[str]]) -> str:
     if not failures:
         return "No concept failed."
-    return (
-        "Failed: "
-        + "; ".join(f"{inert(str(concept_id))} ({inert(str(reason))})" for concept_id, reason in failures)
-        + "."
-    )
+    return "Failed: " + "; ".join(f"{concept_id} ({reason})" for concept_id, reason in failures) + "."
 
 
 def _size_category(n_rows: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from initzoo.errors import printable
 
-__all__ = ["inert", "inert_code", "inert_tag", "markdown_table"]
+__all__ = ["inert", "inert_code", "inert_tag", "inert_values", "markdown_table"]
 
 
 _MARKUP = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|[\\`*\[\]<>|!#&$~]|(?<=\w)[:.](?=[/\w])")
@@ -31,6 +32,20 @@ def _is_number(match: re.Match[str]) -> bool:
     """Whether a dot stands between digits, as in a version."""
     text, place = match.string, match.start()
     return match[0] == "." and text[place - 1].isdigit() and text[place + 1].isdigit()
+
+
+def inert_values(values: Any) -> Any:
+    """JSON values of somebody else with every text in them as `inert` has it, names too.
+
+    Example:
+        >>> inert_values({"a|": ["<b>", 1.5, None]})
+        {'a&#124;': ['&#60;b&#62;', 1.5, None]}
+    """
+    if isinstance(values, str):
+        return inert(values)
+    if isinstance(values, dict):
+        return {inert(str(name)): inert_values(value) for name, value in values.items()}
+    return [inert_values(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def inert_code(text: str) -> str:
