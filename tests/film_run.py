@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import time
@@ -54,6 +55,7 @@ __all__ = ["Film", "FilmNetwork", "Trainer", "features_of"]
 SNAPSHOT, CURVE = "snapshot.pt", "curve.csv"
 SNAPSHOT_SECONDS = 120
 LONG = 2**31  # steps of a stage that the clock ends
+TRAIN_LIMIT = 100  # as `initzoo generator evaluate` has it
 
 
 def features_of(context: Context) -> Tensor:
@@ -192,7 +194,7 @@ class Trainer:
         """
         warm = min(1.0, (self.n_steps + 1) / 200)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * warm * 0.5 * (1 + np.cos(np.pi * min(1.0, progress)))
+            group["lr"] = self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         images = crops.float().mul_(1 / 127.5).sub_(1)
         loss = behaviour_error(self.model(images[:, 0], features), images[:, 1], len(crops))
         self.optimizer.zero_grad()
@@ -229,7 +231,7 @@ class Trainer:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What training and evaluation have in common."""
+    """The zoo, its phrase encoder and the weights of its base."""
 
     zoo: Zoo
     text: PhraseEncoder
@@ -251,9 +253,10 @@ class Setup:
         """The network with the weights of the zoo's base, and an MLP that changes nothing yet."""
         network = self.plain()
         names = network.state_dict()
+        # Beside the weights, a base has the shared factors of the adapters.
         network.load_arrays({name: value for name, value in self.base.items() if name in names})
         torch.manual_seed(seed)
-        return FilmNetwork(network.train(), n_features)
+        return FilmNetwork(network, n_features)
 
     def features(self, words: Sequence[str]) -> Tensor:
         """Features of wordings, without noise."""
@@ -276,6 +279,8 @@ def thinned(data: TrainingData, n_most: int, *, seed: int = 0) -> TrainingData:
 
 def train(setup: Setup, folder: Path, options: argparse.Namespace) -> None:
     """Train until the minutes are over; those of preparation and of earlier runs count."""
+    if _seconds_trained(folder) >= 60 * options.minutes:
+        return
     begin, begin_cpu = time.perf_counter(), time.process_time()
     settings = GeneratorSettings(
         behaviour=Stage(LONG, options.batch, options.rate), crop_size=48, n_lanes=1, seed=options.seed
@@ -323,10 +328,16 @@ def train(setup: Setup, folder: Path, options: argparse.Namespace) -> None:
     say(f"{trainer.n_steps} steps in {trainer.seconds:.0f} s, {trainer.cpu_seconds:.0f} s of a core")
 
 
+def _seconds_trained(folder: Path) -> float:
+    if not (folder / SNAPSHOT).is_file():
+        return 0.0
+    return float(torch.load(folder / SNAPSHOT, weights_only=True)["counts"][1])
+
+
 def evaluate(setup: Setup, folder: Path, options: argparse.Namespace) -> list[str]:
     """Measure the trained network on the cases of `initzoo generator evaluate`; lines of a Markdown table."""
     state = torch.load(folder / SNAPSHOT, weights_only=True)
-    questions = ask_about_zoo(setup.zoo, limit=options.limit, train_limit=100)
+    questions = ask_about_zoo(setup.zoo, limit=options.limit, train_limit=TRAIN_LIMIT)
     n_features = setup.features(["fog"]).shape[1]
     model = setup.model(n_features=n_features).eval()
     model.load_state_dict(state["mean"])
@@ -342,7 +353,8 @@ def evaluate(setup: Setup, folder: Path, options: argparse.Namespace) -> list[st
             say(f"{number + 1} of {len(questions)} concepts measured")
     published = json.loads((catalog_folder() / "model" / "evaluation.json").read_text())
     sections = {split: _section(own, settings) for split, own in results.items()}
-    report = {"n_steps": state["counts"][0], "n_photos": len(photos), **sections}
+    counts = dict(zip(("n_steps", "seconds", "cpu_seconds"), state["counts"], strict=True))
+    report = {**counts, "n_photos": len(photos), "parameters": model.counts(), **sections}
     (folder / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
     return list(_table(sections, published))
 
@@ -362,7 +374,6 @@ def _scores(
             setup.zoo.network(setup.zoo.generator.generate(Request(words))) for words in question.words
         ],
         "mean": [setup.zoo.network(mean_blocks)],
-        "base": [_base(setup)],
     }
     if question.trained is not None:
         networks["trained"] = [setup.zoo.network(question.trained)]
@@ -370,13 +381,6 @@ def _scores(
         name: mean_score([score_images([one.edit(photo) for photo in given], wanted) for one in own])
         for name, own in networks.items()
     }
-
-
-def _base(setup: Setup) -> ImageNetwork:
-    network = setup.plain()
-    names = network.state_dict()
-    network.load_arrays({name: value for name, value in setup.base.items() if name in names})
-    return network
 
 
 def _section(scores: Sequence[Mapping[str, Score]], settings: EvaluationSettings) -> dict[str, Any]:
@@ -450,7 +454,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-practice", dest="practice", action="store_false", help="train concepts alone")
     parser.add_argument("--limit", type=int, help="most concepts a split to evaluate; all by default")
-    parser.add_argument("--photos", type=Path, help="to evaluate on; the bundled ones by default")
+    # Those that the figures of the catalog were measured on.
+    parser.add_argument("--photos", type=Path, default=catalog_folder() / "photos", help="to evaluate on")
     parser.add_argument("--no-evaluation", dest="evaluation", action="store_false", help="train alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
