@@ -9,6 +9,7 @@ concepts, on crops and wordings drawn as those of `initzoo generator train`.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -24,13 +25,15 @@ from typing import Any
 import click
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initzoo.evaluation import EvaluationSettings, ask_about_zoo
 from initzoo.evaluation.cases import Question
 from initzoo.evaluation.generator.statistics import summarise
-from initzoo.generator import Context, PhraseEncoder, PhrasesEncoder, Request, behaviour_error
+from initzoo.files import write_bytes
+from initzoo.generator import N_COLOURS, Context, PhraseEncoder, PhrasesEncoder, Request, behaviour_error
 from initzoo.generator.encoders.phrase_lessons import PhraseLessons
 from initzoo.networks import ImageNetwork, layers_of
 from initzoo.pairs import (
@@ -52,7 +55,7 @@ from initzoo.zoo import BUNDLED_ZOO, QUESTIONS, Zoo
 
 __all__ = ["Film", "FilmNetwork", "Trainer", "features_of"]
 
-SNAPSHOT, CURVE = "snapshot.pt", "curve.csv"
+SNAPSHOT, CURVE, OTHERS = "snapshot.pt", "curve.csv", "others.json"
 SNAPSHOT_SECONDS = 120
 LONG = 2**31  # steps of a stage that the clock ends
 TRAIN_LIMIT = 100  # as `initzoo generator evaluate` has it
@@ -64,14 +67,17 @@ def features_of(context: Context) -> Tensor:
     A phrase that is left out, and colours that are not named, are zeros.
 
     Returns:
-        float32, shape `(batch, n_phrase_values + n_word_values + 4 * n_colours)`.
+        float32, shape `(batch, n_phrase_values + n_word_values + 4 * N_COLOURS)`.
     """
     assert context.phrase is not None
     assert context.colours is not None
     shown = context.mask[:, :, None].float()
     mean = (context.vectors * shown).sum(1) / shown.sum(1).clamp_min(1)
-    named = ~context.colours.isnan().any(dim=2, keepdim=True)  # (batch, n_colours, 1)
-    colours = torch.cat([context.colours.nan_to_num(), named.float()], dim=2).flatten(1)
+    # A request has as many rows as colours that its words name; a training always has all of them.
+    n_missing = N_COLOURS - context.colours.shape[1]
+    colours = F.pad(context.colours, (0, 0, 0, n_missing), value=float("nan"))  # (batch, N_COLOURS, 3)
+    named = ~colours.isnan().any(dim=2, keepdim=True)
+    colours = torch.cat([colours.nan_to_num(), named.float()], dim=2).flatten(1)
     return torch.cat([context.phrase.nan_to_num(), mean, colours], dim=1)
 
 
@@ -198,7 +204,7 @@ class Trainer:
         images = crops.float().mul_(1 / 127.5).sub_(1)
         loss = behaviour_error(self.model(images[:, 0], features), images[:, 1], len(crops))
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.n_steps += 1
@@ -337,50 +343,86 @@ def _seconds_trained(folder: Path) -> float:
 def evaluate(setup: Setup, folder: Path, options: argparse.Namespace) -> list[str]:
     """Measure the trained network on the cases of `initzoo generator evaluate`; lines of a Markdown table."""
     state = torch.load(folder / SNAPSHOT, weights_only=True)
-    questions = ask_about_zoo(setup.zoo, limit=options.limit, train_limit=TRAIN_LIMIT)
     n_features = setup.features(["fog"]).shape[1]
     model = setup.model(n_features=n_features).eval()
     model.load_state_dict(state["mean"])
     settings = EvaluationSettings(photos=PhotoSource(options.photos, split="score"))
-    photos = [
-        replace(one, pixels=fit_short_side(one.pixels, TEACHING_SIDE)) for one in settings.photos.load()
-    ]
-    mean_blocks = setup.zoo.all_blocks(split="train")[1].mean(axis=0, dtype=np.float64).astype(np.float32)
+    cases = Cases(setup, folder, settings.photos)
     results: dict[str, list[dict[str, Score]]] = {}
-    for number, question in enumerate(questions):
-        results.setdefault(question.split, []).append(_scores(setup, model, question, photos, mean_blocks))
-        if (number + 1) % 20 == 0:
-            say(f"{number + 1} of {len(questions)} concepts measured")
+    for question in _questions(setup, options):
+        results.setdefault(question.split, []).append(cases.others(question) | cases.film(question, model))
     published = json.loads((catalog_folder() / "model" / "evaluation.json").read_text())
     sections = {split: _section(own, settings) for split, own in results.items()}
     counts = dict(zip(("n_steps", "seconds", "cpu_seconds"), state["counts"], strict=True))
-    report = {**counts, "n_photos": len(photos), "parameters": model.counts(), **sections}
+    report = {**counts, "n_photos": len(cases.photos), "parameters": model.counts(), **sections}
     (folder / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
     return list(_table(sections, published))
 
 
-def _scores(
-    setup: Setup,
-    model: FilmNetwork,
-    question: Question,
-    photos: Sequence[Any],
-    mean_blocks: NDArray[np.float32],
-) -> dict[str, Score]:
-    """The score by method, a mean over the wordings."""
-    given, wanted = scoring_pairs(question.teacher, photos)
-    networks = {
-        "film": [model.folded(own, setup.plain()) for own in setup.features(question.words)],
-        "generated": [
-            setup.zoo.network(setup.zoo.generator.generate(Request(words))) for words in question.words
-        ],
-        "mean": [setup.zoo.network(mean_blocks)],
-    }
-    if question.trained is not None:
-        networks["trained"] = [setup.zoo.network(question.trained)]
-    return {
-        name: mean_score([score_images([one.edit(photo) for photo in given], wanted) for one in own])
-        for name, own in networks.items()
-    }
+def measure_others(setup: Setup, folder: Path, options: argparse.Namespace) -> None:
+    """Measure what the network is compared with, which needs no training of it."""
+    cases = Cases(setup, folder, PhotoSource(options.photos, split="score"))
+    for question in _questions(setup, options):
+        cases.others(question)
+
+
+def _questions(setup: Setup, options: argparse.Namespace) -> Iterator[Question]:
+    questions = ask_about_zoo(setup.zoo, limit=options.limit, train_limit=TRAIN_LIMIT)
+    for number, question in enumerate(questions):
+        yield question
+        if (number + 1) % 20 == 0 or number + 1 == len(questions):
+            say(f"{number + 1} of {len(questions)} concepts measured")
+
+
+class Cases:
+    """Scores by method, each a mean over the photos and the wordings of a question.
+
+    Args:
+        setup: has the zoo.
+        folder: keeps the scores of all methods but the text-conditioned network.
+        source: the photos.
+    """
+
+    def __init__(self, setup: Setup, folder: Path, source: PhotoSource) -> None:
+        self.setup = setup
+        self.photos = [
+            replace(one, pixels=fit_short_side(one.pixels, TEACHING_SIDE)) for one in source.load()
+        ]
+        blocks = setup.zoo.all_blocks(split="train")[1]
+        self._mean = setup.zoo.network(blocks.mean(axis=0, dtype=np.float64).astype(np.float32))
+        self._path = folder / OTHERS
+        self._known = json.loads(self._path.read_text()) if self._path.is_file() else {}
+        digest = hashlib.sha256(setup.zoo.revision.encode())
+        for photo in self.photos:
+            digest.update(photo.pixels.tobytes())
+        self._digest = digest.hexdigest()[:16]
+
+    def film(self, question: Question, model: FilmNetwork) -> dict[str, Score]:
+        """The score of the text-conditioned network."""
+        plain = self.setup.plain
+        networks = [model.folded(own, plain()) for own in self.setup.features(question.words)]
+        return self._scores(question, {"film": networks})
+
+    def others(self, question: Question) -> dict[str, Score]:
+        """The scores of generated weights, of the mean adapter and of the one trained on the concept."""
+        key = json.dumps([self._digest, question.concept_id, *question.words])
+        if key not in self._known:
+            zoo = self.setup.zoo
+            generated = [zoo.network(zoo.generator.generate(Request(words))) for words in question.words]
+            networks = {"generated": generated, "mean": [self._mean]}
+            if question.trained is not None:
+                networks["trained"] = [zoo.network(question.trained)]
+            scores = self._scores(question, networks)
+            self._known[key] = {name: [one.psnr, one.ssim] for name, one in scores.items()}
+            write_bytes(self._path, json.dumps(self._known, indent=1).encode(), force=True)
+        return {name: Score(*values) for name, values in self._known[key].items()}
+
+    def _scores(self, question: Question, networks: Mapping[str, Sequence[ImageNetwork]]) -> dict[str, Score]:
+        given, wanted = scoring_pairs(question.teacher, self.photos)
+        return {
+            name: mean_score([score_images([one.edit(photo) for photo in given], wanted) for one in own])
+            for name, own in networks.items()
+        }
 
 
 def _section(scores: Sequence[Mapping[str, Score]], settings: EvaluationSettings) -> dict[str, Any]:
@@ -457,10 +499,14 @@ def main() -> None:
     # Those that the figures of the catalog were measured on.
     parser.add_argument("--photos", type=Path, default=catalog_folder() / "photos", help="to evaluate on")
     parser.add_argument("--no-evaluation", dest="evaluation", action="store_false", help="train alone")
+    parser.add_argument("--others", action="store_true", help="measure only what it is compared with")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     setup = Setup.make()
+    if options.others:
+        measure_others(setup, options.folder, options)
+        return
     train(setup, options.folder, options)
     if options.evaluation:
         click.echo("\n".join(evaluate(setup, options.folder, options)))

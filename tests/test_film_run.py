@@ -84,5 +84,5 @@ def test_what_a_wording_leaves_out_is_zero():
         phrase=torch.full((1, 4), float("nan")),
         colours=torch.tensor([[[0.5, 1.0, -0.2], [float("nan")] * 3]]),
     )
-    expected = torch.tensor([[0.0] * 4 + [1.0, 1.0] + [0.5, 1.0, -0.2, 1.0] + [0.0] * 4])
+    expected = torch.tensor([[0.0] * 4 + [1.0, 1.0] + [0.5, 1.0, -0.2, 1.0] + [0.0] * 8])
     assert torch.equal(features_of(context), expected)
