@@ -284,10 +284,10 @@ def thinned(data: TrainingData, n_most: int, *, seed: int = 0) -> TrainingData:
 
 
 def train(setup: Setup, folder: Path, options: argparse.Namespace) -> None:
-    """Train until the minutes are over; those of preparation and of earlier runs count."""
+    """Train until the minutes of a core are over, those of earlier runs among them; preparation is free."""
     if _seconds_trained(folder) >= 60 * options.minutes:
         return
-    begin, begin_cpu = time.perf_counter(), time.process_time()
+    begin = time.perf_counter()
     settings = GeneratorSettings(
         behaviour=Stage(LONG, options.batch, options.rate), crop_size=48, n_lanes=1, seed=options.seed
     )
@@ -306,13 +306,16 @@ def train(setup: Setup, folder: Path, options: argparse.Namespace) -> None:
         trainer.load(folder / SNAPSHOT)
         say(f"goes on from step {trainer.n_steps}")
     say(f"parameters: {trainer.model.counts()}; prepared in {time.perf_counter() - begin:.0f} s")
-    before, before_cpu, saved = trainer.seconds, trainer.cpu_seconds, time.perf_counter()
+    before, before_cpu = trainer.seconds, trainer.cpu_seconds
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    saved = begin
     losses: list[float] = []
 
     def count_time() -> float:
+        # Time of the core decides, so that other work on the machine takes none of the training.
         trainer.seconds = before + time.perf_counter() - begin
         trainer.cpu_seconds = before_cpu + time.process_time() - begin_cpu
-        return trainer.seconds / (60 * options.minutes)
+        return trainer.cpu_seconds / (60 * options.minutes)
 
     while (share := count_time()) < 1:
         # As in the second stage of the weight generator: whole crops at the end, parts of them before.
@@ -337,7 +340,7 @@ def train(setup: Setup, folder: Path, options: argparse.Namespace) -> None:
 def _seconds_trained(folder: Path) -> float:
     if not (folder / SNAPSHOT).is_file():
         return 0.0
-    return float(torch.load(folder / SNAPSHOT, weights_only=True)["counts"][1])
+    return float(torch.load(folder / SNAPSHOT, weights_only=True)["counts"][2])
 
 
 def evaluate(setup: Setup, folder: Path, options: argparse.Namespace) -> list[str]:
@@ -489,7 +492,7 @@ def say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("build/film"), help="of snapshot, crops, report")
-    parser.add_argument("--minutes", type=float, default=45, help="of training, with its preparation")
+    parser.add_argument("--minutes", type=float, default=50, help="of a core, to train")
     parser.add_argument("--batch", type=int, default=32, help="concepts a step, a crop of each")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--wordings", type=int, default=8, help="most wordings of a concept to train on")
