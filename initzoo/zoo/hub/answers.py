@@ -26,7 +26,7 @@ from initzoo.zoo.hub.addresses import is_revision
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["checked_answers", "guard_answers"]
+__all__ = ["Subject", "checked_answers", "guard_answers"]
 
 _ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+=-]{0,127}")
 _WHOLE_ETAG = re.compile(r'(?:W/)?"?([^"]*)"?')
@@ -45,35 +45,38 @@ _MAX_PAGE = 2**20  # bytes of an answer that is no file
 
 
 @dataclass
-class _Subject:
+class Subject:
     """What the requests of a block are about.
 
     Args:
         what: for errors.
         max_bytes: the size of the file that is fetched, or a limit for it; None for other requests.
         waited: seconds that the server has asked for so far.
+        has_fetched: whether the body of a file came.
     """
 
     what: str
     max_bytes: int | None
     waited: int = 0
+    has_fetched: bool = False
 
 
-_SUBJECT: ContextVar[_Subject | None] = ContextVar("initzoo_hub_subject", default=None)
+_SUBJECT: ContextVar[Subject | None] = ContextVar("initzoo_hub_subject", default=None)
 _LOCK = Lock()
 
 
 @contextmanager
-def checked_answers(what: str, max_bytes: int | None = None) -> Iterator[None]:
+def checked_answers(what: str, max_bytes: int | None = None) -> Iterator[Subject]:
     """Check the answers to all requests of the block.
 
     Args:
         what: the subject of the requests, for errors.
         max_bytes: refuse answers that announce or have more bytes.
     """
-    token = _SUBJECT.set(_Subject(what, max_bytes))
+    subject = Subject(what, max_bytes)
+    token = _SUBJECT.set(subject)
     try:
-        yield
+        yield subject
     finally:
         _SUBJECT.reset(token)
 
@@ -145,10 +148,11 @@ def _check_answer(response: httpx2.Response) -> None:
         _check_announced(response, subject.what, subject.max_bytes)
     if subject.max_bytes is not None and response.request.method == "GET":
         is_file = response.is_success
+        subject.has_fetched |= is_file
         _watch_body(response, subject.what, subject.max_bytes if is_file else _MAX_PAGE)
 
 
-def _check_wait(response: httpx2.Response, subject: _Subject) -> None:
+def _check_wait(response: httpx2.Response, subject: Subject) -> None:
     """Refuse a wait that is longer than a person would watch: the client sleeps as long as it is told to."""
     # As the client reads them: the limit of requests goes first, if it is used up.
     limit = _RESET.search(response.headers.get("RateLimit", "")) if response.status_code == 429 else None

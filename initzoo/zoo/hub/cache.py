@@ -11,6 +11,7 @@ importing the client, which takes a third of a second.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,9 @@ __all__ = [
     "lookup_folder",
     "payload_path",
     "ref_path",
+    "replace_blob",
     "repo_folder",
+    "sha256_of",
 ]
 
 
@@ -113,10 +116,39 @@ def lock_path(settings: HubSettings, repo: str, sha256: str) -> Path:
 
 
 def forget_file(pointer: Path) -> None:
-    """Remove a damaged file from the cache: the link and its target."""
+    """Remove a damaged file that was just downloaded from the cache: the link and its target."""
     target = Path(os.path.realpath(pointer))
     pointer.unlink(missing_ok=True)
     target.unlink(missing_ok=True)
+
+
+def replace_blob(blob: Path, sound: Path) -> bool:
+    """Move sound bytes into the place of a cached file, if its name says that it should have them.
+
+    The client names files after their ETag, which is the digest of LFS or of git. Any other file stays: its
+    bytes may be right for the program that cached it.
+
+    Returns:
+        Whether the file was replaced.
+    """
+    data = Path(os.path.realpath(sound))
+    if blob.parent.name != "blobs" or blob.name not in (sha256_of(data), _git_digest(data)):
+        return False
+    os.replace(data, blob)
+    return True
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, which is read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git_digest(path: Path) -> str:
+    """The name that git gives to the content of a file."""
+    start = b"blob %d\0" % path.stat().st_size
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.sha1(start, usedforsecurity=False)).hexdigest()
 
 
 def lookup_folder() -> Path:

@@ -6,12 +6,14 @@ Each failure of huggingface_hub becomes an error of one line that names the zoo 
 from __future__ import annotations
 
 import errno
-import hashlib
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +28,7 @@ from initzoo.errors import (
 )
 from initzoo.files import DamagedFile, check_room, write_bytes
 from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
-from initzoo.zoo.hub.answers import checked_answers, guard_answers
+from initzoo.zoo.hub.answers import Subject, checked_answers, guard_answers
 from initzoo.zoo.hub.cache import (
     cache_folder,
     cached_file,
@@ -34,6 +36,9 @@ from initzoo.zoo.hub.cache import (
     forget_file,
     is_offline,
     ref_path,
+    replace_blob,
+    repo_folder,
+    sha256_of,
 )
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
@@ -67,7 +72,7 @@ class MissingFile(UnknownZoo):
 
 
 @contextmanager
-def hub_call(what: str, max_bytes: int | None = None) -> Iterator[None]:
+def hub_call(what: str, max_bytes: int | None = None) -> Iterator[Subject]:
     """Turn failures of huggingface_hub into an `InitzooError` that names the subject of the request.
 
     The client's progress bars are disabled unless standard error is a terminal.
@@ -81,8 +86,8 @@ def hub_call(what: str, max_bytes: int | None = None) -> Iterator[None]:
 
     try:
         guard_answers()  # it may make the session, which reads the settings of proxies
-        with _bars_on_terminals(), checked_answers(what, max_bytes):
-            yield
+        with _bars_on_terminals(), checked_answers(what, max_bytes) as subject:
+            yield subject
     except InitzooError:
         raise
     except errors.OfflineModeIsEnabled as error:
@@ -238,7 +243,9 @@ def download(
 ) -> Path:
     """Return the cached path of a file of a repo; download it if necessary.
 
-    A damaged file is removed and downloaded once more.
+    A damaged file is downloaded once more. The cache is shared with other programs, and the author of a zoo
+    chooses repo, commit and path: so a file that this call did not download is never removed. It is repaired
+    if the new bytes are sound and are those that its name in the cache stands for.
 
     Args:
         settings: connection to the Hub.
@@ -258,16 +265,37 @@ def download(
     what = f"zoo '{repo}' at {revision[:7]}, file '{path}'"
     for is_last in (False, True):
         pointer = cached_file(settings, kind, repo, revision, path)
-        was_cached = pointer is not None
+        was_cached, is_own = pointer is not None, False
         if pointer is None:
-            pointer = _download(settings, kind, repo, revision, path, max_bytes, what)
+            pointer, is_own = _download(settings, kind, repo, revision, path, max_bytes, what)
         if was_cached and not checks_cached:
             return pointer
         try:
             check(pointer)
         except (DamagedFile, ChecksumMismatch) as error:
-            forget_file(pointer)
-            if is_last or is_offline(settings):
+            is_end = is_last or is_offline(settings)
+            blob = Path(os.path.realpath(pointer))
+            if is_own:
+                forget_file(pointer)
+            elif not was_cached:  # a link to a file that was there
+                pointer.unlink(missing_ok=True)
+            if not is_own and not is_end:
+                with _folder_for_repair(settings, kind, repo, what) as folder:
+                    other = replace(settings, cache_dir=folder)
+                    sound = download(
+                        other,
+                        kind,
+                        repo,
+                        revision,
+                        path,
+                        max_bytes=max_bytes,
+                        check=check,
+                        checks_cached=True,
+                    )
+                    is_repaired = replace_blob(blob, sound)
+                if not is_repaired:
+                    raise _other_file(what, blob, was_cached) from error
+            if is_end:
                 if isinstance(error, DamagedFile):
                     raise InvalidZoo(f"{what}: {error}. Get the zoo again.") from error
                 raise
@@ -276,21 +304,47 @@ def download(
     raise AssertionError("the last try returns or raises")
 
 
+@contextmanager
+def _folder_for_repair(settings: HubSettings, kind: str, repo: str, what: str) -> Iterator[Path]:
+    """A folder in the cache, on the same disk as the file that is repaired; removed afterwards."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="repair-", dir=repo_folder(settings, kind, repo))
+    except OSError as error:
+        raise OutputError(
+            f"{what}: damaged, and cannot write to the cache at {error.filename} ({error.strerror}). "
+            "Name another with HF_HUB_CACHE"
+        ) from error
+    with made as folder:
+        yield Path(folder)
+
+
+def _other_file(what: str, blob: Path, was_cached: bool) -> InitzooError:
+    """The error for a cached file that is not the wanted one, and may well be sound."""
+    if was_cached:
+        return InvalidZoo(
+            f"{what}: the cache has another file in its place, which stays. If no other program needs it, "
+            f"remove {blob} and pull again"
+        )
+    return HubUnavailable(
+        f"{what}: the Hub answered with the ETag of another file that is in the cache. "
+        "Check HF_ENDPOINT, and tell its operator"
+    )
+
+
 def check_digest(path: Path, want: FileDigest, what: str) -> None:
     """Check the size and digest of a file.
 
     Raises:
         ChecksumMismatch: one of them differs.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(2**20):
-            digest.update(data)
-    if path.stat().st_size != want.n_bytes or digest.hexdigest() != want.sha256:
+    n_bytes = path.stat().st_size
+    # A file of another size is not read: it may be a large one of somebody else.
+    sha256 = sha256_of(path) if n_bytes == want.n_bytes else None
+    if sha256 != want.sha256:
+        found = f"{n_bytes} bytes" if sha256 is None else f"{n_bytes} bytes with sha256 {sha256}"
         raise ChecksumMismatch(
-            f"{what}: expected {want.n_bytes} bytes with sha256 {want.sha256}, "
-            f"found {path.stat().st_size} bytes with sha256 {digest.hexdigest()}. Try again later, "
-            "or tell its publisher"
+            f"{what}: expected {want.n_bytes} bytes with sha256 {want.sha256}, found {found}. "
+            "Try again later, or tell its publisher"
         )
 
 
@@ -441,17 +495,23 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
 
 def _download(
     settings: HubSettings, kind: str, repo: str, revision: str, path: str, max_bytes: int, what: str
-) -> Path:
+) -> tuple[Path, bool]:
+    """Download a file into the cache.
+
+    Returns:
+        Its path, and whether its bytes came with this call: the client links a cached file whose name is the
+        ETag of the answer.
+    """
     if is_offline(settings):
         raise _not_cached(what)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
     _check_given_token(settings)
-    with hub_call(what, max_bytes):
+    with hub_call(what, max_bytes) as subject:
         for n_tries in range(MAX_RETRIES + 1):
             try:
-                return Path(
+                pointer = Path(
                     hf_hub_download(
                         repo,
                         path,
@@ -464,6 +524,7 @@ def _download(
                         headers={"Accept-Encoding": "identity"},
                     )
                 )
+                return pointer, subject.has_fetched
             except OSError as error:
                 # The client tries neither a truncated body, a bare OSError, nor a failed answer again.
                 is_failed = isinstance(error, HfHubHTTPError) and error.response.status_code in _RETRIED

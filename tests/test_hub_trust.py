@@ -1,0 +1,134 @@
+"""A Hub or an author that lies about commits, digests, ETags and sizes, or drips: what is cached stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hub_fixtures import hub, hub_with_zoos, opened, own_hub, pushed, quick_retries
+from hub_server import Hub, Repo
+from zoo_fixtures import make_zoo
+
+from initzoo.errors import ChecksumMismatch, HubUnavailable, InitzooError
+
+__all__ = ["hub", "hub_with_zoos", "own_hub", "quick_retries"]
+
+# The client hands files to its HTTP library in a way that this one calls old.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+FOREIGN = {"text_encoder/config.json": b"{}", "text_encoder/model.safetensors": b"W" * 5000}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """All files and links below a folder, as they are read."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def cached_model_of_somebody(hub: Hub, cache: Path) -> tuple[Path, str]:
+    """A model of another project in the cache, put there by the Hub's own client."""
+    from huggingface_hub import hf_hub_download
+
+    repo = hub.repos["model", "someone/model"] = Repo("model", "someone/model")
+    made = repo.commit(FOREIGN, "a model")
+    for name in FOREIGN:
+        hf_hub_download("someone/model", name, revision=made.oid, endpoint=hub.url, cache_dir=cache)
+    return cache / "models--someone--model", made.oid
+
+
+def change_manifest(hub: Hub, repo: str, change: Callable[[dict[str, object]], None]) -> str:
+    """Make a commit with another manifest, as an author without scruples would."""
+    files = dict(hub.repo("dataset", repo).commits[-1].files)
+    values = json.loads(files["zoo.json"])
+    change(values)
+    files["zoo.json"] = json.dumps(values).encode()
+    return hub.repo("dataset", repo).commit(files, "changed by a test").oid
+
+
+@pytest.mark.parametrize("n_bytes", [2, 5000])
+@pytest.mark.parametrize("is_online", [True, False])
+def test_a_zoo_cannot_remove_a_model_of_somebody_from_the_cache(
+    own_hub: Hub, cache: Path, tmp_path: Path, quick_retries: None, n_bytes: int, is_online: bool
+) -> None:
+    pushed(own_hub, make_zoo(tmp_path / "zoo"))
+    foreign, commit = cached_model_of_somebody(own_hub, cache)
+    digests = {name: [n_bytes, "0" * 64] for name in FOREIGN}
+    change_manifest(
+        own_hub,
+        "me/zoo",
+        lambda values: values.update(
+            model_repo="someone/model",
+            model_revision=commit,
+            bases={"tiny": "text_encoder"},
+            weight_generators={},
+            model_files=digests,
+        ),
+    )
+    before = files_in(foreign)
+    zoo = opened(own_hub, cache, "me/zoo")
+    assert zoo.files.manifest
+    zoo = opened(own_hub, cache, zoo.address, local_files_only=not is_online)
+    with pytest.raises(InitzooError) as raised:
+        zoo.files.base_folder("tiny")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InitzooError):
+        zoo.verify()
+    after = files_in(foreign)
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_a_network_that_is_none_stays_in_the_cache(own_hub: Hub, cache: Path, quick_retries: None) -> None:
+    """The user names another project's model by mistake."""
+    from huggingface_hub import hf_hub_download
+
+    from initzoo.zoo.hub import HubSettings
+    from initzoo.zoo.networks import fetch_network
+
+    repo = own_hub.repos["model", "someone/model"] = Repo("model", "someone/model")
+    made = repo.commit({"config.json": b"{}", "model.safetensors": b"W" * 5000}, "a model")
+    for name in made.files:
+        hf_hub_download("someone/model", name, revision=made.oid, endpoint=own_hub.url, cache_dir=cache)
+    before = files_in(cache / "models--someone--model")
+    with pytest.raises(InitzooError):
+        fetch_network("someone/model", made.oid, HubSettings(endpoint=own_hub.url, cache_dir=cache))
+    after = files_in(cache / "models--someone--model")
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_a_damaged_checkpoint_stays_while_the_hub_is_off(hub: Hub, cache: Path) -> None:
+    zoo = opened(hub, cache)
+    zoo.blocks("pencil-sketch")
+    (payload,) = [path for path in cache.glob("*/payloads/??/*") if len(path.name) == 64]
+    payload.write_bytes(b"damaged")
+    with pytest.raises(HubUnavailable, match="not in the cache"):
+        opened(hub, cache, zoo.address, local_files_only=True).blocks("pencil-sketch")
+    assert payload.read_bytes() == b"damaged"
+    opened(hub, cache, zoo.address).blocks("pencil-sketch")
+    assert hashlib.sha256(payload.read_bytes()).hexdigest() == payload.name
+
+
+def test_damage_that_the_hub_repeats_leaves_the_cache_as_it_was(
+    own_hub: Hub, cache: Path, tmp_path: Path, quick_retries: None
+) -> None:
+    """A damaged file is replaced only by bytes that its name stands for."""
+    pushed(own_hub, make_zoo(tmp_path / "zoo"))
+    zoo = opened(own_hub, cache, "me/zoo")
+    index = zoo.files.index_path().resolve()
+    index.write_bytes(b"x" + index.read_bytes()[1:])
+    damaged = index.read_bytes()
+    whole = own_hub.repo("dataset", "me/zoo").commits[-1].files
+    sound = whole["index.parquet"]
+    whole["index.parquet"] = b"y" + sound[1:]
+    with pytest.raises(ChecksumMismatch, match=r"'index.parquet': expected"):
+        opened(own_hub, cache, zoo.address).files.index_path()
+    assert index.read_bytes() == damaged
+    assert not list(cache.glob("*/repair-*"))
+    whole["index.parquet"] = sound
+    assert opened(own_hub, cache, zoo.address).files.index_path().read_bytes() == sound
