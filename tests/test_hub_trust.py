@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 from hub_fixtures import hub, hub_with_zoos, opened, own_hub, pushed, quick_retries
-from hub_server import Hub, Repo
+from hub_server import Api, Hub, Repo, running_hub
+from starlette.requests import Request
+from starlette.responses import Response
 from zoo_fixtures import make_zoo
 
-from initzoo.errors import ChecksumMismatch, HubUnavailable, InitzooError
+from initzoo.errors import ChecksumMismatch, HubUnavailable, InitzooError, PublishRefused
+from initzoo.zoo.hub import HubSettings, cached_zoos
+from initzoo.zoo.hub.cache import claim_repo
 
 __all__ = ["hub", "hub_with_zoos", "own_hub", "quick_retries"]
 
@@ -36,6 +40,9 @@ def cached_model_of_somebody(hub: Hub, cache: Path) -> tuple[Path, str]:
     """A model of another project in the cache, put there by the Hub's own client."""
     from huggingface_hub import hf_hub_download
 
+    claim_repo(
+        HubSettings(endpoint=hub.url, cache_dir=cache), "model", "someone/model"
+    )  # one server for both
     repo = hub.repos["model", "someone/model"] = Repo("model", "someone/model")
     made = repo.commit(FOREIGN, "a model")
     for name in FOREIGN:
@@ -88,16 +95,17 @@ def test_a_network_that_is_none_stays_in_the_cache(own_hub: Hub, cache: Path, qu
     """The user names another project's model by mistake."""
     from huggingface_hub import hf_hub_download
 
-    from initzoo.zoo.hub import HubSettings
     from initzoo.zoo.networks import fetch_network
 
+    settings = HubSettings(endpoint=own_hub.url, cache_dir=cache)
+    claim_repo(settings, "model", "someone/model")
     repo = own_hub.repos["model", "someone/model"] = Repo("model", "someone/model")
     made = repo.commit({"config.json": b"{}", "model.safetensors": b"W" * 5000}, "a model")
     for name in made.files:
         hf_hub_download("someone/model", name, revision=made.oid, endpoint=own_hub.url, cache_dir=cache)
     before = files_in(cache / "models--someone--model")
     with pytest.raises(InitzooError):
-        fetch_network("someone/model", made.oid, HubSettings(endpoint=own_hub.url, cache_dir=cache))
+        fetch_network("someone/model", made.oid, settings)
     after = files_in(cache / "models--someone--model")
     assert {name: after.get(name) for name in before} == before
 
@@ -132,3 +140,95 @@ def test_damage_that_the_hub_repeats_leaves_the_cache_as_it_was(
     assert not list(cache.glob("*/repair-*"))
     whole["index.parquet"] = sound
     assert opened(own_hub, cache, zoo.address).files.index_path().read_bytes() == sound
+
+
+def answering(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Request, dict[str, str]], dict[str, str]]
+) -> None:
+    """Let the Hub send other headers."""
+    serve = Api.serve
+
+    def evil(self: Api, request: Request, data: bytes, headers: dict[str, str]) -> Response:
+        answer = serve(self, request, data, headers)
+        answer.headers.update(change(request, dict(answer.headers)))
+        return answer
+
+    monkeypatch.setattr(Api, "serve", evil)
+
+
+@pytest.mark.parametrize("n_digits", [7, 12, 39])
+def test_an_abbreviated_commit_is_no_name_for_another_one(
+    own_hub: Hub, cache: Path, tmp_path: Path, quick_retries: None, n_digits: int
+) -> None:
+    pushed(own_hub, make_zoo(tmp_path / "zoo"))
+    repo = own_hub.repo("dataset", "me/zoo")
+    honest, short = repo.commits[-1].oid, repo.commits[-1].oid[:n_digits]
+    repo.branches[short] = honest  # as the Hub resolves abbreviations
+    assert opened(own_hub, cache, f"me/zoo@{short}").revision == honest
+    other = change_manifest(own_hub, "me/zoo", lambda values: None)
+    repo.branches[short] = other
+    with pytest.raises(HubUnavailable, match=f"asked for commit {short[:12]}, .* answered with {other[:12]}"):
+        opened(own_hub, cache / "empty", f"me/zoo@{short}")
+    assert opened(own_hub, cache, f"me/zoo@{short}").revision == honest
+    next(cache.glob(f"datasets--me--zoo/refs/{short}")).write_text(other)
+    with pytest.raises(HubUnavailable, match="not in the cache"):
+        opened(own_hub, cache, f"me/zoo@{short}", local_files_only=True)
+
+
+def test_a_tag_that_looks_like_a_commit_is_not_published(own_hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(PublishRefused, match="tag '20260101' looks like a commit"):
+        pushed(own_hub, make_zoo(tmp_path / "zoo"), tag="20260101")
+    assert own_hub.seen == []
+
+
+@pytest.mark.parametrize("file", ["zoo.json", "index.parquet", "config.json", "blocks-0000"])
+def test_an_answer_for_another_commit_is_refused(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    other = "0" * 40
+
+    def change(request: Request, _: dict[str, str]) -> dict[str, str]:
+        is_wanted = file in request.url.path and "/main/" not in request.url.path
+        return {"X-Repo-Commit": other} if is_wanted else {}
+
+    answering(monkeypatch, change)
+    with pytest.raises(HubUnavailable, match=f"asked for commit .* the Hub answered with {other[:12]}"):
+        opened(hub, cache).pull("pencil sketch")
+    assert not list(cache.glob(f"*/*/{other}"))
+
+
+def test_a_mirror_cannot_put_files_into_the_cache_of_the_hub(
+    own_hub: Hub, cache: Path, tmp_path: Path
+) -> None:
+    pushed(own_hub, make_zoo(tmp_path / "zoo"))
+    with running_hub() as mirror:
+        pushed(mirror, make_zoo(tmp_path / "zoo2"))
+        commit = own_hub.repo("dataset", "me/zoo").commits[-1].oid
+        copy = mirror.repo("dataset", "me/zoo").commits[-1]
+        copy.oid = mirror.repo("dataset", "me/zoo").branches["main"] = commit
+        values = json.loads(copy.files["zoo.json"]) | {"note": "of the mirror"}
+        copy.files["zoo.json"] = json.dumps(values).encode()
+        first = opened(mirror, cache, "me/zoo")
+        first.pull("night")
+        assert first.revision == commit
+        mirror.forget()
+        opened(own_hub, cache, first.address).pull("night")
+        manifests = [path.read_bytes() for path in sorted(cache.rglob("zoo.json"))]
+        assert len(manifests) == len(set(manifests)) == 2
+        own_hub.forget()
+        for one in (own_hub, mirror):
+            opened(one, cache, first.address).pull("night")
+        assert own_hub.seen == mirror.seen == []
+    assert [zoo.revision for zoo in cached_zoos(HubSettings(cache_dir=cache))] == [commit] * 2
+
+
+def test_files_that_another_program_cached_are_those_of_the_public_hub(hub: Hub, cache: Path) -> None:
+    from huggingface_hub import hf_hub_download
+
+    zoo = opened(hub, cache / "first")
+    hf_hub_download(
+        "me/tiny", "zoo.json", repo_type="dataset", revision=zoo.revision, endpoint=hub.url, cache_dir=cache
+    )
+    hub.forget()
+    opened(hub, cache, zoo.address).pull("night")
+    assert len(hub.requests("zoo.json", "GET")) == 1

@@ -51,12 +51,14 @@ class Subject:
     Args:
         what: for errors.
         max_bytes: the size of the file that is fetched, or a limit for it; None for other requests.
+        commit: first digits of the commit that is asked for; none for a branch or tag.
         waited: seconds that the server has asked for so far.
         has_fetched: whether the body of a file came.
     """
 
     what: str
     max_bytes: int | None
+    commit: str = ""
     waited: int = 0
     has_fetched: bool = False
 
@@ -66,14 +68,15 @@ _LOCK = Lock()
 
 
 @contextmanager
-def checked_answers(what: str, max_bytes: int | None = None) -> Iterator[Subject]:
+def checked_answers(what: str, max_bytes: int | None = None, *, commit: str = "") -> Iterator[Subject]:
     """Check the answers to all requests of the block.
 
     Args:
         what: the subject of the requests, for errors.
         max_bytes: refuse answers that announce or have more bytes.
+        commit: refuse answers of a commit that does not begin with these digits.
     """
-    subject = Subject(what, max_bytes)
+    subject = Subject(what, max_bytes, commit)
     token = _SUBJECT.set(subject)
     try:
         yield subject
@@ -142,6 +145,8 @@ def _check_answer(response: httpx2.Response) -> None:
     commit = response.headers.get(_COMMIT)
     if commit is not None and not is_revision(commit):
         raise _unsafe(subject.what, _COMMIT, commit)
+    if commit is not None and not commit.startswith(subject.commit):
+        raise _other_commit(subject, commit)
     if response.status_code in (408, 429) or response.status_code >= 500:
         _check_wait(response, subject)
     elif subject.max_bytes is not None and response.request.method == "HEAD" and not response.is_error:
@@ -150,6 +155,18 @@ def _check_answer(response: httpx2.Response) -> None:
         is_file = response.is_success
         subject.has_fetched |= is_file
         _watch_body(response, subject.what, subject.max_bytes if is_file else _MAX_PAGE)
+
+
+def _other_commit(subject: Subject, commit: str) -> HubUnavailable:
+    """The error for files of another commit, which would be cached as those of that commit."""
+    if is_revision(subject.commit):
+        advice = "Check HF_ENDPOINT, and tell its operator"
+    else:
+        advice = "Name all 40 digits of a commit; a branch or tag of this kind cannot be named"
+    return HubUnavailable(
+        f"{subject.what}: asked for commit {subject.commit[:12]}, the Hub answered with {commit[:12]}. "
+        f"{advice}"
+    )
 
 
 def _check_wait(response: httpx2.Response, subject: Subject) -> None:

@@ -7,14 +7,23 @@ importing the client, which takes a third of a second.
         refs/main               last known revision of a branch or tag
         snapshots/<revision>/   links to whole files
         payloads/<ab>/<sha256>  bytes of one checkpoint, named by their digest: shared by all revisions
+        initzoo-server          endpoint that all this came from, if initzoo made the folder
+        servers/<digest>/       a cache of its own for each other endpoint
+
+Nothing ties a manifest to its commit but the word of the server, so the files of one server are never taken
+for those of another: a mirror cannot decide what a later pull from the Hub finds in the cache.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 
@@ -29,6 +38,7 @@ __all__ = [
     "cached_file",
     "cached_revision",
     "cached_zoos",
+    "claim_repo",
     "forget_file",
     "is_offline",
     "lock_path",
@@ -36,9 +46,14 @@ __all__ = [
     "payload_path",
     "ref_path",
     "replace_blob",
+    "repo_cache",
     "repo_folder",
     "sha256_of",
 ]
+
+
+_SERVER_FILE = "initzoo-server"
+_PUBLIC_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,55 @@ def cache_folder(settings: HubSettings) -> Path:
 
 def repo_folder(settings: HubSettings, kind: str, repo: str) -> Path:
     """The folder of a repo in the cache; `kind` is `dataset` or `model`."""
-    return cache_folder(settings) / f"{kind}s--{repo.replace('/', '--')}"
+    return repo_cache(settings, kind, repo) / _folder_name(kind, repo)
+
+
+def repo_cache(settings: HubSettings, kind: str, repo: str) -> Path:
+    """The cache for a repo at one endpoint: the user's, or one of its own if that has it from elsewhere."""
+    root, server = cache_folder(settings), _server(settings)
+    folder = root / _folder_name(kind, repo)
+    if _server_of(folder) in (None, server):
+        return root
+    return folder / "servers" / hashlib.sha256(server.encode()).hexdigest()[:16]
+
+
+def claim_repo(settings: HubSettings, kind: str, repo: str) -> None:
+    """Write down which endpoint the folder of a repo belongs to, before the first file comes into it."""
+    root = cache_folder(settings)
+    folder = root / _folder_name(kind, repo)
+    if _server_of(folder) is not None:
+        return
+    # It appears with its note at once, so that two processes with two endpoints cannot share it.
+    made = root / ".locks" / f"initzoo-{uuid.uuid4().hex}"
+    with suppress(OSError):  # another process was first, or the write that follows tells what is wrong
+        made.mkdir(parents=True)
+        (made / _SERVER_FILE).write_text(_server(settings), "utf-8")
+        made.rename(folder)
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def _folder_name(kind: str, repo: str) -> str:
+    return f"{kind}s--{repo.replace('/', '--')}"
+
+
+def _server(settings: HubSettings) -> str:
+    """The endpoint, without user, password and the differences that are none."""
+    parts = urlsplit(settings.endpoint or constants.ENDPOINT)
+    place = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme.lower()}://{place}{parts.path.rstrip('/')}"
+
+
+def _server_of(folder: Path) -> str | None:
+    """The endpoint that the folder of a repo belongs to; None if there is no folder."""
+    try:
+        return (folder / _SERVER_FILE).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        pass
+    try:
+        is_there = any(folder.iterdir())
+    except OSError:
+        is_there = False
+    return _PUBLIC_HUB if is_there else None  # made by another program
 
 
 def cached_file(settings: HubSettings, kind: str, repo: str, revision: str, path: str) -> Path | None:
@@ -160,7 +223,8 @@ def cached_zoos(settings: HubSettings) -> list[CachedZoo]:
     """List the cached zoos, each revision, sorted by repo."""
     cache = cache_folder(settings)
     zoos = []
-    for folder in sorted(cache.glob("datasets--*--*")):
+    folders = [*cache.glob("datasets--*--*"), *cache.glob("datasets--*--*/servers/*/datasets--*--*")]
+    for folder in sorted(folders):
         repo = folder.name.removeprefix("datasets--").replace("--", "/")
         refs = folder / "refs"
         names = {path.relative_to(refs).as_posix(): path for path in refs.rglob("*") if path.is_file()}

@@ -27,16 +27,18 @@ from initzoo.errors import (
     UnknownZoo,
 )
 from initzoo.files import DamagedFile, check_room, write_bytes
-from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
+from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, start_of_commit, without_secrets
 from initzoo.zoo.hub.answers import Subject, checked_answers, guard_answers
 from initzoo.zoo.hub.cache import (
     cache_folder,
     cached_file,
     cached_revision,
+    claim_repo,
     forget_file,
     is_offline,
     ref_path,
     replace_blob,
+    repo_cache,
     repo_folder,
     sha256_of,
 )
@@ -72,7 +74,7 @@ class MissingFile(UnknownZoo):
 
 
 @contextmanager
-def hub_call(what: str, max_bytes: int | None = None) -> Iterator[Subject]:
+def hub_call(what: str, max_bytes: int | None = None, *, commit: str = "") -> Iterator[Subject]:
     """Turn failures of huggingface_hub into an `InitzooError` that names the subject of the request.
 
     The client's progress bars are disabled unless standard error is a terminal.
@@ -80,13 +82,14 @@ def hub_call(what: str, max_bytes: int | None = None) -> Iterator[Subject]:
     Args:
         what: the subject, e.g. "zoo 'me/zoo'".
         max_bytes: refuse answers that announce or have more bytes.
+        commit: refuse answers of a commit that does not begin with these digits.
     """
     import httpx2
     from huggingface_hub import errors
 
     try:
         guard_answers()  # it may make the session, which reads the settings of proxies
-        with _bars_on_terminals(), checked_answers(what, max_bytes) as subject:
+        with _bars_on_terminals(), checked_answers(what, max_bytes, commit=commit) as subject:
             yield subject
     except InitzooError:
         raise
@@ -203,7 +206,8 @@ def make_api(settings: HubSettings) -> Any:
 def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | None) -> str:
     """Resolve a branch, tag or abbreviated commit to its commit, 40 hex digits, by one request.
 
-    A full commit is returned as it is. Without a connection, the last known commit is returned.
+    A full commit is returned as it is. Without a connection, the last known commit is returned. A name of 7
+    or more hex digits is an abbreviated commit, and never a branch or tag.
 
     Raises:
         AccessDenied, HubUnavailable, UnknownZoo: the revision cannot be resolved.
@@ -213,6 +217,8 @@ def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | No
         return name
     what = f"zoo '{repo}', revision '{name}'"
     cached = cached_revision(settings, kind, repo, name)
+    if cached is not None and not cached.startswith(start_of_commit(name)):
+        cached = None
     if is_offline(settings):
         if cached is None:
             raise _not_cached(what)
@@ -223,6 +229,7 @@ def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | No
         if cached is None:
             raise
         return cached
+    claim_repo(settings, kind, repo)
     path = ref_path(settings, kind, repo, name)
     with suppress(OSError, OutputError):  # a read-only cache costs a request next time
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -378,7 +385,9 @@ def fetch_range(
     # None lets tqdm decide: it shows no bar unless standard error is a terminal.
     is_off = None if size >= _LEAST_BAR_BYTES else True
     with (
-        hub_call(what, sys.maxsize),  # a server without ranges sends the whole file; what is read has an end
+        hub_call(
+            what, sys.maxsize, commit=revision
+        ),  # a server without ranges sends the whole file; what is read has an end
         part.open("ab") as file,
         tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
     ):
@@ -471,7 +480,7 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
     from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
     url = hf_hub_url(repo, MANIFEST_FILE, repo_type=kind, revision=name, endpoint=settings.endpoint)
-    with hub_call(what):
+    with hub_call(what, commit=start_of_commit(name)):
         response = http_backoff(
             "HEAD",
             url,
@@ -508,7 +517,8 @@ def _download(
     from huggingface_hub.errors import HfHubHTTPError
 
     _check_given_token(settings)
-    with hub_call(what, max_bytes) as subject:
+    claim_repo(settings, kind, repo)
+    with hub_call(what, max_bytes, commit=revision) as subject:
         for n_tries in range(MAX_RETRIES + 1):
             try:
                 pointer = Path(
@@ -517,7 +527,7 @@ def _download(
                         path,
                         repo_type=kind,
                         revision=revision,
-                        cache_dir=None if settings.cache_dir is None else Path(settings.cache_dir),
+                        cache_dir=repo_cache(settings, kind, repo),
                         endpoint=settings.endpoint,
                         token=settings.token,
                         library_name="initzoo",
@@ -569,7 +579,7 @@ def _check_given_token(settings: HubSettings) -> None:
 def _not_cached(what: str) -> HubUnavailable:
     return HubUnavailable(
         f"{what}: not in the cache, and the Hub is off (HF_HUB_OFFLINE or local_files_only). "
-        "Pull it once while online; list the cache: initzoo zoos"
+        "Pull it once while online, with the same HF_ENDPOINT; list the cache: initzoo zoos"
     )
 
 

@@ -13,7 +13,7 @@ from initzoo.files import one_at_a_time, read_file, write_bytes
 from initzoo.generator import PHRASE_FOLDER
 from initzoo.zoo.folder import PlannedFile, folder_of, graph_path, has_phrases, model_files
 from initzoo.zoo.hub.addresses import HubSettings
-from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
+from initzoo.zoo.hub.cache import cached_file, claim_repo, lock_path, payload_path
 from initzoo.zoo.hub.client import (
     MissingFile,
     check_cache_room,
@@ -212,6 +212,7 @@ class HubFiles:
 
     def _fetch(self, row: IndexRow, parts: Sequence[Part]) -> list[bytes]:
         """Fetch adjacent parts of a shard, twice if they are damaged, and put them into the cache."""
+        claim_repo(self.settings, "dataset", self.repo)
         paths = [self._path_of(part) for part in parts]
         for path in paths:
             try:
