@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import socketserver
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import repeat
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hub_fixtures import hub, hub_with_zoos, opened, own_hub, pushed, quick_retries
-from hub_server import Api, Hub, Repo, running_hub
+from hub_server import Api, Fault, Hub, Repo, running_hub
 from starlette.requests import Request
 from starlette.responses import Response
 from zoo_fixtures import make_zoo
 
 from initzoo.errors import ChecksumMismatch, HubUnavailable, InitzooError, PublishRefused
-from initzoo.zoo.hub import HubSettings, cached_zoos
+from initzoo.zoo.hub import HubSettings, cached_zoos, connections
 from initzoo.zoo.hub.cache import claim_repo
+from initzoo.zoo.zoo import Zoo
 
 __all__ = ["hub", "hub_with_zoos", "own_hub", "quick_retries"]
 
@@ -232,3 +238,122 @@ def test_files_that_another_program_cached_are_those_of_the_public_hub(hub: Hub,
     hub.forget()
     opened(hub, cache, zoo.address).pull("night")
     assert len(hub.requests("zoo.json", "GET")) == 1
+
+
+def dripping(drip: str) -> Callable[[bytes], Iterator[bytes]]:
+    """What a server without scruples sends to a request: each part passes the limit of a single read."""
+    head = b"HTTP/1.1 200 OK\r\nX-Repo-Commit: " + b"a" * 40 + b'\r\nETag: "b"\r\n'
+
+    def run(request: bytes) -> Iterator[bytes]:
+        if drip == "headers":
+            yield b"HTTP/1.1 200 OK\r\nX-A: "
+            yield from repeat(b"a")
+        if drip == "announcements":
+            yield from repeat(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        if request.startswith(b"HEAD"):
+            yield head + b"Content-Length: 60000000\r\nConnection: close\r\n\r\n"
+        elif drip == "chunks":
+            yield head + b"Transfer-Encoding: chunked\r\n\r\n1;"
+            yield from repeat(b"a")
+        elif drip == "framing":
+            yield head + b"Transfer-Encoding: chunked\r\n\r\n"
+            yield from repeat(b"1;" + b"a" * 9000 + b"\r\n.\r\n")
+        else:
+            yield head + b"Content-Length: 60000000\r\n\r\n"
+            yield from repeat(b"a" * 40)
+
+    return run
+
+
+@contextmanager
+def raw_server(answer: Callable[[bytes], Iterator[bytes]]) -> Iterator[str]:
+    """The address of a server that sends bytes as they are, 50 times a second."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            request = b""
+            with suppress(OSError):
+                while b"\r\n\r\n" not in request:
+                    request += self.request.recv(2**16)
+                for data in answer(request):
+                    self.request.sendall(data)
+                    time.sleep(0.02)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("drip", "said"),
+    [
+        ("headers", "does not answer within"),
+        ("announcements", "does not answer within"),
+        ("chunks", "sends less than 8 KB a second"),
+        ("framing", "sends less than 8 KB a second"),
+        ("body", "sends less than 8 KB a second"),
+    ],
+)
+def test_no_way_to_drip_keeps_a_pull_waiting(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, drip: str, said: str
+) -> None:
+    monkeypatch.setattr(connections, "_SPAN", 0.4)
+    began = time.monotonic()
+    with (
+        raw_server(dripping(drip)) as endpoint,
+        pytest.raises(HubUnavailable, match=f"{said}.*Try again later"),
+    ):
+        Zoo.from_pretrained("me/zoo", revision="a" * 40, endpoint=endpoint, cache_dir=cache).pull("night")
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("drip", ["headers", "announcements"])
+def test_no_answer_about_a_branch_keeps_one_waiting(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, drip: str
+) -> None:
+    monkeypatch.setattr(connections, "_SPAN", 0.4)
+    with (
+        raw_server(dripping(drip)) as endpoint,
+        pytest.raises(HubUnavailable, match="does not answer within"),
+    ):
+        Zoo.from_pretrained("me/zoo", endpoint=endpoint, cache_dir=cache)
+
+
+def test_a_drip_over_many_connections_is_given_up(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer makes some progress, then breaks off, and the next one begins there."""
+    wait = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: wait(min(seconds, 0.01)))
+    zoo = opened(hub, cache)
+    zoo.find("pencil sketch")
+    monkeypatch.setattr(connections, "_PATIENCE", 0.2)
+    monkeypatch.setattr(connections, "_SLOWEST", 2**24)
+    hub.faults.append(Fault("cut", "resolve/.*blocks-0000", times=-1, keep=0.01))
+    with pytest.raises(HubUnavailable, match="takes longer than 0 seconds"):
+        zoo.blocks("pencil-sketch")
+
+
+def test_a_line_that_is_slow_and_steady_arrives(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_SPAN", 0.2)
+    monkeypatch.setattr(connections, "_SLOWEST", 50)
+    hub.faults.append(Fault("drip", "resolve/.*zoo.json", times=-1, seconds=0.001))
+    began = time.monotonic()
+    opened(hub, cache).pull("pencil sketch")
+    assert time.monotonic() - began > 3 * connections._SPAN
+
+
+def test_files_come_over_connections_that_are_checked(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may name another way to a file, with a client of its own that knows no limits."""
+    xet = {"X-Xet-Hash": "a" * 64, "X-Xet-Refresh-Route": f"{hub.url}/refresh"}
+    answering(monkeypatch, lambda request, headers: xet)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    opened(hub, cache).pull("pencil sketch")
+    assert hub.requests("refresh") == []

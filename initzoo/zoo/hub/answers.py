@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from initzoo.errors import HubUnavailable
 from initzoo.zoo.hub.addresses import is_revision
+from initzoo.zoo.hub.connections import current_pace, watch_connections
 
 if TYPE_CHECKING:
     import httpx2
@@ -32,13 +32,15 @@ _ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+=-]{0,127}")
 _WHOLE_ETAG = re.compile(r'(?:W/)?"?([^"]*)"?')
 _ETAGS = ("ETag", "X-Linked-ETag")
 _COMMIT = "X-Repo-Commit"
+_XET = (
+    "X-Xet-Hash",
+    "X-Xet-Refresh-Route",
+)  # with these, another client fetches the file, which nothing checks
 _SIZES = ("X-Linked-Size", "Content-Length")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _RESET = re.compile(r"\br=0\s*;\s*t=([0-9]+)")
 
 _MAX_WAIT = 60  # seconds that a server may ask for, all tries of a request together
-_SLOWEST = 1024  # bytes in each span; a slower answer is given up
-_SPAN = 60.0  # seconds
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # window bits of zlib
 _PIECE = 2**20  # bytes that are unpacked at a time
 _MAX_PAGE = 2**20  # bytes of an answer that is no file
@@ -120,8 +122,19 @@ class _GuardedFactory:
 def _guard(session: httpx2.Client) -> httpx2.Client:
     hooks: dict[str, list[Callable[..., Any]]] = session.event_hooks
     if _check_answer not in hooks["response"]:
-        session.event_hooks = {**hooks, "response": [*hooks["response"], _check_answer]}
+        session.event_hooks = {
+            **hooks,
+            "request": [*hooks["request"], _note_request],
+            "response": [*hooks["response"], _check_answer],
+        }
+        watch_connections(session)
     return session
+
+
+def _note_request(request: httpx2.Request) -> None:
+    """Note where the first request goes to, which is the Hub."""
+    if (pace := current_pace()) and not pace.host:
+        pace.host = request.url.host
 
 
 def _check_answer(response: httpx2.Response) -> None:
@@ -133,6 +146,10 @@ def _check_answer(response: httpx2.Response) -> None:
     subject = _SUBJECT.get()
     if subject is None:  # a request of somebody else
         return
+    if pace := current_pace():
+        pace.answered()
+    for name in _XET:
+        response.headers.pop(name, None)
     # The client takes names from the answers to HEAD requests alone; a store of files may tag others freely.
     for name in _ETAGS if response.request.method == "HEAD" else ():
         value = response.headers.get(name)
@@ -239,7 +256,7 @@ def _unpacked(body: Iterable[bytes], what: str, encoding: str) -> Iterator[bytes
 
 def _watched(body: Iterable[bytes], what: str, max_bytes: int) -> Iterator[bytes]:
     """The bytes of a body, unless they are too many or come too slowly."""
-    n_bytes, n_before, began = 0, 0, time.monotonic()
+    n_bytes, pace = 0, current_pace()
     for data in body:
         n_bytes += len(data)
         if n_bytes > max_bytes:
@@ -248,13 +265,8 @@ def _watched(body: Iterable[bytes], what: str, max_bytes: int) -> Iterator[bytes
                 "Check HF_ENDPOINT, and tell its operator"
             )
         yield data
-        now = time.monotonic()
-        if now - began > _SPAN:
-            if n_bytes - n_before < _SLOWEST:
-                raise HubUnavailable(
-                    f"{what}: the Hub sends less than {_SLOWEST} bytes a minute. Try again later"
-                )
-            n_before, began = n_bytes, now
+        if pace is not None:
+            pace.count(len(data))
 
 
 def _unsafe(what: str, name: str, value: str) -> HubUnavailable:

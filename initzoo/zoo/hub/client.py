@@ -42,6 +42,7 @@ from initzoo.zoo.hub.cache import (
     repo_folder,
     sha256_of,
 )
+from initzoo.zoo.hub.connections import paced
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
 __all__ = [
@@ -74,7 +75,9 @@ class MissingFile(UnknownZoo):
 
 
 @contextmanager
-def hub_call(what: str, max_bytes: int | None = None, *, commit: str = "") -> Iterator[Subject]:
+def hub_call(
+    what: str, max_bytes: int | None = None, *, commit: str = "", n_bytes: int | None = None
+) -> Iterator[Subject]:
     """Turn failures of huggingface_hub into an `InitzooError` that names the subject of the request.
 
     The client's progress bars are disabled unless standard error is a terminal.
@@ -83,13 +86,18 @@ def hub_call(what: str, max_bytes: int | None = None, *, commit: str = "") -> It
         what: the subject, e.g. "zoo 'me/zoo'".
         max_bytes: refuse answers that announce or have more bytes.
         commit: refuse answers of a commit that does not begin with these digits.
+        n_bytes: size of what is fetched, 0 if it is small: the time for it is limited; None for an upload.
     """
     import httpx2
     from huggingface_hub import errors
 
     try:
         guard_answers()  # it may make the session, which reads the settings of proxies
-        with _bars_on_terminals(), checked_answers(what, max_bytes, commit=commit) as subject:
+        with (
+            _bars_on_terminals(),
+            paced(what, n_bytes),
+            checked_answers(what, max_bytes, commit=commit) as subject,
+        ):
             yield subject
     except InitzooError:
         raise
@@ -247,6 +255,7 @@ def download(
     max_bytes: int,
     check: Check,
     checks_cached: bool,
+    is_small: bool = False,
 ) -> Path:
     """Return the cached path of a file of a repo; download it if necessary.
 
@@ -263,6 +272,7 @@ def download(
         max_bytes: the size of the file, or a limit for it.
         check: raises ChecksumMismatch or DamagedFile if the file is damaged.
         checks_cached: check the file even if it was cached.
+        is_small: allow minutes only, whatever `max_bytes` says, which is a limit and not the size.
 
     Raises:
         MissingFile: the repo lacks the file.
@@ -274,7 +284,9 @@ def download(
         pointer = cached_file(settings, kind, repo, revision, path)
         was_cached, is_own = pointer is not None, False
         if pointer is None:
-            pointer, is_own = _download(settings, kind, repo, revision, path, max_bytes, what)
+            pointer, is_own = _download(
+                settings, kind, repo, revision, path, max_bytes, what, is_small=is_small
+            )
         if was_cached and not checks_cached:
             return pointer
         try:
@@ -385,9 +397,8 @@ def fetch_range(
     # None lets tqdm decide: it shows no bar unless standard error is a terminal.
     is_off = None if size >= _LEAST_BAR_BYTES else True
     with (
-        hub_call(
-            what, sys.maxsize, commit=revision
-        ),  # a server without ranges sends the whole file; what is read has an end
+        # A server without ranges sends the whole file; what is read has an end.
+        hub_call(what, sys.maxsize, commit=revision, n_bytes=end),
         part.open("ab") as file,
         tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
     ):
@@ -480,7 +491,7 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
     from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
     url = hf_hub_url(repo, MANIFEST_FILE, repo_type=kind, revision=name, endpoint=settings.endpoint)
-    with hub_call(what, commit=start_of_commit(name)):
+    with hub_call(what, commit=start_of_commit(name), n_bytes=0):
         response = http_backoff(
             "HEAD",
             url,
@@ -503,7 +514,15 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
 
 
 def _download(
-    settings: HubSettings, kind: str, repo: str, revision: str, path: str, max_bytes: int, what: str
+    settings: HubSettings,
+    kind: str,
+    repo: str,
+    revision: str,
+    path: str,
+    max_bytes: int,
+    what: str,
+    *,
+    is_small: bool,
 ) -> tuple[Path, bool]:
     """Download a file into the cache.
 
@@ -518,7 +537,7 @@ def _download(
 
     _check_given_token(settings)
     claim_repo(settings, kind, repo)
-    with hub_call(what, max_bytes, commit=revision) as subject:
+    with hub_call(what, max_bytes, commit=revision, n_bytes=0 if is_small else max_bytes) as subject:
         for n_tries in range(MAX_RETRIES + 1):
             try:
                 pointer = Path(

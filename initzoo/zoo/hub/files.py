@@ -95,6 +95,7 @@ class HubFiles:
                 max_bytes=MAX_MANIFEST_BYTES,
                 check=check,
                 checks_cached=True,
+                is_small=True,
             )
         except MissingFile as error:
             raise InvalidZoo(
@@ -125,6 +126,7 @@ class HubFiles:
                 max_bytes=max_bytes,
                 check=check,
                 checks_cached=True,
+                is_small=True,
             )
             return contents[-1]
 
