@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import socketserver
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import repeat
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from hub_fixtures import hub, hub_with_zoos, opened, own_hub, pushed, quick_retries
@@ -56,7 +58,7 @@ def cached_model_of_somebody(hub: Hub, cache: Path) -> tuple[Path, str]:
     return cache / "models--someone--model", made.oid
 
 
-def change_manifest(hub: Hub, repo: str, change: Callable[[dict[str, object]], None]) -> str:
+def change_manifest(hub: Hub, repo: str, change: Callable[[dict[str, Any]], None]) -> str:
     """Make a commit with another manifest, as an author without scruples would."""
     files = dict(hub.repo("dataset", repo).commits[-1].files)
     values = json.loads(files["zoo.json"])
@@ -357,3 +359,112 @@ def test_files_come_over_connections_that_are_checked(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
     opened(hub, cache).pull("pencil sketch")
     assert hub.requests("refresh") == []
+
+
+@pytest.mark.parametrize("disguise", ["{}", "bytes {}!", "x" * 50 + "{}"])
+@pytest.mark.parametrize(
+    ("header", "file", "method"),
+    [
+        ("ETag", "zoo.json", "HEAD"),
+        ("X-Linked-ETag", "zoo.json", "HEAD"),
+        ("X-Repo-Commit", "zoo.json", "HEAD"),
+        ("X-Linked-Size", "index.parquet", "HEAD"),
+        ("Content-Encoding", "index.parquet", "GET"),
+        ("Content-Range", "blocks-0000", "GET"),
+        ("Location", "index.parquet", "GET"),
+    ],
+)
+def test_a_token_that_a_server_sends_back_is_not_printed(
+    hub: Hub,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    header: str,
+    file: str,
+    method: str,
+    disguise: str,
+) -> None:
+    token = "a-Secret0of0any0kind0"
+    zoo = opened(hub, cache, token=token)
+    value = disguise.format(token)
+
+    def change(request: Request, _: dict[str, str]) -> dict[str, str]:
+        return {header: value} if request.method == method and file in request.url.path else {}
+
+    answering(monkeypatch, change)
+    if header == "Location":
+        fault = Fault("status", file, times=-1, status=302, headers={"Location": f"nowhere://{value}"})
+        hub.faults += [fault]
+    with pytest.raises(HubUnavailable) as raised:
+        zoo.pull("pencil sketch")
+    assert "secret0" not in str(raised.value).lower()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_token_in_another_error_of_a_server_is_not_printed(
+    hub: Hub, cache: Path, quick_retries: None
+) -> None:
+    token = "a-Secret0of0any0kind0"
+    zoo = opened(hub, cache, token=token)
+    headers = {"X-Error-Message": f"Bearer {token}", "X-Error-Code": token}
+    hub.faults.append(Fault("status", "index.parquet", times=-1, status=418, method="HEAD", headers=headers))
+    with pytest.raises(HubUnavailable) as raised:
+        zoo.pull("pencil sketch")
+    assert token not in str(raised.value)
+
+
+@pytest.mark.parametrize("size", ["same", "other"])
+def test_an_etag_of_another_cached_file_is_refused(
+    own_hub: Hub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    """The client would link the file that is there, and the honest commit would lose it."""
+    pushed(own_hub, make_zoo(tmp_path / "zoo"))
+    honest = opened(own_hub, cache, "me/zoo")
+    index = honest.files.index_path()
+    before = files_in(cache / "datasets--me--zoo" / "snapshots" / honest.revision)
+    other = b"x" * (len(index.read_bytes()) + (size == "other"))
+    digest = [len(other), hashlib.sha256(other).hexdigest()]
+    change_manifest(
+        own_hub, "me/zoo", lambda values: values["dataset_files"].update({"index.parquet": digest})
+    )  # type: ignore[attr-defined]
+    own_hub.repo("dataset", "me/zoo").commits[-1].files["index.parquet"] = other
+    tag = f'"{index.resolve().name}"'
+
+    def change(request: Request, _: dict[str, str]) -> dict[str, str]:
+        return {"ETag": tag, "X-Linked-Etag": tag} if "index.parquet" in request.url.path else {}
+
+    answering(monkeypatch, change)
+    zoo = opened(own_hub, cache, "me/zoo")
+    assert zoo.revision != honest.revision
+    with pytest.raises(HubUnavailable, match="with the ETag of another file that is in the cache"):
+        zoo.files.index_path()
+    assert files_in(cache / "datasets--me--zoo" / "snapshots" / honest.revision) == before
+    assert not list(cache.glob(f"*/snapshots/{zoo.revision}/index.parquet"))
+    own_hub.forget()
+    assert opened(own_hub, cache, honest.address).files.index_path() == index
+    assert own_hub.seen == []
+
+
+def test_a_public_hub_does_not_send_requests_into_my_network(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo = opened(hub, cache)
+    resolve = socket.getaddrinfo
+
+    def public(host: str, *rest: object, **more: object) -> object:
+        """The Hub's name stands for a public address, as far as the check is concerned."""
+        if host == "127.0.0.1" and not rest[0]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 0))]
+        return resolve(host, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", public)
+    for file, method in (("index.parquet", "HEAD"), ("blocks-0000", "GET")):
+        hub.faults.append(Fault("redirect", f"resolve/.*{file}", times=-1, method=method))
+        with pytest.raises(HubUnavailable, match="sends the request on to 'localhost', which is inside your"):
+            zoo.pull("pencil sketch")
+        assert hub.requests("elsewhere") == []
+        hub.forget()
+        zoo.files.index_path()
+    monkeypatch.undo()
+    hub.faults.append(Fault("redirect", "resolve/.*blocks-0000"))
+    zoo.pull("pencil sketch")
+    assert hub.requests("elsewhere")

@@ -15,12 +15,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from initzoo.errors import HubUnavailable
-from initzoo.zoo.hub.addresses import is_revision
+from initzoo.zoo.hub.addresses import is_revision, without_secrets
 from initzoo.zoo.hub.connections import current_pace, watch_connections
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _XET = (
     "X-Xet-Refresh-Route",
 )  # with these, another client fetches the file, which nothing checks
 _SIZES = ("X-Linked-Size", "Content-Length")
+_LONG_WORD = re.compile(r"[^\s,;]{24,}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _RESET = re.compile(r"\br=0\s*;\s*t=([0-9]+)")
 
@@ -56,6 +57,7 @@ class Subject:
         commit: first digits of the commit that is asked for; none for a branch or tag.
         waited: seconds that the server has asked for so far.
         has_fetched: whether the body of a file came.
+        secrets: tokens that were sent, which a server could send back.
     """
 
     what: str
@@ -63,6 +65,17 @@ class Subject:
     commit: str = ""
     waited: int = 0
     has_fetched: bool = False
+    secrets: set[str] = field(default_factory=set, repr=False)
+
+    def without_secrets(self, text: str) -> str:
+        """A text for messages: the tokens that were sent are masked."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
+        return without_secrets(text)
+
+    def quoted(self, value: str) -> str:
+        """A value of the server for messages, without long words, which could be secrets in disguise."""
+        return ascii(_LONG_WORD.sub("***", self.without_secrets(value))[:60])
 
 
 _SUBJECT: ContextVar[Subject | None] = ContextVar("initzoo_hub_subject", default=None)
@@ -132,7 +145,9 @@ def _guard(session: httpx2.Client) -> httpx2.Client:
 
 
 def _note_request(request: httpx2.Request) -> None:
-    """Note where the first request goes to, which is the Hub."""
+    """Note where the first request goes to, which is the Hub, and the token that it sends."""
+    if subject := _SUBJECT.get():
+        subject.secrets |= set(request.headers.get("Authorization", "").split()[1:])
     if (pace := current_pace()) and not pace.host:
         pace.host = request.url.host
 
@@ -157,21 +172,21 @@ def _check_answer(response: httpx2.Response) -> None:
             continue
         match = _WHOLE_ETAG.fullmatch(value)
         # The client strips letters W and slashes before it uses a tag as a name.
-        if match is None or not _ETAG.fullmatch(match[1]):
-            raise _unsafe(subject.what, name, value)
+        if match is None or not _ETAG.fullmatch(match[1]) or subject.without_secrets(value) != value:
+            raise _unsafe(subject, name, value)
     commit = response.headers.get(_COMMIT)
     if commit is not None and not is_revision(commit):
-        raise _unsafe(subject.what, _COMMIT, commit)
+        raise _unsafe(subject, _COMMIT, commit)
     if commit is not None and not commit.startswith(subject.commit):
         raise _other_commit(subject, commit)
     if response.status_code in (408, 429) or response.status_code >= 500:
         _check_wait(response, subject)
     elif subject.max_bytes is not None and response.request.method == "HEAD" and not response.is_error:
-        _check_announced(response, subject.what, subject.max_bytes)
+        _check_announced(response, subject, subject.max_bytes)
     if subject.max_bytes is not None and response.request.method == "GET":
         is_file = response.is_success
         subject.has_fetched |= is_file
-        _watch_body(response, subject.what, subject.max_bytes if is_file else _MAX_PAGE)
+        _watch_body(response, subject, subject.max_bytes if is_file else _MAX_PAGE)
 
 
 def _other_commit(subject: Subject, commit: str) -> HubUnavailable:
@@ -201,21 +216,24 @@ def _check_wait(response: httpx2.Response, subject: Subject) -> None:
     subject.waited += int(seconds)
 
 
-def _check_announced(response: httpx2.Response, what: str, max_bytes: int) -> None:
+def _check_announced(response: httpx2.Response, subject: Subject, max_bytes: int) -> None:
     """Refuse a file that is larger than was expected."""
     # The length of a redirect is that of its page, and not that of the file.
     names = _SIZES[:1] if response.is_redirect else _SIZES
     size = next((response.headers[name] for name in names if name in response.headers), "0")
     if not _NUMBER.fullmatch(size) or int(size) > max_bytes:
+        announced = size if _NUMBER.fullmatch(size) else subject.quoted(size)
         raise HubUnavailable(
-            f"{what}: expected at most {max_bytes:,} bytes, the Hub announces {size[:20]}. "
+            f"{subject.what}: expected at most {max_bytes:,} bytes, the Hub announces {announced}. "
             "Check HF_ENDPOINT, and tell its operator"
         )
 
 
-def _watch_body(response: httpx2.Response, what: str, max_bytes: int) -> None:
+def _watch_body(response: httpx2.Response, subject: Subject, max_bytes: int) -> None:
     """Let the client read no more of a body than was expected."""
     import httpx2
+
+    what = subject.what
 
     class Watched(httpx2.SyncByteStream):
         def __init__(self, body: httpx2.SyncByteStream) -> None:
@@ -232,7 +250,7 @@ def _watch_body(response: httpx2.Response, what: str, max_bytes: int) -> None:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", *_ENCODINGS):
         raise HubUnavailable(
-            f"{what}: the Hub answered in the unknown encoding {encoding[:40]!a}. Check HF_ENDPOINT"
+            f"{what}: the Hub answered in the unknown encoding {subject.quoted(encoding)}. Check HF_ENDPOINT"
         )
     if encoding in _ENCODINGS:
         del response.headers["Content-Encoding"]
@@ -269,8 +287,8 @@ def _watched(body: Iterable[bytes], what: str, max_bytes: int) -> Iterator[bytes
             pace.count(len(data))
 
 
-def _unsafe(what: str, name: str, value: str) -> HubUnavailable:
+def _unsafe(subject: Subject, name: str, value: str) -> HubUnavailable:
     return HubUnavailable(
-        f"{what}: the Hub answered with the unsafe {name} {value[:60]!a}. "
+        f"{subject.what}: the Hub answered with the unsafe {name} {subject.quoted(value)}. "
         "Check HF_ENDPOINT, and tell its operator"
     )

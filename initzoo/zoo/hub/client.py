@@ -88,17 +88,26 @@ def hub_call(
         commit: refuse answers of a commit that does not begin with these digits.
         n_bytes: size of what is fetched, 0 if it is small: the time for it is limited; None for an upload.
     """
+    with checked_answers(what, max_bytes, commit=commit) as subject:
+        try:
+            with _failures_told(what), _bars_on_terminals(), paced(what, n_bytes):
+                yield subject
+        except InitzooError as error:  # a server can send back the token that it got
+            error.args = tuple(
+                subject.without_secrets(part) if isinstance(part, str) else part for part in error.args
+            )
+            raise
+
+
+@contextmanager
+def _failures_told(what: str) -> Iterator[None]:
+    """Turn failures of huggingface_hub into an `InitzooError`."""
     import httpx2
     from huggingface_hub import errors
 
     try:
         guard_answers()  # it may make the session, which reads the settings of proxies
-        with (
-            _bars_on_terminals(),
-            paced(what, n_bytes),
-            checked_answers(what, max_bytes, commit=commit) as subject,
-        ):
-            yield subject
+        yield
     except InitzooError:
         raise
     except errors.OfflineModeIsEnabled as error:
@@ -398,14 +407,14 @@ def fetch_range(
     is_off = None if size >= _LEAST_BAR_BYTES else True
     with (
         # A server without ranges sends the whole file; what is read has an end.
-        hub_call(what, sys.maxsize, commit=revision, n_bytes=end),
+        hub_call(what, sys.maxsize, commit=revision, n_bytes=end) as subject,
         part.open("ab") as file,
         tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
     ):
         while (n_before := file.tell()) < end - start:
             try:
                 _append_range(
-                    settings, repo, revision, path, start + n_before, end, _Counted(file, bar), what
+                    settings, repo, revision, path, start + n_before, end, _Counted(file, bar), subject
                 )
                 problem: Exception = EOFError(f"the answer ended after {file.tell()} of {end - start} bytes")
             except (httpx2.TransportError, httpx2.StreamError) as error:
@@ -442,7 +451,7 @@ def _append_range(
     start: int,
     end: int,
     file: _Counted,
-    what: str,
+    subject: Subject,
 ) -> None:
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
@@ -461,13 +470,15 @@ def _append_range(
     ) as response:
         if response.status_code == 416:
             raise InvalidZoo(
-                f"{what}: the index points to bytes {start} to {end}, past its end. Tell its publisher"
+                f"{subject.what}: the index points to bytes {start} to {end}, past its end. "
+                "Tell its publisher"
             )
         hf_raise_for_status(response)
         content_range = response.headers.get("Content-Range", "")
         if response.status_code == 206 and not content_range.startswith(f"bytes {start}-"):
             raise HubUnavailable(
-                f"{what}: asked for bytes from {start} on, got {content_range!r}. Try again later"
+                f"{subject.what}: asked for bytes from {start} on, got {subject.quoted(content_range)}. "
+                "Try again later"
             )
         n_skipped = 0 if response.status_code == 206 else start  # without ranges, all is sent
         n_wanted = end - start
