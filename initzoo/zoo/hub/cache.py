@@ -91,12 +91,16 @@ def repo_folder(settings: HubSettings, kind: str, repo: str) -> Path:
 
 
 def repo_cache(settings: HubSettings, kind: str, repo: str) -> Path:
-    """The cache for a repo at one endpoint: the user's, or one of its own if that has it from elsewhere."""
+    """The cache for a repo at one endpoint: the user's, or one of its own if that has it from elsewhere.
+
+    While the Hub is off, a repo that is cached from another endpoint alone is the one that is meant.
+    """
     root, server = cache_folder(settings), _server(settings)
     folder = root / _folder_name(kind, repo)
     if _server_of(folder) in (None, server):
         return root
-    return folder / "servers" / hashlib.sha256(server.encode()).hexdigest()[:16]
+    apart = folder / "servers" / hashlib.sha256(server.encode()).hexdigest()[:16]
+    return root if is_offline(settings) and not apart.exists() else apart
 
 
 def claim_repo(settings: HubSettings, kind: str, repo: str) -> None:

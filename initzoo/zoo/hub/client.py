@@ -609,7 +609,7 @@ def _check_given_token(settings: HubSettings) -> None:
 def _not_cached(what: str) -> HubUnavailable:
     return HubUnavailable(
         f"{what}: not in the cache, and the Hub is off (HF_HUB_OFFLINE or local_files_only). "
-        "Pull it once while online, with the same HF_ENDPOINT; list the cache: initzoo zoos"
+        "Pull it once while online; list the cache: initzoo zoos"
     )
 
 
