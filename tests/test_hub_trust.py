@@ -227,14 +227,8 @@ def test_a_mirror_cannot_put_files_into_the_cache_of_the_hub(
         for one in (own_hub, mirror):
             opened(one, cache, first.address).pull("night")
         assert own_hub.seen == mirror.seen == []
-        for one, place in (
-            (own_hub, "datasets--me--zoo/servers/*/datasets--*"),
-            (mirror, "datasets--me--zoo"),
-        ):
-            (manifest,) = cache.glob(f"{place}/snapshots/{commit}/zoo.json")
-            offline = opened(one, cache, first.address, local_files_only=True)
-            assert offline.files.manifest == type(offline.files.manifest).from_bytes(manifest.read_bytes())
-            assert offline.pull("night")
+        for one in (own_hub, mirror):
+            opened(one, cache, first.address, local_files_only=True).pull("night")
     assert [zoo.revision for zoo in cached_zoos(HubSettings(cache_dir=cache))] == [commit] * 2
 
 
