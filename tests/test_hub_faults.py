@@ -24,7 +24,7 @@ from zoo_fixtures import TINY_CONCEPTS, TINY_RECIPE, make_zoo, random_adapter
 
 from initzoo.checkpoints.blocks import split_blocks
 from initzoo.errors import ChecksumMismatch, HubUnavailable, OutputError
-from initzoo.zoo.hub import answers
+from initzoo.zoo.hub import connections
 
 __all__ = ["hub", "hub_with_zoos", "own_hub", "quick_retries"]
 
@@ -159,9 +159,9 @@ def test_redirects_in_a_circle_are_one_line(
 def test_a_line_that_drips_is_given_up(
     hub: Hub, cache: Path, slept: list[float], monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    monkeypatch.setattr(answers, "_SPAN", 0.3)
+    monkeypatch.setattr(connections, "_SPAN", 0.3)
     hub.faults.append(Fault("drip", f"resolve/.*{file}", times=-1, seconds=0.01))
-    refused(hub, cache, "the Hub sends less than 1024 bytes a minute. Try again later")
+    refused(hub, cache, "the Hub sends less than 8 KB a second. Try again later")
 
 
 def test_a_range_that_is_another_one_is_refused(hub: Hub, cache: Path, slept: list[float]) -> None:

@@ -12,7 +12,7 @@ from initzoo.errors import InitzooWarning, PublishRefused
 from initzoo.generator import CALIBRATION_FILE
 from initzoo.zoo.cards import dataset_card, model_card
 from initzoo.zoo.hub import HubFiles, HubSettings, Upload, commit, look_at_repo, set_tag
-from initzoo.zoo.hub.addresses import is_hub_address
+from initzoo.zoo.hub.addresses import is_hub_address, start_of_commit
 from initzoo.zoo.manifest import MANIFEST_FILE, SIGNATURE_FILE, FileDigest, Manifest, digest_files
 from initzoo.zoo.signing import sign_again, sign_manifest
 from initzoo.zoo.zoo import Zoo
@@ -253,6 +253,8 @@ def _check_names(repo: str, tag: str | None) -> None:
         raise PublishRefused(f"{repo[:200]!r} is not the name of a repo. Write owner/name")
     if tag is not None and not is_hub_address(f"{repo}@{tag}"):
         raise PublishRefused(f"{tag[:200]!r} is not the name of a tag. Write one such as v1")
+    if tag is not None and start_of_commit(tag):
+        raise PublishRefused(f"tag '{tag}' looks like a commit, and is taken for one. Write one such as v1")
 
 
 def _check_fit(zoo: Zoo) -> None:

@@ -15,12 +15,14 @@ __all__ = [
     "is_hub_address",
     "is_revision",
     "split_address",
+    "start_of_commit",
     "without_secrets",
 ]
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 _ADDRESS = re.compile(rf"({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,199}}))?")
 _REVISION = re.compile(r"[0-9a-f]{40}")
+_ABBREVIATED = re.compile(r"[0-9A-Fa-f]{7,40}")
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,15 @@ def split_address(name: str) -> tuple[str, str | None]:
 def is_revision(text: str) -> bool:
     """Whether a revision is a full commit hash, 40 hex digits. A commit never changes."""
     return _REVISION.fullmatch(text) is not None
+
+
+def start_of_commit(name: str) -> str:
+    """The digits that the commit of a revision has to begin with; none for the name of a branch or tag.
+
+    An abbreviated commit is resolved by the server, which may answer with any other one.
+
+    Example:
+        >>> start_of_commit("3f2a91c"), start_of_commit("v1")
+        ('3f2a91c', '')
+    """
+    return name.lower() if _ABBREVIATED.fullmatch(name) else ""

@@ -11,69 +11,90 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from initzoo.errors import HubUnavailable
-from initzoo.zoo.hub.addresses import is_revision
+from initzoo.zoo.hub.addresses import is_revision, without_secrets
+from initzoo.zoo.hub.connections import current_pace, watch_connections
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["checked_answers", "guard_answers"]
+__all__ = ["Subject", "checked_answers", "guard_answers"]
 
 _ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+=-]{0,127}")
 _WHOLE_ETAG = re.compile(r'(?:W/)?"?([^"]*)"?')
 _ETAGS = ("ETag", "X-Linked-ETag")
 _COMMIT = "X-Repo-Commit"
+_XET = (
+    "X-Xet-Hash",
+    "X-Xet-Refresh-Route",
+)  # with these, another client fetches the file, which nothing checks
 _SIZES = ("X-Linked-Size", "Content-Length")
+_LONG_WORD = re.compile(r"[^\s,;]{24,}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _RESET = re.compile(r"\br=0\s*;\s*t=([0-9]+)")
 
 _MAX_WAIT = 60  # seconds that a server may ask for, all tries of a request together
-_SLOWEST = 1024  # bytes in each span; a slower answer is given up
-_SPAN = 60.0  # seconds
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # window bits of zlib
 _PIECE = 2**20  # bytes that are unpacked at a time
 _MAX_PAGE = 2**20  # bytes of an answer that is no file
 
 
 @dataclass
-class _Subject:
+class Subject:
     """What the requests of a block are about.
 
     Args:
         what: for errors.
         max_bytes: the size of the file that is fetched, or a limit for it; None for other requests.
+        commit: first digits of the commit that is asked for; none for a branch or tag.
         waited: seconds that the server has asked for so far.
+        has_fetched: whether the body of a file came.
+        secrets: tokens that were sent, which a server could send back.
     """
 
     what: str
     max_bytes: int | None
+    commit: str = ""
     waited: int = 0
+    has_fetched: bool = False
+    secrets: set[str] = field(default_factory=set, repr=False)
+
+    def without_secrets(self, text: str) -> str:
+        """A text for messages: the tokens that were sent are masked."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
+        return without_secrets(text)
+
+    def quoted(self, value: str) -> str:
+        """A value of the server for messages, without long words, which could be secrets in disguise."""
+        return ascii(_LONG_WORD.sub("***", self.without_secrets(value))[:60])
 
 
-_SUBJECT: ContextVar[_Subject | None] = ContextVar("initzoo_hub_subject", default=None)
+_SUBJECT: ContextVar[Subject | None] = ContextVar("initzoo_hub_subject", default=None)
 _LOCK = Lock()
 
 
 @contextmanager
-def checked_answers(what: str, max_bytes: int | None = None) -> Iterator[None]:
+def checked_answers(what: str, max_bytes: int | None = None, *, commit: str = "") -> Iterator[Subject]:
     """Check the answers to all requests of the block.
 
     Args:
         what: the subject of the requests, for errors.
         max_bytes: refuse answers that announce or have more bytes.
+        commit: refuse answers of a commit that does not begin with these digits.
     """
-    token = _SUBJECT.set(_Subject(what, max_bytes))
+    subject = Subject(what, max_bytes, commit)
+    token = _SUBJECT.set(subject)
     try:
-        yield
+        yield subject
     finally:
         _SUBJECT.reset(token)
 
@@ -114,8 +135,21 @@ class _GuardedFactory:
 def _guard(session: httpx2.Client) -> httpx2.Client:
     hooks: dict[str, list[Callable[..., Any]]] = session.event_hooks
     if _check_answer not in hooks["response"]:
-        session.event_hooks = {**hooks, "response": [*hooks["response"], _check_answer]}
+        session.event_hooks = {
+            **hooks,
+            "request": [*hooks["request"], _note_request],
+            "response": [*hooks["response"], _check_answer],
+        }
+        watch_connections(session)
     return session
+
+
+def _note_request(request: httpx2.Request) -> None:
+    """Note where the first request goes to, which is the Hub, and the token that it sends."""
+    if subject := _SUBJECT.get():
+        subject.secrets |= set(request.headers.get("Authorization", "").split()[1:])
+    if (pace := current_pace()) and not pace.host:
+        pace.host = request.url.host
 
 
 def _check_answer(response: httpx2.Response) -> None:
@@ -127,6 +161,10 @@ def _check_answer(response: httpx2.Response) -> None:
     subject = _SUBJECT.get()
     if subject is None:  # a request of somebody else
         return
+    if pace := current_pace():
+        pace.answered()
+    for name in _XET:
+        response.headers.pop(name, None)
     # The client takes names from the answers to HEAD requests alone; a store of files may tag others freely.
     for name in _ETAGS if response.request.method == "HEAD" else ():
         value = response.headers.get(name)
@@ -134,21 +172,36 @@ def _check_answer(response: httpx2.Response) -> None:
             continue
         match = _WHOLE_ETAG.fullmatch(value)
         # The client strips letters W and slashes before it uses a tag as a name.
-        if match is None or not _ETAG.fullmatch(match[1]):
-            raise _unsafe(subject.what, name, value)
+        if match is None or not _ETAG.fullmatch(match[1]) or subject.without_secrets(value) != value:
+            raise _unsafe(subject, name, value)
     commit = response.headers.get(_COMMIT)
     if commit is not None and not is_revision(commit):
-        raise _unsafe(subject.what, _COMMIT, commit)
+        raise _unsafe(subject, _COMMIT, commit)
+    if commit is not None and not commit.startswith(subject.commit):
+        raise _other_commit(subject, commit)
     if response.status_code in (408, 429) or response.status_code >= 500:
         _check_wait(response, subject)
     elif subject.max_bytes is not None and response.request.method == "HEAD" and not response.is_error:
-        _check_announced(response, subject.what, subject.max_bytes)
+        _check_announced(response, subject, subject.max_bytes)
     if subject.max_bytes is not None and response.request.method == "GET":
         is_file = response.is_success
-        _watch_body(response, subject.what, subject.max_bytes if is_file else _MAX_PAGE)
+        subject.has_fetched |= is_file
+        _watch_body(response, subject, subject.max_bytes if is_file else _MAX_PAGE)
 
 
-def _check_wait(response: httpx2.Response, subject: _Subject) -> None:
+def _other_commit(subject: Subject, commit: str) -> HubUnavailable:
+    """The error for files of another commit, which would be cached as those of that commit."""
+    if is_revision(subject.commit):
+        advice = "Check HF_ENDPOINT, and tell its operator"
+    else:
+        advice = "Name all 40 digits of a commit; a branch or tag of this kind cannot be named"
+    return HubUnavailable(
+        f"{subject.what}: asked for commit {subject.commit[:12]}, the Hub answered with {commit[:12]}. "
+        f"{advice}"
+    )
+
+
+def _check_wait(response: httpx2.Response, subject: Subject) -> None:
     """Refuse a wait that is longer than a person would watch: the client sleeps as long as it is told to."""
     # As the client reads them: the limit of requests goes first, if it is used up.
     limit = _RESET.search(response.headers.get("RateLimit", "")) if response.status_code == 429 else None
@@ -163,21 +216,24 @@ def _check_wait(response: httpx2.Response, subject: _Subject) -> None:
     subject.waited += int(seconds)
 
 
-def _check_announced(response: httpx2.Response, what: str, max_bytes: int) -> None:
+def _check_announced(response: httpx2.Response, subject: Subject, max_bytes: int) -> None:
     """Refuse a file that is larger than was expected."""
     # The length of a redirect is that of its page, and not that of the file.
     names = _SIZES[:1] if response.is_redirect else _SIZES
     size = next((response.headers[name] for name in names if name in response.headers), "0")
     if not _NUMBER.fullmatch(size) or int(size) > max_bytes:
+        announced = size if _NUMBER.fullmatch(size) else subject.quoted(size)
         raise HubUnavailable(
-            f"{what}: expected at most {max_bytes:,} bytes, the Hub announces {size[:20]}. "
+            f"{subject.what}: expected at most {max_bytes:,} bytes, the Hub announces {announced}. "
             "Check HF_ENDPOINT, and tell its operator"
         )
 
 
-def _watch_body(response: httpx2.Response, what: str, max_bytes: int) -> None:
+def _watch_body(response: httpx2.Response, subject: Subject, max_bytes: int) -> None:
     """Let the client read no more of a body than was expected."""
     import httpx2
+
+    what = subject.what
 
     class Watched(httpx2.SyncByteStream):
         def __init__(self, body: httpx2.SyncByteStream) -> None:
@@ -194,7 +250,7 @@ def _watch_body(response: httpx2.Response, what: str, max_bytes: int) -> None:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", *_ENCODINGS):
         raise HubUnavailable(
-            f"{what}: the Hub answered in the unknown encoding {encoding[:40]!a}. Check HF_ENDPOINT"
+            f"{what}: the Hub answered in the unknown encoding {subject.quoted(encoding)}. Check HF_ENDPOINT"
         )
     if encoding in _ENCODINGS:
         del response.headers["Content-Encoding"]
@@ -218,7 +274,7 @@ def _unpacked(body: Iterable[bytes], what: str, encoding: str) -> Iterator[bytes
 
 def _watched(body: Iterable[bytes], what: str, max_bytes: int) -> Iterator[bytes]:
     """The bytes of a body, unless they are too many or come too slowly."""
-    n_bytes, n_before, began = 0, 0, time.monotonic()
+    n_bytes, pace = 0, current_pace()
     for data in body:
         n_bytes += len(data)
         if n_bytes > max_bytes:
@@ -227,17 +283,12 @@ def _watched(body: Iterable[bytes], what: str, max_bytes: int) -> Iterator[bytes
                 "Check HF_ENDPOINT, and tell its operator"
             )
         yield data
-        now = time.monotonic()
-        if now - began > _SPAN:
-            if n_bytes - n_before < _SLOWEST:
-                raise HubUnavailable(
-                    f"{what}: the Hub sends less than {_SLOWEST} bytes a minute. Try again later"
-                )
-            n_before, began = n_bytes, now
+        if pace is not None:
+            pace.count(len(data))
 
 
-def _unsafe(what: str, name: str, value: str) -> HubUnavailable:
+def _unsafe(subject: Subject, name: str, value: str) -> HubUnavailable:
     return HubUnavailable(
-        f"{what}: the Hub answered with the unsafe {name} {value[:60]!a}. "
+        f"{subject.what}: the Hub answered with the unsafe {name} {subject.quoted(value)}. "
         "Check HF_ENDPOINT, and tell its operator"
     )

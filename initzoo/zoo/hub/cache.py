@@ -7,13 +7,23 @@ importing the client, which takes a third of a second.
         refs/main               last known revision of a branch or tag
         snapshots/<revision>/   links to whole files
         payloads/<ab>/<sha256>  bytes of one checkpoint, named by their digest: shared by all revisions
+        initzoo-server          endpoint that all this came from, if initzoo made the folder
+        servers/<digest>/       a cache of its own for each other endpoint
+
+Nothing ties a manifest to its commit but the word of the server, so the files of one server are never taken
+for those of another: a mirror cannot decide what a later pull from the Hub finds in the cache.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 
@@ -28,14 +38,22 @@ __all__ = [
     "cached_file",
     "cached_revision",
     "cached_zoos",
+    "claim_repo",
     "forget_file",
     "is_offline",
     "lock_path",
     "lookup_folder",
     "payload_path",
     "ref_path",
+    "replace_blob",
+    "repo_cache",
     "repo_folder",
+    "sha256_of",
 ]
+
+
+_SERVER_FILE = "initzoo-server"
+_PUBLIC_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -69,7 +87,59 @@ def cache_folder(settings: HubSettings) -> Path:
 
 def repo_folder(settings: HubSettings, kind: str, repo: str) -> Path:
     """The folder of a repo in the cache; `kind` is `dataset` or `model`."""
-    return cache_folder(settings) / f"{kind}s--{repo.replace('/', '--')}"
+    return repo_cache(settings, kind, repo) / _folder_name(kind, repo)
+
+
+def repo_cache(settings: HubSettings, kind: str, repo: str) -> Path:
+    """The cache for a repo at one endpoint: the user's, or one of its own if that has it from elsewhere.
+
+    While the Hub is off, a repo that is cached from another endpoint alone is the one that is meant.
+    """
+    root, server = cache_folder(settings), _server(settings)
+    folder = root / _folder_name(kind, repo)
+    if _server_of(folder) in (None, server):
+        return root
+    apart = folder / "servers" / hashlib.sha256(server.encode()).hexdigest()[:16]
+    return root if is_offline(settings) and not apart.exists() else apart
+
+
+def claim_repo(settings: HubSettings, kind: str, repo: str) -> None:
+    """Write down which endpoint the folder of a repo belongs to, before the first file comes into it."""
+    root = cache_folder(settings)
+    folder = root / _folder_name(kind, repo)
+    if _server_of(folder) is not None:
+        return
+    # It appears with its note at once, so that two processes with two endpoints cannot share it.
+    made = root / ".locks" / f"initzoo-{uuid.uuid4().hex}"
+    with suppress(OSError):  # another process was first, or the write that follows tells what is wrong
+        made.mkdir(parents=True)
+        (made / _SERVER_FILE).write_text(_server(settings), "utf-8")
+        made.rename(folder)
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def _folder_name(kind: str, repo: str) -> str:
+    return f"{kind}s--{repo.replace('/', '--')}"
+
+
+def _server(settings: HubSettings) -> str:
+    """The endpoint, without user, password and the differences that are none."""
+    parts = urlsplit(settings.endpoint or constants.ENDPOINT)
+    place = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme.lower()}://{place}{parts.path.rstrip('/')}"
+
+
+def _server_of(folder: Path) -> str | None:
+    """The endpoint that the folder of a repo belongs to; None if there is no folder."""
+    try:
+        return (folder / _SERVER_FILE).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        pass
+    try:
+        is_there = any(folder.iterdir())
+    except OSError:
+        is_there = False
+    return _PUBLIC_HUB if is_there else None  # made by another program
 
 
 def cached_file(settings: HubSettings, kind: str, repo: str, revision: str, path: str) -> Path | None:
@@ -113,10 +183,39 @@ def lock_path(settings: HubSettings, repo: str, sha256: str) -> Path:
 
 
 def forget_file(pointer: Path) -> None:
-    """Remove a damaged file from the cache: the link and its target."""
+    """Remove a damaged file that was just downloaded from the cache: the link and its target."""
     target = Path(os.path.realpath(pointer))
     pointer.unlink(missing_ok=True)
     target.unlink(missing_ok=True)
+
+
+def replace_blob(blob: Path, sound: Path) -> bool:
+    """Move sound bytes into the place of a cached file, if its name says that it should have them.
+
+    The client names files after their ETag, which is the digest of LFS or of git. Any other file stays: its
+    bytes may be right for the program that cached it.
+
+    Returns:
+        Whether the file was replaced.
+    """
+    data = Path(os.path.realpath(sound))
+    if blob.parent.name != "blobs" or blob.name not in (sha256_of(data), _git_digest(data)):
+        return False
+    os.replace(data, blob)
+    return True
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, which is read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git_digest(path: Path) -> str:
+    """The name that git gives to the content of a file."""
+    start = b"blob %d\0" % path.stat().st_size
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.sha1(start, usedforsecurity=False)).hexdigest()
 
 
 def lookup_folder() -> Path:
@@ -128,7 +227,8 @@ def cached_zoos(settings: HubSettings) -> list[CachedZoo]:
     """List the cached zoos, each revision, sorted by repo."""
     cache = cache_folder(settings)
     zoos = []
-    for folder in sorted(cache.glob("datasets--*--*")):
+    folders = [*cache.glob("datasets--*--*"), *cache.glob("datasets--*--*/servers/*/datasets--*--*")]
+    for folder in sorted(folders):
         repo = folder.name.removeprefix("datasets--").replace("--", "/")
         refs = folder / "refs"
         names = {path.relative_to(refs).as_posix(): path for path in refs.rglob("*") if path.is_file()}

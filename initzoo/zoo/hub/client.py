@@ -6,12 +6,14 @@ Each failure of huggingface_hub becomes an error of one line that names the zoo 
 from __future__ import annotations
 
 import errno
-import hashlib
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,16 +27,22 @@ from initzoo.errors import (
     UnknownZoo,
 )
 from initzoo.files import DamagedFile, check_room, write_bytes
-from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, without_secrets
-from initzoo.zoo.hub.answers import checked_answers, guard_answers
+from initzoo.zoo.hub.addresses import HubSettings, check_token, is_revision, start_of_commit, without_secrets
+from initzoo.zoo.hub.answers import Subject, checked_answers, guard_answers
 from initzoo.zoo.hub.cache import (
     cache_folder,
     cached_file,
     cached_revision,
+    claim_repo,
     forget_file,
     is_offline,
     ref_path,
+    replace_blob,
+    repo_cache,
+    repo_folder,
+    sha256_of,
 )
+from initzoo.zoo.hub.connections import paced
 from initzoo.zoo.manifest import MANIFEST_FILE, FileDigest
 
 __all__ = [
@@ -67,7 +75,9 @@ class MissingFile(UnknownZoo):
 
 
 @contextmanager
-def hub_call(what: str, max_bytes: int | None = None) -> Iterator[None]:
+def hub_call(
+    what: str, max_bytes: int | None = None, *, commit: str = "", n_bytes: int | None = None
+) -> Iterator[Subject]:
     """Turn failures of huggingface_hub into an `InitzooError` that names the subject of the request.
 
     The client's progress bars are disabled unless standard error is a terminal.
@@ -75,14 +85,29 @@ def hub_call(what: str, max_bytes: int | None = None) -> Iterator[None]:
     Args:
         what: the subject, e.g. "zoo 'me/zoo'".
         max_bytes: refuse answers that announce or have more bytes.
+        commit: refuse answers of a commit that does not begin with these digits.
+        n_bytes: size of what is fetched, 0 if it is small: the time for it is limited; None for an upload.
     """
+    with checked_answers(what, max_bytes, commit=commit) as subject:
+        try:
+            with _failures_told(what), _bars_on_terminals(), paced(what, n_bytes):
+                yield subject
+        except InitzooError as error:  # a server can send back the token that it got
+            error.args = tuple(
+                subject.without_secrets(part) if isinstance(part, str) else part for part in error.args
+            )
+            raise
+
+
+@contextmanager
+def _failures_told(what: str) -> Iterator[None]:
+    """Turn failures of huggingface_hub into an `InitzooError`."""
     import httpx2
     from huggingface_hub import errors
 
     try:
         guard_answers()  # it may make the session, which reads the settings of proxies
-        with _bars_on_terminals(), checked_answers(what, max_bytes):
-            yield
+        yield
     except InitzooError:
         raise
     except errors.OfflineModeIsEnabled as error:
@@ -198,7 +223,8 @@ def make_api(settings: HubSettings) -> Any:
 def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | None) -> str:
     """Resolve a branch, tag or abbreviated commit to its commit, 40 hex digits, by one request.
 
-    A full commit is returned as it is. Without a connection, the last known commit is returned.
+    A full commit is returned as it is. Without a connection, the last known commit is returned. A name of 7
+    or more hex digits is an abbreviated commit, and never a branch or tag.
 
     Raises:
         AccessDenied, HubUnavailable, UnknownZoo: the revision cannot be resolved.
@@ -208,6 +234,8 @@ def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | No
         return name
     what = f"zoo '{repo}', revision '{name}'"
     cached = cached_revision(settings, kind, repo, name)
+    if cached is not None and not cached.startswith(start_of_commit(name)):
+        cached = None
     if is_offline(settings):
         if cached is None:
             raise _not_cached(what)
@@ -218,6 +246,7 @@ def resolve_revision(settings: HubSettings, kind: str, repo: str, name: str | No
         if cached is None:
             raise
         return cached
+    claim_repo(settings, kind, repo)
     path = ref_path(settings, kind, repo, name)
     with suppress(OSError, OutputError):  # a read-only cache costs a request next time
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,10 +264,13 @@ def download(
     max_bytes: int,
     check: Check,
     checks_cached: bool,
+    is_small: bool = False,
 ) -> Path:
     """Return the cached path of a file of a repo; download it if necessary.
 
-    A damaged file is removed and downloaded once more.
+    A damaged file is downloaded once more. The cache is shared with other programs, and the author of a zoo
+    chooses repo, commit and path: so a file that this call did not download is never removed. It is repaired
+    if the new bytes are sound and are those that its name in the cache stands for.
 
     Args:
         settings: connection to the Hub.
@@ -249,6 +281,7 @@ def download(
         max_bytes: the size of the file, or a limit for it.
         check: raises ChecksumMismatch or DamagedFile if the file is damaged.
         checks_cached: check the file even if it was cached.
+        is_small: allow minutes only, whatever `max_bytes` says, which is a limit and not the size.
 
     Raises:
         MissingFile: the repo lacks the file.
@@ -258,16 +291,39 @@ def download(
     what = f"zoo '{repo}' at {revision[:7]}, file '{path}'"
     for is_last in (False, True):
         pointer = cached_file(settings, kind, repo, revision, path)
-        was_cached = pointer is not None
+        was_cached, is_own = pointer is not None, False
         if pointer is None:
-            pointer = _download(settings, kind, repo, revision, path, max_bytes, what)
+            pointer, is_own = _download(
+                settings, kind, repo, revision, path, max_bytes, what, is_small=is_small
+            )
         if was_cached and not checks_cached:
             return pointer
         try:
             check(pointer)
         except (DamagedFile, ChecksumMismatch) as error:
-            forget_file(pointer)
-            if is_last or is_offline(settings):
+            is_end = is_last or is_offline(settings)
+            blob = Path(os.path.realpath(pointer))
+            if is_own:
+                forget_file(pointer)
+            elif not was_cached:  # a link to a file that was there
+                pointer.unlink(missing_ok=True)
+            if not is_own and not is_end:
+                with _folder_for_repair(settings, kind, repo, what) as folder:
+                    other = replace(settings, cache_dir=folder)
+                    sound = download(
+                        other,
+                        kind,
+                        repo,
+                        revision,
+                        path,
+                        max_bytes=max_bytes,
+                        check=check,
+                        checks_cached=True,
+                    )
+                    is_repaired = replace_blob(blob, sound)
+                if not is_repaired:
+                    raise _other_file(what, blob, was_cached) from error
+            if is_end:
                 if isinstance(error, DamagedFile):
                     raise InvalidZoo(f"{what}: {error}. Get the zoo again.") from error
                 raise
@@ -276,21 +332,47 @@ def download(
     raise AssertionError("the last try returns or raises")
 
 
+@contextmanager
+def _folder_for_repair(settings: HubSettings, kind: str, repo: str, what: str) -> Iterator[Path]:
+    """A folder in the cache, on the same disk as the file that is repaired; removed afterwards."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="repair-", dir=repo_folder(settings, kind, repo))
+    except OSError as error:
+        raise OutputError(
+            f"{what}: damaged, and cannot write to the cache at {error.filename} ({error.strerror}). "
+            "Name another with HF_HUB_CACHE"
+        ) from error
+    with made as folder:
+        yield Path(folder)
+
+
+def _other_file(what: str, blob: Path, was_cached: bool) -> InitzooError:
+    """The error for a cached file that is not the wanted one, and may well be sound."""
+    if was_cached:
+        return InvalidZoo(
+            f"{what}: the cache has another file in its place, which stays. If no other program needs it, "
+            f"remove {blob} and pull again"
+        )
+    return HubUnavailable(
+        f"{what}: the Hub answered with the ETag of another file that is in the cache. "
+        "Check HF_ENDPOINT, and tell its operator"
+    )
+
+
 def check_digest(path: Path, want: FileDigest, what: str) -> None:
     """Check the size and digest of a file.
 
     Raises:
         ChecksumMismatch: one of them differs.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(2**20):
-            digest.update(data)
-    if path.stat().st_size != want.n_bytes or digest.hexdigest() != want.sha256:
+    n_bytes = path.stat().st_size
+    # A file of another size is not read: it may be a large one of somebody else.
+    sha256 = sha256_of(path) if n_bytes == want.n_bytes else None
+    if sha256 != want.sha256:
+        found = f"{n_bytes} bytes" if sha256 is None else f"{n_bytes} bytes with sha256 {sha256}"
         raise ChecksumMismatch(
-            f"{what}: expected {want.n_bytes} bytes with sha256 {want.sha256}, "
-            f"found {path.stat().st_size} bytes with sha256 {digest.hexdigest()}. Try again later, "
-            "or tell its publisher"
+            f"{what}: expected {want.n_bytes} bytes with sha256 {want.sha256}, found {found}. "
+            "Try again later, or tell its publisher"
         )
 
 
@@ -324,14 +406,15 @@ def fetch_range(
     # None lets tqdm decide: it shows no bar unless standard error is a terminal.
     is_off = None if size >= _LEAST_BAR_BYTES else True
     with (
-        hub_call(what, sys.maxsize),  # a server without ranges sends the whole file; what is read has an end
+        # A server without ranges sends the whole file; what is read has an end.
+        hub_call(what, sys.maxsize, commit=revision, n_bytes=end) as subject,
         part.open("ab") as file,
         tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, disable=is_off, leave=False) as bar,
     ):
         while (n_before := file.tell()) < end - start:
             try:
                 _append_range(
-                    settings, repo, revision, path, start + n_before, end, _Counted(file, bar), what
+                    settings, repo, revision, path, start + n_before, end, _Counted(file, bar), subject
                 )
                 problem: Exception = EOFError(f"the answer ended after {file.tell()} of {end - start} bytes")
             except (httpx2.TransportError, httpx2.StreamError) as error:
@@ -368,7 +451,7 @@ def _append_range(
     start: int,
     end: int,
     file: _Counted,
-    what: str,
+    subject: Subject,
 ) -> None:
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
@@ -387,13 +470,15 @@ def _append_range(
     ) as response:
         if response.status_code == 416:
             raise InvalidZoo(
-                f"{what}: the index points to bytes {start} to {end}, past its end. Tell its publisher"
+                f"{subject.what}: the index points to bytes {start} to {end}, past its end. "
+                "Tell its publisher"
             )
         hf_raise_for_status(response)
         content_range = response.headers.get("Content-Range", "")
         if response.status_code == 206 and not content_range.startswith(f"bytes {start}-"):
             raise HubUnavailable(
-                f"{what}: asked for bytes from {start} on, got {content_range!r}. Try again later"
+                f"{subject.what}: asked for bytes from {start} on, got {subject.quoted(content_range)}. "
+                "Try again later"
             )
         n_skipped = 0 if response.status_code == 206 else start  # without ranges, all is sent
         n_wanted = end - start
@@ -417,7 +502,7 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
     from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
     url = hf_hub_url(repo, MANIFEST_FILE, repo_type=kind, revision=name, endpoint=settings.endpoint)
-    with hub_call(what):
+    with hub_call(what, commit=start_of_commit(name), n_bytes=0):
         response = http_backoff(
             "HEAD",
             url,
@@ -440,30 +525,46 @@ def _ask_revision(settings: HubSettings, kind: str, repo: str, name: str, what: 
 
 
 def _download(
-    settings: HubSettings, kind: str, repo: str, revision: str, path: str, max_bytes: int, what: str
-) -> Path:
+    settings: HubSettings,
+    kind: str,
+    repo: str,
+    revision: str,
+    path: str,
+    max_bytes: int,
+    what: str,
+    *,
+    is_small: bool,
+) -> tuple[Path, bool]:
+    """Download a file into the cache.
+
+    Returns:
+        Its path, and whether its bytes came with this call: the client links a cached file whose name is the
+        ETag of the answer.
+    """
     if is_offline(settings):
         raise _not_cached(what)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
     _check_given_token(settings)
-    with hub_call(what, max_bytes):
+    claim_repo(settings, kind, repo)
+    with hub_call(what, max_bytes, commit=revision, n_bytes=0 if is_small else max_bytes) as subject:
         for n_tries in range(MAX_RETRIES + 1):
             try:
-                return Path(
+                pointer = Path(
                     hf_hub_download(
                         repo,
                         path,
                         repo_type=kind,
                         revision=revision,
-                        cache_dir=None if settings.cache_dir is None else Path(settings.cache_dir),
+                        cache_dir=repo_cache(settings, kind, repo),
                         endpoint=settings.endpoint,
                         token=settings.token,
                         library_name="initzoo",
                         headers={"Accept-Encoding": "identity"},
                     )
                 )
+                return pointer, subject.has_fetched
             except OSError as error:
                 # The client tries neither a truncated body, a bare OSError, nor a failed answer again.
                 is_failed = isinstance(error, HfHubHTTPError) and error.response.status_code in _RETRIED

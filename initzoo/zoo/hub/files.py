@@ -13,7 +13,7 @@ from initzoo.files import one_at_a_time, read_file, write_bytes
 from initzoo.generator import PHRASE_FOLDER
 from initzoo.zoo.folder import PlannedFile, folder_of, graph_path, has_phrases, model_files
 from initzoo.zoo.hub.addresses import HubSettings
-from initzoo.zoo.hub.cache import cached_file, lock_path, payload_path
+from initzoo.zoo.hub.cache import cached_file, claim_repo, lock_path, payload_path
 from initzoo.zoo.hub.client import (
     MissingFile,
     check_cache_room,
@@ -95,6 +95,7 @@ class HubFiles:
                 max_bytes=MAX_MANIFEST_BYTES,
                 check=check,
                 checks_cached=True,
+                is_small=True,
             )
         except MissingFile as error:
             raise InvalidZoo(
@@ -125,6 +126,7 @@ class HubFiles:
                 max_bytes=max_bytes,
                 check=check,
                 checks_cached=True,
+                is_small=True,
             )
             return contents[-1]
 
@@ -212,6 +214,7 @@ class HubFiles:
 
     def _fetch(self, row: IndexRow, parts: Sequence[Part]) -> list[bytes]:
         """Fetch adjacent parts of a shard, twice if they are damaged, and put them into the cache."""
+        claim_repo(self.settings, "dataset", self.repo)
         paths = [self._path_of(part) for part in parts]
         for path in paths:
             try:
@@ -305,16 +308,15 @@ class HubFiles:
         return planned
 
     def _cached_part(self, row: IndexRow, part: Part) -> bytes | None:
-        """The bytes of a part of a checkpoint if they are cached. Removes a damaged copy."""
+        """The bytes of a part of a checkpoint if they are cached."""
         path = self._path_of(part)
         try:
-            data = path.read_bytes()
+            is_whole = path.stat().st_size == part.end - part.start
+            data = path.read_bytes() if is_whole else b""
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() == part.sha256:
-            return data
-        if data:
-            path.unlink(missing_ok=True)
+            return data  # a damaged copy stays until sound bytes replace it
         shard = self._shard(row)
         if not 0 <= part.start < part.end <= shard.n_bytes:
             raise InvalidZoo(
