@@ -484,7 +484,7 @@ class Init:
             InvalidInit: this init is adapter-only.
             LayoutMismatch: this version of initzoo does not know the network.
         """
-        network = self.metadata.recipe.network.build()
+        network = self.metadata.recipe.build()
         self.apply_to(network)
         return network
 
