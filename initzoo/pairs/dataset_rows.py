@@ -95,9 +95,9 @@ def _folders_of(source: str) -> list[str]:
     if os.path.isdir(source):
         return [source]
     import datasets
-    from huggingface_hub import constants
 
-    kept = os.path.join(constants.HF_HUB_CACHE, f"datasets--{source.replace('/', '--')}")
+    hub = os.environ.get("HF_HUB_CACHE") or os.path.join(datasets.config.HF_CACHE_HOME, "hub")
+    kept = os.path.join(hub, f"datasets--{source.replace('/', '--')}")
     return [kept, str(datasets.config.DOWNLOADED_DATASETS_PATH)]
 
 

@@ -180,9 +180,10 @@ def _count_frames(image: Image) -> int:
         if image.format not in _UNCOUNTED:
             return int(getattr(image, "n_frames", 1))
         # Pillow would walk through all of them, in a TIFF file for each one through those before it.
+        opened: Any = image
         for number in range(1, _MOST_FRAMES + 1):
             try:
-                image._seek(number, False) if image.format == "GIF" else image.seek(number)
+                opened._seek(number, False) if image.format == "GIF" else image.seek(number)
             except EOFError:
                 return number
         return _MOST_FRAMES + 1

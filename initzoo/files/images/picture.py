@@ -48,5 +48,5 @@ class Picture:
             part = slice(first, first + n_rows)
             layered = Image.fromarray(np.dstack([self.colours[part], self.alpha[part]]))
             white = Image.new("RGBA", layered.size, "white")
-            blended[part] = Image.alpha_composite(white, layered).convert("RGB")
+            blended[part] = np.asarray(Image.alpha_composite(white, layered).convert("RGB"))
         return blended
