@@ -79,7 +79,7 @@ def test_the_encoder_of_a_zoo_is_tried_without_a_file(no_temporary: None) -> Non
     from initzoo.generator.phrases import graphs
 
     graphs._problem_of.cache_clear()
-    graphs.check_graph(tiny_graph(11), max_tokens=3)
+    graphs.check_graph(tiny_graph(11), max_tokens=3, n_ids=11)
 
 
 def test_what_needs_temporary_files_says_so_in_one_line(no_temporary: None) -> None:

@@ -32,6 +32,7 @@ from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs import catalog_folder, load_concepts, load_photos
 from initzoo.zoo.cards import dataset_card, model_card
 from initzoo.zoo.index import Index
+from initzoo.zoo.index import files as index_files
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
@@ -95,7 +96,8 @@ def test_no_command_dies_of_an_index_that_arrow_aborts_on(tiny_zoo: Path, comman
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_long_texts_in_a_dictionary_are_refused(tmp_path: Path) -> None:
+def test_long_texts_in_a_dictionary_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_files, "_max_text_bytes", lambda n_bytes: 10**9)
     long = "a" * 90_000
 
     def change(rows: list[Any]) -> list[Any]:
@@ -518,3 +520,51 @@ def test_what_photos_toml_says_is_quoted_in_short(tmp_path: Path, key: str) -> N
     with pytest.raises(InvalidImage) as caught:
         load_photos(tmp_path, split=None)
     assert len(str(caught.value).replace(str(tmp_path), "")) <= 300
+
+
+def test_an_index_whose_texts_are_far_more_than_its_bytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal wordings compress to nothing, and a lookup of them took gigabytes."""
+    import pyarrow as pa
+
+    schema, row = (
+        index_files.arrow_schema(),
+        Index.open(catalog_folder() / "dataset" / "index.parquet").rows()[0],
+    )
+    n_rows = 1500
+
+    def tables() -> Iterator[Any]:
+        for first in range(0, n_rows, 500):
+            columns = {name: [getattr(row, name)] * 500 for name in schema.names}
+            columns["concept_id"] = [f"c{number:08d}" for number in range(first, first + 500)]
+            columns["prompts"] = [["word " * 199] * 12] * 500
+            arrays = [pa.array(columns[field.name], field.type) for field in schema]
+            yield pa.table(arrays, schema=schema)
+
+    path = tmp_path / "index.parquet"
+    with pytest.raises(ValueError, match="the texts of an index have .* give each checkpoint fewer wordings"):
+        index_files.write_index_tables(path, tables(), force=True)
+    assert not path.exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(index_files, "_max_text_bytes", lambda n_bytes: 10**9)
+        index_files.write_index_tables(path, tables(), force=True)
+    for use in (lambda index: index.find("other words"), lambda index: index.rows()):
+        with pytest.raises(InvalidZoo, match="index.* brings the texts to more than the limit of"):
+            use(Index.open(path))
+
+
+def test_an_index_with_too_many_wordings_a_row_is_refused_before_its_lookup_is_made(
+    tmp_path: Path,
+) -> None:
+    import pyarrow as pa
+
+    schema, row = (
+        index_files.arrow_schema(),
+        Index.open(catalog_folder() / "dataset" / "index.parquet").rows()[0],
+    )
+    columns = {name: [getattr(row, name)] for name in schema.names} | {"prompts": [["a"] * 1001]}
+    table = pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    index_files.write_index_tables(tmp_path / "index.parquet", [table], force=True)
+    with pytest.raises(InvalidZoo, match="a row has 10[0-9][0-9] wordings, the limit is 1000"):
+        Index.open(tmp_path / "index.parquet").find("a b")

@@ -72,6 +72,46 @@ def shape_of_words(model) -> None:
     model.graph.node.insert(0, helper.make_node("Expand", ["table", "ids"], ["large"]))
 
 
+def named_as(name: str) -> Callable[[object], None]:
+    """A constant with the name of a value of words, which then looks like one that is known."""
+
+    def change(model) -> None:
+        model.graph.node.append(helper.make_node("Neg", ["ids"], ["negative"]))
+        model.graph.node.append(helper.make_node("Expand", ["table", name], ["large"]))
+        model.graph.initializer.append(constant(name, [1, 1]))
+
+    return change
+
+
+def field(number: int, data: bytes) -> bytes:
+    """A field of Protocol Buffers that holds bytes."""
+    written = b""
+    for value in (number << 3 | 2, len(data)):
+        while value > 127:
+            written, value = written + bytes([value & 127 | 128]), value >> 7
+        written += bytes([value])
+    return written + data
+
+
+def with_bytes(data: bytes) -> bytes:
+    """The tiny graph with a field behind all others."""
+    model = onnx.load_from_string(tiny_graph(N_TOKENS))
+    graph = model.graph.SerializeToString() + data
+    model.ClearField("graph")
+    return model.SerializeToString() + field(7, graph)
+
+
+def hidden_node() -> bytes:
+    """A node in a field whose number is that of nodes only once it is cut to 32 bits."""
+    return with_bytes(field(1 + 2**29, helper.make_node("Loop", ["", ""], ["x"]).SerializeToString()))
+
+
+def renamed_constant() -> bytes:
+    """A constant with two names, of which the last is true."""
+    shape = constant("shape", [1, 1]).SerializeToString()
+    return with_bytes(field(5, field(8, b"ids") + shape))
+
+
 def outer_products(model) -> None:
     """Four products of a column and a row: each result has the square of the values of the one before."""
     graph = model.graph
@@ -99,12 +139,16 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "outside": (lambda: changed(external), "keeps values in another file"),
     "function": (lambda: changed(function), "is not one plain graph"),
     "of-words": (lambda: changed(shape_of_words), "'Expand' whose shape depends on the words"),
+    "named-as-input": (lambda: changed(named_as("ids")), "one name to several values"),
+    "named-as-result": (lambda: changed(named_as("negative")), "one name to several values"),
+    "named-twice": (renamed_constant, "one name to several values"),
+    "hidden": (hidden_node, "is not a graph of ONNX"),
     "custom": (
         lambda: changed(with_node("Identity", ["ids"], ["x"], domain="evil")), "operator 'Identity', which"
     ),
     "filled": (lambda: changed(with_node("ConstantOfShape", ["last"], ["x"])), "'ConstantOfShape'"),
     "products": (lambda: changed(outer_products), "more time or memory|cannot be run"),
-    "cycle": (lambda: changed(with_node("Add", ["states", "turn"], ["tokens"])), "cannot be run"),
+    "cycle": (lambda: changed(with_node("Add", ["states", "turn"], ["tokens"])), "one name to several"),
     "empty": (lambda: b"", "is not one plain graph"),
     "noise": (lambda: bytes(range(256)) * 9, "is not a graph of ONNX"),
 }  # fmt: skip
@@ -124,7 +168,7 @@ def test_a_sound_graph_of_others_is_tried_once_and_the_bundled_one_never(
 ) -> None:
     tried: list[int] = []
     run = graphs._try
-    monkeypatch.setattr(graphs, "_try", lambda data, n_tokens: tried.append(n_tokens) or run(data, n_tokens))
+    monkeypatch.setattr(graphs, "_try", lambda data, n, n_ids: tried.append(n) or run(data, n, n_ids))
     graphs._problem_of.cache_clear()
     write_phrase_encoder(tmp_path / "own")
     for _ in range(2):

@@ -2,7 +2,10 @@
 
 import io
 import struct
+import time
+import tracemalloc
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,9 @@ import pytest
 from PIL import Image
 
 from initzoo.errors import InvalidImage, OutputError
-from initzoo.files.images import encode_image, read_image, write_image
+from initzoo.files.images import encode_image, read_image, read_picture, write_image
+from initzoo.files.images.levels import to_levels
+from initzoo.files.images.picture import Picture
 
 RAMP = np.linspace(0, 255, 16 * 12, dtype=np.uint8).reshape(12, 16)
 
@@ -206,3 +211,51 @@ def test_encode_image_refuses_other_arrays() -> None:
 def test_encode_image_says_when_a_format_is_too_small() -> None:
     with pytest.raises(OutputError, match="WEBP does not hold an image of 20000 x 8"):
         encode_image(Path("image.webp"), np.zeros((8, 20000, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda values: to_levels(values),
+        lambda values: to_levels(values, bits=16),
+        lambda values: Picture(values[..., :3].astype(np.uint8), values[..., 3].astype(np.uint8)).on_white,
+    ],
+    ids=["12 bits", "16 bits", "transparent"],
+)
+def test_conversions_take_a_few_bytes_a_pixel(read: Callable[[np.ndarray], np.ndarray]) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (3000, 2000, 4)).astype(np.uint16)
+    tracemalloc.start()
+    try:
+        whole = read(values)
+        assert tracemalloc.get_traced_memory()[1] < 2.5 * values.size  # bytes
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(whole[1500:1502], read(np.concatenate([values[1500:1502], values[-1:]]))[:2])
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+def test_frames_of_a_file_with_very_many_are_not_all_counted(tmp_path: Path, kind: str) -> None:
+    data = io.BytesIO()
+    Image.new("L", (8, 8)).save(data, kind)
+    file = bytearray(data.getvalue())
+    if kind == "GIF":
+        file = file[:-1] + b"\x2c\0\0\0\0\x08\0\x08\0\0\x02\x02\x4c\x01\0" * 400_000 + b";"
+    else:
+        (first,) = struct.unpack("<I", file[4:8])
+        page = file[first : first + 2 + 12 * struct.unpack("<H", file[first : first + 2])[0]]
+        place = len(file)
+        struct.pack_into("<I", file, 4, place)
+        for number in range(1, 30_000):
+            file += page + struct.pack("<I", place + number * (len(page) + 4))
+        file += page + bytes(4)
+    (tmp_path / "many").write_bytes(file)
+    began = time.process_time()
+    assert read_picture(tmp_path / "many").not_kept == ("16 or more further frames",)
+    assert time.process_time() - began < 1
+
+
+def test_few_frames_are_counted_exactly(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 90, 180)]
+    for name in ("a.gif", "a.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        assert read_picture(tmp_path / name).not_kept == ("2 further frames",)

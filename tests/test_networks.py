@@ -2,24 +2,31 @@
 
 import copy
 import inspect
+import json
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from zoo_fixtures import tiny_recipe
+from zoo_fixtures import make_zoo, tiny_recipe
 
 from initzoo.checkpoints.init import Init
 from initzoo.checkpoints.merge import merge_adapter
 from initzoo.errors import LayoutMismatch, OutputError
 from initzoo.networks.adapters import Adapted, adapter_from_arrays, adapter_to_arrays
 from initzoo.networks.diagnosis import diagnose_network
-from initzoo.networks.known import NETWORKS
+from initzoo.networks.foreign import recognise_foreign
+from initzoo.networks.known import NETWORKS, build_network
 from initzoo.networks.network import ROLES, ImageNetwork
 from initzoo.networks.scheme_names import CLASSICAL
 from initzoo.networks.schemes import initialise
 from initzoo.networks.starter import StarterNet
 from initzoo.training.auto import AutoNetwork
+from initzoo.zoo import Zoo
+from initzoo.zoo.manifest import refresh_manifest
+from initzoo.zoo.verify import verify_file
 
 TINY = tiny_recipe(
     {"n_detail": 8, "n_middle": 8, "n_stages": 1, "n_upsampled": 4, "n_decoder": 8}, rank=2, head_rank=3
@@ -300,3 +307,66 @@ def test_weights_of_a_training_loop_become_an_init(tmp_path):
     assert (init.metadata.concept, init.metadata.licence) == ("my-look", "")
     assert torch.equal(init.to_network().state_dict()["detail.weight"], model.state_dict()["detail.weight"])
     assert AutoNetwork.from_pretrained(tmp_path / "mine.safetensors").sizes == model.sizes
+
+
+def only_planned(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Fail where a network is built with memory."""
+    known = NETWORKS[kind]
+
+    class Watched(known):
+        def __init__(self, **sizes: int) -> None:
+            assert torch.get_default_device().type == "meta"
+            super().__init__(**sizes)
+
+    Watched.__signature__ = inspect.signature(known)
+    monkeypatch.setitem(NETWORKS, kind, Watched)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("starter", {"n_middle": 2**14}),
+        ("starter", {"n_stages": 2**14}),
+        ("pix2pix-unet", {"width": 2**14}),
+        ("pix2pix-resnet", {"n_stages": 2**14}),
+        ("pix2pix-resnet", {"width": 2**14}),
+        ("e2gan", {"n_words": 2**14 + 1}),
+    ],
+)
+def test_a_network_that_is_too_large_is_refused_before_it_takes_memory(
+    kind: str, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_planned(monkeypatch, kind)
+    began = time.process_time()
+    with pytest.raises(LayoutMismatch, match=f"network '{kind}'.*( weights, at most|must be from 0 to)"):
+        build_network(kind, sizes)
+    assert time.process_time() - began < 2
+
+
+def test_a_recipe_whose_network_has_other_sizes_is_refused_before_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo = make_zoo(tmp_path / "zoo")
+    path = zoo / "model" / "base" / "tiny" / "config.json"
+    values = json.loads(path.read_bytes())
+    values["network"]["sizes"]["n_middle"] = 99
+    path.write_text(json.dumps(values))
+    refresh_manifest(zoo)
+    only_planned(monkeypatch, "starter")
+    problems = Zoo.from_pretrained(zoo).verify().problems
+    assert any(
+        "recipe 'tiny': tensor 'down.bias': the network expects (99,), found" in one for one in problems
+    )
+    assert verify_file(path).problems
+    init = Zoo.from_pretrained(zoo).pull("night")
+    with pytest.raises(LayoutMismatch, match=r"'down.bias': the network expects \(99,\)"):
+        init.to_network()
+    init.save(tmp_path / "night.safetensors")
+    assert verify_file(tmp_path / "night.safetensors").problems
+
+
+def test_a_state_dict_of_empty_tensors_does_not_make_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = StarterNet().state_dict() | {"detail.weight": torch.zeros(10**9, 0)}
+    only_planned(monkeypatch, "starter")
+    with pytest.raises(LayoutMismatch, match="an unknown network"):
+        recognise_foreign(tensors)

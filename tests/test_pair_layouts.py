@@ -215,6 +215,14 @@ def test_a_wrong_line_is_named_by_its_number(tmp_path, line, said):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("named", ["{place}/private.png", "../private.png", "./../private.png", "/dev/zero"])
+def test_a_line_names_no_file_outside_of_the_folder(tmp_path, named):
+    write_image(tmp_path / "private.png", picture(9), force=False)
+    rows = [*rows_of("input", "target"), {"input": "./in1.png", "target": named.format(place=tmp_path)}]
+    with pytest.raises(InvalidPairs, match="line 7: there is no file '.*' below its folder"):
+        open_pairs(write_listed(tmp_path / "set", rows))
+
+
 # Halves.
 
 

@@ -1,14 +1,18 @@
 """Pair sources: each layout gives the same pairs, and what does not match is named."""
 
+import json
+import os
+import shutil
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
 from foreign_photos import WRITERS
 
 from initzoo.errors import InitzooWarning, InvalidImage, InvalidPairs, MissingExtra
-from initzoo.files.images import write_image
+from initzoo.files.images import encode_image, write_image
 from initzoo.pairs.concepts import find_concept, load_concepts
 from initzoo.pairs.photos import fit_short_side, load_photos
 from initzoo.pairs.sources import Pair, open_pairs, split_pairs, teach_pairs
@@ -233,6 +237,73 @@ def test_rows_of_a_dataset_are_read_as_files_are(tmp_path):
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "cut"))
     with pytest.raises(InvalidImage, match=r"cannot read .*cut, row 1: the image is damaged"):
         open_pairs(tmp_path / "cut")
+
+
+def write_table(folder, paths):
+    """A dataset as on the Hub, one parquet file, whose rows have a path and no bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"input": datasets.Image(), "target": datasets.Image()})
+    images = [{"bytes": None, "path": str(path)} for path in paths]
+    schema = features.arrow_schema
+    table = pa.table({field.name: pa.array(images, field.type) for field in schema}, schema=schema)
+    folder.mkdir(exist_ok=True)
+    pq.write_table(table, folder / "train.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["absolute", "upwards", "relative", "device"])
+def test_rows_of_a_dataset_read_no_files_outside_of_its_folder(tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "private.png", picture(1), force=False)
+    path = {
+        "absolute": tmp_path / "private.png",
+        "upwards": tmp_path / "set" / ".." / "private.png",
+        "relative": "private.png",
+        "device": "/dev/zero",
+    }[kind]
+    with pytest.raises(InvalidPairs, match=r"row 0: the image .* is not a file of the dataset. Put it into"):
+        open_pairs(write_table(tmp_path / "set", [path, path]))
+    with pytest.raises(InvalidImage, match="is not a file of the dataset"):
+        load_photos(tmp_path / "set", split=None)
+
+
+def test_rows_of_a_dataset_read_plain_files_of_its_folder(tmp_path):
+    folder = write_table(tmp_path / "set", [tmp_path / "set" / "own.png"] * 2)
+    write_image(folder / "own.png", picture(1), force=False)
+    assert np.array_equal(all_pairs(open_pairs(folder))["000000"][0], picture(1))
+    (folder / "own.png").unlink()
+    os.mkfifo(folder / "own.png")
+    with pytest.raises(InvalidPairs, match=r"row 0: an image cannot be read \(it is a device or the like"):
+        open_pairs(folder)
+
+
+@pytest.mark.parametrize("kind", ["README.md", "state.json", "dataset_dict.json"])
+def test_a_dataset_reads_no_tables_outside_of_its_folder(tmp_path, kind):
+    datasets = pytest.importorskip("datasets")
+    columns = {name: [{"bytes": encode_image(Path("a.png"), picture(1)), "path": None}] * 2 for name in "ab"}
+    rows = datasets.Dataset.from_dict(columns, datasets.Features(dict.fromkeys("ab", datasets.Image())))
+    rows.save_to_disk(str(tmp_path / "private"))
+    rows.to_parquet(str(tmp_path / "private" / "p.parquet"))
+    folder = tmp_path / "set"
+    if kind == "README.md":
+        folder.mkdir()
+        shutil.copy(tmp_path / "private" / "p.parquet", folder)
+        (folder / kind).write_text(
+            f"---\nconfigs:\n- config_name: default\n  data_files: {tmp_path}/private/*.parquet\n---\n"
+        )
+    elif kind == "state.json":
+        rows.save_to_disk(str(folder))
+        state = json.loads((folder / kind).read_bytes())
+        state["_data_files"] = [{"filename": f"../private/{one['filename']}"} for one in state["_data_files"]]
+        (folder / kind).write_text(json.dumps(state))
+    else:
+        folder.mkdir()
+        (folder / kind).write_text(json.dumps({"splits": ["../private"]}))
+    with pytest.raises(InvalidPairs, match="cannot be loaded: .*(not in its folder|unsafe as a path)"):
+        open_pairs(folder)
 
 
 def test_datasets_give_their_two_image_columns(tmp_path):

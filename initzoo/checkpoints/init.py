@@ -484,7 +484,12 @@ class Init:
             InvalidInit: this init is adapter-only.
             LayoutMismatch: this version of initzoo does not know the network.
         """
-        network = self.metadata.recipe.network.build()
+        try:
+            network = self.metadata.recipe.build()
+        except LayoutMismatch as error:
+            raise LayoutMismatch(
+                f"init of concept '{self.metadata.concept}': {error} Get its file again."
+            ) from error
         self.apply_to(network)
         return network
 

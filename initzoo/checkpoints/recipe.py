@@ -208,6 +208,27 @@ class Recipe:
         }
         return self.weight_shapes | shared
 
+    def build(self) -> ImageNetwork:
+        """Build the network with its default initial weights. Loads torch.
+
+        Raises:
+            LayoutMismatch: this version of initzoo does not know the network, or it has other tensors than
+                `weights`; it takes no memory then.
+        """
+        from initzoo.networks import build_network
+
+        return build_network(self.network.kind, self.network.sizes, shapes=self.weight_shapes)
+
+    def check_network(self) -> None:
+        """Check that the network has the tensors of `weights`, without building it. Loads torch.
+
+        Raises:
+            LayoutMismatch: `build` would refuse it.
+        """
+        from initzoo.networks import check_network
+
+        check_network(self.network.kind, self.network.sizes, shapes=self.weight_shapes)
+
     def build_base(self, arrays: Mapping[str, np.ndarray] | None = None) -> Adapted:
         """Build the network with adapters beside its layers, for training. Loads torch.
 
@@ -219,5 +240,5 @@ class Recipe:
         """
         from initzoo.networks import Adapted
 
-        base = Adapted(self.network.build(), self.ranks)
+        base = Adapted(self.build(), self.ranks)
         return base if arrays is None else base.load_arrays(arrays)

@@ -72,7 +72,7 @@ def export_peft(init: Init, path: Path, *, base: Base, force: bool = False) -> N
         "lora_dropout": 0.0,
         "inference_mode": True,
     }
-    network = recipe.network.build()
+    network = recipe.build()
     network.load_arrays({name: base.weights[name] for name, _ in recipe.weights})
     with replace_folder(path, force=force) as folder:
         network.save_pretrained(folder / "base")

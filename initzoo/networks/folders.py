@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from initzoo.errors import InvalidInit, LayoutMismatch
 from initzoo.files import DamagedFile, read_file, read_header, read_json, read_settings, reported_as
 from initzoo.networks.folder_names import CONFIG_FILE, WEIGHTS_FILE
-from initzoo.networks.known import build_network, recognise
+from initzoo.networks.known import build_network, check_network, recognise
 from initzoo.networks.network import ImageNetwork
 
 __all__ = ["check_weights_digest", "load_network"]
@@ -76,8 +76,10 @@ def load_network(path: Path) -> ImageNetwork:
                 f"'{path}' holds weights of an unknown network (tensors {names}, ...). {_ADVICE}"
             )
         spec = _Network(*recognised)
-    network = build_network(spec.kind, spec.sizes)
+    check_network(spec.kind, spec.sizes)
     try:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        network = build_network(spec.kind, spec.sizes, shapes=shapes)
         network.load_arrays(arrays)
     except LayoutMismatch as error:
         raise LayoutMismatch(f"'{path}', {error} {_ADVICE}") from error

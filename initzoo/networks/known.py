@@ -12,7 +12,7 @@ from initzoo.networks.network import ImageNetwork
 from initzoo.networks.pix2pix import ResNet, UNet
 from initzoo.networks.starter import StarterNet
 
-__all__ = ["NETWORKS", "build_network", "recognise"]
+__all__ = ["NETWORKS", "build_network", "check_network", "recognise"]
 
 NETWORKS: dict[str, type[ImageNetwork]] = {
     "starter": StarterNet,
@@ -22,18 +22,22 @@ NETWORKS: dict[str, type[ImageNetwork]] = {
 }
 """Image networks by `kind`, their name in files."""
 
-_MAX_SIZE = 2**14
 
-
-def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
+def build_network(
+    kind: str, sizes: Mapping[str, int], *, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> ImageNetwork:
     """Build a network with its default initial weights.
+
+    A network that is too large, or has other tensors than `shapes`, is refused before it takes memory.
 
     Args:
         kind: key of `NETWORKS`.
         sizes: keyword arguments of its class.
+        shapes: names and shapes of the tensors that the network must have; not checked by default.
 
     Raises:
-        LayoutMismatch: this version of initzoo does not know the network or one of its sizes.
+        LayoutMismatch: this version of initzoo does not know the network or one of its sizes, or the network
+            has other tensors.
 
     Example:
         >>> build_network("starter", {"n_detail": 8}).sizes["n_detail"]
@@ -43,6 +47,14 @@ def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
             ...
         initzoo.errors.LayoutMismatch: network 'resnet-9000' is not known, known are starter, ...
     """
+    known = check_network(kind, sizes, shapes=shapes)
+    return known(**sizes)
+
+
+def check_network(
+    kind: str, sizes: Mapping[str, int], *, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> type[ImageNetwork]:
+    """Check as `build_network` does, without building; the network's class."""
     if kind not in NETWORKS:
         raise LayoutMismatch(
             f"network {kind[:60]!r} is not known, known are {', '.join(NETWORKS)}; "
@@ -55,15 +67,10 @@ def build_network(kind: str, sizes: Mapping[str, int]) -> ImageNetwork:
         raise LayoutMismatch(
             f"network '{kind}' has no size {unknown[0][:60]!r}; upgrade: pip install -U initzoo"
         )
-    for name, size in sizes.items():
-        if type(size) is not int or not 0 <= size <= _MAX_SIZE:
-            raise LayoutMismatch(
-                f"network '{kind}': {name[:80]} must be from 0 to {_MAX_SIZE}, found {repr(size)[:80]}."
-            )
-    try:
-        return network(**sizes)
-    except (RuntimeError, ValueError) as error:  # raised by torch for a size of zero
-        raise LayoutMismatch(f"network '{kind}' cannot have the sizes {dict(sizes)}: {error}") from error
+    planned = network.plan(sizes)
+    if shapes is not None:
+        planned.check_shapes(shapes)
+    return network
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, int]] | None:

@@ -39,6 +39,14 @@ ROLES = {
 """The roles of layers, with their descriptions. A layer without a role is followed by an activation."""
 
 
+_MAX_SIZE = 2**14
+_COUNTS, _MAX_STAGES = ("n_stages", "n_halvings"), 2**8
+"""Sizes that say how often a part is repeated: each is modules to build."""
+
+_MAX_VALUES = 2**29
+"""As many float32 values as a base's file can have."""
+
+
 class ImageNetwork(nn.Module):
     """A fully convolutional network from photos to edited photos of the same size.
 
@@ -82,11 +90,39 @@ class ImageNetwork(nn.Module):
         recognised. `hidden_sizes` have their defaults in the result.
         """
         try:
-            network = cls(**cls.guess_sizes(shapes))
-        except (KeyError, IndexError, RuntimeError, ValueError):
+            planned = cls.plan(cls.guess_sizes(shapes))
+        except (KeyError, IndexError, LayoutMismatch):
             return None
-        actual = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        return network.sizes if actual == dict(shapes) else None
+        actual = {name: tuple(value.shape) for name, value in planned.state_dict().items()}
+        return planned.sizes if actual == dict(shapes) else None
+
+    @classmethod
+    def plan(cls, sizes: Mapping[str, int]) -> ImageNetwork:
+        """Build a network whose tensors have shapes and no values, which takes hardly any memory and time.
+
+        Raises:
+            LayoutMismatch: the class cannot have these sizes, or the network would be too large.
+        """
+        for name, size in sizes.items():
+            largest = _MAX_STAGES if name in _COUNTS else _MAX_SIZE
+            if type(size) is not int or not 0 <= size <= largest:
+                raise LayoutMismatch(
+                    f"network '{cls.kind}': {name[:80]} must be from 0 to {largest}, found {repr(size)[:80]}."
+                )
+        try:
+            with torch.device("meta"):
+                network = cls(**sizes)
+        except (RuntimeError, ValueError) as error:  # raised by torch for a size of zero
+            raise LayoutMismatch(
+                f"network '{cls.kind}' cannot have the sizes {dict(sizes)}: {error}"
+            ) from error
+        n_values = sum(value.numel() for value in network.state_dict().values())
+        if n_values > _MAX_VALUES:
+            raise LayoutMismatch(
+                f"network '{cls.kind}' with the sizes {dict(sizes)} has {n_values:,} weights, "
+                f"at most {_MAX_VALUES:,} are read."
+            )
+        return network
 
     @classmethod
     def guess_sizes(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
@@ -156,13 +192,22 @@ class ImageNetwork(nn.Module):
         Raises:
             LayoutMismatch: a tensor is missing, unexpected or has another shape.
         """
-        state = self.state_dict()
-        for name in sorted(set(state) | set(arrays)):
-            expected = tuple(state[name].shape) if name in state else None
-            actual = arrays[name].shape if name in arrays else None
-            if expected != actual:
-                raise LayoutMismatch(f"tensor '{name}': the network expects {expected}, found {actual}.")
+        self.check_shapes({name: array.shape for name, array in arrays.items()})
         self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Check that these are exactly the names and shapes of this network's tensors.
+
+        Raises:
+            LayoutMismatch: a tensor is missing, unexpected or has another shape.
+        """
+        state = self.state_dict()
+        for name in sorted(set(state) | set(shapes)):
+            expected = tuple(state[name].shape) if name in state else None
+            if expected != shapes.get(name):
+                raise LayoutMismatch(
+                    f"tensor '{name[:80]}': the network expects {expected}, found {shapes.get(name)}."
+                )
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """The weights by name, as float32 copies."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidPairs, MissingExtra
-from initzoo.files import is_file
+from initzoo.files import DamagedFile, is_file, path_within, read_file
 
 __all__ = ["bytes_of", "is_dataset", "open_rows", "undecoded"]
 
 _DATASET_ENDINGS = (".parquet", ".arrow")
+_MAX_IMAGE_BYTES = 2**29
+_MAX_LIST_BYTES = 2**24
 _DATASET_FILES = {"dataset_info.json", "state.json", "dataset_dict.json"}
 
 
@@ -59,25 +62,107 @@ def undecoded(rows: Any, columns: Sequence[str]) -> Any:
     return rows
 
 
-def bytes_of(name: str, image: Any) -> bytes:
-    """The bytes of an image, from the row or from a file beside the dataset."""
+def bytes_of(source: str, name: str, image: Any) -> bytes:
+    """The bytes of an image, from the row or from a file of the dataset.
+
+    A row of a dataset of somebody else can name any path of this machine.
+
+    Args:
+        source: folder or id of the dataset.
+        name: name of the row in errors.
+        image: the value of the row.
+
+    Raises:
+        InvalidPairs: there is no image, or its path is none of a plain file of the dataset.
+    """
     if image is None or (image.get("bytes") is None and not image.get("path")):
         raise InvalidPairs(f"dataset {name}: an image is missing. Leave the row out")
     if image.get("bytes") is not None:
         return bytes(image["bytes"])
-    try:
-        return Path(image["path"]).read_bytes()
-    except OSError as error:
-        reason = f"{error.strerror}: {image['path']}"
+    path = str(image["path"])
+    if not any(_is_within(path, folder) for folder in _folders_of(source)):
         raise InvalidPairs(
-            f"dataset {name}: an image cannot be read ({reason}). Leave the row out"
-        ) from error
+            f"dataset {name}: the image {path[:80]!r} is not a file of the dataset. Put it into the folder"
+        )
+    try:
+        return read_file(path, max_bytes=_MAX_IMAGE_BYTES)
+    except DamagedFile as error:
+        raise InvalidPairs(f"dataset {name}: an image {error}: {path[:80]}. Leave the row out") from error
+
+
+def _folders_of(source: str) -> list[str]:
+    """The folders that hold files of a dataset: its own, or what is kept of the Hub."""
+    if os.path.isdir(source):
+        return [source]
+    import datasets
+
+    hub = os.environ.get("HF_HUB_CACHE") or os.path.join(datasets.config.HF_CACHE_HOME, "hub")
+    kept = os.path.join(hub, f"datasets--{source.replace('/', '--')}")
+    return [kept, str(datasets.config.DOWNLOADED_DATASETS_PATH)]
+
+
+def _is_within(path: str, folder: str) -> bool:
+    """Whether a path leads below a folder. Links there are followed, as everywhere in a folder of images."""
+    try:
+        # Both ways, since the path may have been resolved and the folder be a link.
+        return any(
+            os.path.commonpath([place, whole]) == whole
+            for place, whole in (
+                (os.path.abspath(path), os.path.abspath(folder)),
+                (os.path.realpath(path), os.path.realpath(folder)),
+            )
+        )
+    except ValueError:  # another drive, or a name that cannot be
+        return False
+
+
+def _check_lists(folder: Path) -> None:
+    """Check that the lists of files in a folder of `save_to_disk` name files of the folder.
+
+    Raises:
+        DamagedFile: one names another file.
+    """
+    splits = (
+        _listed(folder / "dataset_dict.json", "splits") if is_file(folder / "dataset_dict.json") else [""]
+    )
+    for split in splits:
+        part = path_within(folder, str(split)) if split else folder
+        for entry in _listed(part / "state.json", "_data_files"):
+            path_within(part, str(entry.get("filename")) if isinstance(entry, dict) else "")
+
+
+def _listed(path: Path, key: str) -> list[Any]:
+    try:
+        listed = json.loads(read_file(path, max_bytes=_MAX_LIST_BYTES))[key]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedFile(f"{path.name} is damaged") from error
+    if not isinstance(listed, list):
+        raise DamagedFile(f"{path.name} is damaged")
+    return listed
+
+
+def _check_builder(datasets: Any, source: str) -> None:
+    """Check that a dataset reads its own files only: its README can name others.
+
+    Raises:
+        DamagedFile: it names another file.
+    """
+    files = getattr(datasets.load_dataset_builder(source).config, "data_files", None) or {}
+    folders = [*_folders_of(source), str(datasets.config.HF_DATASETS_CACHE)]
+    for path in (str(one) for part in dict(files).values() for one in part):
+        if "://" in path and not os.path.isdir(source):
+            continue  # on the Hub
+        if not any(_is_within(path, folder) for folder in folders):
+            raise DamagedFile(f"it names {path[:80]!r}, which is not in its folder")
 
 
 def _load_dataset(datasets: Any, source: str, split: str) -> Any:
     """Load the rows of one split, from a folder of `save_to_disk` or by `load_dataset`."""
     folder = Path(source)
     try:
+        is_saved = is_file(folder / "dataset_dict.json") or is_file(folder / "state.json")
+        if is_saved:
+            _check_lists(folder)
         if is_file(folder / "dataset_dict.json"):
             parts = datasets.load_from_disk(source)
             if split not in parts:
@@ -87,6 +172,7 @@ def _load_dataset(datasets: Any, source: str, split: str) -> Any:
             return parts[split]
         if is_file(folder / "state.json"):
             return datasets.load_from_disk(source)
+        _check_builder(datasets, source)
         return datasets.load_dataset(source, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidPairs
-from initzoo.files import IMAGE_SUFFIXES, is_file
+from initzoo.files import IMAGE_SUFFIXES, DamagedFile, is_file, path_within
 from initzoo.pairs.sides import order_columns
 
 __all__ = ["Listing", "find_metadata", "read_metadata"]
@@ -111,11 +111,16 @@ def _path_of(path: Path, number: int, row: Mapping[str, Any], key: str) -> Path:
     # macOS decomposes letters such as umlauts, and the program that wrote the line may not have.
     for written in (value, unicodedata.normalize("NFC", value), unicodedata.normalize("NFD", value)):
         try:
-            if is_file(path.parent / written):
-                return path.parent / written
-        except (OSError, ValueError):  # an invalid file name
+            # A file of somebody else can name any path of this machine.
+            found = path_within(path.parent, "/".join(part for part in written.split("/") if part != "."))
+        except DamagedFile:
             break
-    raise InvalidPairs(f"{path}, line {number}: there is no file {value!r}. Correct the line or leave it out")
+        if is_file(found):
+            return found
+    raise InvalidPairs(
+        f"{path}, line {number}: there is no file {value[:80]!r} below its folder. "
+        "Correct the line or leave it out"
+    )
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

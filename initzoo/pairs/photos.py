@@ -292,7 +292,7 @@ def _load_rows(folder: Path, split: str | None) -> list[Photo]:
         if split in (None, entry["split"]):
             place = f"{source}, row {entry['row']}"
             try:
-                pixels = decode_image(place, bytes_of(place, rows[int(entry["row"])][column]))
+                pixels = decode_image(place, bytes_of(source, place, rows[int(entry["row"])][column]))
                 photos.append(_photo(place, pixels, entry))
             except (InvalidImage, InvalidPairs) as error:
                 unreadable[entry["file"]] = str(error)

@@ -428,7 +428,7 @@ def _from_rows(source: str, rows: Any, chosen: tuple[str, str], numbers: Sequenc
     for number in numbers:
         row = rows[number]
         name = f"{source}, row {number}"
-        images = [decode_image(name, bytes_of(name, row[column])) for column in chosen]
+        images = [decode_image(name, bytes_of(source, name, row[column])) for column in chosen]
         if images[0].shape != images[1].shape:
             sizes = [
                 f"{column} is {image.shape[1]} x {image.shape[0]} pixels"

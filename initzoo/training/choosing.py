@@ -52,7 +52,7 @@ def choose_start(
             f"{zoo.index.ids[0]}"
         )
     training = seconds_of_steps(
-        zoo.recipe.network.build(),
+        zoo.recipe.build(),
         n_steps=settings.n_steps,
         n_images=settings.batch_size,
         side=settings.crop_size,

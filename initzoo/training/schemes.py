@@ -103,7 +103,7 @@ class Initializer:
 
     def _classical(self, name: str, seed: int) -> ImageNetwork:
         recipe = self.zoo.recipe
-        network = recipe.network.build()
+        network = recipe.build()
         if name == "he_residual":
             # Drawn as in a harvest. The draws of the shared A advance the random state of later layers.
             Adapted(network, recipe.ranks, generator=torch.Generator().manual_seed(seed))
@@ -114,7 +114,7 @@ class Initializer:
 
     def _plain(self, network: ImageNetwork) -> ImageNetwork:
         """Copy a network without the hooks of adapters."""
-        plain = self.zoo.recipe.network.build()
+        plain = self.zoo.recipe.build()
         plain.load_state_dict(network.state_dict())
         return plain
 

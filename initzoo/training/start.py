@@ -118,7 +118,7 @@ class Start:
         merged = weights
         if self.base is not None:
             merged = merge_adapter(self.base, weights, self.metadata.layout)
-        model = self.metadata.recipe.network.build()
+        model = self.metadata.recipe.build()
         model.load_arrays(merged)
         return model
 

@@ -14,6 +14,7 @@ from initzoo.checkpoints import (
     Base,
     BaseConfig,
     Init,
+    Recipe,
     decode_detail,
     join_blocks,
     merge_adapter,
@@ -121,6 +122,7 @@ def verify_zoo(dataset: Path, model: Path, manifest: Manifest, target: str) -> V
         try:
             digest = manifest.model_files[f"{folder}/config.json"].sha256
             configs[recipe] = read_base_config(model / folder, digest=digest)
+            _check_network(f"base config '{model / folder / 'config.json'}'", configs[recipe].recipe)
             base = read_base(model / folder)
             largest = max((float(np.abs(value).max()) for value in base.weights.values()), default=0.0)
             if largest > _MAX_SAFE:
@@ -213,20 +215,28 @@ def _check_file(path: Path) -> tuple[str, int]:
         _check_generator(path.parent, None)
         return "generator", 0
     if path.name == "config.json":
-        read_base_config(path.parent)
+        _check_network(f"base config '{path}'", read_base_config(path.parent).recipe)
         return "base", 0
     with reported_as(InvalidInit, f"'{path}'", "Name a zoo, a shard, an init, an index or a base."):
         kind = read_header(path).metadata.get("kind", "")
     if kind == "shard":
         return "shard", _check_shard(path)
     if kind == "base":
-        read_base(path.parent)
+        _check_network(f"base '{path}'", read_base(path.parent).config.recipe)
         return "base", 0
     if kind == "weight_generator":
         _check_generator(path.parent, None)
         return "generator", 0
-    Init.load(path)
+    _check_network(f"'{path}'", Init.load(path).metadata.recipe)
     return "init", 1
+
+
+def _check_network(what: str, recipe: Recipe) -> None:
+    """Check that the network of a recipe has the tensors that the recipe lists."""
+    try:
+        recipe.check_network()
+    except LayoutMismatch as error:
+        raise LayoutMismatch(f"{what}, recipe '{recipe.name}': {error} {_ADVICE}") from error
 
 
 def _check_generator(

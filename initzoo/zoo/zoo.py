@@ -713,7 +713,7 @@ class Zoo:
             InvalidInit: a value is NaN or infinite.
             ChecksumMismatch, InvalidZoo: the zoo is damaged.
         """
-        network = self.recipe.network.build()
+        network = self.recipe.build()
         network.load_arrays(merge_adapter(self.base(), join_blocks(blocks, self.layout), self.layout))
         return network
 
@@ -783,7 +783,7 @@ class Zoo:
         blocks, detail = self._weights_of(row, with_detail=with_detail)
         adapter = join_blocks(blocks, recipe.layout)
         weights = merge_adapter(self.base_of(recipe.name).weights, adapter, recipe.layout)
-        network = recipe.network.build()
+        network = recipe.build()
         network.load_arrays(weights if detail is None else add_detail(weights, detail))
         return network
 

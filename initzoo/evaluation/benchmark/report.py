@@ -292,9 +292,7 @@ def _method(
 def _count_weights(method: str, zoo: Zoo, settings: BenchmarkSettings) -> dict[str, int]:
     """Number of weights of the network, and of the discriminator if the method has one."""
     network = (
-        UNet(settings.n_halvings, settings.unet_width)
-        if settings.is_unet(method)
-        else zoo.recipe.network.build()
+        UNet(settings.n_halvings, settings.unet_width) if settings.is_unet(method) else zoo.recipe.build()
     )
     judge = PatchDiscriminator(settings.unet_width) if method == BOOK else None
     return {

@@ -24,6 +24,7 @@ _DEPTHS = (8, 10, 12, 14, 16)
 _MAX_SHARE_ABOVE = 0.05
 """Maximum share of values above the stated white; with more, the statement is ignored."""
 
+_VALUES_AT_ONCE = 2**20
 _MAX_SAMPLE, _SAMPLE_FORMAT, _SMIN_SAMPLE, _SMAX_SAMPLE = 281, 339, 340, 341
 _BITS, _DESCRIPTION = 258, 270
 _IMAGEJ = re.compile(r"^(min|max)=(-?[\d.]+(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
@@ -168,6 +169,14 @@ def _holds(stated: Range, values: NDArray[Any]) -> bool:
 
 
 def _scale(values: NDArray[Any], limits: Range) -> NDArray[np.uint8]:
+    scaled = np.empty(values.shape, np.uint8)
+    n_rows = max(_VALUES_AT_ONCE // max(values[:1].size, 1), 1)
+    for first in range(0, len(values), n_rows):  # the numbers in between take nine times as much
+        scaled[first : first + n_rows] = _scale_part(values[first : first + n_rows], limits)
+    return scaled
+
+
+def _scale_part(values: NDArray[Any], limits: Range) -> NDArray[np.uint8]:
     low, high = limits
     if (low, high) == (0, 65535):  # integer arithmetic: exact rounding
         return ((np.clip(values, 0, 65535).astype(np.int32) * 255 + 32767) // 65535).astype(np.uint8)

@@ -27,6 +27,10 @@ METADATA_ERRORS = (
 )
 """Errors that Pillow raises for damaged metadata."""
 
+_MOST_FRAMES = 16
+_UNCOUNTED = ("GIF", "TIFF")
+"""Formats that do not say how many frames a file has."""
+
 _ORIENTATION, _EXIF, _GPS, _INTEROPERABILITY, _THUMBNAIL = 0x0112, 0x8769, 0x8825, 0xA005, 1
 _MAKER_NOTES = 0x927C
 
@@ -164,13 +168,24 @@ def other_notes(image: Image) -> list[str]:
         "IPTC": "photoshop" in info,
         "the comment": bool(info.get("comment")),
         "texts": bool(texts - {"XML:com.adobe.xmp"}),
-        f"{n_frames - 1} further frame{'s' if n_frames > 2 else ''}": n_frames > 1,
+        f"{n_frames - 1} further frame{'s' if n_frames > 2 else ''}": 1 < n_frames <= _MOST_FRAMES,
+        f"{_MOST_FRAMES} or more further frames": n_frames > _MOST_FRAMES,
     }
     return [part for part, is_there in parts.items() if is_there]
 
 
 def _count_frames(image: Image) -> int:
+    """The number of frames; of many in a file that does not state it, `_MOST_FRAMES` and one."""
     try:
-        return int(getattr(image, "n_frames", 1))
+        if image.format not in _UNCOUNTED:
+            return int(getattr(image, "n_frames", 1))
+        # Pillow would walk through all of them, in a TIFF file for each one through those before it.
+        opened: Any = image
+        for number in range(1, _MOST_FRAMES + 1):
+            try:
+                opened._seek(number, False) if image.format == "GIF" else image.seek(number)
+            except EOFError:
+                return number
+        return _MOST_FRAMES + 1
     except METADATA_ERRORS:
         return 1

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Picture"]
 
+_PIXELS_AT_ONCE = 2**20
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -40,6 +42,11 @@ class Picture:
             return self.colours
         from PIL import Image
 
-        layered = Image.fromarray(np.dstack([self.colours, self.alpha]))
-        white = Image.new("RGBA", layered.size, "white")
-        return np.array(Image.alpha_composite(white, layered).convert("RGB"))
+        blended = np.empty_like(self.colours)
+        n_rows = max(_PIXELS_AT_ONCE // self.colours.shape[1], 1)
+        for first in range(0, len(blended), n_rows):  # the layers take six times as much
+            part = slice(first, first + n_rows)
+            layered = Image.fromarray(np.dstack([self.colours[part], self.alpha[part]]))
+            white = Image.new("RGBA", layered.size, "white")
+            blended[part] = np.asarray(Image.alpha_composite(white, layered).convert("RGB"))
+        return blended

@@ -34,7 +34,7 @@ MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
 """Maximum number of pixels, checked before decoding."""
 
-_BYTES_A_PIXEL = 14
+_BYTES_A_PIXEL = 15
 """Peak memory of reading, bytes per pixel: the Pillow image, a copy in sRGB, and the array."""
 
 _FREE_PIXELS = 4_000_000
@@ -284,6 +284,7 @@ def _narrow_levels(
         bands = bands[:, :, :-1]
     if not bands.size or bands.max() >= 64:
         return None
+    del bands  # a copy of all pixels
     import cv2
 
     data = source if isinstance(source, bytes) else source.read_bytes()
@@ -293,15 +294,11 @@ def _narrow_levels(
         return None
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         return None
-    if values.shape[2] == 4:
-        values = values[:, :, [2, 1, 0, 3]]
-    elif values.shape[2] == 3:
-        values = values[:, :, ::-1]
-    else:
+    if values.shape[2] not in (3, 4):
         return None
     bits = levels.significant_bits(data)
     has_alpha = values.shape[2] == 4 and int(values[:, :, 3].max()) > 0
-    colours = levels.to_levels(values[:, :, :3], stated=stated, bits=bits)
+    colours = levels.to_levels(values[:, :, 2::-1], stated=stated, bits=bits)
     alpha = levels.to_levels(values[:, :, 3], bits=bits) if has_alpha else None
     turned = pillow.fromarray(colours)
     if turned.size != image.size:  # Pillow has applied the orientation of a TIFF file already

@@ -1,5 +1,7 @@
 """The child process of `graphs`: run as a script, it runs a graph with every number of tokens, within limits.
 
+The tokens are once all the first one, and once all the last.
+
 It imports nothing of initzoo. It prints `sound`, or the problem.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from itertools import product
 
 
 def _limit(n_bytes: int, seconds: float) -> None:
@@ -30,7 +33,7 @@ def _limit(n_bytes: int, seconds: float) -> None:
             continue  # a system that knows the limit and does not keep to it
 
 
-def main(max_tokens: str, n_bytes: str, seconds: str) -> None:
+def main(max_tokens: str, n_ids: str, n_bytes: str, seconds: str) -> None:
     """Run the graph that comes on standard input."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import numpy as np
@@ -43,8 +46,8 @@ def main(max_tokens: str, n_bytes: str, seconds: str) -> None:
     try:
         graph = sys.stdin.buffer.read()
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        for n_tokens in range(1, int(max_tokens) + 1):
-            ids = np.zeros((1, n_tokens), np.int64)
+        for n_tokens, last in product(range(1, int(max_tokens) + 1), (0, int(n_ids) - 1)):
+            ids = np.full((1, n_tokens), last, np.int64)
             states = session.run(["states"], {"ids": ids, "mask": np.ones_like(ids)})[0]
             if states.ndim != 3 or states.shape[:2] != ids.shape or states.dtype != np.float32:
                 sys.stdout.write(f"its states are {states.dtype} {states.shape}")

@@ -63,25 +63,26 @@ _LEAST_MEMORY = 2**28
 _CHILD = Path(__file__).with_name("graph_trial.py")
 
 
-def check_graph(data: bytes, *, max_tokens: int) -> None:
+def check_graph(data: bytes, *, max_tokens: int, n_ids: int) -> None:
     """Check that a graph can be run in this process.
 
     Args:
         data: the ONNX file.
         max_tokens: largest number of tokens that it will be given.
+        n_ids: number of different tokens.
 
     Raises:
         DamagedFile: it is no graph of a sentence encoder, or takes too much.
 
     Example:
-        >>> check_graph(b"no graph", max_tokens=2)
+        >>> check_graph(b"no graph", max_tokens=2, n_ids=9)
         Traceback (most recent call last):
             ...
         initzoo.files.digests.DamagedFile: encoder.onnx is not a graph of ONNX
     """
     if is_bundled_graph(data):
         return
-    problem = _problem_of(hashlib.sha256(data).hexdigest(), _Graph(data), max_tokens)
+    problem = _problem_of(hashlib.sha256(data).hexdigest(), _Graph(data), max_tokens, n_ids)
     if problem:
         raise DamagedFile(f"encoder.onnx {problem}")
 
@@ -100,20 +101,21 @@ class _Graph:
 
 
 @lru_cache(maxsize=8)
-def _problem_of(digest: str, graph: _Graph, max_tokens: int) -> str:
+def _problem_of(digest: str, graph: _Graph, max_tokens: int, n_ids: int) -> str:
     """The problem of a graph with this digest; empty if there is none. Tried once a process."""
     try:
         _check_nodes(graph.data)
     except DamagedFile as error:
         return str(error)
-    return _try(graph.data, max_tokens)
+    return _try(graph.data, max_tokens, n_ids)
 
 
-def _try(data: bytes, max_tokens: int) -> str:
+def _try(data: bytes, max_tokens: int, n_ids: int) -> str:
     """Run a graph in a child process with every number of tokens; its problem, or nothing."""
     memory = _LEAST_MEMORY + 8 * len(data)
     # -P: no module of the working folder is imported in the place of one of Python's.
-    command = [sys.executable, "-P", str(_CHILD), str(max_tokens), str(memory), str(_MAX_SECONDS)]
+    command = [sys.executable, "-P", str(_CHILD), str(max_tokens), str(n_ids), str(memory)]
+    command.append(str(_MAX_SECONDS))
     try:
         child = subprocess.run(
             command, input=data, capture_output=True, timeout=4 * _MAX_SECONDS, check=False
@@ -132,7 +134,8 @@ def _try(data: bytes, max_tokens: int) -> str:
 # integer and 2 is bytes, a text or an inner message.
 
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 20, 25
-_GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_SPARSE = 1, 5, 15
+_GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_INPUT, _GRAPH_SPARSE = 1, 5, 11, 15
+_INPUT_NAME = 1
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTES_WITH_GRAPHS = 5, (6, 11, 10, 22, 23)
 _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_PLACE = 8, 13, 14
@@ -149,6 +152,7 @@ def _check_nodes(data: bytes) -> None:
         raise DamagedFile("has sparse tensors, or too many nodes")
     tensors = [_message(tensor) for tensor in graph.get(_GRAPH_TENSOR, [])]
     known = {_text(name) for tensor in tensors for name in tensor.get(_TENSOR_NAME, [])}
+    _check_names(graph, nodes, tensors)
     for node in nodes:
         operator = "".join(map(_text, node.get(_NODE_OPERATOR, [])))
         if operator not in _OPERATORS or any(_text(domain) for domain in node.get(_NODE_DOMAIN, [])):
@@ -167,6 +171,22 @@ def _check_nodes(data: bytes) -> None:
         raise DamagedFile("keeps values in another file")
 
 
+def _check_names(
+    graph: dict[int, list[Any]], nodes: list[dict[int, list[Any]]], tensors: list[dict[int, list[Any]]]
+) -> None:
+    """Check that no value has the name of another: what is known of a name is then true of one value."""
+    names = [
+        _text(name) for part in graph.get(_GRAPH_INPUT, []) for name in _message(part).get(_INPUT_NAME, [])
+    ]
+    names += [_text(name) for tensor in tensors for name in tensor.get(_TENSOR_NAME, [])]
+    names += filter(None, (_text(name) for node in nodes for name in node.get(_NODE_OUTPUT, [])))
+    if len(set(names)) != len(names):
+        raise DamagedFile("gives one name to several values")
+    # Of several texts in such a field the last is true.
+    if any(len(node.get(_NODE_OPERATOR, [])) > 1 or len(node.get(_NODE_DOMAIN, [])) > 1 for node in nodes):
+        raise DamagedFile("has a node with several operators")
+
+
 def _fields(data: memoryview) -> dict[int, list[Any]]:
     """The fields of a message by number, in order."""
     values: dict[int, list[Any]] = {}
@@ -179,6 +199,8 @@ def _each_field(data: memoryview) -> Iterator[tuple[int, Any]]:
     position = 0
     while position < len(data):
         key, position = _varint(data, position)
+        if key >= 2**32:  # the library leaves out the bits above, and reads another field
+            raise DamagedFile("is not a graph of ONNX")
         number, kind = key >> 3, key & 7
         if kind == 0:
             value, position = _varint(data, position)
@@ -192,7 +214,7 @@ def _each_field(data: memoryview) -> Iterator[tuple[int, Any]]:
             raise DamagedFile("is not a graph of ONNX")
         if length > len(data) - position:
             raise DamagedFile("is not a graph of ONNX")
-        yield number, data[position : position + length]
+        yield number, data[position : position + length] if kind == 2 else None
         position += length
 
 
@@ -217,4 +239,7 @@ def _message(value: Any) -> dict[int, list[Any]]:
 def _text(value: Any) -> str:
     if not isinstance(value, memoryview):
         raise DamagedFile("is not a graph of ONNX")
-    return bytes(value).decode("utf-8", "replace")
+    try:
+        return str(value, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedFile("is not a graph of ONNX") from error

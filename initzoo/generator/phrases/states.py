@@ -39,13 +39,14 @@ class PhraseStates:
     def __init__(self, graph: bytes, tokenizer_json: bytes) -> None:
         from tokenizers import Tokenizer
 
-        check_graph(graph, max_tokens=MAX_PHRASE_TOKENS)
         check_tokenizer(tokenizer_json, n_tokens=None)
-        self._session = open_graph(graph)
         self._tokenizer: Any = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_PHRASE_TOKENS)
-        last = self._tokenizer.get_vocab_size() - 1
+        n_ids = self._tokenizer.get_vocab_size()
+        check_graph(graph, max_tokens=MAX_PHRASE_TOKENS, n_ids=n_ids)
+        self._session = open_graph(graph)
+        last = n_ids - 1
         self.n_values: int = self._run(np.array([[last]], dtype=np.int64), np.ones((1, 1), np.int64)).shape[2]
 
     @classmethod

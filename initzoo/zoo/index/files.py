@@ -70,6 +70,10 @@ _MAX_FOOTER_BYTES = 2**26
 _MAX_ROWS = 2**22  # the lookup packs a row number and a flag into 24 bits
 _WHOLE_UP_TO = 2**22
 _MAX_KEPT_COLUMNS = 64
+_FREE_TEXT_BYTES = 2**23
+_MAX_TEXT_A_BYTE = 24
+"""Bytes of text that a byte of the file may stand for: three times those of sound indexes."""
+
 _TAIL_BYTES = 8  # the length of the footer and the magic number PAR1
 
 
@@ -111,13 +115,28 @@ def write_index_tables(path: str | os.PathLike[str], tables: Iterable[Any], *, f
         with pq.ParquetWriter(
             file, arrow_schema(), compression="zstd", write_statistics=["concept_id"]
         ) as writer:
-            n_groups = 0
+            n_groups = n_text_bytes = 0
             for table in tables:
                 writer.write_table(table, row_group_size=max(len(table), 1))
+                n_text_bytes += sum(table[name].nbytes for name in table.column_names if _is_text(name))
                 n_groups += 1
             writer.add_key_value_metadata(notes | {_GROUPS_KEY: "0" * (_N_DIGITS * n_groups)})
         file.flush()
+        if n_text_bytes > 0.9 * _max_text_bytes(file.seek(0, os.SEEK_END)):
+            raise ValueError(
+                f"the texts of an index have {n_text_bytes / 1e6:.0f} MB and are nearly all alike, "
+                "which no reader accepts; give each checkpoint fewer wordings"
+            )
         _fill_digests(file, n_groups)
+
+
+def _is_text(name: str) -> bool:
+    return COLUMN_TYPES.get(name) in ("string", "list<string>")
+
+
+def _max_text_bytes(n_bytes: int) -> int:
+    """The largest number of bytes of all texts in an index file of `n_bytes`."""
+    return _FREE_TEXT_BYTES + _MAX_TEXT_A_BYTE * n_bytes
 
 
 def arrow_schema() -> Any:
@@ -231,6 +250,7 @@ class IndexTable:
         digest: hex digest that identifies the content of the file.
         read: reads checked bytes from an offset to another.
         open_again: opens the same bytes again; the named columns then stay coded by their dictionaries.
+        max_text_bytes: limit of the size of all texts.
     """
 
     def __init__(
@@ -240,6 +260,7 @@ class IndexTable:
         digest: str,
         read: Callable[[int, int], bytes],
         open_again: Callable[[list[str]], Any],
+        max_text_bytes: int,
     ) -> None:
         self.path = path
         self._read, self._open = read, open_again
@@ -252,6 +273,8 @@ class IndexTable:
         self.n_groups: int = parquet.metadata.num_row_groups
         self.n_rows: int = parquet.metadata.num_rows
         self._parquet = parquet
+        self._max_text_bytes, self._n_text_bytes = max_text_bytes, 0
+        self._counted: set[tuple[int, str]] = set()
         self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._groups_with_checked_ids: set[int] = set()
         self._lock = RLock()  # arrow's reader has one position for all threads
@@ -303,7 +326,7 @@ class IndexTable:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DamagedFile("is not a parquet table") from error
         _check_table(version, columns, parquet.metadata.num_rows)
-        return cls(Path(path), parquet, digest, read, open_again)
+        return cls(Path(path), parquet, digest, read, open_again, _max_text_bytes(size))
 
     def n_rows_of(self, group: int) -> int:
         """Number of rows in a row group."""
@@ -369,7 +392,7 @@ class IndexTable:
         first = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
         largest = check_pages(chunk, self._read(first, first + chunk.total_compressed_size))
         try:
-            if COLUMN_TYPES[name] in ("string", "list<string>") and largest > MAX_TEXT_BYTES:
+            if _is_text(name) and largest > MAX_TEXT_BYTES:
                 self._check_texts(group, name)
             chunks = self._parquet.read_row_group(group, columns=[name], use_threads=False).column(name)
             array = chunks.combine_chunks()
@@ -386,6 +409,11 @@ class IndexTable:
             raise DamagedFile("has a row without a value")
         if COLUMN_TYPES[name] == "list<string>" and values_of(array).null_count:
             raise DamagedFile("has an empty prompt")
+        if _is_text(name) and (group, name) not in self._counted:
+            self._counted.add((group, name))
+            self._n_text_bytes += array.nbytes
+        if self._n_text_bytes > self._max_text_bytes:
+            raise DamagedFile(f"brings the texts to more than the limit of {self._max_text_bytes} bytes")
         return array
 
     def _check_texts(self, group: int, name: str) -> None:

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initzoo.errors import OutputError
-from initzoo.files import DamagedFile, new_file
+from initzoo.errors import InvalidZoo, OutputError
+from initzoo.files import DamagedFile, new_file, reported_as
 from initzoo.pairs import normalise_words
-from initzoo.zoo.index.files import IndexTable, values_of
+from initzoo.zoo.index.files import ADVICE, IndexTable, values_of
+from initzoo.zoo.index.rows import MAX_WORDINGS
 from initzoo.zoo.index.sections import (
     FileSections,
     KeySorter,
@@ -54,6 +55,7 @@ _LEAST_LIKE = 0.45  # Dice coefficient of trigrams; below it, two words look unr
 _MAX_GROUP_WORDS = 50_000  # a trigram of more words than this narrows nothing down
 _MAX_POSTINGS = 200_000  # bounds the rows scored in a query over a large index
 _WORDS_AT_ONCE = 2**15
+_LETTERS_AT_ONCE = 2**22
 
 
 def open_lookup(
@@ -226,16 +228,20 @@ def _fill(sections: Sections, table: IndexTable, spare: Path | None) -> None:
         ids = table.ids(group)
         for name in ("concept_id", "prompts", "test_prompts"):
             texts, owners = _flat(ids if name == "concept_id" else table.column(group, name))
-            hashed = hash_texts(texts)
-            rows = (owners + row).astype(np.uint64)
             kind = np.uint64(0) if name == "concept_id" else _IS_WORDING
-            wordings.add((hashed.texts << _VALUE_BITS) | kind | rows)
-            if name != "concept_id":
-                words.add((hashed.words << _VALUE_BITS) | rows[hashed.owners])
-                vocabulary.add(hashed)
-                letters |= hashed.code_points()
+            for first, last in _parts(texts):
+                hashed = hash_texts(texts[first:last])
+                rows = (owners[first:last] + row).astype(np.uint64)
+                wordings.add((hashed.texts << _VALUE_BITS) | kind | rows)
+                if name != "concept_id":
+                    words.add((hashed.words << _VALUE_BITS) | rows[hashed.owners])
+                    vocabulary.add(hashed)
+                    letters |= hashed.code_points()
         lists = [table.column(group, name) for name in ("prompts", "test_prompts")]
         sizes.append(_lengths(lists[0]) + _lengths(lists[1]))
+        if (most := int(sizes[-1].max(initial=0))) > MAX_WORDINGS:
+            with reported_as(InvalidZoo, f"index '{table.path}'", ADVICE):
+                raise DamagedFile(f"a row has {most} wordings, the limit is {MAX_WORDINGS}")
         row += len(ids)
     sections.add("wordings", wordings.sorted_parts(), np.uint64)
     hashes, starts = _write_rows(sections, words)
@@ -244,6 +250,16 @@ def _fill(sections: Sections, table: IndexTable, spare: Path | None) -> None:
     vocabulary.write(sections, groups)
     sections.add("sizes", sizes, np.uint16)
     sections.add("letters", [np.array(sorted(letters))], np.uint32)
+
+
+def _parts(texts: Any) -> Iterator[tuple[int, int]]:
+    """Ranges of texts of a few megabytes each: hashing takes fifty times as much as the texts."""
+    offsets = np.frombuffer(texts.buffers()[1] or b"", np.int32)[texts.offset :][: len(texts) + 1]
+    first = 0
+    while first < len(texts):
+        last = int(np.searchsorted(offsets, int(offsets[first]) + _LETTERS_AT_ONCE, side="right")) - 1
+        yield first, (last := max(last, first + 1))
+        first = last
 
 
 def _write_rows(sections: Sections, words: KeySorter) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -14,6 +14,7 @@ __all__ = [
     "ADAPTER_SCORES",
     "COLUMN_TYPES",
     "MAX_WORDING",
+    "MAX_WORDINGS",
     "OPTIONAL_COLUMNS",
     "SCORES",
     "IndexRow",
@@ -24,7 +25,7 @@ __all__ = [
 
 MAX_WORDING = 1000
 """Maximum length of a wording, in characters."""
-_MAX_WORDINGS = 1000
+MAX_WORDINGS = 1000
 _MAX_TEXT = 100_000
 _SHARD_PATH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}/){0,8}[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -185,8 +186,8 @@ def problem_of(row: IndexRow) -> str | None:
     wordings = (*row.prompts, *row.test_prompts)
     if (longest := max(map(len, wordings))) > MAX_WORDING:
         return f"a wording has {longest} characters, the limit is {MAX_WORDING}"
-    if len(wordings) > _MAX_WORDINGS:
-        return f"it has {len(wordings)} wordings, the limit is {_MAX_WORDINGS}"
+    if len(wordings) > MAX_WORDINGS:
+        return f"it has {len(wordings)} wordings, the limit is {MAX_WORDINGS}"
     for name in ("family", "novelty", "teacher", "recipe", "licence", "source"):
         if len(getattr(row, name)) > _MAX_TEXT:
             return f"{name} has {len(getattr(row, name))} characters, the limit is {_MAX_TEXT}"
