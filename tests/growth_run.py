@@ -83,7 +83,7 @@ def main() -> None:
     for size in HARVESTED:
         measure("harvest", size, measure_harvest)
     n_train = count_train_concepts()
-    for size in (*(size for size in SIZES if size < n_train), n_train):
+    for size in (size for size in SIZES if size < n_train):
         measure("generator", size, lambda folder, size: measure_generator(folder, size, n_train))
     sys.stdout.write(table(report) + "\n")
     if given.out:
