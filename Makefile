@@ -14,7 +14,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   tensor_files weight_generator words zoo))
 
 .PHONY: help pull test style types test-long quick docs tables notebook times network-times edits edit-starts growth hub-times demo demo-times \
-  demo-pictures space export-pictures live-picture hostile fuzz kills ray disks load oldest newest trust film sbom audit clean
+  demo-pictures space export-pictures live-picture hostile fuzz kills ray disks load oldest newest trust film ablations sbom audit clean
 
 # Less of a long run: make hostile CASES=200, make fuzz FUZZ_SECONDS=60, make kills KILLS=5, make load CLIENTS=10 MINUTES=0.5
 CASES := 10000
@@ -53,6 +53,7 @@ help:
 	@echo 'make newest  run the quick tests on the newest versions, in build/newest'
 	@echo 'make trust  set up for tests, then all of these from hostile on, and one table: many hours'
 	@echo 'make film   set up for tests, then train one network that reads words, and evaluate it: an hour'
+	@echo 'make ablations  set up for tests, then compare ways to cut weights into blocks: an hour'
 	@echo 'make sbom   set up, then write what an installation consists of: build/sbom.json'
 	@echo 'make audit  compare the pins with the advisories of PyPI (wants the internet)'
 	@echo 'make clean  remove the virtual environment and caches'
@@ -157,6 +158,9 @@ trust: $(VENV)/.ready-dev
 
 film: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/film_run.py
+
+ablations: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/ablation_run.py
 
 sbom: $(VENV)/.ready
 	$(VENV)/bin/python tests/sbom_run.py
