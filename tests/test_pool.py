@@ -3,11 +3,12 @@
 import json
 import multiprocessing
 import os
+import pickle
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +20,9 @@ from pool_work import Pids, WaitsForOther, dead_at_start, doubler, failer, never
 from waiting import wait_until
 
 from initzoo.cli.main import main
-from initzoo.errors import ClusterUnavailable, InvalidZoo, MissingExtra, WorkerDied
+from initzoo.errors import ClusterUnavailable, InitzooWarning, InvalidZoo, MissingExtra, WorkerDied
 from initzoo.work.pool import WORKER_CONTEXT, Pool
+from initzoo.work.workers import Outcome
 
 TESTS = Path(__file__).parent
 
@@ -307,6 +309,122 @@ def test_workers_load_torch_only_if_they_need_it_and_use_one_thread_all_the_same
     has_torch, n_threads = "'torch' in __import__('sys').modules", "__import__('torch').get_num_threads()"
     found = dict(Pool(2).run(partial(partial, eval), [has_torch, n_threads]))
     assert found == {has_torch: False, n_threads: 1}
+
+
+LOST = [
+    "RayActorError",
+    "OutOfMemoryError",
+    "NodeDiedError",
+    "ObjectLostError",
+    "ObjectReconstructionFailedError",
+]
+
+
+class Machines:
+    """Stands for Ray: actors that run at once, die with their machine, and are gone with an error."""
+
+    exceptions = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in LOST})
+    cloudpickle = pickle
+
+    def __init__(self, fate):
+        self.fate, self.actors, self.calls = fate, [], []
+
+    def put(self, value):
+        return value
+
+    def remote(self, **_):
+        return lambda worker: SimpleNamespace(remote=self._start)
+
+    def _start(self, _):
+        actor = SimpleNamespace(number=len(self.actors), is_lost=False, is_killed=False)
+        for name in ("make", "work"):
+            call = partial(self._call, actor, name)
+            setattr(actor, name, SimpleNamespace(remote=call))
+        self.actors.append(actor)
+        return actor
+
+    def _call(self, actor, name, argument):
+        self.calls.append((actor, name, argument))
+        return len(self.calls) - 1
+
+    def wait(self, references, timeout):
+        return references[:1], references[1:]
+
+    def get(self, reference):
+        actor, name, argument = self.calls[reference]
+        error = self.fate(self, actor, name, argument)
+        if actor.is_lost or error:
+            raise error or self.exceptions.RayActorError("the actor died")
+        return Outcome(argument if name == "work" else None)
+
+    def kill(self, actor):
+        actor.is_killed = True
+
+
+def on_machines(monkeypatch, fate, n_workers, items):
+    fake = Machines(fate)
+    monkeypatch.setattr("initzoo.work.pool.connected_ray", lambda address: nullcontext(fake))
+    monkeypatch.setattr("initzoo.work.actors.RayTasks._has_warned", False)
+    return fake, Pool(n_workers, "ray").run(doubler, items)
+
+
+@pytest.mark.filterwarnings("ignore:a worker on Ray was lost")
+@pytest.mark.parametrize("kind", LOST)
+def test_whatever_a_worker_on_ray_is_lost_to_its_item_is_done_again_once(monkeypatch, kind):
+    lost = []
+
+    def fate(ray, actor, name, argument):
+        if name == "work" and argument == 2 and len(lost) < 3:
+            lost.append(actor)
+            return getattr(ray.exceptions, kind)("gone")
+        return None
+
+    fake, results = on_machines(monkeypatch, fate, 2, [1, 2, 3])
+    assert sorted(results) == [(1, 1), (2, 2), (3, 3)]
+    assert len(lost) == 3
+    assert all(actor.is_killed for actor in fake.actors)
+
+
+@pytest.mark.filterwarnings("ignore:a worker on Ray was lost")
+def test_a_machine_of_many_workers_on_ray_may_be_lost_at_any_time(monkeypatch):
+    def as_they_start(ray, actor, name, argument):
+        actor.is_lost = actor.number < 8
+
+    def with_the_last_item(ray, actor, name, argument):
+        if name == "work" and argument == 8:
+            for one in ray.actors[:8]:
+                one.is_lost = True
+
+    for fate in (as_they_start, with_the_last_item):
+        _, results = on_machines(monkeypatch, fate, 8, range(1, 9))
+        assert sorted(results) == [(item, item) for item in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "expected"),
+    [
+        (
+            "RayActorError",
+            "an actor died\nModuleNotFoundError: no initzoo",
+            "ModuleNotFoundError: no initzoo",
+        ),
+        (
+            "OutOfMemoryError",
+            "1 worker was killed: memory. 1 GB of 2\nRefer to: docs",
+            "1 worker was killed: memory",
+        ),
+    ],
+)
+def test_workers_on_ray_that_never_start_end_the_run(monkeypatch, kind, words, expected):
+    def fate(ray, actor, name, argument):
+        return getattr(ray.exceptions, kind)(words)
+
+    _, results = on_machines(monkeypatch, fate, 2, [1, 2, 3])
+    with (
+        pytest.warns(InitzooWarning, match="a worker on Ray was lost as it started"),
+        pytest.raises(WorkerDied, match=rf"7 workers on Ray were lost, the last one \({expected}\) as it"),
+    ):
+        list(results)
 
 
 ON_RAY = """

@@ -22,6 +22,15 @@ Result = TypeVar("Result")
 _MAX_RETRIES = 3
 """How often an item is done again on Ray after its worker was lost."""
 
+_LOST = (
+    "RayActorError",
+    "OutOfMemoryError",  # Ray ended the worker before the machine ran out of memory
+    "NodeDiedError",
+    "ObjectLostError",
+    "ObjectReconstructionFailedError",
+)
+"""Errors of Ray about a worker, its machine or its result that was lost. They have no family of their own."""
+
 
 class RayWorker:
     """A worker on Ray.
@@ -66,10 +75,9 @@ class RayTasks(Generic[Item, Result]):
         self._ray, self._name_of, self._n_workers = ray, name_of, n_workers
         self._pickled = ray.put(ray.cloudpickle.dumps(make_worker))  # sent to each machine once
         self._make_actor = ray.remote(num_cpus=1, num_gpus=int(needs_gpu))(RayWorker).remote
-        self._lost = ray.exceptions.RayActorError, ray.exceptions.ObjectLostError
+        self._lost = tuple(getattr(ray.exceptions, name) for name in _LOST)
         self._left = len(items)
         self._todo = deque(_RayItem(item) for item in items)
-        self._idle: list[Any] = []
         self._awaited: dict[Any, tuple[Any, _RayItem[Item] | None]] = {}
         self._n_lost_at_start = 0
 
@@ -89,8 +97,10 @@ class RayTasks(Generic[Item, Result]):
                     except self._lost as error:
                         self._replace(actor, task, error)
                         continue
-                    if outcome.error is None:
+                    if outcome.error is None and self._todo:
                         self._give_work(actor)
+                    else:  # a lost item goes to a new actor: the machine of this one may be lost, too
+                        self._ray.kill(actor)
                     result = outcome.get()
                     if task is None:
                         self._n_lost_at_start = 0
@@ -98,7 +108,7 @@ class RayTasks(Generic[Item, Result]):
                         self._left -= 1
                         yield task.item, result
         finally:
-            for actor in [*self._idle, *(actor for actor, _ in self._awaited.values())]:
+            for actor, _ in self._awaited.values():
                 self._ray.kill(actor)
 
     def _add_actor(self) -> None:
@@ -107,9 +117,6 @@ class RayTasks(Generic[Item, Result]):
         self._awaited[actor.make.remote(self._pickled)] = actor, None
 
     def _give_work(self, actor: Any) -> None:
-        if not self._todo:
-            self._idle.append(actor)
-            return
         task = self._todo.popleft()
         self._awaited[actor.work.remote(task.item)] = actor, task
 
@@ -118,12 +125,12 @@ class RayTasks(Generic[Item, Result]):
         self._ray.kill(actor)  # it lives if its result alone was lost, with the machine that held it
         if task is None:
             self._n_lost_at_start += 1
-            n_lost, item = self._n_lost_at_start, None
+            n_lost, item, most = self._n_lost_at_start, None, _MAX_RETRIES * self._n_workers
         else:
             task.n_lost += 1
-            n_lost, item = task.n_lost, (task.item,)
-        if n_lost > _MAX_RETRIES:
-            why = "" if task else f" ({printable(str(error).strip().splitlines()[-1].split('. ')[0])[:200]})"
+            n_lost, item, most = task.n_lost, (task.item,), _MAX_RETRIES
+        if n_lost > most:
+            why = "" if task else f" ({self._reason(error)})"
             event = f"{n_lost} workers on Ray were lost, the last one{why}"
             raise died(event, item, self._name_of) from error
         if task is not None:
@@ -136,10 +143,13 @@ class RayTasks(Generic[Item, Result]):
                 InitzooWarning,
                 stacklevel=2,
             )
-        if self._idle:  # it may hold the last free core of the cluster
-            self._give_work(self._idle.pop())
-        else:
-            self._add_actor()
+        self._add_actor()
+
+    def _reason(self, error: Exception) -> str:
+        """The sentence of an error of Ray, of up to fifty lines, that says what happened."""
+        is_first = isinstance(error, self._ray.exceptions.OutOfMemoryError)
+        line = str(error).strip().splitlines()[0 if is_first else -1]
+        return printable(line.split(". ")[0])[:200]
 
 
 @dataclass
