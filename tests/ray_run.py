@@ -81,6 +81,10 @@ class Stage:
         self.n_runs += 1
         return self.folder / f"run{self.n_runs}" / "zoo"
 
+    def work_of(self, out: Path) -> Path:
+        """The run folder of a zoo."""
+        return out.with_name(f"{out.name}.run")
+
     def _input(self, name: str) -> str:
         return str(self.folder / "inputs" / name)
 
@@ -145,15 +149,16 @@ def _wait_for_port(port: int, cluster: subprocess.Popen[bytes]) -> None:
 
 
 def actors(cluster: int) -> list[int]:
-    """Actors at an item, by the process that started their cluster; another one may be here, too."""
-    parents, named = {}, []
+    """Actors at an item, oldest first, by the process that started their cluster; there may be others."""
+    parents, ages = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             # The name may hold spaces and brackets, but none of the fields behind it does.
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            parents[int(path.name)] = int(fields[1])
             if (path / "cmdline").read_bytes().startswith(b"ray::RayWorker.work"):
-                named.append(int(path.name))
-    return [pid for pid in named if _descends(pid, cluster, parents)]
+                ages[int(path.name)] = int(fields[19])  # ticks from the start of the machine to its own
+    return [pid for pid in sorted(ages, key=ages.__getitem__) if _descends(pid, cluster, parents)]
 
 
 def _descends(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
@@ -202,16 +207,16 @@ def kill_workers(stage: Stage, sound: dict[str, str], n_kills: int) -> Row:
     while killed < n_kills and n_runs < n_kills:
         out, n_runs = stage.new_zoo(), n_runs + 1
         process = stage.start(out, *stage.on_ray(2))
-        seen: set[int] = set()
+        n_done_at_kill = -1
         while process.poll() is None:
-            # Longer than an item takes, as one that loses four workers in turn ends the command.
-            time.sleep(drawn.uniform(3.0, 8.0))
-            at_work = [pid for pid in actors(stage.cluster) if pid not in seen]
-            if at_work and killed < n_kills:
-                victim = drawn.choice(at_work)
-                seen.add(victim)
+            time.sleep(drawn.uniform(0.5, 3.0))
+            n_done, at_work = len(list(stage.work_of(out).rglob("*.json"))), actors(stage.cluster)
+            # An item that loses four workers in turn ends the command. So one is killed when an item was done
+            # since, however slow the machine is, and it is the oldest: the newest may do a lost item again.
+            if at_work and killed < n_kills and n_done > n_done_at_kill:
+                n_done_at_kill = n_done
                 with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+                    os.kill(at_work[0], signal.SIGKILL)
                     killed += 1
         if process.returncode:
             row.problems.append(f"run {n_runs}: exit code {process.returncode}: {_last_line(out)}")
