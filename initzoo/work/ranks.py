@@ -199,6 +199,7 @@ def open_ranks(device: torch.device) -> Iterator[Ranks]:
     try:
         state = PartialState(cpu=is_cpu, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
+        PartialState._reset_state()  # half made, it would be taken for whole by whatever asks next
         raise TrainingError(
             f"the {count} processes do not find each other: {' '.join(str(error).split())[:200]}. Start them "
             "with accelerate launch"
