@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,9 @@ def test_the_table_of_edits_names_the_time_that_was_not_enough() -> None:
         "random": [rung, {"n_steps": 80, "psnr": 25.0, "seconds": 7.0}],
     }
     assert "| glow | 10.0 | 18.0 | 20.0 | 30.0 | 29.5 | 25.0 | 9 | 8 | > 7 |" in edit_table({"glow": made})
+
+
+def test_the_growth_in_the_documentation_is_what_was_measured() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    report = json.loads((docs / "growth.json").read_text("utf-8"))
+    assert growth_table(report) in (docs / "measured.md").read_text("utf-8")
