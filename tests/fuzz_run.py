@@ -41,7 +41,8 @@ def lay(folder: Path, case: bytes) -> Path:
 def fuzzed_files(folder: Path) -> list[Path]:
     """The files of a folder whose content is fuzzed, in a fixed order."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return [path for path in files if path.stat().st_size <= _MAX_LENGTH]
+    lookups = [path for path in files if path.suffix == ".lookup"]  # beside the zoo that they are of
+    return lookups or [path for path in files if path.stat().st_size <= _MAX_LENGTH]
 
 
 def repair(folder: Path, path: Path, before: bytes) -> None:
