@@ -18,7 +18,13 @@ __all__ = ["Attack", "count", "count_tests"]
 
 ROOT = Path(__file__).parent.parent
 TESTS = Path(__file__).parent
-OF_A_HUB = ("test_hub_faults.py", "test_hub.py", "test_hostile_hub.py", "test_hub_settings.py")
+OF_A_HUB = (
+    "test_hub_faults.py",
+    "test_hub.py",
+    "test_hostile_hub.py",
+    "test_hub_settings.py",
+    "test_hub_trust.py",
+)
 
 
 @dataclass(frozen=True)
