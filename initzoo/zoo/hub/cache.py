@@ -219,7 +219,7 @@ def _git_digest(path: Path) -> str:
 
 
 def lookup_folder() -> Path:
-    """The folder for lookups of large indexes, in the cache for derived assets."""
+    """The folder for lookups of indexes, in the cache for derived assets."""
     return Path(constants.HF_ASSETS_CACHE) / "initzoo" / "lookups"
 
 
