@@ -167,7 +167,7 @@ def _change_rows(path: Path, rng: random.Random) -> None:
             row = rng.randrange(len(values))
             values[row] = _hostile_cell(kind, rng)
         elif action == 4:
-            table = table.drop_columns([name])
+            table = table.remove_column(column)  # by place: a name may be there twice
             continue
         elif action == 5:
             table = table.append_column(rng.choice((name, "more", EVIL[:9])), table.column(column))

@@ -16,6 +16,7 @@ from test_pair_sources import picture, write_folders
 from waiting import wait_until
 from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
 
+import initzoo.training.choosing as choosing
 import initzoo.training.finetune.run as finetuning
 from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
@@ -304,7 +305,8 @@ def test_weights_of_another_base_are_trained_as_they_are(zoo):
     assert start_from_init(init, zoo).shared is not None
 
 
-def test_the_pairs_choose_the_start(zoo, pairs):
+def test_the_pairs_choose_the_start(zoo, pairs, monkeypatch):
+    monkeypatch.setattr(choosing, "_MOST_SECONDS", 0.5)
     with pytest.warns(UserWarning, match="example pairs: they look like no single edit"):
         start = choose_start(pairs, zoo, QUICK)
     fitting = start.metadata.fitting
@@ -313,7 +315,7 @@ def test_the_pairs_choose_the_start(zoo, pairs):
     assert fitting.seconds == 0.3
     adapter = choose_start(pairs, zoo, replace(QUICK, n_steps=100_000), adapter_only=True, warn=False)
     assert adapter.base is not None
-    assert adapter.metadata.fitting.seconds == 3.0
+    assert adapter.metadata.fitting.seconds == 0.5
 
 
 # Stopped and taken up again.

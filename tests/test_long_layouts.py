@@ -178,6 +178,7 @@ def taught() -> JointDenoiser:
     return denoiser.eval().requires_grad_(False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_timesteps", [1, 4])
 def test_blocks_at_the_borders_of_windows_agree(taught: JointDenoiser, n_timesteps: int) -> None:
     context, clean = clean_blocks(4, 1)
@@ -207,6 +208,7 @@ def test_blocks_at_the_borders_of_windows_agree(taught: JointDenoiser, n_timeste
         assert difference < 0.05 * float(errors.mean())
 
 
+@pytest.mark.long
 def test_neighbouring_windows_predict_nearly_the_same(taught: JointDenoiser) -> None:
     context, _ = clean_blocks(4, 1)
     noise = torch.randn(4, 400, 16, generator=torch.Generator().manual_seed(3))

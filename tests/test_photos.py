@@ -270,7 +270,7 @@ def test_of_a_large_dataset_some_rows_are_taken(tmp_path, monkeypatch):
     assert names == ["000000", "000003", "000006"]
 
 
-def test_a_dataset_without_photos_is_said(tmp_path):
+def test_a_dataset_without_photos_is_said(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     columns, _ = rows_of(2)
     two = {"a": columns["image"], "b": columns["image"]}
@@ -286,6 +286,9 @@ def test_a_dataset_without_photos_is_said(tmp_path):
     broken.save_to_disk(str(tmp_path / "broken"))
     with pytest.raises(InvalidImage, match=r"broken has no photos that can be read, e\.g\. cannot read"):
         load_photos(tmp_path / "broken", split=None)
+    # Without this, the library asks a Hub that is not there for twenty seconds.
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InvalidPairs, match="dataset me/away cannot be loaded"):
         load_photos(Path("me/away"), split=None)
 

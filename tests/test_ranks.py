@@ -86,6 +86,7 @@ def words(folder: Path) -> tuple[str, ...]:
     return "--encoder", "words", "--text", str(folder / "text")
 
 
+@pytest.mark.long
 def test_two_processes_train_the_same_generator_killed_or_not(folder: Path) -> None:
     result = train(folder, "one", *words(folder), is_launched=False)
     assert result.returncode == 0, result.stderr
