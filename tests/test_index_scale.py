@@ -19,8 +19,8 @@ from initzoo.files.digests import DamagedFile, check_seal
 from initzoo.pairs.concepts import normalise_words
 from initzoo.zoo.index import Index
 from initzoo.zoo.index.files import IndexTable
-from initzoo.zoo.index.lookup import open_lookup
-from initzoo.zoo.index.sections import KeySorter
+from initzoo.zoo.index.lookup import Lookup, open_lookup
+from initzoo.zoo.index.sections import KeySorter, read_sections
 from initzoo.zoo.index.word_hashes import hash_texts
 
 __all__ = ["kept_zoo"]
@@ -167,6 +167,18 @@ def test_a_lookup_in_memory_and_in_a_file_say_the_same(kept_zoo: Path, tmp_path:
         assert in_memory.rows_called(words) == in_file.rows_called(words)
         assert in_memory.rows_like(words, 3) == in_file.rows_like(words, 3)
     assert in_memory.letters() == in_file.letters()
+
+
+def test_a_lookup_with_other_kinds_of_number_is_damaged(kept_zoo: Path, tmp_path: Path) -> None:
+    table = IndexTable.open(kept_zoo / "dataset" / "index.parquet")
+    open_lookup(table, lambda: tmp_path, in_memory_rows=0)
+    (path,) = tmp_path.glob("*.lookup")
+    arrays = {name: array[0 : len(array)] for name, array in read_sections(path, table.digest).items()}
+    Lookup(arrays)
+    for name, array in arrays.items():
+        other = np.uint32 if array.dtype == np.uint8 else np.uint8
+        with pytest.raises(DamagedFile, match=f"array '{name}': expected u?int[0-9]+, found uint"):
+            Lookup(arrays | {name: array.astype(other)})
 
 
 def test_a_piece_that_changes_after_the_check_is_not_used(tmp_path: Path) -> None:

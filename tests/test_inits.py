@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from initzoo.checkpoints.base import read_base, write_base
 from initzoo.checkpoints.init import Init, InitMetadata, merge_adapter
 from initzoo.checkpoints.recipe import Recipe
 from initzoo.errors import ChecksumMismatch, InitzooError, InvalidInit, LayoutMismatch, OutputError
+from initzoo.files.digests import DamagedFile
 from initzoo.files.settings import read_settings
 from initzoo.files.tensors import decode_tensors, encode_tensors
 
@@ -81,6 +82,12 @@ def test_the_file_explains_itself_to_other_programs(tmp_path: Path) -> None:
     assert (notes["concept"], notes["origin"], notes["kind"]) == ("warm", "exact", "merged")
     recipe = json.loads(notes["recipe"]) | {"layout": json.loads(notes["layout"])}
     assert read_settings(recipe, Recipe) == TINY_RECIPE
+
+
+def test_settings_with_half_a_pair_of_surrogates_are_damaged() -> None:
+    """Python's reader of JSON lets them pass, and nothing can write or print them."""
+    with pytest.raises(DamagedFile, match="its settings cannot be read: a text is not valid Unicode"):
+        read_settings({"kind": json.loads('"\\ud800"')}, dict[str, Literal["adapter"]])
 
 
 def test_save_keeps_what_is_there(tmp_path: Path) -> None:

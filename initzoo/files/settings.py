@@ -131,6 +131,8 @@ def read_settings(values: Any, kind: type[T]) -> T:
     """
     try:
         return msgspec.convert(values, kind)
+    except UnicodeError as error:  # half a pair of surrogates, which Python's own reader of JSON lets pass
+        raise DamagedFile("its settings cannot be read: a text is not valid Unicode") from error
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         raise DamagedFile(f"its settings cannot be read: {str(error)[:200]}") from error
 

@@ -55,6 +55,18 @@ _LEAST_LIKE = 0.45  # Dice coefficient of trigrams; below it, two words look unr
 _MAX_GROUP_WORDS = 50_000  # a trigram of more words than this narrows nothing down
 _MAX_POSTINGS = 200_000  # bounds the rows scored in a query over a large index
 _WORDS_AT_ONCE = 2**15
+_ARRAYS: dict[str, type[np.generic]] = {
+    "wordings": np.uint64,
+    "words": np.uint64,
+    "starts": np.uint64,
+    "rows": np.uint32,
+    "text_starts": np.uint32,
+    "text": np.uint8,
+    "groups": np.uint64,
+    "sizes": np.uint16,
+    "letters": np.uint32,
+}
+"""The arrays of a lookup and their kinds of number."""
 _LETTERS_AT_ONCE = 2**22
 
 
@@ -101,9 +113,11 @@ class Lookup:
     """Proposes rows for words. Make one with `open_lookup`."""
 
     def __init__(self, sections: Mapping[str, LongArray]) -> None:
-        names = ("wordings", "words", "starts", "rows", "text_starts", "text", "groups", "sizes", "letters")
-        if missing := [name for name in names if name not in sections]:
-            raise DamagedFile(f"has no array '{missing[0]}'")
+        for name, kind in _ARRAYS.items():
+            if name not in sections:
+                raise DamagedFile(f"has no array '{name}'")
+            if (found := sections[name][0:0].dtype) != kind:
+                raise DamagedFile(f"array '{name}': expected {np.dtype(kind)}, found {found}")
         if not len(sections["starts"]) == len(sections["text_starts"]) == len(sections["words"]) + 1:
             raise DamagedFile("has arrays of lengths that do not fit each other")
         self._wordings = sections["wordings"]
@@ -243,13 +257,13 @@ def _fill(sections: Sections, table: IndexTable, spare: Path | None) -> None:
             with reported_as(InvalidZoo, f"index '{table.path}'", ADVICE):
                 raise DamagedFile(f"a row has {most} wordings, the limit is {MAX_WORDINGS}")
         row += len(ids)
-    sections.add("wordings", wordings.sorted_parts(), np.uint64)
+    sections.add("wordings", wordings.sorted_parts(), _ARRAYS["wordings"])
     hashes, starts = _write_rows(sections, words)
-    sections.add("words", [hashes], np.uint64)
-    sections.add("starts", [starts], np.uint64)
+    sections.add("words", [hashes], _ARRAYS["words"])
+    sections.add("starts", [starts], _ARRAYS["starts"])
     vocabulary.write(sections, groups)
-    sections.add("sizes", sizes, np.uint16)
-    sections.add("letters", [np.array(sorted(letters))], np.uint32)
+    sections.add("sizes", sizes, _ARRAYS["sizes"])
+    sections.add("letters", [np.array(sorted(letters))], _ARRAYS["letters"])
 
 
 def _parts(texts: Any) -> Iterator[tuple[int, int]]:
@@ -277,7 +291,7 @@ def _write_rows(sections: Sections, words: KeySorter) -> tuple[NDArray[np.uint64
             n_rows += len(part)
             yield part & _VALUES
 
-    sections.add("rows", rows(), np.uint32)
+    sections.add("rows", rows(), _ARRAYS["rows"])
     return np.concatenate(hashes), np.concatenate([*starts, np.array([n_rows], np.uint64)])
 
 
@@ -318,10 +332,10 @@ class _Vocabulary:
                 groups.add((codes << _GROUP_BITS) | (words + first).astype(np.uint64))
                 yield text
 
-        sections.add("text", texts(), np.uint8)
+        sections.add("text", texts(), _ARRAYS["text"])
         bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths[order])))
-        sections.add("text_starts", [bounds], np.uint32)
-        sections.add("groups", groups.sorted_parts(), np.uint64)
+        sections.add("text_starts", [bounds], _ARRAYS["text_starts"])
+        sections.add("groups", groups.sorted_parts(), _ARRAYS["groups"])
 
 
 def _gather(letters: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Any:
