@@ -118,7 +118,8 @@ RANKS, WEIGHTS = TINY_RECIPE.ranks, [[name, list(shape)] for name, shape in TINY
             {"layout": {"tensors": [], "block_size": 16}},
             "its ranks and its layout name different layers",
         ),
-        ({"layout": {"tensors": [["a.B", [0]]], "block_size": 16}}, "a shape of positive sizes"),
+        ({"layout": {"tensors": [["a.B", [0]]], "block_size": 16}}, "a shape of 1 to 8 positive sizes"),
+        ({"layout": {"tensors": [["a.B", [1] * 9]], "block_size": 16}}, "a shape of 1 to 8 positive sizes"),
         ({"base_sha256": None}, "missing required field `base_sha256`"),
         ({"licence": 3}, r"Expected `str`, got `int` - at `\$.licence`"),
         ({"recipe": None}, "missing required field `recipe`"),
@@ -128,6 +129,7 @@ RANKS, WEIGHTS = TINY_RECIPE.ranks, [[name, list(shape)] for name, shape in TINY
         ({"ranks": RANKS | {"head": 0}}, "cannot have an adapter of rank 0"),
         ({"weights": WEIGHTS[1:]}, "cannot have an adapter of rank"),
         ({"weights": [*WEIGHTS, ["huge", [2**41]]]}, "an invalid size"),
+        ({"weights": [*WEIGHTS, ["deep", [1] * 5000]]}, "more than 8 axes"),
         ({"weights": [*WEIGHTS, ["huge", [2.5]]]}, "Expected `int`, got `float`"),
     ],
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "NetworkSpec", "Recipe"]
 
 _MAX_BLOCK_SIZE = 2**16
+_MAX_AXES = 8
 _MAX_TENSORS = 2**14
 _MAX_VALUES = 2**28
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -55,8 +56,8 @@ class Layout:
         names = [name for name, _ in self.tensors]
         if len(set(names)) != len(names):
             raise ValueError("a layout must not repeat the name of a tensor")
-        if any(not shape or min(shape) < 1 for _, shape in self.tensors):
-            raise ValueError("every tensor of a layout must have a shape of positive sizes")
+        if any(not 1 <= len(shape) <= _MAX_AXES or min(shape) < 1 for _, shape in self.tensors):
+            raise ValueError(f"every tensor of a layout must have a shape of 1 to {_MAX_AXES} positive sizes")
         if self.block_size > _MAX_BLOCK_SIZE or len(names) > _MAX_TENSORS:
             raise ValueError(
                 f"a layout has at most {_MAX_TENSORS} tensors and blocks of {_MAX_BLOCK_SIZE} values"
@@ -164,6 +165,8 @@ class Recipe:
         shapes = dict(self.weights)
         if any(not 0 <= size < 2**40 for shape in shapes.values() for size in shape):
             raise ValueError("a tensor of the network has an invalid size")
+        if any(len(shape) > _MAX_AXES for shape in shapes.values()):
+            raise ValueError(f"a tensor of the network has more than {_MAX_AXES} axes")
         if set(self.ranks) != set(self.layout.layers):
             raise ValueError("its ranks and its layout name different layers")
         # The keys of a JSON object have no order, so the layout gives it.
