@@ -1,9 +1,12 @@
 """The errors that initzoo raises; catch `InitzooError` to catch all of them."""
 
+import re
 import unicodedata
 
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"  # of words in Persian and Hindi, and of emoji
+_LONG = re.compile(r"[^\s/\\]{129,}")  # no word, digest or name of a file that somebody gave on purpose
+_N_KEPT = 60
 
 
 def printable(text: str) -> str:
@@ -33,8 +36,8 @@ class InitzooError(Exception):
     """
 
     def __str__(self) -> str:
-        """The message; what comes from files of others is printed without control characters."""
-        return printable(super().__str__())
+        """The message; what comes from files of others is printed short and without control characters."""
+        return _LONG.sub(lambda found: f"{found[0][:_N_KEPT]}...", printable(super().__str__()))
 
 
 class InitzooWarning(UserWarning):

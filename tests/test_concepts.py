@@ -1,6 +1,7 @@
 """Concepts: the catalog's counts and words, finding one, and what is wrong with a file."""
 
 import hashlib
+import math
 import re
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from initzoo.pairs.concepts import (
 )
 from initzoo.pairs.concepts.compositions import catalog_presets
 from initzoo.pairs.concepts.files import _catalog_in
+from initzoo.pairs.concepts.teachers import read_teacher
+from initzoo.pairs.concepts.toml_tables import seed_of
 from initzoo.pairs.concepts.wordings import with_article
 from initzoo.pairs.teachers import FAMILIES, FilterTeacher, Step
 
@@ -430,3 +433,19 @@ def test_colours_that_nobody_knows_are_one_line(tmp_path, written):
     )
     with pytest.raises(InvalidConcepts, match="expected a colour such as '#1b2a49', found"):
         load_concepts(tmp_path / "own.toml")
+
+
+@pytest.mark.parametrize("seed", [math.inf, math.nan, "1", 1.5, True, [1]])
+def test_a_seed_is_a_whole_number(seed: object) -> None:
+    with pytest.raises(InvalidConcepts, match="'seed' must be a whole number, found"):
+        seed_of({"seed": seed})
+    assert seed_of({}) == 0
+    assert seed_of({"seed": -3}) == -3
+
+
+@pytest.mark.parametrize("name", ["z" * 20_000, "a\0b", "~nobody-of-this-name/x"])
+def test_a_teacher_that_can_be_no_folder_is_one_short_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidConcepts) as caught:
+        read_teacher(name, folder=tmp_path, colours={})
+    assert len(str(caught.value)) - len(str(tmp_path)) < 300
+    assert "\n" not in str(caught.value)

@@ -506,6 +506,13 @@ def test_an_adapter_from_elsewhere_that_overflows_is_refused(tmp_path: Path) -> 
             read_incoming(tmp_path / "adapter")
 
 
+def test_an_endless_word_is_shortened_in_an_error_and_a_path_is_not() -> None:
+    path = "/".join(["folder"] * 40)
+    error = InvalidConcepts(f"{path}: concept id '{'z' * 20_000}' must be short")
+    assert str(error) == f"{path}: concept id '{'z' * 59}... must be short"
+    assert str(InvalidConcepts("a" * 128)) == "a" * 128
+
+
 def test_half_a_letter_is_printed_as_an_escape() -> None:
     assert printable("a\udcffb") == "a\\udcffb"
     assert str(InvalidZoo("a\udcff")).encode()

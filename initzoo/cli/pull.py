@@ -48,7 +48,7 @@ _MAX_CANDIDATES = 100
 @click.option(
     "--like",
     metavar="PAIRS",
-    help="Fit an adapter to example pairs of the edit, one or more, given as finetune --pairs takes them. "
+    help="Fit weights to example pairs of the edit, one or more, given as finetune --pairs takes them. "
     "Words are a help then, and may be left out.",
 )
 @click.option(

@@ -1,8 +1,8 @@
-"""Fits an adapter to example pairs: candidates compete in a few steps each, and the best gets the most steps.
+"""Fits weights to example pairs: candidates compete in a few steps each, and the best gets the most steps.
 
 The loss of a candidate before any step misleads, so candidates are halved as they train (successive
-halving). Steps are taken in the coordinates of the adapter, which are whitened: first natural-gradient steps,
-which need no rate, then Adam.
+halving). They take natural-gradient steps, which need no rate, in the coordinates of the adapter, which are
+whitened. The best one goes on with Adam in these coordinates and, beside it, with SOAP on all other weights.
 
 All work is counted in advance with a cost table and never timed, so that equal pairs and seeds give equal
 weights on any machine that adds numbers alike.
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from initzoo.checkpoints import Fitting, to_psnr
 from initzoo.generator.passes import PASS_CROP, PASS_PAIRS, PairPasses
 from initzoo.generator.request import check_seconds
-from initzoo.networks import Adam, Adapted, NaturalGradient
+from initzoo.networks import Adam, Adapted, NaturalGradient, Soap
 from initzoo.pairs import Pair, digest_examples, notes_on_examples, prepare_examples, split_pairs
 from initzoo.work import one_thread
 
@@ -37,12 +37,13 @@ MACS_PER_SECOND = 25e9
 CALL_SECONDS = 2e-3
 """What a forward pass is taken to cost beside them."""
 
-FORWARD, GROUPED, GRADIENT, NATURAL = 1.0, 1.2, 2.5, 8.0
-"""Costs in forward passes: of a loss, of losses of several adapters at once, of a step of Adam, and of a
-natural-gradient step with its tries."""
+FORWARD, GROUPED, GRADIENT, GRADIENT_OF_ALL, NATURAL = 1.0, 1.2, 2.5, 3.0, 8.0
+"""Costs in forward passes: of a loss, of losses of several adapters at once, of a step of Adam on an adapter,
+of one on all weights, and of a natural-gradient step with its tries."""
 
-_CROP, _SCREEN_CROP, _HELD_CROP = 40, 32, 96
-"""Sides of the crops for steps, for the first loss of all candidates, and for losses on pairs held back."""
+_CROP, _CROP_OF_ALL, _SCREEN_CROP, _HELD_CROP = 40, 32, 32, 96
+"""Sides of the crops for steps on an adapter, for steps on all weights, of which more are better than larger
+ones, for the first loss of all candidates, and for losses on pairs held back."""
 
 _N_CROPS, _N_SCREEN_CROPS, _N_HELD_CROPS = 8, 4, 8
 """Numbers of these crops; those for steps grow with the work."""
@@ -54,7 +55,7 @@ _GRID = 8
 
 _MAX_HELD_BACK = 8
 
-_HALVING_SHARE = 0.3
+_HALVING_SHARE = 0.15
 """Share of the work for the steps of candidates that compete."""
 
 _MOST_CHECKED = 16
@@ -82,11 +83,21 @@ _RIDGE = 0.03
 """Ridge of the mix, in units of the mean square of a candidate's effect."""
 
 _STEPS_PER_DRAW = 30
-"""Steps on the same crops before others are drawn: few crops that change in every step spoil a good start."""
+"""Steps of an adapter alone on the same crops before others are drawn: few crops that change in every step
+spoil a good start. All weights want others in each step, as they would learn the few by heart."""
 
-_BETAS = (0.8, 0.95)
+_BETAS, _BETAS_OF_WEIGHTS = (0.8, 0.95), (0.95, 0.95)
 _RATE, _HIGHEST_RATE, _LOWEST_RATE = 12e-3, 16e-3, 2e-3
 """Rate of Adam at a loss of 16 dB and rank 8, and its bounds."""
+
+_RATE_PER_STEP, _HIGHEST_RATE_OF_WEIGHTS, _FEW_STEPS = 1.5e-4, 1e-2, 20
+"""Rate of SOAP at a loss of 16 dB, in units of the number of steps, its bound, and the least such number."""
+
+_MOST_OF_USUAL, _CLIP_DECAY = 1.3, 0.2
+"""Longest gradient of all weights, in units of their running mean, and the share of a step in that mean."""
+
+_PLAIN_SHARE = 0.1
+"""Rate of Adam where it takes the place of SOAP, in units of SOAP's."""
 
 _LEAST_STEPS_TO_JUDGE = 8
 """Steps of a fit from which on what is left of the change says something of the pairs."""
@@ -125,11 +136,13 @@ class Fit:
 
     Args:
         adapter: float32, shape `(n_values,)`.
-        candidate: the candidate that the steps began from; its detail belongs to the result.
+        detail: what the result has beyond base and adapter, by name; None for an adapter.
+        candidate: the candidate that the steps began from.
         fitting: how it was fitted, and how well.
     """
 
     adapter: Tensor
+    detail: Mapping[str, NDArray[np.float32]] | None
     candidate: Candidate
     fitting: Fitting
 
@@ -238,8 +251,9 @@ def fit_pairs(
     passes: PairPasses | None = None,
     seed: int = 0,
     seconds: float = 1.0,
+    adapter_only: bool = False,
 ) -> Fit:
-    """Fit an adapter to example pairs.
+    """Fit weights to example pairs.
 
     About one pair in five is held back to measure the result on; of a single pair, a part of it. If the steps
     make the loss on them worse, the candidate is returned as it was.
@@ -253,6 +267,7 @@ def fit_pairs(
         seed: draws the crops.
         seconds: work, in seconds of one core as the cost table counts them. The first losses and one step
             are taken in any case.
+        adapter_only: train the adapter alone, and no other weights.
 
     Raises:
         InvalidPairs: there are no pairs, the sides of one have different sizes or are too small, or before
@@ -275,7 +290,7 @@ def fit_pairs(
     train, held_back = _divide(examples, multiple)
     with one_thread():
         account = _Account(seconds, macs_per_pixel(network, side=_rounded(64, multiple)))
-        run = _Run(base, train, held_back, account, seed, multiple, passes)
+        run = _Run(base, train, held_back, account, seed, multiple, passes, adapter_only)
         return run.fit(candidates, examples, seconds)
 
 
@@ -312,6 +327,7 @@ class _Run:
     seed: int
     multiple: int
     passes: PairPasses | None = None
+    adapter_only: bool = False
 
     def fit(self, candidates: Sequence[Candidate], examples: Sequence[Pair], seconds: float) -> Fit:
         held = self._crops(self.held_back, _N_HELD_CROPS, _HELD_CROP, draw=0)
@@ -319,12 +335,16 @@ class _Run:
         best, n_candidates = self._search(candidates)
         rivals = [self._rival(candidate) for candidate in best]
         winner = self._halve(rivals, crops)
-        before = self._loss(winner.base, winner.candidate.adapter, held)
+        start = replace(winner, adapter=winner.candidate.adapter, n_steps=0)
+        natural = replace(winner)
+        before, after_natural = (self._loss(one.base, one.adapter, held) for one in (start, natural))
         self.account.pay(FORWARD, *held.size)  # of the loss after
-        self._train(winner, crops)
+        self._train(winner)
         after, n_tried = self._loss(winner.base, winner.adapter, held), winner.n_steps
-        if not after < before:  # also of NaN
-            winner.adapter, after, winner.n_steps = winner.candidate.adapter.clone(), before, 0
+        # Whatever is best on pairs that no step saw. A loss that is NaN is not below any other.
+        for earlier, loss in ((natural, after_natural), (start, before)):
+            if not after < loss:
+                winner, after = earlier, loss
         untouched = float((held.inputs - held.targets).square().mean()) / 4
         is_whole = len(examples) > 1
         fitting = Fitting(
@@ -341,7 +361,8 @@ class _Run:
             pairs_sha256=digest_examples(examples),
             notes=self._notes(winner, n_tried, examples, candidates, untouched, after),
         )
-        return Fit(winner.adapter, winner.candidate, fitting)
+        detail = winner.candidate.detail if winner.base is start.base else self._detail(winner.base)
+        return Fit(winner.adapter, detail, winner.candidate, fitting)
 
     def _search(self, candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
         """The candidates to compare after steps, and the number of all that were looked at."""
@@ -461,28 +482,56 @@ class _Run:
             if len(rivals) == 1:
                 return rivals[0]
 
-    def _train(self, rival: _Rival, crops: _Crops) -> None:
-        """Spend the work that is left on steps of Adam."""
-        n_steps = int(self.account.left / self.account.cost(GRADIENT, *crops.size))
+    def _train(self, rival: _Rival) -> None:
+        """Spend the work that is left on steps on the adapter and, if it is not alone, on all weights."""
+        passes, side = (GRADIENT, _CROP) if self.adapter_only else (GRADIENT_OF_ALL, _CROP_OF_ALL)
+        n_crops = self._n_crops()
+        n_steps = int(self.account.left / self.account.cost(passes, n_crops, side))
         if n_steps < 1:
             return
-        highest = self._rate(rival)
         adapter = nn.Parameter(rival.adapter.clone())
-        optimizer = Adam([adapter], betas=_BETAS)
+        trained: list[tuple[Adam | Soap, float]] = [(Adam([adapter], betas=_BETAS), self._rate(rival))]
+        if not self.adapter_only:
+            rival.base = copy.deepcopy(rival.base)  # shared by all rivals
+            weights = list(rival.base.network.requires_grad_(True).parameters())
+            highest = self._rate_of_weights(rival, n_steps)
+            if Soap.suits(weights):
+                trained.append((Soap(weights, betas=_BETAS_OF_WEIGHTS), highest))
+            else:
+                trained.append((Adam(weights, betas=_BETAS_OF_WEIGHTS), _PLAIN_SHARE * highest))
+        usual = math.inf
+        steps_per_draw = _STEPS_PER_DRAW if self.adapter_only else 1
         for step in range(n_steps):
-            if step and step % _STEPS_PER_DRAW == 0:
-                crops = self._crops(self.train, self._n_crops(), _CROP, draw=10 + step)
+            if step % steps_per_draw == 0:
+                crops = self._crops(self.train, n_crops, side, draw=10 + step if step else 1)
             loss = (rival.base(crops.inputs, adapter) - crops.targets).abs().mean()
             loss.backward()
-            optimizer.step(highest * min(1.0, 2 * (1 - step / n_steps)))
+            if not self.adapter_only:
+                usual = _clip([adapter, *weights], usual)
+            for optimizer, rate in trained:
+                optimizer.step(rate * min(1.0, 2 * (1 - step / n_steps)))
+        rival.base.requires_grad_(False)
         rival.adapter = adapter.detach()
         rival.n_steps += n_steps
+
+    def _detail(self, base: Adapted) -> dict[str, NDArray[np.float32]]:
+        """What a network has beyond the base."""
+        own = dict(self.base.network.named_parameters())
+        return {
+            name: (parameter.detach() - own[name].detach()).numpy()
+            for name, parameter in base.network.named_parameters()
+        }
 
     def _rate(self, rival: _Rival) -> float:
         """The rate of Adam: a good start wants small steps, and so does an adapter of high rank."""
         ranks = list(self.base.ranks.values())
         rate = _RATE * 10 ** ((16 - to_psnr(rival.loss)) / 30) * math.sqrt(8 / (sum(ranks) / len(ranks)))
         return min(_HIGHEST_RATE, max(_LOWEST_RATE, rate))
+
+    def _rate_of_weights(self, rival: _Rival, n_steps: int) -> float:
+        """The rate of SOAP: many steps can afford a high one, since it falls to zero at their end."""
+        rate = _RATE_PER_STEP * max(n_steps, _FEW_STEPS) * 10 ** ((16 - to_psnr(rival.loss)) / 30)
+        return min(_HIGHEST_RATE_OF_WEIGHTS, rate)
 
     def _loss(self, base: Adapted, adapter: Tensor, crops: _Crops) -> float:
         """Mean squared error of values from 0 to 1, as edited photos have them."""
@@ -567,6 +616,21 @@ def _draw_crops(
             crop[:] = _padded(image[top : top + side, left : left + side], side)
     images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
     return _Crops(images[0].contiguous(), images[1].contiguous())
+
+
+def _clip(parameters: Sequence[nn.Parameter], usual: float) -> float:
+    """Shorten a gradient that is much longer than the usual one; returns the usual length of the next step.
+
+    One crop on which the network goes astray would otherwise spoil the means of the optimizers.
+    """
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    norm = float(torch.linalg.vector_norm(torch.stack([one.norm() for one in gradients])))
+    most = _MOST_OF_USUAL * usual
+    if norm > most:
+        for gradient in gradients:
+            gradient.mul_(most / norm)
+        norm = most
+    return norm if math.isinf(usual) else usual + _CLIP_DECAY * (norm - usual)
 
 
 def _divide(examples: Sequence[Pair], multiple: int) -> tuple[list[Pair], list[Pair]]:

@@ -16,6 +16,9 @@ _EPSILON = 1e-8
 _PERIOD = 10
 """Steps between two updates of the eigenbases."""
 
+_MOST_CHANNELS = 128
+"""Longest axis of a parameter that SOAP suits: beyond, its steps take several times as long as Adam's."""
+
 
 class Soap:
     """SOAP without weight decay. Parameters of less than two axes are trained by Adam.
@@ -49,6 +52,16 @@ class Soap:
         self.betas = betas
         self._plain = Adam([one for one in parameters if one.ndim < 2], betas=betas)
         self._layers = [_Layer(one) for one in parameters if one.ndim > 1]
+
+    @staticmethod
+    def suits(parameters: Iterable[Tensor]) -> bool:
+        """Whether all parameters are small: the rotations of large ones take longer than the rest of a step.
+
+        Example:
+            >>> Soap.suits([torch.zeros(64, 32, 3, 3)]), Soap.suits([torch.zeros(256, 32)])
+            (True, False)
+        """
+        return all(max(one.shape, default=1) <= _MOST_CHANNELS for one in parameters)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:

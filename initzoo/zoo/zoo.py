@@ -834,7 +834,7 @@ class Zoo:
         return self._init(blocks, metadata, adapter_only)
 
     def _fit(self, request: Request, adapter_only: bool) -> Init:
-        """Fit an adapter to example pairs. Words and pairs are checked before torch is loaded."""
+        """Fit weights to example pairs. Words and pairs are checked before torch is loaded."""
         from initzoo.pairs import prepare_examples
 
         if not self.can_fit:
@@ -859,14 +859,15 @@ class Zoo:
         *,
         with_passes: bool = True,
     ) -> Init:
-        """Fit an adapter to the example pairs of a request, beginning with given candidates. Loads torch.
+        """Fit weights to the example pairs of a request, beginning with given candidates. Loads torch.
 
         `pull` does so with the candidates of `find_candidates`.
 
         Args:
             request: pairs, seed and seconds of the fit, and words that name it.
             candidates: what to begin with.
-            adapter_only: return the adapter without merging it into the base; for candidates without details.
+            adapter_only: train the adapter alone, and return it without merging it into the base; for
+                candidates without details.
             with_passes: let the weight generator refine the best candidates, if it reads pairs.
 
         Raises:
@@ -883,6 +884,7 @@ class Zoo:
             passes=self.pair_passes(request.words) if with_passes else None,
             seed=request.seed,
             seconds=request.seconds,
+            adapter_only=adapter_only,
         )
         metadata = InitMetadata(
             concept=name_words(request.words or "from pairs"),
@@ -895,11 +897,11 @@ class Zoo:
             scores=dict.fromkeys(SCORES),
             licence=fit.candidate.licence or self.config.licence,
             source=f"fitted to {request.conditions} from {fit.fitting.start} of zoo '{self.name}'",
-            has_detail=fit.candidate.detail is not None,
+            has_detail=fit.detail is not None,
             fitting=fit.fitting,
         )
         arrays = adapter_to_arrays(fit.adapter, dict(self.layout.tensors))
-        return self._init(split_blocks(arrays, self.layout), metadata, adapter_only, fit.candidate.detail)
+        return self._init(split_blocks(arrays, self.layout), metadata, adapter_only, fit.detail)
 
     def pair_passes(self, words: str = "") -> PairPasses | None:
         """The weight generator's passes over example pairs; None if it has none. Loads torch.

@@ -10,7 +10,7 @@ from typing import Any
 
 from initzoo.errors import InvalidConcepts
 from initzoo.pairs.concepts.looks import Preset, Vocabulary, presets_of
-from initzoo.pairs.concepts.toml_tables import check_keys, tables_of
+from initzoo.pairs.concepts.toml_tables import check_keys, seed_of, tables_of
 from initzoo.pairs.concepts.wordings import Templates, Wordings
 
 _COMPOSITION_KEYS = {"join", "train", "heldout"}
@@ -44,7 +44,7 @@ def wordings_of(tables: Mapping[str, Any]) -> Wordings:
         _N_PARTS[name]: Templates(tuple(lists["train"]), tuple(lists["test"]))
         for name, lists in tables.get("templates", {}).items()
     }
-    return Wordings(int(tables.get("seed", 0)), templates)
+    return Wordings(seed_of(tables), templates)
 
 
 def joined_presets(
@@ -56,7 +56,7 @@ def joined_presets(
     ]
     seen: set[str] = set(tables.get("drop", ()))
     for rule in tables_of(tables, "composition"):
-        composed = _compose(rule, presets, int(tables.get("seed", 0)), seen)
+        composed = _compose(rule, presets, seed_of(tables), seen)
         joined += [(parts, split, "") for parts, split in composed]
     return joined
 

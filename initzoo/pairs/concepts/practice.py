@@ -24,6 +24,7 @@ from initzoo.pairs.concepts.toml_tables import (
     read_colours,
     read_data,
     read_toml,
+    seed_of,
     tables_in,
     tables_of,
 )
@@ -151,7 +152,7 @@ def _practice(
     """Train concepts with more wordings, looks in further colours, then further compositions."""
     presets = catalog_presets(tables, tables.get("colours", {}), further.phrases)
     presets += _in_further_colours(tables, presets, further)
-    seed, rules = int(tables.get("seed", 0)), tables_of(tables, "composition")
+    seed, rules = seed_of(tables), tables_of(tables, "composition")
     listed = {concept.id: concept for concept in concepts}
     joined = [parts for parts, split, _ in joined_presets(tables, presets) if split == "train"]
     n_listed = sum(rule["train"] for rule in rules)

@@ -84,8 +84,13 @@ def _css_colours() -> dict[str, str]:
 def _read_folder(value: str, folder: Path, licence: str | None) -> FolderTeacher:
     if value in OPERATORS:
         raise InvalidConcepts(f'teacher: a filter is a step of a list; write [{{operator = "{value}"}}]')
-    path = folder / Path(value).expanduser()
-    if not path.is_dir():
+    try:
+        path = folder / Path(value).expanduser()
+        is_folder = path.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, or of no user
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidConcepts(f"teacher '{value}': no folder can have this name ({reason})") from error
+    if not is_folder:
         raise InvalidConcepts(f"teacher '{value}': there is no folder {path}. A teacher is {_FORMS}")
     return FolderTeacher(path, licence=licence or "unknown")
 

@@ -55,6 +55,14 @@ def read_colours(tables: Mapping[str, Any]) -> dict[str, str]:
     return colours
 
 
+def seed_of(tables: Mapping[str, Any]) -> int:
+    """The key `seed`, checked; 0 if it is not there."""
+    seed = tables.get("seed", 0)
+    if type(seed) is not int:
+        raise InvalidConcepts(f"'seed' must be a whole number, found {repr(seed)[:80]}")
+    return seed
+
+
 def check_keys(place: str, table: Mapping[str, Any], known: set[str]) -> None:
     """Refuse a table with a key that is not known: it may be a slip of one that is."""
     unknown = sorted(set(table) - known)

@@ -33,9 +33,6 @@ _RATES = {"soap": 1e-2, "adam": 1e-3}
 _RATE_PER_STEP = 1.5e-4
 """Default learning rate of SOAP for a poor start, in units of the number of steps, up to that limit."""
 
-_MOST_CHANNELS = 128
-"""Longest axis of a weight up to which SOAP is the default: beyond, its steps take several times as long."""
-
 _ADAPTER_RATE, _ADAPTER_STEPS = 8e-3, 40
 """Largest default learning rate of an adapter, and the number of steps from which on it is allowed."""
 
@@ -257,8 +254,7 @@ class Trainer:
 
 
 def _optimizer_of(weights: Sequence[nn.Parameter]) -> Literal["soap", "adam"]:
-    """SOAP for small layers; in large ones the rotations of a step take longer than the step."""
-    return "soap" if all(max(one.shape, default=1) <= _MOST_CHANNELS for one in weights) else "adam"
+    return "soap" if Soap.suits(weights) else "adam"
 
 
 def _below(prefix: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
