@@ -5,7 +5,10 @@ import unicodedata
 
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"  # of words in Persian and Hindi, and of emoji
-_LONG = re.compile(r"[^\s/\\]{129,}")  # no word, digest or name of a file that somebody gave on purpose
+_ESCAPE = r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}"
+_LONG = re.compile(rf"(?:[^\s/\\]|{_ESCAPE}){{129,}}|(?:{_ESCAPE}){{17,}}")
+"""No word, digest or name of a file that somebody gave on purpose."""
+
 _N_KEPT = 60
 
 

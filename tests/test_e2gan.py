@@ -160,6 +160,7 @@ def test_a_drawn_network_is_healthy(images):
     assert {layer.name for layer in diagnosis.layers} == set(layers_of(base.network))
 
 
+@pytest.mark.long
 def test_an_exported_graph_edits_photos_of_any_size_as_edit_does(base):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -511,6 +511,7 @@ def test_an_endless_word_is_shortened_in_an_error_and_a_path_is_not() -> None:
     error = InvalidConcepts(f"{path}: concept id '{'z' * 20_000}' must be short")
     assert str(error) == f"{path}: concept id '{'z' * 59}... must be short"
     assert str(InvalidConcepts("a" * 128)) == "a" * 128
+    assert str(InvalidConcepts("no file " + chr(0) * 90)) == "no file " + "\\x00" * 15 + "..."
 
 
 def test_half_a_letter_is_printed_as_an_escape() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import Any, TypeVar
 
-from initzoo.errors import InitzooError, OutputError
+from initzoo.errors import InitzooError, OutputError, printable
 from initzoo.files import one_at_a_time, shorten_name, write_bytes
 
 __all__ = [
@@ -215,7 +215,7 @@ def _difference(path: Path, before: str, settings: Mapping[str, Any]) -> str:
     shown = [
         f"{name} {kept[name]}" if isinstance(kept.get(name), int | float | str) else name for name in names
     ]
-    return ", ".join(shown)[:200]
+    return printable(", ".join(shown))[:120]
 
 
 def _empty(path: Path) -> None:
