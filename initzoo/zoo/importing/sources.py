@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Incoming", "read_incoming"]
 
 _ADVICE = (
-    "Give the generator of pix2pix (.pth), a safetensors state dict, or a folder of one or of a PEFT adapter"
+    "Give the generator of pix2pix (.pth), safetensors weights, or a folder of a PEFT adapter"
 )
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _OPTIONS = ("train_opt.txt", "test_opt.txt")
