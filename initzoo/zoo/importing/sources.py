@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Incoming", "read_incoming"]
 
-_ADVICE = (
-    "Give the generator of pix2pix (.pth), safetensors weights, or a folder of a PEFT adapter"
-)
+_ADVICE = "Give a generator of pix2pix, or the folder of a PEFT adapter"
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 _OPTIONS = ("train_opt.txt", "test_opt.txt")
 _OPTION = re.compile(r"\s*(\w{1,60}): ?(.*?)\s*(\[default: .*\])?\s*")
