@@ -64,6 +64,10 @@ def broken(photo, seed):
     raise RuntimeError("no paint\\nleft")
 
 
+def leaves(photo, seed):
+    raise SystemExit(3)
+
+
 def grey(photo, seed):
     return photo[:, :, 0]
 
@@ -273,6 +277,7 @@ def test_a_function_needs_a_module(project):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
+        ("leaves", r"'looks:leaves' failed on a photo of shape \(70, 100, 3\): SystemExit: 3"),
         ("broken", r"'looks:broken' failed on a photo of shape \(70, 100, 3\): RuntimeError: no paint left"),
         ("grey", r"'looks:grey' returned uint8 \(70, 100\), expected a uint8 \(height, width, 3\) array"),
         ("small", r"returned \(35, 50\) for a photo of \(70, 100\), which is too small for crops"),

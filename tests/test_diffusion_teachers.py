@@ -327,6 +327,10 @@ CONCEPT = '[[concept]]\nid = "mine"\nprompts = ["mine"]\n'
             CONCEPT + 'teacher = { model = "no/such/folder" }',
             "'no/such/folder' is no folder, and no id on the",
         ),
+        (
+            CONCEPT + 'teacher = { model = "../nofolder" }',
+            "'../nofolder' is no folder, and no id on the",
+        ),
         (CONCEPT + 'teacher = { model = "a/b", prompt = 3 }', "prompt must be text, found 3"),
         (CONCEPT + 'teacher = { model = "a/b", prompt = " " }', "must have 1 to 1000 letters"),
         (CONCEPT + 'teacher = { model = "a/b", side = 5 }', "side must be from 32 to 2048 pixels, found 5"),

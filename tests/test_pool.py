@@ -215,7 +215,9 @@ def listening(answer: bytes):
         thread.join()
 
 
-@pytest.mark.parametrize("address", ["here", "here:", ":6379", "here:0", "here:99999", "here:6379/x"])
+@pytest.mark.parametrize(
+    "address", ["here", "here:", ":6379", "here:0", "here:99999", "here:6379/x", "http://here:6379", ""]
+)
 def test_what_is_no_address_of_a_cluster_is_refused(fake_ray, address):
     with pytest.raises(
         ClusterUnavailable, match=rf"'{address}' is not the address of a Ray cluster. Name host"

@@ -44,7 +44,8 @@ def connected_ray(address: str | None) -> Iterator[Any]:
         raise MissingExtra(_NO_RAY) from error
     is_ours = not ray.is_initialized()
     if is_ours:
-        _connect(ray, address or os.environ.get("RAY_ADDRESS") or None)
+        # An empty address, of a variable that is not set, is no wish for a cluster here.
+        _connect(ray, os.environ.get("RAY_ADDRESS") or None if address is None else address)
     try:
         yield ray
     finally:
@@ -112,7 +113,7 @@ def _check_answers(address: str) -> None:
     """Raise unless the head of a cluster may be at an address. Ray itself would try for two minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     shown = printable(address)[:80]
-    if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
+    if not host or "/" in host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ClusterUnavailable(
             f"{shown!r} is not the address of a Ray cluster. Name host and port of its head, e.g. "
             "10.0.0.1:6379"

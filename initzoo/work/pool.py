@@ -99,7 +99,8 @@ class Pool:
         """
         if backend == "ray":
             check_ray_installed()
-            is_elsewhere = (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+            named = os.environ.get("RAY_ADDRESS") or "local" if address is None else address
+            is_elsewhere = named != "local"
             if is_elsewhere or needs_gpu or not n_workers:
                 n_cores = count_ray_cores(address, needs_gpu=needs_gpu)
                 n_workers = n_workers or n_cores

@@ -31,7 +31,7 @@ The VAE alone changes fine detail, so that no picture is quite its photo.
 
 _MIN_SIDE, _MAX_SIDE = 32, 2048
 _MAX_PROMPT = 1000
-_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+_HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _MODEL_FILES = (".json", ".txt", ".safetensors", ".model")
 
 

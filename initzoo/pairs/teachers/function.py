@@ -102,7 +102,7 @@ class FunctionTeacher(Teacher):
             result = self._function(photo.copy(), seed, **self._settings)
         except InitzooError:
             raise
-        except Exception as error:  # foreign code can raise anything
+        except (Exception, SystemExit) as error:  # foreign code can raise anything, and may call sys.exit()
             raise TeacherError(
                 f"teacher '{self.name}' failed on a photo of shape {photo.shape}: {_one_line(error)}"
             ) from error
@@ -165,7 +165,7 @@ def _import(name: str, folder: Path) -> ModuleType:
         sys.path.append(path)
     try:
         module = import_module(name)
-    except Exception as error:  # foreign code can raise anything
+    except (Exception, SystemExit) as error:  # foreign code can raise anything, and may call sys.exit()
         raise TeacherError(f"cannot import '{name}': {_one_line(error)}. Checked beside {folder}") from error
     beside = folder.resolve().joinpath(*name.split("."))
     files = [file for file in (beside.with_suffix(".py"), beside / "__init__.py") if file.is_file()]
@@ -186,4 +186,4 @@ def _source(function: Callable[..., Any], version: str) -> bytes:
 
 
 def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"
