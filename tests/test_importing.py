@@ -269,7 +269,7 @@ def test_a_pickle_that_is_code_alone_is_not_run(tmp_path):
     marker = tmp_path / "it-ran"
     file = tmp_path / "latest_net_G.pth"
     file.write_bytes(pickle.dumps(_Attack(marker)))
-    with pytest.raises(InvalidInit, match=r"latest_net_G.pth': .* Give the generator"):
+    with pytest.raises(InvalidInit, match=r"latest_net_G.pth': .* Give a generator"):
         import_checkpoint(file, tmp_path / "zoo", concept="x")
     assert not marker.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest_net_G.pth"]
@@ -346,7 +346,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         ("truncated.pth", data[: len(data) // 2], "is cut off or damaged"),
         ("nothing.pth", b"", "is empty: it has 0 bytes"),
         ("nothing.safetensors", b"", "is empty: it has 0 bytes"),
-        ("noise.pth", bytes(range(256)) * 9, "noise.pth': .* Give the generator"),
+        ("noise.pth", bytes(range(256)) * 9, "noise.pth': .* Give a generator"),
         ("page.pth", b"<!doctype html>", "is not a file that torch.save wrote \\(unknown pickle"),
         ("a.txt", b"hello", "has the ending '.txt'"),
     ):
