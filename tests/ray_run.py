@@ -87,9 +87,8 @@ class Stage:
 
     def is_done(self, out: Path) -> bool:
         """Whether a zoo is whole: a command that comes then would refuse to replace it."""
-        return (out / "dataset" / "harvest.json").exists() and not (
-            self.work_of(out) / "packing.json"
-        ).exists()
+        is_packing = (self.work_of(out) / "packing.json").exists()
+        return (out / "dataset" / "harvest.json").exists() and not is_packing
 
     def _input(self, name: str) -> str:
         return str(self.folder / "inputs" / name)

@@ -271,7 +271,8 @@ class InitMetadata:
         licence: licence of the weights.
         source: origin of the concept or weights, in a sentence.
         generation: how the weights were generated, also for an init fine-tuned from them; else None.
-        has_detail: whether the weights of a checkpoint include its detail.
+        has_detail: whether the weights are more than base and adapter: those of a checkpoint with its detail,
+            or fitted to pairs as a whole.
         fitting: how the weights were fitted to pairs, also for an init fine-tuned from them; else None.
     """
 

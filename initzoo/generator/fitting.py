@@ -90,8 +90,8 @@ _BETAS, _BETAS_OF_WEIGHTS = (0.8, 0.95), (0.95, 0.95)
 _RATE, _HIGHEST_RATE, _LOWEST_RATE = 12e-3, 16e-3, 2e-3
 """Rate of Adam at a loss of 16 dB and rank 8, and its bounds."""
 
-_RATE_PER_STEP, _HIGHEST_RATE_OF_WEIGHTS, _FEW_STEPS = 1.5e-4, 1e-2, 20
-"""Rate of SOAP at a loss of 16 dB, in units of the number of steps, its bound, and the least such number."""
+_FEW_STEPS = 20
+"""The rate of SOAP for fewer steps is that for so many."""
 
 _MOST_OF_USUAL, _CLIP_DECAY = 1.3, 0.2
 """Longest gradient of all weights, in units of their running mean, and the share of a step in that mean."""
@@ -255,8 +255,8 @@ def fit_pairs(
 ) -> Fit:
     """Fit weights to example pairs.
 
-    About one pair in five is held back to measure the result on; of a single pair, a part of it. If the steps
-    make the loss on them worse, the candidate is returned as it was.
+    About one pair in five is held back to measure the result on; of a single pair, a part of it. What does best
+    there is returned: the candidate as it was, after its natural-gradient steps, or after all steps.
 
     Args:
         base: the base of all candidates, on the CPU, without gradients; not changed.
@@ -530,8 +530,8 @@ class _Run:
 
     def _rate_of_weights(self, rival: _Rival, n_steps: int) -> float:
         """The rate of SOAP: many steps can afford a high one, since it falls to zero at their end."""
-        rate = _RATE_PER_STEP * max(n_steps, _FEW_STEPS) * 10 ** ((16 - to_psnr(rival.loss)) / 30)
-        return min(_HIGHEST_RATE_OF_WEIGHTS, rate)
+        rate = Soap.RATE_PER_STEP * max(n_steps, _FEW_STEPS) * 10 ** ((16 - to_psnr(rival.loss)) / 30)
+        return min(Soap.HIGHEST_RATE, rate)
 
     def _loss(self, base: Adapted, adapter: Tensor, crops: _Crops) -> float:
         """Mean squared error of values from 0 to 1, as edited photos have them."""

@@ -47,6 +47,12 @@ class Soap:
         True
     """
 
+    RATE_PER_STEP = 1.5e-4
+    """Rate that suits a poor start, for each step of a training whose rate falls to zero."""
+
+    HIGHEST_RATE = 1e-2
+    """Highest rate that suits a start of a zoo, however many the steps."""
+
     def __init__(self, parameters: Iterable[nn.Parameter], *, betas: tuple[float, float]) -> None:
         parameters = list(parameters)
         self.betas = betas

@@ -16,7 +16,7 @@ from typing import Any
 
 from initzoo.errors import ClusterUnavailable, DeviceUnavailable, MissingExtra, printable
 
-__all__ = ["check_ray_installed", "connected_ray", "count_ray_cores"]
+__all__ = ["address_of", "check_ray_installed", "connected_ray", "count_ray_cores"]
 
 _NO_RAY = 'the backend ray needs ray. Install it with: pip install "initzoo[ray]"'
 
@@ -26,6 +26,14 @@ _ANSWER_SECONDS = 5.0
 _HTTP2_SETTINGS = b"\x04"
 _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _HTTP2_SETTINGS + bytes(5)
 """What a client of HTTP/2, which Ray speaks, says first. A server answers with settings, too."""
+
+
+def address_of(given: str | None) -> str | None:
+    """The given address, or that of `RAY_ADDRESS`; None for a cluster that is started here.
+
+    An empty one, as of a shell variable that is not set, stays, to be refused.
+    """
+    return (os.environ.get("RAY_ADDRESS") or None) if given is None else given
 
 
 @contextmanager
@@ -44,8 +52,7 @@ def connected_ray(address: str | None) -> Iterator[Any]:
         raise MissingExtra(_NO_RAY) from error
     is_ours = not ray.is_initialized()
     if is_ours:
-        # An empty address, of a variable that is not set, is no wish for a cluster here.
-        _connect(ray, os.environ.get("RAY_ADDRESS") or None if address is None else address)
+        _connect(ray, address_of(address))
     try:
         yield ray
     finally:

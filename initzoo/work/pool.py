@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from initzoo.errors import WorkerDied
 from initzoo.work.actors import RayTasks
-from initzoo.work.cluster import check_ray_installed, connected_ray, count_ray_cores
+from initzoo.work.cluster import address_of, check_ray_installed, connected_ray, count_ray_cores
 from initzoo.work.devices import one_thread
 from initzoo.work.workers import (
     TICK_SECONDS,
@@ -99,8 +99,7 @@ class Pool:
         """
         if backend == "ray":
             check_ray_installed()
-            named = os.environ.get("RAY_ADDRESS") or "local" if address is None else address
-            is_elsewhere = named != "local"
+            is_elsewhere = address_of(address) not in (None, "local")
             if is_elsewhere or needs_gpu or not n_workers:
                 n_cores = count_ray_cores(address, needs_gpu=needs_gpu)
                 n_workers = n_workers or n_cores

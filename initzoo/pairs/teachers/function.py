@@ -14,7 +14,7 @@ from typing import Any
 from initzoo.errors import InitzooError, TeacherError
 from initzoo.pairs.teachers.teacher import TEACHER_ID, Pixels, Teacher
 
-__all__ = ["FunctionTeacher", "load_teacher"]
+__all__ = ["FunctionTeacher", "load_teacher", "one_line"]
 
 
 class FunctionTeacher(Teacher):
@@ -104,7 +104,7 @@ class FunctionTeacher(Teacher):
             raise
         except (Exception, SystemExit) as error:  # foreign code can raise anything, and may call sys.exit()
             raise TeacherError(
-                f"teacher '{self.name}' failed on a photo of shape {photo.shape}: {_one_line(error)}"
+                f"teacher '{self.name}' failed on a photo of shape {photo.shape}: {one_line(error)}"
             ) from error
         return (result[0], result[1]) if isinstance(result, tuple) and len(result) == 2 else (photo, result)
 
@@ -145,7 +145,7 @@ def load_teacher(
         elif isinstance(value, Teacher) and settings:
             raise TeacherError(f"'{name}' is a teacher already and takes no settings. Leave them out")
     except (TypeError, ValueError) as error:
-        raise TeacherError(f"'{name}' makes no teacher: {_one_line(error)}") from error
+        raise TeacherError(f"'{name}' makes no teacher: {one_line(error)}") from error
     if not isinstance(value, Teacher):
         raise TeacherError(f"'{name}' is {type(value).__name__}, expected a function or a Teacher")
     if n_variants is not None:
@@ -166,7 +166,7 @@ def _import(name: str, folder: Path) -> ModuleType:
     try:
         module = import_module(name)
     except (Exception, SystemExit) as error:  # foreign code can raise anything, and may call sys.exit()
-        raise TeacherError(f"cannot import '{name}': {_one_line(error)}. Checked beside {folder}") from error
+        raise TeacherError(f"cannot import '{name}': {one_line(error)}. Checked beside {folder}") from error
     beside = folder.resolve().joinpath(*name.split("."))
     files = [file for file in (beside.with_suffix(".py"), beside / "__init__.py") if file.is_file()]
     if files and Path(module.__file__ or "").resolve() != files[0]:
@@ -185,5 +185,6 @@ def _source(function: Callable[..., Any], version: str) -> bytes:
     raise ValueError(f"{function.__module__}:{function.__qualname__} has no source file. Give a version")
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """The kind and the words of a foreign error, to be followed by a full stop."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initzoo.errors import AccessDenied, HubUnavailable, InitzooWarning, MissingExtra, TeacherError
+from initzoo.pairs.teachers.function import one_line
 from initzoo.pairs.teachers.teacher import Pixels, Refused
 from initzoo.work import choose_device
 
@@ -160,7 +161,7 @@ class Editor:
             raise
         except Exception as error:  # foreign code can raise anything
             raise TeacherError(
-                f"model '{self._name}' failed on photos of {width} x {height}: {_one_line(error)}"
+                f"model '{self._name}' failed on photos of {width} x {height}: {one_line(error)}"
             ) from error
         pictures = [_values_of(picture) for picture in getattr(result, "images", result)]
         if len(pictures) != len(images):
@@ -261,7 +262,7 @@ def _explained(
                 "connection and HF_HUB_OFFLINE"
             )
     return TeacherError(
-        f"model '{name}' cannot be loaded as a pipeline of diffusers: {_one_line(error)}. Expected "
+        f"model '{name}' cannot be loaded as a pipeline of diffusers: {one_line(error)}. Expected "
         "model_index.json and safetensors files"
     )
 
@@ -283,10 +284,6 @@ def _values_of(picture: Any) -> Values:
 
 def _class_of(pipeline: Any) -> str:
     return str(getattr(pipeline, "__name__", type(pipeline).__name__))
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"
 
 
 def _empty_cache() -> None:

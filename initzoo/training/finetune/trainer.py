@@ -27,11 +27,8 @@ Pixels = NDArray[np.uint8]
 
 _ADAPTER_BETAS = (0.8, 0.95)
 
-_RATES = {"soap": 1e-2, "adam": 1e-3}
+_RATES = {"soap": Soap.HIGHEST_RATE, "adam": 1e-3}
 """Largest default learning rates of the weights, by optimizer."""
-
-_RATE_PER_STEP = 1.5e-4
-"""Default learning rate of SOAP for a poor start, in units of the number of steps, up to that limit."""
 
 _ADAPTER_RATE, _ADAPTER_STEPS = 8e-3, 40
 """Largest default learning rate of an adapter, and the number of steps from which on it is allowed."""
@@ -99,7 +96,7 @@ class Trainer:
         if self.optimizer == "adam":
             return caution * most
         # Many steps can afford large ones, since the rate falls to zero at their end.
-        return min(most, caution * self.settings.n_steps * _RATE_PER_STEP)
+        return min(most, caution * self.settings.n_steps * Soap.RATE_PER_STEP)
 
     @property
     def adapter_rate(self) -> float:

@@ -40,7 +40,7 @@ from initzoo.zoo.index.word_hashes import HashedTexts, hash_text, hash_texts, le
 
 __all__ = ["Lookup", "open_lookup"]
 
-_IN_MEMORY_ROWS = 256  # of a bundled zoo's size, building takes a sixth of the time of a pull
+_IN_MEMORY_ROWS = 256  # with the 1,551 rows of the bundled zoo, building takes a sixth of an exact pull
 # An entry packs a 40-bit hash above a 24-bit value, so that sorting entries sorts by hash.
 # An index has at most 2**22 rows: bit 23 of the value is free to mark wordings, which puts
 # the row that has the words as its id before those that have them as a wording.
@@ -55,6 +55,8 @@ _LEAST_LIKE = 0.45  # Dice coefficient of trigrams; below it, two words look unr
 _MAX_GROUP_WORDS = 50_000  # a trigram of more words than this narrows nothing down
 _MAX_POSTINGS = 200_000  # bounds the rows scored in a query over a large index
 _WORDS_AT_ONCE = 2**15
+_LETTERS_AT_ONCE = 2**22
+
 _ARRAYS: dict[str, type[np.generic]] = {
     "wordings": np.uint64,
     "words": np.uint64,
@@ -66,8 +68,7 @@ _ARRAYS: dict[str, type[np.generic]] = {
     "sizes": np.uint16,
     "letters": np.uint32,
 }
-"""The arrays of a lookup and their kinds of number."""
-_LETTERS_AT_ONCE = 2**22
+"""The arrays of a lookup and their types."""
 
 
 def open_lookup(
