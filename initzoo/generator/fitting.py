@@ -255,7 +255,7 @@ def fit_pairs(
 ) -> Fit:
     """Fit weights to example pairs.
 
-    About one pair in five is held back to measure the result on; of a single pair, a part of it. What does best
+    About one pair in five is held back to measure the result on; of a single pair, a part. What does best
     there is returned: the candidate as it was, after its natural-gradient steps, or after all steps.
 
     Args:
