@@ -73,8 +73,8 @@ _MOST_RIVALS, _MOST_WHOLE = 16, 2
 _MOST_REFINED = 2
 """Candidates that the weight generator's passes refine."""
 
-_MOST_SECONDS_OF_PASSES = 0.5
-"""Work from which on they are left out: in a second, the steps that they cost bring as much."""
+_MOST_SECONDS_OF_PASSES = 0.4
+"""Work from which on they are left out: in half a second, the steps that they cost bring more."""
 
 _MIXED = 8
 """Candidates whose span is searched for a mix of them."""
@@ -262,7 +262,7 @@ def fit_pairs(
         base: the base of all candidates, on the CPU, without gradients; not changed.
         candidates: what to begin with, at least one. The first, which should be the base, always takes steps.
         pairs: example pairs, at least one.
-        passes: the weight generator's passes over pairs. In half a second or less they refine the best
+        passes: the weight generator's passes over pairs. In 0.4 seconds or less they refine the best
             candidates before any step.
         seed: draws the crops.
         seconds: work, in seconds of one core as the cost table counts them. The first losses and one step
