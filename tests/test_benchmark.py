@@ -342,6 +342,24 @@ def test_the_best_of_a_baseline_is_a_target_that_it_always_reaches(report):
             assert ratio == pytest.approx(wanted, rel=0.01)
 
 
+def test_times_are_those_of_runs_that_nothing_else_slowed(zoo, settings, tmp_path):
+    settings = replace(settings, methods=("base",), lengths=(0, 2, 4))
+    run_benchmark(zoo, settings, tmp_path / "run")
+    timed = list((tmp_path / "run" / "times").rglob("base-4-*.json"))
+    assert len(timed) == settings.n_concepts == 2
+    assert not list((tmp_path / "run" / "times").rglob("base-2-*.json"))
+
+    def slow_down(paths, factor):
+        for path in paths:
+            values = json.loads(path.read_bytes())
+            path.write_text(json.dumps(values | {"seconds": factor, "start_seconds": 10 * factor}))
+
+    slow_down((tmp_path / "run" / "runs").rglob("base-*.json"), 1000.0)
+    slow_down(timed, 6.0)
+    found = run_benchmark(zoo, settings, tmp_path / "run").report["methods"]["base"]
+    assert (found["step_seconds"], found["start_seconds"]) == (1.5, 60.0)
+
+
 def test_other_settings_do_not_mix(zoo, settings, tmp_path):
     few = replace(settings, methods=("base",))
     run_benchmark(zoo, few, tmp_path / "run")

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_running import fail, run, succeed
 
-from initzoo.errors import InvalidGenerator, InvalidWords
+from initzoo.errors import InvalidConcepts, InvalidGenerator, InvalidWords
 from initzoo.generator import (
     Confidence,
     PhraseConfig,
@@ -173,6 +174,63 @@ def test_training_on_a_small_lexicon_writes_an_encoder_that_reads_it(
     assert trained.config.slots == {"tint": ("colour",)}
     assert trained.read("grey morning fog").best[0] == "fog"
     assert trained.read("everything teal").best[0] == "tint"
+
+
+def test_a_part_trained_beside_another_reads_more_and_keeps_the_vector(
+    small_lexicon: Path, tmp_path: Path
+) -> None:
+    from initzoo.training import PhraseSettings, train_phrases
+
+    settings = PhraseSettings(epochs=12, **SMALL)
+    first, second = tmp_path / "first", tmp_path / "second"
+    cache = tmp_path / "cache.npz"
+    train_phrases(BUNDLED, first, lexicon=small_lexicon, settings=settings, cache=cache)
+    phrases = small_lexicon / "one.txt"
+    phrases.write_text(phrases.read_text().replace("fog: ", "fog: pea soup | pea souper | like pea soup | "))
+    train_phrases(first, second, lexicon=small_lexicon, settings=settings, beside=True, cache=cache)
+    before, after = PhraseEncoder.from_folder(first), PhraseEncoder.from_folder(second)
+    assert (before.config.n_parts, after.config.n_parts) == (1, 2)
+    for words in ("pea souper", "everything teal", "grey fog"):
+        one, both = before.read(words), after.read(words)
+        assert np.array_equal(one.vector, both.vector)
+        assert sum(both.looks.values()) + both.none == pytest.approx(1.0, abs=1e-5)
+        assert sum(both.counts) == pytest.approx(1.0, abs=1e-5)
+    assert after.read("pea souper").looks["fog"] > before.read("pea souper").looks["fog"]
+    phrases.write_text(phrases.read_text() + "night: at night | nightly | by night\n")
+    with pytest.raises(InvalidConcepts, match="only the lexicon has the look 'night'"):
+        train_phrases(first, second, lexicon=small_lexicon, settings=settings, beside=True, force=True)
+
+
+def test_shares_of_two_parts_are_their_mean() -> None:
+    shape = PhraseShape(3, n_states=8, width=8, n_buckets=16, n_gram_values=4, n_hidden=8, n_values=6)
+    config = PhraseConfig(("a", "b"), {}, {}, {}, shape, Confidence(), "", "")
+    rng = np.random.default_rng(0)
+
+    def weights(prefix: str) -> dict[str, np.ndarray]:
+        from initzoo.training.phrases.head import PhraseHead
+
+        named = {
+            name: rng.standard_normal(value.shape) for name, value in PhraseHead(shape).state_dict().items()
+        }
+        named["grams.scale"] = np.ones(16)
+        return {f"{prefix}{name}": value.astype(np.float32) for name, value in named.items()}
+
+    first, second = weights(""), weights("1.")
+    states = rng.standard_normal((5, 8)).astype(np.float32)
+
+    def read(config: PhraseConfig, weights: dict[str, np.ndarray]) -> list[np.ndarray]:
+        vector, *scores = PhraseEncoder(config, None, weights).run_head(states, "fog")  # type: ignore[arg-type]
+        return [vector, *(softmax(one.astype(float)) for one in scores)]
+
+    def softmax(scores: np.ndarray) -> np.ndarray:
+        powers: np.ndarray = np.exp(scores - scores.max())
+        return powers / powers.sum()
+
+    both = read(replace(config, n_parts=2), first | second)
+    alone = read(config, first), read(config, {name[2:]: value for name, value in second.items()})
+    assert np.array_equal(both[0], alone[0][0])
+    for place in (1, 2):
+        assert np.allclose(both[place], (alone[0][place] + alone[1][place]) / 2, atol=1e-6)
 
 
 @pytest.mark.long

@@ -40,6 +40,12 @@ _PATH = click.Path(path_type=Path)
     help="Write nothing; train on a quarter, half and all of the lexicon, and print how well the same "
     "held-back phrases are understood.",
 )
+@click.option(
+    "--beside",
+    is_flag=True,
+    help="Keep the trained parts that the encoder has, and train another beside them: for a longer lexicon, "
+    "with a weight generator that reads the encoder.",
+)
 @click.option("--cache", type=_PATH, help="File (.npz) that keeps the encoded examples for another run.")
 @settings_options(PhraseSettings)
 @force_option
@@ -49,6 +55,7 @@ def command(
     out: Path | None,
     lexicon: Path | None,
     curve: bool,
+    beside: bool,
     cache: Path | None,
     settings: PhraseSettings,
     force: bool,
@@ -64,6 +71,8 @@ def command(
 
     if (out is None) != curve:
         raise click.ClickException("name the folder to write with --out, or give --curve")
+    if curve and beside:
+        raise click.ClickException("--curve trains parts alone. Leave out --beside")
     reports = []
     with StageBars() as bars:
         if out is None:
@@ -78,6 +87,7 @@ def command(
                     out,
                     lexicon=lexicon,
                     settings=settings,
+                    beside=beside,
                     force=force,
                     cache=cache,
                     callback=bars.show,

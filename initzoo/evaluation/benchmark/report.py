@@ -54,8 +54,9 @@ _RULES = (
     "misses the target with all schedules, its longest one counts (the ratio is then a lower bound); if the "
     "start in whose times it is told misses it, twice its longest one counts. `its_best` is the best PSNR "
     "that the baseline itself reaches with any schedule. Ratios are of seconds, as geometric means over "
-    "concepts; all starts of one network share the median time of its steps. Libraries, zoo and weight "
-    "generator are loaded beforehand; `within_3db_with_loading` counts the loading of the latter two."
+    "concepts; all starts of one network share the median time of its steps. Starts and steps are timed in "
+    "runs of their own on six of the concepts, one after another. Libraries, zoo and weight generator are "
+    "loaded beforehand; `within_3db_with_loading` counts the loading of the latter two."
 )
 
 
@@ -78,6 +79,7 @@ def report_of(
     tuned: TuningResult,
     outcomes: Mapping[Job, Outcome],
     *,
+    timed: Mapping[Job, Outcome],
     loading: Mapping[str, float],
     seconds: Mapping[str, float],
 ) -> Benchmark:
@@ -89,10 +91,11 @@ def report_of(
         measured: the measured concepts.
         tuned: learning rates and the best classical start.
         outcomes: outcomes of every method on every concept at every length.
+        timed: outcomes of every method that were timed while nothing else ran.
         loading: seconds that the first start in a process takes more than the second one, by method.
         seconds: wall time by stage.
     """
-    paces = {method: _pace(method, settings, outcomes, loading[method]) for method in settings.methods}
+    paces = {method: _pace(method, settings, timed, loading[method]) for method in settings.methods}
     curves = {
         method: [_curve(method, question, settings, outcomes, paces[method]) for question in measured]
         for method in settings.methods
@@ -120,7 +123,7 @@ def report_of(
 
 
 def _pace(
-    method: str, settings: BenchmarkSettings, outcomes: Mapping[Job, Outcome], loading: float
+    method: str, settings: BenchmarkSettings, timed: Mapping[Job, Outcome], loading: float
 ) -> dict[str, float]:
     """Seconds per step and seconds to make the initial weights, as medians over runs.
 
@@ -133,7 +136,7 @@ def _pace(
     def kind_of(one: str) -> str:
         return one if settings.is_unet(one) else "zoo" if one in ZOO_STARTS else "classical"
 
-    for job, outcome in outcomes.items():
+    for job, outcome in timed.items():
         if job.method == method:
             starts.append(outcome.start_seconds)
         if kind_of(job.method) == kind_of(method) and outcome.psnr is not None:

@@ -28,6 +28,10 @@ from initzoo.zoo import Zoo
 
 __all__ = ["run_benchmark"]
 
+_N_TIMED = 6
+"""Concepts on which the methods are timed."""
+_TIMED_STEPS = 40
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -92,19 +96,26 @@ def _run(
     questions = [*tuning, *measured]
     clock = StageClock(run_folder, settings.n_workers)
 
-    def run(stage: str, jobs: Sequence[Job]) -> dict[Job, Outcome]:
+    def run(
+        stage: str, jobs: Sequence[Job], folder: Path = run_folder, n_workers: int = settings.n_workers
+    ) -> dict[Job, Outcome]:
         def show(n_done: int, n_all: int) -> None:
             clock.add(stage.split()[0])
             if callback is not None:
                 callback(stage, n_done, n_all)
 
-        return run_jobs(zoo, questions, jobs, settings, run_folder, callback=show)
+        chosen = replace(settings, n_workers=n_workers)
+        return run_jobs(zoo, questions, jobs, chosen, folder, callback=show)
 
     tuned = tune(settings, tuning, run)
-    outcomes = run("measure", _measuring_jobs(settings, measured, len(tuning), tuned))
+    jobs = _measuring_jobs(settings, measured, len(tuning), tuned)
+    outcomes = run("measure", jobs)
+    timed = run("time", _timing_jobs(settings, jobs), run_folder / "times", n_workers=1)
     clock.add("report", save=True)
     loading = _loading_seconds(zoo, settings, measured[0])
-    return report_of(zoo, settings, measured, tuned, outcomes, loading=loading, seconds=clock.seconds)
+    return report_of(
+        zoo, settings, measured, tuned, outcomes, timed=timed, loading=loading, seconds=clock.seconds
+    )
 
 
 def _measuring_jobs(
@@ -124,6 +135,18 @@ def _measuring_jobs(
         for n_steps in settings.lengths
         for method in settings.methods
     ]
+
+
+def _timing_jobs(settings: BenchmarkSettings, jobs: Sequence[Job]) -> list[Job]:
+    """The runs that are done once more for their times alone, by one process, when no other one runs.
+
+    Processes beside each other share caches and memory, and slow each other down by half.
+    """
+    at_most = [n_steps for n_steps in settings.lengths[1:] if n_steps <= _TIMED_STEPS]
+    n_steps = at_most[-1] if at_most else settings.lengths[1]
+    places = sorted({job.question for job in jobs})
+    chosen = {places[len(places) * i // _N_TIMED] for i in range(_N_TIMED)}
+    return [job for job in jobs if job.n_steps == n_steps and job.question in chosen]
 
 
 def _check_ready(zoo: Zoo, settings: BenchmarkSettings, questions: Sequence[Question]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,7 @@ _FILES = ("encoder.onnx", "head.safetensors", "tokenizer.json")
 _LICENCE = "LICENSE"
 _MAX_SIZE = 2**20
 _MAX_WEIGHT = 1e6
+_MOST_PARTS = 8
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -87,6 +88,9 @@ class PhraseConfig:
         files: digests of the other files, SHA-256 in hex.
         own_colours: for each look the colours that its phrases name. Words that name another ask for more
             than the look.
+        n_parts: number of trained parts, all of one shape. The looks are those that they read together. The
+            vector is that of the first, so that a weight generator that reads it is still served when a
+            longer lexicon has trained another part.
     """
 
     looks: tuple[str, ...]
@@ -99,6 +103,7 @@ class PhraseConfig:
     source: str
     files: dict[str, str] = field(default_factory=dict)
     own_colours: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    n_parts: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +141,8 @@ class PhraseEncoder:
     Args:
         config: what it knows.
         states: the sentence encoder.
-        weights: those of the trained part by name.
+        weights: those of the first trained part by name, and those of further ones by names that begin with
+            their number, e.g. `1.project.weight`.
         folder: the folder of its files, if it has one.
         digest: SHA-256 of its `config.json`, which holds those of the other files.
 
@@ -160,7 +166,7 @@ class PhraseEncoder:
         self.folder = folder
         self.digest = digest
         self.states = states
-        self._weights = weights
+        self.weights = weights
         self._read = lru_cache(maxsize=256)(self._read_plain)
 
     @property
@@ -208,34 +214,53 @@ class PhraseEncoder:
     def run_head(
         self, states: NDArray[np.float32], words: str
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Run the trained part on the token states of one phrase; `PhraseHead` in torch is the same.
+        """Run the trained parts on the token states of one phrase; `PhraseHead` in torch is one of them.
 
         Returns:
             The vector, the scores of all looks and none, and the scores of the four counts.
         """
-        weights, shape = self._weights, self.config.shape
-        x = _linear(states, weights, "project")  # (n_tokens, width)
-        qkv = _linear(_layer_norm(x, weights, "norm_attention"), weights, "queries_keys_values")
+        grams = hash_grams(words, self.config.shape.n_buckets)
+        vector, looks, counts = zip(
+            *(self._run_part(states, grams, _prefix(part)) for part in range(self.config.n_parts)),
+            strict=True,
+        )
+        return vector[0], _mean_scores(looks), _mean_scores(counts)
+
+    def _run_part(
+        self, states: NDArray[np.float32], grams: list[int], prefix: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        weights, shape = self.weights, self.config.shape
+
+        def linear(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+            result: NDArray[np.float32] = (
+                x @ weights[f"{prefix}{name}.weight"].T + weights[f"{prefix}{name}.bias"]
+            )
+            return result
+
+        def normed(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+            return _layer_norm(x, weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"])
+
+        x = linear(states, "project")  # (n_tokens, width)
+        qkv = linear(normed(x, "norm_attention"), "queries_keys_values")
         queries, keys, values = (
             part.reshape(len(x), shape.n_heads, -1).swapaxes(0, 1) for part in np.split(qkv, 3, axis=-1)
         )
         attention = _softmax(queries @ keys.swapaxes(1, 2) / np.float32(math.sqrt(queries.shape[-1])))
         mixed = (attention @ values).swapaxes(0, 1).reshape(len(x), -1)
-        x = x + _linear(mixed, weights, "attended")
-        inner = _gelu(_linear(_layer_norm(x, weights, "norm_expand"), weights, "expand"))
-        x = x + _linear(inner, weights, "contract")
-        weighted = _softmax(_linear(x, weights, "weigh")[:, 0]) @ x
-        grams = hash_grams(words, shape.n_buckets)
-        table, scale = weights["grams.weight"], weights["grams.scale"]
+        x = x + linear(mixed, "attended")
+        inner = _gelu(linear(normed(x, "norm_expand"), "expand"))
+        x = x + linear(inner, "contract")
+        weighted = _softmax(linear(x, "weigh")[:, 0]) @ x
+        table, scale = weights[f"{prefix}grams.weight"], weights[f"{prefix}grams.scale"]
         letters = (
             (table[grams] * scale[grams, None]).mean(axis=0)
             if grams
             else np.zeros(shape.n_gram_values, np.float32)
         )
         gathered = np.concatenate([weighted, x.mean(axis=0), states.mean(axis=0), letters]).astype(np.float32)
-        hidden = _gelu(_linear(gathered, weights, "gather"))
-        vector = _linear(hidden, weights, "vector")
-        return vector, _linear(vector, weights, "looks"), _linear(hidden, weights, "counts")
+        hidden = _gelu(linear(gathered, "gather"))
+        vector = linear(hidden, "vector")
+        return vector, linear(vector, "looks"), linear(hidden, "counts")
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], *, digest: str | None = None) -> PhraseEncoder:
@@ -330,7 +355,7 @@ def _read_weights(data: bytes, config: PhraseConfig) -> dict[str, NDArray[np.flo
 
 
 def _shapes_of(config: PhraseConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of all weights of the trained part."""
+    """The shapes of all weights of the trained parts."""
     shape, n_looks = config.shape, len(config.looks) + 1
     width = shape.width
     n_gathered = 2 * width + shape.n_states + shape.n_gram_values
@@ -351,8 +376,8 @@ def _shapes_of(config: PhraseConfig) -> dict[str, tuple[int, ...]]:
         shapes |= {f"{name}.weight": size, f"{name}.bias": size[:1]}
     for name in ("norm_attention", "norm_expand"):
         shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
-    grams = {"grams.weight": (shape.n_buckets, shape.n_gram_values), "grams.scale": (shape.n_buckets,)}
-    return shapes | grams
+    shapes |= {"grams.weight": (shape.n_buckets, shape.n_gram_values), "grams.scale": (shape.n_buckets,)}
+    return {f"{_prefix(part)}{name}": size for part in range(config.n_parts) for name, size in shapes.items()}
 
 
 def _check_config(config: PhraseConfig) -> None:
@@ -365,6 +390,8 @@ def _check_config(config: PhraseConfig) -> None:
     sizes = asdict(shape)
     if any(not 1 <= size <= _MAX_SIZE for size in sizes.values()) or shape.width % shape.n_heads:
         raise DamagedFile("config.json has a shape that no phrase encoder has")
+    if not 1 <= config.n_parts <= _MOST_PARTS:
+        raise DamagedFile(f"config.json has {config.n_parts} trained parts, and {_MOST_PARTS} are the most")
     if shape.n_looks != len(config.looks) + 1 or len(set(config.looks)) != len(config.looks):
         raise DamagedFile(
             f"config.json has {len(config.looks)} looks, or one twice, and scores for {shape.n_looks}"
@@ -376,19 +403,26 @@ def _check_config(config: PhraseConfig) -> None:
             raise DamagedFile(f"config.json has a colour {name[:40]!r} that is not written as #rrggbb")
 
 
-def _linear(
-    x: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], name: str
-) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-    return result
+def _prefix(part: int) -> str:
+    """What the names of a trained part's weights begin with; nothing for the first."""
+    return f"{part}." if part else ""
+
+
+def _mean_scores(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Scores whose shares are the mean of the shares of all trained parts."""
+    if len(scores) == 1:
+        return scores[0]
+    shares = np.mean([_softmax(one) for one in scores], axis=0)
+    mean: NDArray[np.float32] = np.log(np.maximum(shares, np.float32(1e-30)))
+    return mean
 
 
 def _layer_norm(
-    x: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], name: str
+    x: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     centred = x - x.mean(axis=-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(1e-5))
-    result: NDArray[np.float32] = scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    result: NDArray[np.float32] = scaled * weight + bias
     return result
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from initzoo.errors import InvalidGenerator
+from initzoo.errors import InvalidConcepts, InvalidGenerator
 from initzoo.files import check_free, read_file, reported_as
 from initzoo.generator import (
     Confidence,
@@ -114,6 +114,7 @@ def train_phrases(
     *,
     lexicon: Path | None = None,
     settings: PhraseSettings | None = None,
+    beside: bool = False,
     force: bool = False,
     cache: str | os.PathLike[str] | None = None,
     callback: Callback | None = None,
@@ -128,13 +129,16 @@ def train_phrases(
         lexicon: folder with files of phrases, `colours.toml` and `opposites.toml`; by default that of the
             catalog.
         settings: how it is trained.
+        beside: keep the trained parts that the folder has and train another beside them. The looks are then
+            those that all parts read together. The vector stays, and with it the weight generator that reads
+            it.
         force: replace files that exist.
         cache: file that keeps the encoded examples for another run.
         callback: progress.
 
     Raises:
-        InvalidConcepts: the lexicon is missing.
-        InvalidGenerator: the sentence encoder is missing or damaged.
+        InvalidConcepts: the lexicon is missing, or has other looks than the parts that are kept.
+        InvalidGenerator: the sentence encoder is missing or damaged, or parts to be kept are.
         OutputError: a file exists already or cannot be written.
     """
     settings = settings or PhraseSettings()
@@ -144,10 +148,14 @@ def train_phrases(
         with reported_as(InvalidGenerator, f"sentence encoder '{Path(encoder) / name}'", "Name its folder."):
             files[name] = read_file(Path(encoder) / name, max_bytes=2**28)
     check_free(Path(out), *files, "head.safetensors", "config.json", force=force)
+    kept = PhraseEncoder.from_folder(encoder) if beside else None
+    if kept is not None:
+        _check_looks(kept, lexicon)
     training, held_back, n_phrases = _encoded(encoder, lexicon, settings, cache, callback)
     looks = sorted({look for example in training.examples for look in example.looks})
     head = _train(training, looks, settings, callback)
-    readings = _read(head, held_back)
+    heads = [*([] if kept is None else _heads_of(kept)), head]
+    readings = _read(heads, held_back)
     confidence = fit_confidence(*readings, _targets(held_back, looks))
     report = _report(held_back, looks, readings, settings.share, n_phrases)
     plain = _plain_colours(lexicon)
@@ -161,9 +169,39 @@ def train_phrases(
         licence=_LICENCE,
         source=_SOURCE,
         own_colours=own_colours(list_phrases(load_lexicon(lexicon)), plain),
+        n_parts=len(heads),
     )
-    PhraseEncoder.save(out, config, _weights_of(head), files, force=force)
+    weights = {} if kept is None else dict(kept.weights)
+    prefix = f"{len(heads) - 1}." if len(heads) > 1 else ""
+    weights |= {f"{prefix}{name}": value for name, value in _weights_of(head).items()}
+    PhraseEncoder.save(out, config, weights, files, force=force)
     return report
+
+
+def _check_looks(kept: PhraseEncoder, lexicon: Path | None) -> None:
+    """Fail if the lexicon has other looks than a phrase encoder, whose parts could not be read together."""
+    known = set(kept.config.looks)
+    looks = {phrase.look for phrase in list_phrases(load_lexicon(lexicon))}
+    if known != looks:
+        other = min(known ^ looks)
+        place = "phrase encoder" if other in known else "lexicon"
+        raise InvalidConcepts(
+            f"only the {place} has the look '{other}', so no part can be trained beside those that are "
+            "there. Train without --beside, and then the weight generator"
+        )
+
+
+def _heads_of(encoder: PhraseEncoder) -> list[PhraseHead]:
+    """The trained parts of a phrase encoder in torch."""
+    heads = []
+    for part in range(encoder.config.n_parts):
+        prefix = f"{part}." if part else ""
+        head = PhraseHead(encoder.config.shape)
+        weights = {name: np.asarray(encoder.weights[f"{prefix}{name}"]) for name in head.state_dict()}
+        weights["grams.weight"] = weights["grams.weight"] * encoder.weights[f"{prefix}grams.scale"][:, None]
+        head.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        heads.append(head.eval())
+    return heads
 
 
 def measure_lexicon(
@@ -192,7 +230,7 @@ def measure_lexicon(
         staged = None if callback is None else _named(callback, f"train on {share:g}")
         head = _train(part, looks, replace(settings, epochs=min(epochs, 2 * settings.epochs)), staged)
         n_phrases = len(split_phrases(phrases, share=share)[0])
-        yield _report(held_back, looks, _read(head, held_back), share, n_phrases)
+        yield _report(held_back, looks, _read([head], held_back), share, n_phrases)
 
 
 def _named(callback: Callback, name: str) -> Callback:
@@ -334,15 +372,16 @@ def _targets(encoded: _Encoded, looks: Sequence[str]) -> tuple[NDArray[np.float3
     return targets, np.array([len(example.looks) for example in encoded.examples], dtype=np.int64)
 
 
-def _read(head: PhraseHead, encoded: _Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The shares of looks and of counts of examples."""
+def _read(heads: Sequence[PhraseHead], encoded: _Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The shares of looks and of counts of examples, as means over all trained parts."""
     shares, counts = [], []
     with torch.no_grad():
         for start in range(0, len(encoded.examples), 512):
             chosen = range(start, min(start + 512, len(encoded.examples)))
-            _, scores, of_counts = head(*_batch(encoded, chosen))
-            shares.append(scores.double().softmax(-1).numpy())
-            counts.append(of_counts.double().softmax(-1).numpy())
+            batch = _batch(encoded, chosen)
+            read = [[scores.double().softmax(-1) for scores in head(*batch)[1:]] for head in heads]
+            shares.append(torch.stack([one for one, _ in read]).mean(0).numpy())
+            counts.append(torch.stack([one for _, one in read]).mean(0).numpy())
     return np.concatenate(shares), np.concatenate(counts)
 
 
