@@ -65,7 +65,8 @@ def command(
 
     The sentence encoder stays as it is; the part that is trained reads its token states and the letter groups
     of the phrase. A tenth of the phrases of each look is held back. Run `initzoo verify ZOO --accept`
-    afterwards.
+    afterwards. A weight generator that reads the encoder goes on with one that is trained --beside, without
+    its calibration: run `initzoo generator evaluate`.
     """
     from initzoo.training import measure_lexicon, train_phrases
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import pickle
@@ -17,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from initzoo.errors import InvalidConcepts, InvalidGenerator
-from initzoo.files import check_free, read_file, reported_as
+from initzoo.files import check_free, read_file, reported_as, write_bytes, write_json
 from initzoo.generator import (
+    CALIBRATION_FILE,
     Confidence,
     PhraseConfig,
     PhraseEncoder,
@@ -130,8 +133,8 @@ def train_phrases(
             catalog.
         settings: how it is trained.
         beside: keep the trained parts that the folder has and train another beside them. The looks are then
-            those that all parts read together. The vector stays, and with it the weight generator that reads
-            it.
+            those that all parts read together. The vector stays, so the weight generators of a zoo whose
+            encoder is replaced go on with it.
         force: replace files that exist.
         cache: file that keeps the encoded examples for another run.
         callback: progress.
@@ -175,7 +178,27 @@ def train_phrases(
     prefix = f"{len(heads) - 1}." if len(heads) > 1 else ""
     weights |= {f"{prefix}{name}": value for name, value in _weights_of(head).items()}
     PhraseEncoder.save(out, config, weights, files, force=force)
+    if kept is not None:
+        _hand_on(Path(out), kept.digest)
     return report
+
+
+def _hand_on(folder: Path, before: str) -> None:
+    """Name the new phrase encoder of a zoo in its weight generators that read the one before.
+
+    They read the vector, which is still the same, and how words share among looks, which is nearly so. Their
+    calibration was measured with the encoder before and is removed.
+
+    Args:
+        folder: of the phrase encoder.
+        before: its digest before a part was trained beside the others.
+    """
+    digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    for path in sorted((folder.parent / "weight_generator").glob("*/config.json")):
+        values = json.loads(path.read_bytes())
+        if values.get("text_sha256") == before:
+            write_bytes(path, write_json(values | {"text_sha256": digest}), force=True)
+            (path.parent / CALIBRATION_FILE).unlink(missing_ok=True)
 
 
 def _check_looks(kept: PhraseEncoder, lexicon: Path | None) -> None:
