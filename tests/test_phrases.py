@@ -181,14 +181,21 @@ def test_a_part_trained_beside_another_reads_more_and_keeps_the_vector(
 ) -> None:
     from initzoo.training import PhraseSettings, train_phrases
 
-    settings = PhraseSettings(epochs=12, **SMALL)
-    first, second = tmp_path / "first", tmp_path / "second"
-    cache = tmp_path / "cache.npz"
-    train_phrases(BUNDLED, first, lexicon=small_lexicon, settings=settings, cache=cache)
+    options = {"lexicon": small_lexicon, "settings": PhraseSettings(epochs=12, **SMALL)}
+    folder, cache = tmp_path / "model" / "phrase_encoder", tmp_path / "cache.npz"
+    train_phrases(BUNDLED, folder, cache=cache, **options)
+    before = PhraseEncoder.from_folder(folder)
+    configs = []
+    for name, digest in (("ours", before.digest), ("other", "0" * 64)):
+        configs.append(tmp_path / "model" / "weight_generator" / name / "config.json")
+        configs[-1].parent.mkdir(parents=True)
+        configs[-1].write_text(json.dumps({"kind": "joint", "text_sha256": digest}))
+        (configs[-1].parent / "calibration.json").write_text("{}")
+
     phrases = small_lexicon / "one.txt"
     phrases.write_text(phrases.read_text().replace("fog: ", "fog: pea soup | pea souper | like pea soup | "))
-    train_phrases(first, second, lexicon=small_lexicon, settings=settings, beside=True, cache=cache)
-    before, after = PhraseEncoder.from_folder(first), PhraseEncoder.from_folder(second)
+    train_phrases(folder, folder, beside=True, force=True, cache=cache, **options)
+    after = PhraseEncoder.from_folder(folder)
     assert (before.config.n_parts, after.config.n_parts) == (1, 2)
     for words in ("pea souper", "everything teal", "grey fog"):
         one, both = before.read(words), after.read(words)
@@ -196,9 +203,17 @@ def test_a_part_trained_beside_another_reads_more_and_keeps_the_vector(
         assert sum(both.looks.values()) + both.none == pytest.approx(1.0, abs=1e-5)
         assert sum(both.counts) == pytest.approx(1.0, abs=1e-5)
     assert after.read("pea souper").looks["fog"] > before.read("pea souper").looks["fog"]
+
+    # The weight generator that reads it goes on with it, and is to be calibrated again.
+    digests = [json.loads(path.read_text())["text_sha256"] for path in configs]
+    assert digests == [after.digest, "0" * 64]
+    assert [(path.parent / "calibration.json").exists() for path in configs] == [False, True]
+
     phrases.write_text(phrases.read_text() + "night: at night | nightly | by night\n")
+    kept = (folder / "config.json").read_bytes()
     with pytest.raises(InvalidConcepts, match="only the lexicon has the look 'night'"):
-        train_phrases(first, second, lexicon=small_lexicon, settings=settings, beside=True, force=True)
+        train_phrases(folder, folder, beside=True, force=True, **options)
+    assert (folder / "config.json").read_bytes() == kept
 
 
 def test_shares_of_two_parts_are_their_mean() -> None:
@@ -309,7 +324,7 @@ def test_a_matched_pull_loads_no_torch(tmp_path: Path) -> None:
 
 
 def test_the_bundled_encoder_is_small_and_has_its_licence() -> None:
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 26_000_000
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 25_000_000
     assert "Apache License" in (BUNDLED / "LICENSE").read_text()
     assert (BUNDLED / "encoder.onnx").stat().st_size <= 25_000_000
     states = PhraseStates.from_folder(BUNDLED)
@@ -348,3 +363,8 @@ def test_match_takes_the_nearest_however_unsure(tmp_path: Path, monkeypatch: pyt
     assert values["reason"].startswith("nearest by meaning, though ")
     assert "--exact and --match exclude each other" in fail("pull", "--match", "--exact", "fog")
     assert "no concept 'asdf qwer'" in fail("pull", "--exact", "asdf qwer")
+
+
+def test_a_curve_is_of_parts_alone() -> None:
+    command = ("generator", "train-phrases", "--encoder", str(BUNDLED), "--curve", "--beside")
+    assert "--curve trains parts alone. Leave out --beside" in fail(*command)

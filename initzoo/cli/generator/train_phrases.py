@@ -106,5 +106,6 @@ def _line(report: PhraseReport) -> str:
         f"{report.share:.2f} of the lexicon, {report.n_phrases} phrases: of {report.n_held_back} held-back "
         f"phrases {report.first:.3f} right, {report.first_five:.3f} among five; English "
         f"{report.english:.3f}, other letters {report.others:.3f}, misspelt {report.misspelt:.3f}, "
-        f"joined {report.joined:.3f}; likely {report.likely:.3f}, of which right {report.likely_right:.3f}"
+        f"joined {report.joined:.3f}, combinations {report.combined:.3f}; "
+        f"likely {report.likely:.3f}, of which right {report.likely_right:.3f}"
     )

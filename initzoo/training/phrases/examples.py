@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from random import Random
 
-from initzoo.pairs import LANGUAGES, normalise_words
+from initzoo.pairs import LANGUAGES, Concept, normalise_words, parts_of
 
 __all__ = [
     "FRAMES",
@@ -19,6 +19,7 @@ __all__ = [
     "THREE_JOINTS",
     "Example",
     "Phrase",
+    "combined_examples",
     "list_phrases",
     "make_examples",
     "own_colours",
@@ -71,7 +72,8 @@ class Example:
         words: the words.
         looks: ids of the looks.
         kind: `phrase` for one of the lexicon, `framed` for one in a sentence, `misspelt`, `joined` for
-            several, `without` for words that ask for no look.
+            several, `combined` for a wording of a concept of several looks, `without` for words that ask for
+            no look.
         place: the largest `place_of` of its phrases; the examples below a place are those of a smaller
             lexicon.
     """
@@ -181,6 +183,38 @@ def make_examples(
             add(pattern.format(*(_fill(part, colours, random) for part in parts)), parts, "joined")
     for _ in range(n_without if vocabulary else 0):
         add(random.choice(_REQUESTS).format(*random.sample(vocabulary, 3)), [], "without")
+    return list(examples.values())
+
+
+def combined_examples(
+    concepts: Iterable[Concept],
+    *,
+    looks: Collection[str],
+    slots: Mapping[str, Sequence[str]],
+    colours: Collection[str],
+) -> list[Example]:
+    """The wordings of train concepts of several looks: how people name two looks at once, in one sentence.
+
+    Args:
+        concepts: of a catalog; its held-out ones and their wordings are left out.
+        looks: ids of the looks of the lexicon.
+        slots: names of the slots of each look that takes colours.
+        colours: names of all colours.
+
+    Example:
+        >>> from initzoo.pairs import load_concepts
+        >>> found = combined_examples(load_concepts(), looks={"ink", "street-lamp"}, slots={}, colours=())
+        >>> found[0].words, found[0].looks
+        ('street-lit pen and ink drawing', ('ink', 'street-lamp'))
+    """
+    examples: dict[str, Example] = {}
+    for concept in concepts:
+        parts = parts_of(concept.id, looks, slots, colours) if concept.split == "train" else None
+        if parts is not None and len({part.look for part in parts}) > 1:
+            named = tuple(part.look for part in parts)
+            for words in concept.prompts:
+                place = place_of(Phrase(words, named[0], "en"))
+                examples.setdefault(normalise_words(words), Example(words, named, "combined", place))
     return list(examples.values())
 
 

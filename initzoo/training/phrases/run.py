@@ -31,7 +31,9 @@ from initzoo.generator import (
 )
 from initzoo.pairs import (
     LANGUAGES,
+    catalog_folder,
     load_colours,
+    load_concepts,
     load_lexicon,
     load_lexicon_colours,
     load_opposites,
@@ -39,6 +41,8 @@ from initzoo.pairs import (
 )
 from initzoo.training.phrases.examples import (
     Example,
+    Phrase,
+    combined_examples,
     list_phrases,
     make_examples,
     own_colours,
@@ -75,6 +79,7 @@ class PhraseReport:
         english, others: as `first`, for English and for the other languages.
         misspelt: as `first`, for held-back phrases with a letter changed.
         joined: held-back phrases joined with others, all of whose looks are ranked first.
+        combined: as `joined`, for held-back wordings of the catalog's combinations.
         count: of all held-back examples, those whose number of looks is right.
         likely_right: of the held-back phrases that would be called likely, those that are right.
         likely: held-back phrases that would be called likely.
@@ -89,6 +94,7 @@ class PhraseReport:
     others: float
     misspelt: float
     joined: float
+    combined: float
     count: float
     likely_right: float
     likely: float
@@ -285,6 +291,9 @@ def _encoded(
     kept = make_examples(
         held_back, colours=names, vocabulary=vocabulary, seed=settings.seed + 1, **_N_VALIDATION
     )
+    combined = _combined(phrases, lexicon)
+    examples += [example for example in combined if 0 <= example.place < settings.share]
+    kept += [example for example in combined if example.place < 0]
     seen = {normalise_words(example.words) for example in examples}
     kept = [example for example in kept if normalise_words(example.words) not in seen]
     known = _read_cache(cache)
@@ -292,6 +301,14 @@ def _encoded(
     if cache is not None:
         _write_cache(cache, both)
     return both[0], both[1], len(training)
+
+
+def _combined(phrases: Sequence[Phrase], lexicon: Path | None) -> list[Example]:
+    """The wordings of the catalog's combinations; none beside a lexicon of one's own."""
+    if lexicon is not None and lexicon.resolve() != (catalog_folder() / "lexicon").resolve():
+        return []
+    looks = {phrase.look for phrase in phrases}
+    return combined_examples(load_concepts(), looks=looks, slots=slots_of(phrases), colours=load_colours())
 
 
 def _encode(
@@ -456,11 +473,16 @@ def _report(
     )
     ranks = (shares[:, :-1] > (shares * wanted).sum(-1, keepdims=True)).sum(-1)
     is_phrase = kinds == "phrase"
-    is_joined = kinds == "joined"
-    all_first = [
-        set(np.argsort(-shares[i])[: n_looks[i]].tolist()) == set(np.flatnonzero(wanted[i]).tolist())
-        for i in np.flatnonzero(is_joined)
-    ]
+
+    def all_first(kind: str) -> NDArray[np.bool_]:
+        return np.array(
+            [
+                set(np.argsort(-shares[i])[: n_looks[i]].tolist()) == set(np.flatnonzero(wanted[i]).tolist())
+                for i in np.flatnonzero(kinds == kind)
+            ],
+            dtype=bool,
+        )
+
     # Each half is judged by a confidence fitted on the other, so that none is judged by itself.
     half = np.arange(len(kinds)) % 2 == 0
     sure = np.zeros(len(kinds))
@@ -482,7 +504,8 @@ def _report(
         english=share_of(ranks[is_phrase & ~is_foreign] == 0),
         others=share_of(ranks[is_phrase & is_foreign] == 0),
         misspelt=share_of(ranks[kinds == "misspelt"] == 0),
-        joined=share_of(np.array(all_first, dtype=bool)),
+        joined=share_of(all_first("joined")),
+        combined=share_of(all_first("combined")),
         count=share_of(counts.argmax(-1) == n_looks),
         likely_right=share_of(is_right[likely]),
         likely=share_of(likely[is_phrase]),

@@ -43,10 +43,10 @@ class PhraseSettings:
     count_weight: float = 0.3
     share: float = 1.0
     n_colours: int = 3
-    n_framed: int = 7000
-    n_misspelt: int = 5000
-    n_joined: int = 13000
-    n_without: int = 3500
+    n_framed: int = 12000
+    n_misspelt: int = 9000
+    n_joined: int = 24000
+    n_without: int = 5000
     seed: int = 1
 
     def __post_init__(self) -> None:
