@@ -515,7 +515,7 @@ def write_phrase_encoder(folder: Path) -> None:
         "MIT", "a test",
     )  # fmt: skip
     files = {"encoder.onnx": tiny_graph(n_tokens), "tokenizer.json": tokenizer, "LICENSE": b"MIT"}
-    PhraseEncoder.save(folder, config, weights, files)
+    PhraseEncoder.save(folder, config, [weights], files)
 
 
 @cache

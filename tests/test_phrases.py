@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +88,7 @@ def test_numpy_and_torch_read_alike() -> None:
     weights = {name: value.numpy() for name, value in head.state_dict().items()}
     weights["grams.scale"] = np.ones(64, np.float32)
     states = np.random.default_rng(0).standard_normal((7, 24)).astype(np.float32)
-    ours = PhraseEncoder(config, None, weights).run_head(states, "fix overexposed")  # type: ignore[arg-type]
+    ours = PhraseEncoder(config, None, [weights]).run_head(states, "fix overexposed")  # type: ignore[arg-type]
     grams = torch.tensor(hash_grams("fix overexposed", 64))
     with torch.no_grad():
         theirs = head(
@@ -189,12 +188,12 @@ def test_a_part_trained_beside_another_reads_more_and_keeps_the_vector(
     for name, digest in (("ours", before.digest), ("other", "0" * 64)):
         configs.append(tmp_path / "model" / "weight_generator" / name / "config.json")
         configs[-1].parent.mkdir(parents=True)
-        configs[-1].write_text(json.dumps({"kind": "joint", "text_sha256": digest}))
+        configs[-1].write_text(json.dumps({"format_version": 2, "text_sha256": digest}))
         (configs[-1].parent / "calibration.json").write_text("{}")
 
     phrases = small_lexicon / "one.txt"
     phrases.write_text(phrases.read_text().replace("fog: ", "fog: pea soup | pea souper | like pea soup | "))
-    train_phrases(folder, folder, beside=True, force=True, cache=cache, **options)
+    report = train_phrases(folder, folder, beside=True, force=True, cache=cache, **options)
     after = PhraseEncoder.from_folder(folder)
     assert (before.config.n_parts, after.config.n_parts) == (1, 2)
     for words in ("pea souper", "everything teal", "grey fog"):
@@ -207,10 +206,14 @@ def test_a_part_trained_beside_another_reads_more_and_keeps_the_vector(
     # The weight generator that reads it goes on with it, and is to be calibrated again.
     digests = [json.loads(path.read_text())["text_sha256"] for path in configs]
     assert digests == [after.digest, "0" * 64]
+    assert report.uncalibrated == ("ours",)
     assert [(path.parent / "calibration.json").exists() for path in configs] == [False, True]
 
-    phrases.write_text(phrases.read_text() + "night: at night | nightly | by night\n")
+    configs[1].write_text("{")
     kept = (folder / "config.json").read_bytes()
+    with pytest.raises(InvalidGenerator, match="weight generator '.*other/config.json'"):
+        train_phrases(folder, folder, beside=True, force=True, cache=cache, **options)
+    phrases.write_text(phrases.read_text() + "night: at night | nightly | by night\n")
     with pytest.raises(InvalidConcepts, match="only the lexicon has the look 'night'"):
         train_phrases(folder, folder, beside=True, force=True, **options)
     assert (folder / "config.json").read_bytes() == kept
@@ -221,28 +224,26 @@ def test_shares_of_two_parts_are_their_mean() -> None:
     config = PhraseConfig(("a", "b"), {}, {}, {}, shape, Confidence(), "", "")
     rng = np.random.default_rng(0)
 
-    def weights(prefix: str) -> dict[str, np.ndarray]:
+    def weights() -> dict[str, np.ndarray]:
         from initzoo.training.phrases.head import PhraseHead
 
-        named = {
-            name: rng.standard_normal(value.shape) for name, value in PhraseHead(shape).state_dict().items()
-        }
+        shapes = {name: value.shape for name, value in PhraseHead(shape).state_dict().items()}
+        named = {name: rng.standard_normal(size) for name, size in shapes.items()}
         named["grams.scale"] = np.ones(16)
-        return {f"{prefix}{name}": value.astype(np.float32) for name, value in named.items()}
+        return {name: value.astype(np.float32) for name, value in named.items()}
 
-    first, second = weights(""), weights("1.")
+    first, second = weights(), weights()
     states = rng.standard_normal((5, 8)).astype(np.float32)
-
-    def read(config: PhraseConfig, weights: dict[str, np.ndarray]) -> list[np.ndarray]:
-        vector, *scores = PhraseEncoder(config, None, weights).run_head(states, "fog")  # type: ignore[arg-type]
-        return [vector, *(softmax(one.astype(float)) for one in scores)]
 
     def softmax(scores: np.ndarray) -> np.ndarray:
         powers: np.ndarray = np.exp(scores - scores.max())
         return powers / powers.sum()
 
-    both = read(replace(config, n_parts=2), first | second)
-    alone = read(config, first), read(config, {name[2:]: value for name, value in second.items()})
+    def read(*parts: dict[str, np.ndarray]) -> list[np.ndarray]:
+        vector, *scores = PhraseEncoder(config, None, parts).run_head(states, "fog")  # type: ignore[arg-type]
+        return [vector, *(softmax(one.astype(float)) for one in scores)]
+
+    both, alone = read(first, second), (read(first), read(second))
     assert np.array_equal(both[0], alone[0][0])
     for place in (1, 2):
         assert np.allclose(both[place], (alone[0][place] + alone[1][place]) / 2, atol=1e-6)

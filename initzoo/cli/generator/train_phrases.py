@@ -43,8 +43,8 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--beside",
     is_flag=True,
-    help="Keep the trained parts that the encoder has, and train another beside them: for a longer lexicon, "
-    "with a weight generator that reads the encoder.",
+    help="Keep the trained parts of the encoder and train one more beside them, for a longer lexicon. "
+    "The weight generator need not be trained again.",
 )
 @click.option("--cache", type=_PATH, help="File (.npz) that keeps the encoded examples for another run.")
 @settings_options(PhraseSettings)
@@ -65,8 +65,8 @@ def command(
 
     The sentence encoder stays as it is; the part that is trained reads its token states and the letter groups
     of the phrase. A tenth of the phrases of each look is held back. Run `initzoo verify ZOO --accept`
-    afterwards. A weight generator that reads the encoder goes on with one that is trained --beside, without
-    its calibration: run `initzoo generator evaluate`.
+    afterwards. With --beside, the zoo's weight generator goes on with the new encoder, but its calibration
+    is removed: run `initzoo generator evaluate` to measure it again.
     """
     from initzoo.training import measure_lexicon, train_phrases
 
@@ -99,6 +99,11 @@ def command(
         return
     for report in reports:
         click.echo(_line(report))
+        for name in report.uncalibrated:
+            click.echo(
+                f"weight generator '{name}' goes on with it, without its calibration. "
+                "Measure that again: initzoo generator evaluate"
+            )
 
 
 def _line(report: PhraseReport) -> str:

@@ -55,7 +55,7 @@ _RULES = (
     "start in whose times it is told misses it, twice its longest one counts. `its_best` is the best PSNR "
     "that the baseline itself reaches with any schedule. Ratios are of seconds, as geometric means over "
     "concepts; all starts of one network share the median time of its steps. Starts and steps are timed in "
-    "runs of their own on six of the concepts, one after another. Libraries, zoo and weight generator are "
+    "runs of their own on at most six concepts, one after another. Libraries, zoo and weight generator are "
     "loaded beforehand; `within_3db_with_loading` counts the loading of the latter two."
 )
 

@@ -31,6 +31,7 @@ __all__ = ["run_benchmark"]
 _N_TIMED = 6
 """Concepts on which the methods are timed."""
 _TIMED_STEPS = 40
+"""At most so many steps are timed."""
 
 Progress = Callable[[str, int, int], None]
 

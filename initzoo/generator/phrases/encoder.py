@@ -88,9 +88,9 @@ class PhraseConfig:
         files: digests of the other files, SHA-256 in hex.
         own_colours: for each look the colours that its phrases name. Words that name another ask for more
             than the look.
-        n_parts: number of trained parts, all of one shape. The looks are those that they read together. The
-            vector is that of the first, so that a weight generator that reads it is still served when a
-            longer lexicon has trained another part.
+        n_parts: number of trained parts, all of one shape. The shares of looks are means over all parts. The
+            vector is that of the first, so a weight generator that reads it needs no new training when a
+            part is added.
     """
 
     looks: tuple[str, ...]
@@ -141,8 +141,7 @@ class PhraseEncoder:
     Args:
         config: what it knows.
         states: the sentence encoder.
-        weights: those of the first trained part by name, and those of further ones by names that begin with
-            their number, e.g. `1.project.weight`.
+        parts: the weights of each trained part by name.
         folder: the folder of its files, if it has one.
         digest: SHA-256 of its `config.json`, which holds those of the other files.
 
@@ -157,7 +156,7 @@ class PhraseEncoder:
         self,
         config: PhraseConfig,
         states: PhraseStates,
-        weights: Mapping[str, NDArray[np.float32]],
+        parts: Sequence[Mapping[str, NDArray[Any]]],
         *,
         folder: Path | None = None,
         digest: str = "",
@@ -166,7 +165,7 @@ class PhraseEncoder:
         self.folder = folder
         self.digest = digest
         self.states = states
-        self.weights = weights
+        self.parts = parts
         self._read = lru_cache(maxsize=256)(self._read_plain)
 
     @property
@@ -220,47 +219,35 @@ class PhraseEncoder:
             The vector, the scores of all looks and none, and the scores of the four counts.
         """
         grams = hash_grams(words, self.config.shape.n_buckets)
-        vector, looks, counts = zip(
-            *(self._run_part(states, grams, _prefix(part)) for part in range(self.config.n_parts)),
-            strict=True,
-        )
-        return vector[0], _mean_scores(looks), _mean_scores(counts)
+        read = [self._run_part(part, states, grams) for part in self.parts]
+        vectors, looks, counts = zip(*read, strict=True)
+        return vectors[0], _mean_scores(looks), _mean_scores(counts)
 
     def _run_part(
-        self, states: NDArray[np.float32], grams: list[int], prefix: str
+        self, weights: Mapping[str, NDArray[Any]], states: NDArray[np.float32], grams: list[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        weights, shape = self.weights, self.config.shape
-
-        def linear(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-            result: NDArray[np.float32] = (
-                x @ weights[f"{prefix}{name}.weight"].T + weights[f"{prefix}{name}.bias"]
-            )
-            return result
-
-        def normed(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-            return _layer_norm(x, weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"])
-
-        x = linear(states, "project")  # (n_tokens, width)
-        qkv = linear(normed(x, "norm_attention"), "queries_keys_values")
+        shape = self.config.shape
+        x = _linear(states, weights, "project")  # (n_tokens, width)
+        qkv = _linear(_layer_norm(x, weights, "norm_attention"), weights, "queries_keys_values")
         queries, keys, values = (
             part.reshape(len(x), shape.n_heads, -1).swapaxes(0, 1) for part in np.split(qkv, 3, axis=-1)
         )
         attention = _softmax(queries @ keys.swapaxes(1, 2) / np.float32(math.sqrt(queries.shape[-1])))
         mixed = (attention @ values).swapaxes(0, 1).reshape(len(x), -1)
-        x = x + linear(mixed, "attended")
-        inner = _gelu(linear(normed(x, "norm_expand"), "expand"))
-        x = x + linear(inner, "contract")
-        weighted = _softmax(linear(x, "weigh")[:, 0]) @ x
-        table, scale = weights[f"{prefix}grams.weight"], weights[f"{prefix}grams.scale"]
+        x = x + _linear(mixed, weights, "attended")
+        inner = _gelu(_linear(_layer_norm(x, weights, "norm_expand"), weights, "expand"))
+        x = x + _linear(inner, weights, "contract")
+        weighted = _softmax(_linear(x, weights, "weigh")[:, 0]) @ x
+        table, scale = weights["grams.weight"], weights["grams.scale"]
         letters = (
             (table[grams] * scale[grams, None]).mean(axis=0)
             if grams
             else np.zeros(shape.n_gram_values, np.float32)
         )
         gathered = np.concatenate([weighted, x.mean(axis=0), states.mean(axis=0), letters]).astype(np.float32)
-        hidden = _gelu(linear(gathered, "gather"))
-        vector = linear(hidden, "vector")
-        return vector, linear(vector, "looks"), linear(hidden, "counts")
+        hidden = _gelu(_linear(gathered, weights, "gather"))
+        vector = _linear(hidden, weights, "vector")
+        return vector, _linear(vector, weights, "looks"), _linear(hidden, weights, "counts")
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], *, digest: str | None = None) -> PhraseEncoder:
@@ -289,15 +276,15 @@ class PhraseEncoder:
                 raise DamagedFile(
                     f"encoder.onnx has {states.n_values} values a token, config.json {config.shape.n_states}"
                 )
-            weights = _read_weights(files["head.safetensors"], config)
+            parts = _read_parts(files["head.safetensors"], config)
             actual = hashlib.sha256(data).hexdigest()
-            return cls(config, states, weights, folder=folder, digest=actual)
+            return cls(config, states, parts, folder=folder, digest=actual)
 
     @staticmethod
     def save(
         folder: str | os.PathLike[str],
         config: PhraseConfig,
-        weights: Mapping[str, NDArray[Any]],
+        parts: Sequence[Mapping[str, NDArray[Any]]],
         files: Mapping[str, bytes],
         *,
         force: bool = False,
@@ -306,13 +293,14 @@ class PhraseEncoder:
 
         Args:
             folder: created if it is missing.
-            config: what it knows; the digests of the files are filled in.
-            weights: those of the trained part: float32, and int8 `grams.weight` with a `grams.scale` per row.
+            config: what it knows; the number of parts and the digests of the files are filled in.
+            parts: the weights of each trained part by name: float32, and int8 `grams.weight` with a
+                `grams.scale` per row.
             files: `encoder.onnx`, `tokenizer.json` and the `LICENSE` of the sentence encoder.
             force: replace files that exist.
 
         Returns:
-            The config with the digests.
+            The config as it was written.
 
         Raises:
             OutputError: a file exists already or cannot be written.
@@ -320,12 +308,15 @@ class PhraseEncoder:
         from safetensors.numpy import save
 
         small = {
-            name: np.ascontiguousarray(value if value.dtype == np.int8 else value.astype(np.float16))
-            for name, value in sorted(weights.items())
+            f"{_prefix(number)}{name}": np.ascontiguousarray(
+                value if value.dtype == np.int8 else value.astype(np.float16)
+            )
+            for number, part in enumerate(parts)
+            for name, value in part.items()
         }
-        contents = {**files, "head.safetensors": save(small)}
+        contents = {**files, "head.safetensors": save(dict(sorted(small.items())))}
         digests = {name: hashlib.sha256(contents[name]).hexdigest() for name in _FILES}
-        values = asdict(config) | {"files": digests}
+        values = asdict(config) | {"files": digests, "n_parts": len(parts)}
         contents["config.json"] = write_json(values)
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name in (*_FILES, _LICENCE, "config.json"):
@@ -333,7 +324,8 @@ class PhraseEncoder:
         return read_json(contents["config.json"], PhraseConfig)
 
 
-def _read_weights(data: bytes, config: PhraseConfig) -> dict[str, NDArray[np.float32]]:
+def _read_parts(data: bytes, config: PhraseConfig) -> list[dict[str, NDArray[Any]]]:
+    """The weights of each trained part by name, as float32 but for the int8 vectors of letter groups."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -341,21 +333,32 @@ def _read_weights(data: bytes, config: PhraseConfig) -> dict[str, NDArray[np.flo
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedFile(f"head.safetensors is not a safetensors file ({error})") from error
-    weights = {
-        name: value if value.dtype == np.int8 else value.astype(np.float32) for name, value in tensors.items()
+    shapes = _shapes_of(config)
+    expected = {
+        f"{_prefix(number)}{name}": shape
+        for number in range(config.n_parts)
+        for name, shape in shapes.items()
     }
-    expected = _shapes_of(config)
-    for name in sorted({*expected, *weights}):
-        size, actual = expected.get(name), weights[name].shape if name in weights else None
+    for name in sorted({*expected, *tensors}):
+        size, actual = expected.get(name), tensors[name].shape if name in tensors else None
         if actual != size:
             raise DamagedFile(f"head.safetensors: expected {name[:60]} of shape {size}, found {actual}")
-        if not np.isfinite(weights[name]).all():
+        if tensors[name].dtype != np.int8:
+            tensors[name] = tensors[name].astype(np.float32)
+        if not np.isfinite(tensors[name]).all():
             raise DamagedFile(f"head.safetensors: {name} has values that are NaN or infinite")
-    return weights
+    return [
+        {name: tensors[f"{_prefix(number)}{name}"] for name in shapes} for number in range(config.n_parts)
+    ]
+
+
+def _prefix(part: int) -> str:
+    """What the names of a trained part's weights begin with in the file; nothing for the first."""
+    return f"{part}." if part else ""
 
 
 def _shapes_of(config: PhraseConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of all weights of the trained parts."""
+    """The shapes of all weights of a trained part."""
     shape, n_looks = config.shape, len(config.looks) + 1
     width = shape.width
     n_gathered = 2 * width + shape.n_states + shape.n_gram_values
@@ -376,8 +379,8 @@ def _shapes_of(config: PhraseConfig) -> dict[str, tuple[int, ...]]:
         shapes |= {f"{name}.weight": size, f"{name}.bias": size[:1]}
     for name in ("norm_attention", "norm_expand"):
         shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
-    shapes |= {"grams.weight": (shape.n_buckets, shape.n_gram_values), "grams.scale": (shape.n_buckets,)}
-    return {f"{_prefix(part)}{name}": size for part in range(config.n_parts) for name, size in shapes.items()}
+    grams = {"grams.weight": (shape.n_buckets, shape.n_gram_values), "grams.scale": (shape.n_buckets,)}
+    return shapes | grams
 
 
 def _check_config(config: PhraseConfig) -> None:
@@ -403,9 +406,9 @@ def _check_config(config: PhraseConfig) -> None:
             raise DamagedFile(f"config.json has a colour {name[:40]!r} that is not written as #rrggbb")
 
 
-def _prefix(part: int) -> str:
-    """What the names of a trained part's weights begin with; nothing for the first."""
-    return f"{part}." if part else ""
+def _linear(x: NDArray[np.float32], weights: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+    return result
 
 
 def _mean_scores(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -418,11 +421,11 @@ def _mean_scores(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _layer_norm(
-    x: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
+    x: NDArray[np.float32], weights: Mapping[str, NDArray[Any]], name: str
 ) -> NDArray[np.float32]:
     centred = x - x.mean(axis=-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(1e-5))
-    result: NDArray[np.float32] = scaled * weight + bias
+    result: NDArray[np.float32] = scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
     return result
 
 

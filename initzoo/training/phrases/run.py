@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import pickle
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from initzoo.errors import InvalidConcepts, InvalidGenerator
-from initzoo.files import check_free, read_file, reported_as, write_bytes, write_json
+from initzoo.files import check_free, read_file, read_json, reported_as, write_bytes, write_json
 from initzoo.generator import (
     CALIBRATION_FILE,
     Confidence,
@@ -83,6 +82,7 @@ class PhraseReport:
         count: of all held-back examples, those whose number of looks is right.
         likely_right: of the held-back phrases that would be called likely, those that are right.
         likely: held-back phrases that would be called likely.
+        uncalibrated: the zoo's weight generators that go on with the encoder, and lost their calibration.
     """
 
     share: float
@@ -98,6 +98,7 @@ class PhraseReport:
     count: float
     likely_right: float
     likely: float
+    uncalibrated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +159,10 @@ def train_phrases(
             files[name] = read_file(Path(encoder) / name, max_bytes=2**28)
     check_free(Path(out), *files, "head.safetensors", "config.json", force=force)
     kept = PhraseEncoder.from_folder(encoder) if beside else None
+    generators = {}
     if kept is not None:
         _check_looks(kept, lexicon)
+        generators = _generators_of(Path(out), kept.digest)
     training, held_back, n_phrases = _encoded(encoder, lexicon, settings, cache, callback)
     looks = sorted({look for example in training.examples for look in example.looks})
     head = _train(training, looks, settings, callback)
@@ -178,33 +181,43 @@ def train_phrases(
         licence=_LICENCE,
         source=_SOURCE,
         own_colours=own_colours(list_phrases(load_lexicon(lexicon)), plain),
-        n_parts=len(heads),
     )
-    weights = {} if kept is None else dict(kept.weights)
-    prefix = f"{len(heads) - 1}." if len(heads) > 1 else ""
-    weights |= {f"{prefix}{name}": value for name, value in _weights_of(head).items()}
-    PhraseEncoder.save(out, config, weights, files, force=force)
-    if kept is not None:
-        _hand_on(Path(out), kept.digest)
-    return report
+    parts = [*([] if kept is None else kept.parts), _weights_of(head)]
+    PhraseEncoder.save(out, config, parts, files, force=force)
+    return replace(report, uncalibrated=_hand_on(Path(out), generators))
 
 
-def _hand_on(folder: Path, before: str) -> None:
-    """Name the new phrase encoder of a zoo in its weight generators that read the one before.
-
-    They read the vector, which is still the same, and how words share among looks, which is nearly so. Their
-    calibration was measured with the encoder before and is removed.
+def _generators_of(folder: Path, digest: str) -> dict[Path, dict[str, Any]]:
+    """The configs of a zoo's weight generators that read a phrase encoder.
 
     Args:
         folder: of the phrase encoder.
-        before: its digest before a part was trained beside the others.
+        digest: its digest.
+
+    Raises:
+        InvalidGenerator: the config of a weight generator is damaged.
+    """
+    configs = {}
+    for path in sorted((folder.parent / "weight_generator").glob("*/config.json")):
+        with reported_as(InvalidGenerator, f"weight generator '{path}'", "Get it again."):
+            configs[path] = read_json(read_file(path, max_bytes=2**28), dict[str, Any])
+    return {path: values for path, values in configs.items() if values.get("text_sha256") == digest}
+
+
+def _hand_on(folder: Path, generators: Mapping[Path, dict[str, Any]]) -> tuple[str, ...]:
+    """Name the new phrase encoder of a zoo in its weight generators that read the one before.
+
+    They read the vector, which is the same, and the shares of looks, which are better. Their calibration was
+    measured with the encoder before and is removed.
+
+    Returns:
+        The names of these weight generators.
     """
     digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    for path in sorted((folder.parent / "weight_generator").glob("*/config.json")):
-        values = json.loads(path.read_bytes())
-        if values.get("text_sha256") == before:
-            write_bytes(path, write_json(values | {"text_sha256": digest}), force=True)
-            (path.parent / CALIBRATION_FILE).unlink(missing_ok=True)
+    for path, values in generators.items():
+        write_bytes(path, write_json(values | {"text_sha256": digest}), force=True)
+        (path.parent / CALIBRATION_FILE).unlink(missing_ok=True)
+    return tuple(path.parent.name for path in generators)
 
 
 def _check_looks(kept: PhraseEncoder, lexicon: Path | None) -> None:
@@ -223,11 +236,10 @@ def _check_looks(kept: PhraseEncoder, lexicon: Path | None) -> None:
 def _heads_of(encoder: PhraseEncoder) -> list[PhraseHead]:
     """The trained parts of a phrase encoder in torch."""
     heads = []
-    for part in range(encoder.config.n_parts):
-        prefix = f"{part}." if part else ""
+    for part in encoder.parts:
         head = PhraseHead(encoder.config.shape)
-        weights = {name: np.asarray(encoder.weights[f"{prefix}{name}"]) for name in head.state_dict()}
-        weights["grams.weight"] = weights["grams.weight"] * encoder.weights[f"{prefix}grams.scale"][:, None]
+        weights = {name: np.asarray(part[name]) for name in head.state_dict()}
+        weights["grams.weight"] = weights["grams.weight"] * part["grams.scale"][:, None]
         head.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         heads.append(head.eval())
     return heads
