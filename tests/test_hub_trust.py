@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpcore2
 import pytest
 from hub_fixtures import hub, hub_with_zoos, opened, own_hub, pushed, quick_retries
 from hub_server import Api, Fault, Hub, Repo, running_hub
@@ -350,6 +351,44 @@ def test_a_line_that_is_slow_and_steady_arrives(
     began = time.monotonic()
     opened(hub, cache).pull("pencil sketch")
     assert time.monotonic() - began > 3 * connections._SPAN
+
+
+def test_a_read_goes_on_when_a_span_of_measuring_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span ends while a read waits: that is no reason to break off a line that was fast enough."""
+    monkeypatch.setattr(connections, "_SPAN", 0.05)
+    monkeypatch.setattr(connections, "_SLOWEST", 100)
+
+    class Line(httpcore2.NetworkStream):
+        def __init__(self, n_silent: int) -> None:
+            self.n_silent = n_silent
+
+        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            if self.n_silent == 0:
+                return b"here it is"
+            self.n_silent -= 1
+            time.sleep(timeout or 0)
+            raise httpcore2.ReadTimeout
+
+    class Lines(httpcore2.NetworkBackend):
+        def __init__(self, n_silent: int) -> None:
+            self.n_silent = n_silent
+
+        def connect_tcp(self, *_: Any, **__: Any) -> httpcore2.NetworkStream:
+            return Line(self.n_silent)
+
+    def read(n_silent: int, timeout: float) -> bytes:
+        stream = connections._watched(Lines(n_silent), is_proxy=True).connect_tcp("hub", 443)
+        with connections.paced("zoo", 10) as pace:
+            pace.answered()
+            pace.count(1000)
+            data: bytes = stream.read(10, timeout)
+            return data
+
+    assert read(1, timeout=5) == b"here it is"
+    with pytest.raises(HubUnavailable, match="sends less than"):
+        read(2, timeout=5)  # nothing came in the whole second span
+    with pytest.raises(httpcore2.ReadTimeout):
+        read(1, timeout=0.001)  # the caller waits no longer
 
 
 def test_files_come_over_connections_that_are_checked(

@@ -172,12 +172,17 @@ def _watched(backend: Any, *, is_proxy: bool) -> Any:
             pace = _PACE.get()
             if pace is None:
                 return self._inner.read(max_bytes, timeout)
-            left = min(pace.left(), math.inf if timeout is None else timeout)
-            try:
-                return self._inner.read(max_bytes, None if left == math.inf else left)
-            except httpcore2.ReadTimeout:
-                pace.left()
-                raise
+            ends = math.inf if timeout is None else time.monotonic() + timeout
+            while True:
+                own, left = max(ends - time.monotonic(), 0.0), pace.left()
+                seconds = min(own, left)
+                try:
+                    return self._inner.read(max_bytes, None if seconds == math.inf else seconds)
+                except httpcore2.ReadTimeout:
+                    if own <= left:
+                        pace.left()
+                        raise
+                    # Only a span of the measuring ended. If its rate was enough, the next one begins.
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
             self._inner.write(buffer, timeout)
