@@ -235,10 +235,26 @@ def test_tables_change_with_the_report(generated: ModuleType, tmp_path: Path) ->
     report = json.loads(read("catalog/model/evaluation.json"))
     report["heldout-new"]["psnr"]["generated"] = 99.94
     del report["heldout-new"]["psnr"]["knn"]
+    for section in (value for value in report.values() if isinstance(value, dict)):
+        section.pop("pull", None)
+        section.get("psnr", {}).pop("pull", None)
     (tmp_path / "model" / "evaluation.json").write_text(json.dumps(report))
     lines = cells_of(generated.GENERATED["generator"](tmp_path))
+    assert not any("pull" in name for name in lines)
     assert lines["**generated**"][-1].startswith("99.9 [")
     assert lines[METHODS["knn"].long][-1] == "–"
+    report["heldout-new"]["psnr"]["pull"] = 88.84
+    report["heldout-new"]["psnr_interval"]["pull"] = [88.0, 89.0]
+    report["heldout-new"]["pull"] = {
+        "gap_closed": None,
+        "gap_closed_interval": None,
+        "checkpoint_share": 0.26,
+    }
+    (tmp_path / "model" / "evaluation.json").write_text(json.dumps(report))
+    lines = cells_of(generated.GENERATED["generator"](tmp_path))
+    assert lines[METHODS["pull"].long][1:] == ["–", "88.8 [88.0, 89.0]"]
+    assert lines["the same by the answer of pull"] == ["–", "–", "–"]
+    assert lines["wordings for which pull takes a checkpoint"] == ["–", "–", "26%"]
     bench = json.loads(read("catalog/model/bench.json"))
     bench["ratio_to_fitted"]["base"]["within_3db"] |= {"ratio": 7.77, "n_at_least": 0, "n_not_reached": 0}
     (tmp_path / "model" / "bench.json").write_text(json.dumps(bench))

@@ -26,7 +26,7 @@ def test_every_name_that_is_reported_has_a_label() -> None:
     assert tuple(labels.SPLITS) == concepts.SPLITS
     assert set(labels.SCORED) <= set(FamilyScores.__dataclass_fields__)
     assert set(labels.QUESTIONS) == {*ASKED_SPLITS, OWN_CONCEPTS}
-    assert set(labels.METHODS) == {"generated", "trained", *BASELINES}
+    assert set(labels.METHODS) == {"generated", "pull", "trained", *BASELINES}
     assert set(labels.STARTS) == {BOOK, "unet_l1", SCRATCH, OURS, FITTED, *FROM_ZOO}
     assert tuple(labels.TARGETS) == (*TARGETS, ITS_BEST)
     assert set(labels.DIAGNOSIS) <= set(LayerReport.__dataclass_fields__)

@@ -203,16 +203,33 @@ def generator_table(catalog: Path) -> str:
         cells = [_with_interval(report[split], method) for split in splits]
         if set(cells) != {_MISSING}:
             lines.append([f"**{label.long}**" if method == "generated" else label.long, *cells])
-    gaps = [(report[split]["gap_closed"], report[split]["gap_closed_interval"]) for split in splits]
     lines.append(
         [
             "share of the gap from mean to trained that is closed",
-            *(_MISSING if gap is None else f"{gap:.2f} [{low:.2f}, {high:.2f}]" for gap, (low, high) in gaps),
+            *(_gap_closed(report[split]) for split in splits),
         ]
     )
+    answers = [report[split].get("pull", {}) for split in splits]
+    if any(answers):
+        shares = [one.get("checkpoint_share") for one in answers]
+        lines.append(["the same by the answer of pull", *map(_gap_closed, answers)])
+        lines.append(
+            [
+                "wordings for which pull takes a checkpoint",
+                *(_MISSING if share is None else f"{share:.0%}" for share in shares),
+            ]
+        )
     for name in ("concepts", "wordings"):
         lines.append([name, *(f"{report[split][f'n_{name}']:,}" for split in splits)])
     return markdown_table(["PSNR in dB", *(QUESTIONS[split].short for split in splits)], lines)
+
+
+def _gap_closed(figures: Mapping[str, Any]) -> str:
+    """A share of the gap and its interval."""
+    if figures.get("gap_closed") is None:
+        return _MISSING
+    low, high = figures["gap_closed_interval"]
+    return f"{figures['gap_closed']:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def novelty_table(catalog: Path) -> str:

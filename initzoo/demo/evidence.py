@@ -132,11 +132,25 @@ def _split_html(title: str, figures: dict[str, Any]) -> str:
     tail = ""
     if isinstance(closed, int | float):
         tail = f"<p>Generating closes {closed:.0%} of the gap from the mean adapter to a trained one.</p>"
+    tail += _pull_html(figures.get("pull"))
     return (
         f"<h3>{escape(title)}{count}</h3><table class='evidence'><caption class='sr-only'>{escape(title)}: "
         "PSNR in dB by method</caption><thead><tr><th scope='col'>where the weights come from</th>"
         "<th scope='col'>PSNR, dB</th><th scope='col'><span class='sr-only'>bar</span></th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>{tail}"
+    )
+
+
+def _pull_html(figures: Any) -> str:
+    """How often `pull` takes a checkpoint, and the gap that it closes; empty if that was not measured."""
+    share = figures.get("checkpoint_share") if isinstance(figures, dict) else None
+    if not isinstance(share, int | float):
+        return ""
+    closed = figures.get("gap_closed")
+    tail = f", and closes {closed:.0%} of the gap" if isinstance(closed, int | float) else ""
+    return (
+        f"<p>From a zoo of the taught looks alone, pull takes a checkpoint for {share:.0%} of the "
+        f"wordings{tail}.</p>"
     )
 
 

@@ -41,6 +41,7 @@ from .shards import MAX_SHARD_BYTES as MAX_SHARD_BYTES
 from .shards import Payload as Payload
 from .shards import decode_blocks as decode_blocks
 from .shards import write_shard as write_shard
+from .taught import TaughtZoo as TaughtZoo
 from .verify import verify_file as verify_file
 from .zoo import BUNDLED_ZOO as BUNDLED_ZOO
 from .zoo import Zoo as Zoo

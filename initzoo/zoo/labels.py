@@ -96,6 +96,11 @@ METHODS = {
     "knn": Label("mean of the nearest neighbours"),
     "kernel_ridge": Label("kernel ridge", "kernel ridge from words to adapter"),
     "generated": Label("generated"),
+    "pull": Label(
+        "answer of pull",
+        "answer of pull: the checkpoint that the words mean, or generated weights",
+        "that of a zoo which holds the train concepts alone, found by their training wordings",
+    ),
     "trained": Label("adapter trained on the concept itself"),
 }
 """The methods that an evaluation compares, from the floor to the ceiling."""

@@ -117,7 +117,7 @@ class Zoo:
     def __repr__(self) -> str:
         return f"Zoo({self.address!r})"
 
-    def __reduce__(self) -> tuple[type[Zoo], tuple[ZooFiles]]:
+    def __reduce__(self) -> tuple[type[Zoo], tuple[Any]]:
         """Pickle only the location of the files: another process opens them itself."""
         return Zoo, (self.files,)
 

@@ -74,8 +74,8 @@ def command(
 ) -> None:
     """Evaluate a weight generator on unseen words.
 
-    The mean adapter, retrieval and regressions are measured for comparison. If --out is the folder model/ of
-    the zoo, the model card is updated as well.
+    The mean adapter, retrieval, regressions and the answer of pull, from the train concepts alone, are
+    measured for comparison. If --out is the folder model/ of the zoo, the model card is updated as well.
     """
     from initzoo.errors import InvalidZoo
     from initzoo.evaluation import (

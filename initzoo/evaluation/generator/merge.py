@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from initzoo.errors import InvalidGenerator
+from initzoo.zoo import METHODS
 
 __all__ = ["check_further", "keep_further", "read_evaluation"]
 
@@ -91,7 +92,7 @@ def check_further(
         InvalidGenerator: as for `keep_further`.
     """
     found = list(earlier.get("also", {}))
-    twice = next((name for name in found if name in names), None)
+    twice = next((name for name in found if name in names or name in METHODS), None)
     why = ""
     if not found:
         why = "has no further generators"

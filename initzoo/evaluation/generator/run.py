@@ -38,8 +38,9 @@ from initzoo.evaluation.generator.memorisation import (
     overlap_jobs,
     overlap_report,
 )
+from initzoo.evaluation.generator.pulling import Pulled, pull_answers
 from initzoo.evaluation.generator.settings import EvaluationSettings
-from initzoo.evaluation.generator.statistics import summarise
+from initzoo.evaluation.generator.statistics import PULL, summarise
 from initzoo.files import check_free, encode_image, write_files
 from initzoo.generator import (
     Calibration,
@@ -75,7 +76,7 @@ OUTPUTS = ("evaluation.json", "grid.png", "scatter.png", "calibration.json")
 """Files that `GeneratorEvaluation.save` writes."""
 
 BASELINES = ("kernel_ridge", "nearest", "knn", "mean", "shuffled")
-_TAKEN = {"generated", "trained", *BASELINES}
+_TAKEN = {"generated", PULL, "trained", *BASELINES}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _WORDINGS = (
     "Held-out concepts are asked for by their plain name and by one test wording, and the two scores are "
@@ -141,6 +142,9 @@ def evaluate_generator(
 ) -> GeneratorEvaluation:
     """Ask a weight generator and every baseline, and measure all answers.
 
+    Where the zoo has a phrase encoder, the answers of `pull` are measured, too, see `pull_answers`. For
+    example pairs there are none: `pull` fits weights to them.
+
     Args:
         zoo: what the generator was trained on.
         folder: of the weight generator to be evaluated.
@@ -185,12 +189,15 @@ def evaluate_generator(
     }
     encoder_of = dict.fromkeys(predictors, generator.encoder) | encoders
     answers = _ask(questions, predictors, encoder_of, examples, seed=settings.seed)
+    pulled = [] if examples.n_pairs else pull_answers(zoo, questions, [own["generated"] for own in answers])
+    for place, one in enumerate(pulled):
+        answers[place] = {"generated": answers[place]["generated"], PULL: one.blocks, **answers[place]}
     measured = _measure(zoo, questions, answers, settings, report)
     by_split = {
         split: [one for one in measured if questions[one.question].split == split]
         for split in (*ASKED_SPLITS, OWN_CONCEPTS)
     }
-    sections = {split: _section(own, questions, settings) for split, own in by_split.items() if own}
+    sections = {split: _section(own, questions, pulled, settings) for split, own in by_split.items() if own}
     memorisation = _memorisation(zoo, taught, questions, answers, settings, report)
     novelty = generator.encoder.novelty(zoo.taught_requests(generator.encoder, examples=examples))
     points = _points(measured, questions, novelty, generator.encoder, examples)
@@ -313,23 +320,28 @@ def _run_jobs(
 
 
 def _section(
-    measured: Sequence[Measured], questions: Sequence[Question], settings: EvaluationSettings
+    measured: Sequence[Measured],
+    questions: Sequence[Question],
+    pulled: Sequence[Pulled],
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """Figures of one split, of its families, and of what is new in them."""
     asked = [questions[one.question] for one in measured]
-    section = _summary(measured, settings)
+    section = _summary(measured, pulled, settings)
     section["n_wordings"] = sum(len(question.words) for question in asked)
     for key, group_of in (("families", "family"), ("novelty", "novelty")):
         names = sorted({getattr(question, group_of) for question in asked} - {""})
         section[key] = {
             name: _summary(
-                [one for one in measured if getattr(questions[one.question], group_of) == name], settings
+                [one for one in measured if getattr(questions[one.question], group_of) == name],
+                pulled,
+                settings,
             )
             for name in names
         }
     n_wordings = {len(question.words) for question in asked}
     section["wording"] = (
-        {name: _summary(measured, settings, rank=rank) for rank, name in enumerate(("plain", "test"))}
+        {name: _summary(measured, pulled, settings, rank=rank) for rank, name in enumerate(("plain", "test"))}
         if n_wordings == {2}
         else {}
     )
@@ -337,18 +349,26 @@ def _section(
 
 
 def _summary(
-    measured: Sequence[Measured], settings: EvaluationSettings, *, rank: int | None = None
+    measured: Sequence[Measured],
+    pulled: Sequence[Pulled],
+    settings: EvaluationSettings,
+    *,
+    rank: int | None = None,
 ) -> dict[str, Any]:
     """Figures of a group of concepts: means over the wordings of each, or those of one of its wordings."""
     methods = [name for name in measured[0].scores if all(name in one.scores for one in measured)]
     means = [
         {name: one.mean(name) if rank is None else one.of(name, rank) for name in methods} for one in measured
     ]
-    return summarise(
+    summary = summarise(
         {name: [scores[name].psnr for scores in means] for name in methods},
         {name: [scores[name].ssim for scores in means] for name in methods},
         settings.resampling,
     )
+    if pulled:
+        shares = [pulled[one.question].checkpoint_share(rank) for one in measured]
+        summary[PULL] = {**summary[PULL], "checkpoint_share": round(float(np.mean(shares)), 4)}
+    return summary
 
 
 def _memorisation(

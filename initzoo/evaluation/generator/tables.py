@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from initzoo.zoo import METHODS
+
 __all__ = ["evaluation_tables"]
+
+_BY_GROUP = {
+    "mean": "mean",
+    "kernel_ridge": "ridge",
+    "generated": "generated",
+    "pull": "pull",
+    "trained": "trained",
+}
+"""Methods in the tables of families and kinds of novelty, and their headings."""
 
 
 def evaluation_tables(report: Mapping[str, Any]) -> list[str]:
@@ -47,10 +58,8 @@ def evaluation_tables(report: Mapping[str, Any]) -> list[str]:
 
 
 def _split_lines(split: str, section: Mapping[str, Any]) -> list[str]:
-    gap, ends = section["gap_closed"], section["gap_closed_interval"]
-    closed = "" if gap is None else f"  gap closed {gap:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
     lines = [
-        f"{split}  {section['n_concepts']} concepts, {section['n_wordings']} wordings{closed}",
+        f"{split}  {section['n_concepts']} concepts, {section['n_wordings']} wordings{_closed(section)}",
         f"  {'method':14} {'PSNR':>6} {'interval':>16} {'10th pct':>9} {'SSIM':>6} {'generated above':>22}",
     ]
     for method, psnr in sorted(section["psnr"].items(), key=lambda item: -item[1]):
@@ -63,17 +72,25 @@ def _split_lines(split: str, section: Mapping[str, Any]) -> list[str]:
             more = section["difference"][method]
             line += f"  {more['psnr']:+6.2f} [{more['interval'][0]:+6.2f}, {more['interval'][1]:+6.2f}]"
         lines.append(line)
+    if "pull" in section:
+        share = section["pull"]["checkpoint_share"]
+        lines.append(
+            f"  {METHODS['pull'].short}: a checkpoint for {share:.1%} of wordings{_closed(section['pull'])}"
+        )
+    methods = [method for method in _BY_GROUP if method != "pull" or method in section["psnr"]]
+    heads = " ".join(f"{_BY_GROUP[method]:>9}" for method in methods)
     for key in ("families", "novelty", "wording"):
         if section[key]:
-            lines.append(
-                f"  {key:14} {'n':>6} {'mean':>7} {'ridge':>7} {'generated':>9} {'trained':>7} {'gap':>6}"
-            )
+            lines.append(f"  {key:14} {'n':>6} {heads} {'gap':>6}")
         for name, part in section[key].items():
-            columns = [part["psnr"].get(one) for one in ("mean", "kernel_ridge", "generated", "trained")]
-            cells = ["-" if value is None else f"{value:.2f}" for value in columns]
+            values = [part["psnr"].get(method) for method in methods]
+            cells = " ".join("        -" if value is None else f"{value:9.2f}" for value in values)
             closed = "-" if part["gap_closed"] is None else f"{part['gap_closed']:.3f}"
-            lines.append(
-                f"  {name:14} {part['n_concepts']:6d} {cells[0]:>7} {cells[1]:>7} {cells[2]:>9} "
-                f"{cells[3]:>7} {closed:>6}"
-            )
+            lines.append(f"  {name:14} {part['n_concepts']:6d} {cells} {closed:>6}")
     return lines
+
+
+def _closed(section: Mapping[str, Any]) -> str:
+    """The share of the gap that is closed, with its interval; empty if it is unknown."""
+    gap, ends = section["gap_closed"], section["gap_closed_interval"]
+    return "" if gap is None else f"  gap closed {gap:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"

@@ -50,6 +50,7 @@ def generator_section(zoo: Zoo) -> str:
             table=markdown_table(
                 ["method", *(QUESTIONS[split].short for split in splits)], _lines(report, splits)
             ),
+            pulled=_pulled(report, splits),
             further=_further(report, splits),
             novelty=_novelty(report),
             memory=_memory(report["memorisation"]),
@@ -94,20 +95,42 @@ def _n_steps(training: Mapping[str, Any], stage: str) -> int:
 
 
 def _lines(report: Mapping[str, Any], splits: Sequence[str]) -> list[list[str]]:
-    """One line per method, then the share of the gap closed and the counts."""
+    """One line per method that was measured, then the shares of the gap closed and the counts."""
     lines = [
         [
             f"**{label.short}**" if method == "generated" else label.short,
             *(_figures(report[split], method) for split in splits),
         ]
         for method, label in METHODS.items()
+        if any(method in report[split]["psnr"] for split in splits)
     ]
-    shares = []
-    for split in splits:
-        share, ends = report[split]["gap_closed"], report[split]["gap_closed_interval"]
-        shares.append("-" if share is None else f"{share:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]")
+    lines.append(["gap closed by generated", *(_closed(report[split]) for split in splits)])
+    answers = _answers_of_pull(report, splits)
+    if any(answers):
+        lines.append(["gap closed by pull", *(_closed(one) if one else "" for one in answers)])
+        shares = [f"{one['checkpoint_share']:.1%}" if one else "" for one in answers]
+        lines.append(["checkpoints taken by pull", *shares])
     counts = [f"{report[split]['n_concepts']} / {report[split]['n_wordings']}" for split in splits]
-    return [*lines, ["gap closed by generated", *shares], ["concepts / wordings", *counts]]
+    return [*lines, ["concepts / wordings", *counts]]
+
+
+def _answers_of_pull(report: Mapping[str, Any], splits: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The figures of what `pull` answers, by split; None where it was not measured."""
+    return [report[split].get("pull") for split in splits]
+
+
+def _closed(section: Mapping[str, Any]) -> str:
+    """The share of the gap closed, and its interval."""
+    share, ends = section["gap_closed"], section["gap_closed_interval"]
+    return "-" if share is None else f"{share:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _pulled(report: Mapping[str, Any], splits: Sequence[str]) -> str:
+    """What the row of `pull` is; empty if it was not measured."""
+    if not any(_answers_of_pull(report, splits)):
+        return ""
+    label = METHODS["pull"]
+    return f'\n"{label.short[0].upper()}{label.short[1:]}" is {label.meaning}.'
 
 
 def _figures(section: Mapping[str, Any], method: str) -> str:
@@ -161,7 +184,9 @@ def _novelty(report: Mapping[str, Any]) -> str:
     kinds = report.get("heldout-new", {}).get("novelty", {})
     if not kinds:
         return ""
-    methods = ("mean", "nearest", "kernel_ridge", "generated", "trained")
+    methods = ["mean", "nearest", "kernel_ridge", "generated", "trained"]
+    if all("pull" in part["psnr"] for part in kinds.values()):
+        methods.insert(-1, "pull")
     lines = [
         [
             f"new {kind}",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from initzoo.errors import InvalidZoo
 from initzoo.files import DamagedFile, reported_as
 from initzoo.pairs import alphabets_of, normalise_words
-from initzoo.zoo.index.files import ADVICE, IndexTable
+from initzoo.zoo.index.files import ADVICE, IndexTable, write_index
 from initzoo.zoo.index.lookup import Lookup, open_lookup
 from initzoo.zoo.index.rows import ADAPTER_SCORES, SCORES, IndexRow, Match, problem_of
 
@@ -27,7 +28,7 @@ _MAX_GROUPS_COMPARED = 12  # row groups decoded per query, a few milliseconds ea
 
 
 class Index:
-    """The checkpoints of a zoo, found by id or by words. Make one with `Index.open`.
+    """The checkpoints of a zoo, found by id or by words. Make one with `Index.open` or `Index.of`.
 
     Of a large index only what a query needs is read and decoded. Threads can share an index.
     """
@@ -69,6 +70,20 @@ class Index:
         index = cls(table, lookup_folder)
         index._check_order()
         return index
+
+    @classmethod
+    def of(cls, rows: Iterable[IndexRow]) -> Index:
+        """Make an index of rows that is held in memory, e.g. of some of the checkpoints of a zoo.
+
+        Raises:
+            ValueError: a row has an invalid value, or two rows have the same concept id.
+            OutputError: the folder of temporary files cannot be written.
+        """
+        with tempfile.TemporaryDirectory(prefix="initzoo-index-") as folder:
+            path = Path(folder) / "index.parquet"
+            write_index(path, rows)
+            # Read whole, whatever its size: the file is gone when the index is asked.
+            return cls.open(path, whole_up_to=path.stat().st_size)
 
     @property
     def path(self) -> Path:
