@@ -114,6 +114,17 @@ def test_behaviour_error_is_the_mean_over_concepts():
     assert behaviour_error(edited, targets, 2).item() == pytest.approx(0.3)
 
 
+def test_logarithms_weigh_an_error_by_its_ratio():
+    def in_logs(*errors: float) -> float:
+        targets = torch.tensor(errors)[:, None, None, None].expand(-1, 3, 8, 8)
+        return behaviour_error(torch.zeros_like(targets), targets, len(errors), in_logs=True).item()
+
+    assert in_logs(0.492) == pytest.approx(0.1 * math.log(0.5))
+    # Halving the small error is worth as much as halving the large one.
+    assert in_logs(0.5, 0.05) - in_logs(0.246, 0.05) == pytest.approx(0.05 * math.log(2), rel=1e-3)
+    assert in_logs(0.5, 0.05) - in_logs(0.5, 0.021) == pytest.approx(0.05 * math.log(2), rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", DENOISERS)
 def test_gradients_reach_every_parameter(kind):
     denoiser = made(kind).train()

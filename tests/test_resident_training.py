@@ -7,14 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_generator_training import VOCABULARY, bytes_of, data, plan_for, quick, train, zoo_folder
 
 from initzoo.errors import TrainingError
-from initzoo.generator import PhraseEncoder
+from initzoo.generator import DenoiserShape, PhraseEncoder, build_denoiser
 from initzoo.generator.encoders import PhrasesEncoder
 from initzoo.generator.tokens import TokenVectors
 from initzoo.pairs import catalog_folder
 from initzoo.training.generator import resident
+from initzoo.training.generator.muon import MatrixSteps
 from initzoo.training.generator.resident import ResidentDraws
 from initzoo.training.generator.settings import Stage
 
@@ -33,7 +35,7 @@ def settings(**changes):
     return quick(encoder="phrases", weights=replace(brief, n_steps=20), behaviour=brief, **changes)
 
 
-def draws_of(concept_values, *, n_practice=0, large=None, n_crops=2, **changes):
+def draws_of(concept_values, *, n_practice=0, n_crops=2, **changes):
     """Draws whose crops have the number of their concept in every pixel."""
     crops = [np.full((5, 2, 3, 48, 48), value, np.uint8) for value in range(concept_values)]
     for own in crops:
@@ -47,12 +49,11 @@ def draws_of(concept_values, *, n_practice=0, large=None, n_crops=2, **changes):
         n_practice=n_practice,
         crops=crops,
         grid=8,
-        large=large,
     )
 
 
 def test_crops_and_residuals_are_of_the_drawn_concepts() -> None:
-    part = draws_of(6, n_practice=2).draw()
+    part = draws_of(6, n_practice=2).draw(16)
     assert part.crops.shape == (128, 2, 3, 16, 16)
     rows = part.concepts.repeat_interleave(2)
     assert (part.crops[:, 0] == rows[:, None, None, None]).all()
@@ -68,8 +69,8 @@ def test_crops_and_residuals_are_of_the_drawn_concepts() -> None:
 
 
 def test_large_parts_and_whole_crops_are_drawn_on_request() -> None:
-    assert draws_of(3).draw(whole=True).crops.shape[-1] == 48
-    assert draws_of(3, large=32).draw(whole=True).crops.shape[-1] == 32
+    assert draws_of(3).draw().crops.shape[-1] == 48
+    assert draws_of(3).draw(32).crops.shape[-1] == 32
 
 
 def test_contexts_on_a_device_are_wordings_of_the_right_concepts(data, phrases) -> None:
@@ -125,6 +126,52 @@ def test_a_killed_training_goes_on_from_its_snapshot(
     begun.clear()
     train(data, phrases, twice, tmp_path / "run", kept_photo_folder, callback=lambda *a: begun.append(a[1]))
     assert 20 in begun
+
+
+def test_matrices_learn_by_muon_and_go_on_from_a_snapshot(
+    data, phrases, tmp_path, kept_photo_folder, monkeypatch
+) -> None:
+    monkeypatch.setattr(resident, "SNAPSHOT_SECONDS", 0.0)
+    chosen = settings(optimizer="muon", log_error=True, medium_share=0.25, whole_share=0.25)
+    chosen = replace(chosen, behaviour=replace(chosen.behaviour, n_held=20))
+    losses: list[float] = []
+
+    def watch(stage: str, n_done: int, n_all: int, loss: float) -> None:
+        if stage == "behaviour" and n_done:
+            losses.append(loss)
+
+    made = train(data, phrases, chosen, tmp_path / "run", kept_photo_folder, device=DEVICE, callback=watch)
+    assert losses[-1] < losses[0]
+    assert made.config.training["optimizer"] == "muon"
+    [kept] = (tmp_path / "run").glob("behaviour-*/snapshots/*/state.safetensors")
+    momentum = load_file(kept)["momentum"]
+    assert momentum.any()
+    # Nothing is left to do, so the weights are those of the snapshot.
+    again = train(data, phrases, chosen, tmp_path / "run", kept_photo_folder, device=DEVICE)
+    assert bytes_of(again, tmp_path / "again") == bytes_of(made, tmp_path / "made")
+
+
+def test_embeddings_and_biases_have_no_orthogonal_steps() -> None:
+    denoiser = build_denoiser("joint", DenoiserShape(n_blocks=3, block_size=32, n_word_values=24), seed=0)
+    steps = MatrixSteps.of(denoiser)
+    flat = torch.cat([torch.full((one.numel(),), float(n)) for n, one in enumerate(denoiser.parameters())])
+    names = [name for name, _ in denoiser.named_parameters()]
+    found = {
+        names[int(value)] for own in steps.spans.values() for a, b in own for value in flat[a:b].unique()
+    }
+    assert {"enter", "leave", "words.project.weight", "between.0.key_value.weight"} <= found
+    assert not {name for name in found if name.endswith(("bias", "places", "norm.weight"))}
+    values, gradient = torch.zeros_like(flat), torch.ones_like(flat)
+    steps.take(values, gradient, torch.tensor(0.1))
+    moved = {names[int(value)] for value in flat[values != 0].unique()}
+    assert moved == found
+    assert {names[int(value)] for value in flat[gradient == 0].unique()} == found
+
+
+def test_muon_on_cores_is_refused_in_words(data, phrases, tmp_path, kept_photo_folder) -> None:
+    with pytest.raises(TrainingError, match="needs an accelerator"):
+        train(data, phrases, settings(optimizer="muon"), tmp_path / "run", kept_photo_folder)
+    assert not (tmp_path / "run").exists()
 
 
 def test_passes_over_pairs_are_taught(data, phrases, tmp_path, kept_photo_folder, monkeypatch) -> None:

@@ -32,7 +32,14 @@ def weight_error(predicted: Tensor, clean: Tensor, importance: Tensor) -> Tensor
     return squares.sum() / (len(predicted) * importance.sum())
 
 
-def behaviour_error(edited: Tensor, targets: Tensor, n_groups: int) -> Tensor:
+_FLOOR = 0.008
+"""Added to errors before their logarithm: one grey level, below which nothing is to be gained."""
+
+_LOG_SCALE = 0.1
+"""Factor of the logarithms, whose gradients are then about as large as those of errors."""
+
+
+def behaviour_error(edited: Tensor, targets: Tensor, n_groups: int, *, in_logs: bool = False) -> Tensor:
     """Mean absolute error of images, averaged over concepts.
 
     Weight error and image error differ: weights that images hardly depend on may be wrong. This loss
@@ -42,9 +49,11 @@ def behaviour_error(edited: Tensor, targets: Tensor, n_groups: int) -> Tensor:
         edited: edited images, shape `(n, 3, height, width)`; those of a concept are adjacent.
         targets: target images, same shape.
         n_groups: number of concepts; each has the same number of images.
+        in_logs: average a tenth of the natural logarithm of each concept's error instead. The error itself is
+            mostly that of the concepts which come out worst. PSNR counts ratios, and so do logarithms.
 
     Returns:
-        A scalar.
+        A scalar; negative for logarithms of small errors.
 
     Example:
         >>> import torch
@@ -52,4 +61,4 @@ def behaviour_error(edited: Tensor, targets: Tensor, n_groups: int) -> Tensor:
         tensor(0.5000)
     """
     errors = (edited - targets).abs().reshape(n_groups, -1).mean(dim=1)  # (n_groups,)
-    return errors.mean()
+    return _LOG_SCALE * (errors + _FLOOR).log().mean() if in_logs else errors.mean()

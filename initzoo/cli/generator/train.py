@@ -77,6 +77,13 @@ _NAMES = {
     type=_PATH,
     help="Catalog of further concepts for the second stage; the bundled zoo has its own.",
 )
+@click.option(
+    "--compositions",
+    type=click.IntRange(min=0),
+    default=6000,
+    show_default=True,
+    help="About how many compositions of its looks practice has.",
+)
 @click.option("--no-practice", is_flag=True, help="Train on the concepts and wordings of the zoo alone.")
 @workers_option
 @backend_option
@@ -104,6 +111,7 @@ def command(
     photos: Path | None,
     concepts: Path | None,
     practice: Path | None,
+    compositions: int,
     no_practice: bool,
     workers: int | None,
     backend: Backend,
@@ -154,7 +162,7 @@ def command(
     zoo = Zoo.from_pretrained(zoo_name)
     data = TrainingData.from_zoo(zoo, load_concepts(concepts) if concepts else ())
     if not (no_practice or quick) and (practice or zoo.name == BUNDLED_ZOO):
-        data = data.with_practice(load_practice(practice))
+        data = data.with_practice(load_practice(practice, n_compositions=compositions))
         if settings.encoder == "phrases":
             data = with_lexicon(data, lexicon, seed=settings.seed)
     if with_graph:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from initzoo.errors import OutputError, TrainingError
 from initzoo.files import make_folder, write_bytes
 from initzoo.training.generator.flat import bind_parameters
-from initzoo.training.generator.objectives import uses_whole_crops
+from initzoo.training.generator.objectives import crop_side
 from initzoo.training.generator.resident import ResidentDraws, ResidentStage, run_resident
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.harvest.updates import AdamState, adam_update
@@ -141,15 +141,23 @@ class StageJob:
 
 
 def rate_at(step: int, stage: Stage) -> float:
-    """The learning rate of a step: a linear warm-up times a cosine that falls to zero.
+    """The learning rate of a step: a linear warm-up, then a cosine to zero, or a line behind held steps.
 
     Example:
         >>> stage = Stage(n_steps=1000, batch_size=2, learning_rate=1.0, n_warmup=10)
         >>> [round(rate_at(step, stage), 2) for step in (0, 9, 500, 999)]
         [0.1, 1.0, 0.5, 0.0]
+        >>> held = Stage(n_steps=1000, batch_size=2, learning_rate=1.0, n_warmup=10, n_held=500)
+        >>> [rate_at(step, held) for step in (9, 500, 750, 1000)]
+        [1.0, 1.0, 0.5, 0.0]
     """
     warm = min(1.0, (step + 1) / max(1, min(stage.n_warmup, stage.n_steps // 4)))
-    return stage.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / stage.n_steps))
+    if stage.n_held:
+        n_falling = max(1, stage.n_steps - stage.n_held)
+        fall = min(1.0, (stage.n_steps - step) / n_falling)
+    else:
+        fall = 0.5 * (1 + math.cos(math.pi * step / stage.n_steps))
+    return stage.learning_rate * warm * fall
 
 
 def run_stage(job: StageJob, *, callback: Callable[[int, float], None], ranks: Ranks | None = None) -> Tensor:
@@ -194,7 +202,7 @@ def _as_resident(job: StageJob) -> ResidentStage | None:
         draws=draws,
         loss=objective.loss,
         rate_at=partial(rate_at, stage=job.stage),
-        whole_at=partial(uses_whole_crops, job.settings),
+        side_at=partial(crop_side, job.settings),
         start=job.start,
     )
 

@@ -27,7 +27,7 @@ from initzoo.training.generator.crops import CropPlan, open_crops
 from initzoo.training.generator.resident import ResidentDraws, ResidentPart
 from initzoo.training.generator.settings import GeneratorSettings, Stage, TrainingData, mask_of, normalisation
 
-__all__ = ["BehaviourObjective", "Part", "WeightObjective", "uses_whole_crops"]
+__all__ = ["BehaviourObjective", "Part", "WeightObjective", "crop_side"]
 
 
 class _Draws:
@@ -105,16 +105,19 @@ class Part:
         return replace(self, crops=None if self.crops is None else self.crops.to(device), **moved)
 
 
-def uses_whole_crops(settings: GeneratorSettings, step: int) -> bool:
-    """Whether a step of the second stage uses whole crops.
+def crop_side(settings: GeneratorSettings, step: int) -> int | None:
+    """Side of the parts of crops that a step of the second stage uses, pixels; None for whole crops.
 
     Example:
-        >>> settings = GeneratorSettings(behaviour=Stage(100, 2, 1e-3))
-        >>> uses_whole_crops(settings, 89), uses_whole_crops(settings, 90)
-        (False, True)
+        >>> settings = GeneratorSettings(behaviour=Stage(100, 2, 1e-3), medium_share=0.4)
+        >>> [crop_side(settings, step) for step in (49, 50, 89, 90)]
+        [32, 64, 64, None]
     """
     n_steps = settings.behaviour.n_steps
-    return step >= n_steps - int(settings.whole_share * n_steps)
+    n_small = n_steps - int(settings.whole_share * n_steps) - int(settings.medium_share * n_steps)
+    if step < n_small:
+        return settings.crop_size
+    return None if step >= n_steps - int(settings.whole_share * n_steps) else 2 * settings.crop_size
 
 
 class WeightObjective:
@@ -216,8 +219,8 @@ class BehaviourObjective:
     def draw(self, step: int, lane: int) -> Part:
         """Draw one lane's part of the batch of a step, on the CPU."""
         part = self._draws.draw(step, lane)
-        size = None if uses_whole_crops(self.settings, step) else self.settings.crop_size
-        return replace(part, crops=self._draw_crops(part.concepts, part.rng, size))
+        side = crop_side(self.settings, step)
+        return replace(part, crops=self._draw_crops(part.concepts, part.rng, side))
 
     def draw_on(self, device: torch.device) -> ResidentDraws | None:
         """Draws of whole batches on a device; None if only a CPU draws contexts."""
@@ -240,7 +243,7 @@ class BehaviourObjective:
         predicted = denoiser(part.noised, part.timesteps, part.context)
         images = part.crops.float().mul_(1 / 127.5).sub_(1)
         edited = self.base(images[:, 0], self.to_adapters(predicted))
-        return behaviour_error(edited, images[:, 1], len(part.concepts))
+        return behaviour_error(edited, images[:, 1], len(part.concepts), in_logs=self.settings.log_error)
 
     def to_adapters(self, predicted: Tensor) -> Tensor:
         """Convert residuals to flat adapters, shape `(batch, n_values)`."""

@@ -120,8 +120,8 @@ def stage_of_passes(
         stage=stage,
         snapshots=Snapshots(folder / "snapshots"),
         denoiser=denoiser,
-        draws=draws.for_stage(stage, ours, large=_LARGE_SIDE),
+        draws=draws.for_stage(stage, ours),
         loss=PassesObjective(objective.base, objective.to_adapters, from_words).loss,
         rate_at=partial(rate_at, stage=stage),
-        whole_at=lambda step: step >= stage.n_steps - n_large,
+        side_at=lambda step: _LARGE_SIDE if step >= stage.n_steps - n_large else ours.crop_size,
     )

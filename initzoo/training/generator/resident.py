@@ -23,6 +23,7 @@ from initzoo.errors import TrainingError
 from initzoo.files import write_bytes
 from initzoo.generator import Context, add_noise, draw_window
 from initzoo.training.generator.flat import bind_parameters
+from initzoo.training.generator.muon import MatrixSteps
 from initzoo.training.generator.settings import GeneratorSettings, Stage
 from initzoo.training.lanes import Snapshots
 from initzoo.work import Ranks
@@ -36,9 +37,6 @@ _STEPS_AHEAD = 20
 
 _ON_CORES = 2**34
 """Bytes that crops may take half of where the cores stand in for an accelerator."""
-
-_KEPT = ("values", "moments", "ema", "progress")
-"""Names of the tensors in a snapshot."""
 
 _BETAS = (0.9, 0.99)
 
@@ -95,7 +93,6 @@ class ResidentDraws:
         crops: crops of all concepts, each uint8 of shape `(n_crops, 2, 3, size, size)`; None in the first
             stage.
         grid: parts of crops begin at multiples of this many pixels.
-        large: side of the parts of crops where `draw` is asked for large ones; whole crops by default.
         window: blocks of the window that a batch shows; 0 for all blocks.
     """
 
@@ -109,12 +106,11 @@ class ResidentDraws:
         n_practice: int = 0,
         crops: Sequence[NDArray[np.uint8]] | None = None,
         grid: int = 1,
-        large: int | None = None,
         window: int = 0,
     ) -> None:
         self.settings, self.stage, self.draw_context = settings, stage, draw_context
         self.window = window
-        self.residuals, self.n_practice, self.grid, self.large = residuals, n_practice, grid, large
+        self.residuals, self.n_practice, self.grid = residuals, n_practice, grid
         self.crops: Tensor | None = None
         if crops is not None:
             self.crops = torch.empty(
@@ -123,14 +119,14 @@ class ResidentDraws:
             for row, own in enumerate(crops):
                 self.crops[row] = torch.from_numpy(np.array(own))
 
-    def for_stage(self, stage: Stage, settings: GeneratorSettings, *, large: int) -> ResidentDraws:
+    def for_stage(self, stage: Stage, settings: GeneratorSettings) -> ResidentDraws:
         """Draws of another stage from the same memory."""
         other = copy.copy(self)
-        other.stage, other.settings, other.large = stage, settings, large
+        other.stage, other.settings = stage, settings
         return other
 
-    def draw(self, *, whole: bool = False) -> ResidentPart:
-        """Draw a batch; `whole` uses large parts of crops instead of small ones."""
+    def draw(self, side: int | None = None) -> ResidentPart:
+        """Draw a batch, with parts of crops of this side, pixels; with whole crops by default."""
         device, n_all = self.residuals.device, self.stage.batch_size
         n_known = len(self.residuals)
         known = torch.randint(n_known, (n_all,), device=device)
@@ -151,11 +147,7 @@ class ResidentDraws:
         noised = add_noise(clean, torch.randn_like(clean), timesteps)
         if self.settings.regressor:
             noised, timesteps = torch.zeros_like(clean), torch.ones_like(timesteps)
-        crops = (
-            None
-            if self.crops is None
-            else self._draw_crops(concepts, self.large if whole else self.settings.crop_size)
-        )
+        crops = None if self.crops is None else self._draw_crops(concepts, side)
         return ResidentPart(
             concepts, self.draw_context(concepts), clean, noised, timesteps, crops, first=first
         )
@@ -201,7 +193,7 @@ class ResidentStage:
         draws: draws batches.
         loss: the loss of the denoiser on a batch.
         rate_at: the learning rate of a step.
-        whole_at: whether a step uses whole crops.
+        side_at: side of the parts of crops that a step uses, pixels; None for whole crops.
         start: flat initial weights; by default those of the denoiser.
     """
 
@@ -212,7 +204,7 @@ class ResidentStage:
     draws: ResidentDraws
     loss: Callable[[nn.Module, ResidentPart], Tensor]
     rate_at: Callable[[int], float]
-    whole_at: Callable[[int], bool]
+    side_at: Callable[[int], int | None]
     start: Tensor | None = None
 
 
@@ -239,13 +231,16 @@ def run_resident(
     n_done, n_all = training.restore(), stage.stage.n_steps
     device = training.values.device
     torch.manual_seed(stage.settings.seed * 1_000_003 + n_done)  # a resumed training draws other batches
-    steps = {whole: _Captured(training, whole=whole) for whole in (False, True)}
+    steps: dict[int | None, _Captured] = {}
     last = time.monotonic()
     callback(n_done, training.smoothed_loss)
     while n_done < n_all:
-        whole = stage.whole_at(n_done)
+        side = stage.side_at(n_done)
         training.plan_step(n_done)
-        steps[whole]()
+        if side not in steps:
+            steps.clear()  # frees what the graph of another side holds
+            steps[side] = _Captured(training, side)
+        steps[side]()
         n_done += 1
         if n_done % _STEPS_AHEAD == 0 or n_done == n_all:
             loss = training.smoothed_loss
@@ -261,7 +256,7 @@ def run_resident(
 
 
 class _Training:
-    """The weights, their moments and their running mean, flat and on the device, and one step of AdamW."""
+    """The weights, their moments and their running mean, flat and on the device, and one step."""
 
     def __init__(self, stage: ResidentStage, ranks: Ranks) -> None:
         self.stage, self.ranks = stage, ranks
@@ -276,6 +271,13 @@ class _Training:
         # What depends on the number of the step lies on the device, since a captured step takes no numbers.
         self.numbers = torch.ones(5, device=device)
         bind_parameters(stage.denoiser, self.values, self.gradient)
+        self.matrices = MatrixSteps.of(stage.denoiser) if stage.settings.optimizer == "muon" else None
+
+    @property
+    def _kept(self) -> dict[str, Tensor]:
+        """The tensors of a snapshot by name, but for its progress."""
+        momentum = {} if self.matrices is None else {"momentum": self.matrices.momentum}
+        return {"values": self.values, "moments": self.moments, "ema": self.ema} | momentum
 
     @property
     def smoothed_loss(self) -> float:
@@ -294,10 +296,10 @@ class _Training:
         )
         self.numbers.copy_(torch.tensor(numbers, dtype=torch.float32), non_blocking=True)
 
-    def step(self, *, whole: bool) -> None:
-        """Draw a batch, and take a step."""
+    def step(self, side: int | None) -> None:
+        """Draw a batch with parts of crops of a side, and take a step."""
         settings, stage = self.stage.settings, self.stage
-        part = stage.draws.draw(whole=whole)
+        part = stage.draws.draw(side)
         if not self.ranks.is_alone:
             part = part.take(self.share)
         self.gradient.zero_()
@@ -312,9 +314,11 @@ class _Training:
 
     def _update(self, loss: Tensor) -> None:
         rate, first, second, mean, smoothing = self.numbers.unbind()
-        gradient = self.gradient
-        gradient *= (self.stage.settings.max_gradient / (gradient.norm() + 1e-6)).clamp_max(1.0)
-        self.values *= 1 - rate * self.stage.settings.weight_decay
+        settings, gradient = self.stage.settings, self.gradient
+        self.values *= 1 - rate * settings.weight_decay
+        if self.matrices is not None:  # AdamW then has the other weights alone
+            self.matrices.take(self.values, gradient, rate)
+        gradient *= (settings.max_gradient / (gradient.norm() + 1e-6)).clamp_max(1.0)
         self.moments[0].lerp_(gradient, 1 - _BETAS[0])
         self.moments[1].mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
         scale = (self.moments[1] / second).sqrt_().add_(1e-8)
@@ -325,7 +329,7 @@ class _Training:
     def save(self, n_done: int) -> None:
         snapshots = self.stage.snapshots
         progress = torch.tensor([n_done, self.smoothed_loss], dtype=torch.float64)
-        tensors = {"values": self.values, "moments": self.moments, "ema": self.ema, "progress": progress}
+        tensors = {**self._kept, "progress": progress}
         data = save({name: tensor.cpu() for name, tensor in tensors.items()})
         write_bytes(snapshots.make(n_done) / "state.safetensors", data, force=True)
         snapshots.commit(n_done)
@@ -333,7 +337,7 @@ class _Training:
     def restore(self) -> int:
         """Take up the last snapshot, if there is one; returns the number of steps done."""
         n_done = torch.tensor(self._read_snapshot() if self.ranks.is_first else 0)
-        self.ranks.send(n_done, self.values, self.moments, self.ema, self.loss)
+        self.ranks.send(n_done, *self._kept.values(), self.loss)
         return int(n_done)
 
     def _read_snapshot(self) -> int:
@@ -345,8 +349,8 @@ class _Training:
             snapshots.reported(),
             safe_open(snapshots.at(n_done) / "state.safetensors", framework="pt") as file,
         ):
-            for name in ("values", "moments", "ema"):
-                getattr(self, name).copy_(file.get_tensor(name))
+            for name, tensor in self._kept.items():
+                tensor.copy_(file.get_tensor(name))
             self.loss.fill_(float(file.get_tensor("progress")[1]))
         return n_done
 
@@ -357,8 +361,8 @@ class _Captured:
     _N_PLAIN = 3
     """Plain steps before the capture, in which libraries choose their methods and take their memory."""
 
-    def __init__(self, training: _Training, *, whole: bool) -> None:
-        self.training, self.whole = training, whole
+    def __init__(self, training: _Training, side: int | None) -> None:
+        self.training, self.side = training, side
         self._graph: torch.cuda.CUDAGraph | None = None
         self._n_plain = 0
         # A graph would read the same window in every step.
@@ -371,16 +375,16 @@ class _Captured:
         if self._graph is not None:
             self._graph.replay()
         elif self._stream is None:
-            self.training.step(whole=self.whole)
+            self.training.step(self.side)
         elif self._n_plain < self._N_PLAIN:
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
-                self.training.step(whole=self.whole)
+                self.training.step(self.side)
             torch.cuda.current_stream().wait_stream(self._stream)
             self._n_plain += 1
         else:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                self.training.step(whole=self.whole)
+                self.training.step(self.side)
             graph.replay()  # a capture computes nothing
             self._graph = graph

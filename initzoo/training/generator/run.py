@@ -190,6 +190,8 @@ def train_generator(
             f"passes over pairs read all blocks of an adapter at once, at most {settings.window} of them. "
             "Leave out --pairs-steps, or set a larger --window or --block-size"
         )
+    if settings.optimizer == "muon":
+        _check_muon(settings, device)
     if settings.n_crops > crop_plan.n_crops:
         raise TrainingError(
             f"a step cannot use {settings.n_crops} crops of a concept: each has {crop_plan.n_crops}. "
@@ -213,6 +215,21 @@ def train_generator(
             ranks=ranks,
             callback=callback or (lambda *_: None),
         )
+
+
+def _check_muon(settings: GeneratorSettings, device: torch.device | None) -> None:
+    """Check that the training runs where Muon does.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    if device in (None, torch.device("cpu")):
+        raise TrainingError(
+            "--optimizer muon needs an accelerator, since its steps are slow on cores. Name one with "
+            "--device, or leave it out"
+        )
+    if settings.encoder != "phrases":
+        raise TrainingError("--optimizer muon needs --encoder phrases, whose data lies on the accelerator")
 
 
 def _check_shares(settings: GeneratorSettings, device: torch.device | None, ranks: Ranks) -> None:

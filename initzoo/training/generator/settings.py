@@ -32,6 +32,8 @@ _MAX_WINDOW = 2**16
 _N_PROJECTIONS = 256
 """Projections that the blocks of a long layout share: 25 million weights at the default sizes."""
 
+Optimizer = Literal["adamw", "muon"]
+
 Kind = Literal["joint", "unet"]
 """Keys of `DENOISERS`, repeated here because options must not import torch."""
 
@@ -43,8 +45,9 @@ class Stage:
     Args:
         n_steps: number of steps; 0 leaves the stage out.
         batch_size: number of concepts per step, a multiple of the lanes.
-        learning_rate: learning rate of AdamW after the warm-up; it falls to zero by a cosine.
+        learning_rate: learning rate after the warm-up; it falls to zero by a cosine.
         n_warmup: number of warm-up steps.
+        n_held: number of steps after which the rate begins to fall, linearly then; 0 for the cosine.
         pure_share: share of a batch that is denoised from pure noise; the rest is from random timesteps.
 
     Raises:
@@ -56,9 +59,10 @@ class Stage:
     learning_rate: float
     n_warmup: int = 100
     pure_share: float = 0.5
+    n_held: int = 0
 
     def __post_init__(self) -> None:
-        check_least(self, n_steps=0, batch_size=1, n_warmup=0)
+        check_least(self, n_steps=0, batch_size=1, n_warmup=0, n_held=0)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
         if not 0 <= self.pure_share <= 1:
@@ -101,7 +105,12 @@ class GeneratorSettings:
             for more concepts.
         whole_share: share of the second stage, at its end, that uses whole crops, since small parts consist
             largely of border.
-        weight_decay: weight decay of AdamW.
+        medium_share: share of the second stage before that which uses parts of twice the side.
+        log_error: minimise the logarithm of each concept's error, as decibels count it, instead of the error.
+            Concepts that come out well already are then still improved.
+        optimizer: adamw for all weights, or muon for the matrices among them, which learns more in a step.
+            Its steps are slow on cores, so it needs an accelerator.
+        weight_decay: weight decay of the optimizer.
         max_gradient: maximum norm of gradients, to which they are clipped.
         ema: decay of the running mean of the denoiser's weights, which is the result.
         bfloat16: compute in bfloat16 where torch's autocast does; faster on hardware that supports it.
@@ -140,6 +149,9 @@ class GeneratorSettings:
     n_crops: int = 1
     crop_size: int = 32
     whole_share: float = 0.1
+    medium_share: float = 0.0
+    log_error: bool = False
+    optimizer: Optimizer = "adamw"
     weight_decay: float = 0.01
     max_gradient: float = 1.0
     ema: float = 0.999
@@ -150,6 +162,10 @@ class GeneratorSettings:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, found {self.kind!r}")
+        if self.optimizer not in get_args(Optimizer):
+            raise ValueError(
+                f"optimizer must be one of {', '.join(get_args(Optimizer))}, found {self.optimizer!r}"
+            )
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, found {self.encoder!r}")
         if self.n_lanes < 1:
@@ -167,7 +183,7 @@ class GeneratorSettings:
         if self.block_size < 1 or (self.kind == "unet" and self.block_size % 32):
             needed = "a multiple of 32 for unet" if self.kind == "unet" else "at least 1"
             raise ValueError(f"block_size must be {needed}, found {self.block_size}")
-        for name in ("words_dropout", "learned_dropout", "whole_share"):
+        for name in ("words_dropout", "learned_dropout", "whole_share", "medium_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, found {getattr(self, name)}")
         for name in ("token_dropout", "ema"):
