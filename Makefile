@@ -13,7 +13,7 @@ QUICK := initzoo $(addprefix tests/test_,$(addsuffix .py,baselines bases blocks 
   outputs pair_sources pair_store photos progress pull_generated requests runs shards starts teachers \
   tensor_files weight_generator words zoo))
 
-.PHONY: help pull test style types test-long quick docs tables notebook times network-times edits edit-starts growth hub-times demo demo-times \
+.PHONY: help pull test style types test-long quick docs tables notebook times network-times edits edit-starts routes growth hub-times demo demo-times \
   demo-pictures space export-pictures live-picture hostile fuzz kills ray disks load oldest newest trust film ablations sbom audit clean
 
 # Less of a long run: make hostile CASES=200, make fuzz FUZZ_SECONDS=60, make kills KILLS=5, make load CLIENTS=10 MINUTES=0.5
@@ -34,6 +34,7 @@ help:
 	@echo 'make times  set up, then print how long commands take'
 	@echo 'make network-times  set up for tests, then print what the networks of the recipes cost'
 	@echo 'make edits  set up, then write 16 edits that no training saw, as folders of pairs in edit-pairs'
+	@echo 'make routes       set up for tests, then measure what the least confidence of a match is worth: ten minutes'
 	@echo 'make edit-starts  set up for tests, then train the 16 edits from several starts: half an hour'
 	@echo 'make growth  set up for tests, then measure what a larger zoo costs and brings: two hours'
 	@echo 'make hub-times  set up for tests, then print what zoos on the Hub cost'
@@ -155,6 +156,9 @@ newest: $(VENV)/.ready
 
 trust: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/trust_run.py --cases $(CASES) --kills $(KILLS) --clients $(CLIENTS) --minutes $(MINUTES) $(QUICK)
+
+routes: $(VENV)/.ready-dev
+	$(VENV)/bin/python tests/route_run.py
 
 film: $(VENV)/.ready-dev
 	$(VENV)/bin/python tests/film_run.py

@@ -125,8 +125,8 @@ def test_words_that_name_no_look_are_generated() -> None:
 
 
 def test_an_unsure_reading_is_generated_and_a_guess_is_said_to_be_one() -> None:
-    assert router({"fog": 0.4, "sure": 0.1}).route("wet").origin == "generated"
-    route = router({"fog": 0.4, "sure": 0.3}).route("wet")
+    assert router({"fog": 0.4, "sure": 0.3}).route("wet").origin == "generated"
+    route = router({"fog": 0.4, "sure": 0.4}).route("wet")
     assert (route.origin, route.sureness) == ("matched", "a guess")
 
 

@@ -16,7 +16,7 @@ from initzoo.zoo.route import LIKELY, MAYBE, Route
 
 __all__ = ["Router", "is_misspelt", "strength_of"]
 
-_LEAST_CONFIDENCE = 0.2  # below it weights are generated
+_LEAST_CONFIDENCE = 0.35  # below it weights are generated, which then are better on average
 _LEAST_OF_UNKNOWN = LIKELY  # the same, for words that the tokenizer has only in pieces, e.g. random letters
 _LEAST_SCORE = 0.02  # below it, a concept is not listed
 _SAME_COLOUR = 14.0  # distance in CIE Lab from which a colour is another one

@@ -1,0 +1,144 @@
+"""What the router's least confidence is worth: `make routes`.
+
+Phrases of the lexicon that no training of the phrase encoder had are put to the zoo, alone for looks and
+joined for train combinations. Where `pull` would take a checkpoint by meaning, its pictures and those of
+generated weights are measured against the look that is meant, by bins of confidence. The test of 400 phrases
+is not used. The weight generator was trained on wordings from the whole lexicon, so its column is too good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from unittest.mock import patch
+
+import click
+import numpy as np
+
+from initzoo.evaluation.cases import Question
+from initzoo.evaluation.generator.measuring import Job, measure
+from initzoo.generator import Request
+from initzoo.pairs import (
+    PhotoSource,
+    catalog_folder,
+    load_colours,
+    load_lexicon,
+    load_lexicon_colours,
+    load_practice_colours,
+    parse_teacher,
+)
+from initzoo.training.generator.wordings import lexicon_wordings
+from initzoo.training.phrases.examples import list_phrases, split_phrases
+from initzoo.work import Pool
+from initzoo.zoo import BUNDLED_ZOO, Zoo, router
+
+ENDS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.01)
+"""Ends of the bins of confidence. Below the first hardly anything is right."""
+
+LATIN = "\u024f"
+"""The last letter of the alphabets of English: others would test the languages, not the threshold."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Words for a concept, and the checkpoint that `pull` would take for them.
+
+    Args:
+        kind: `look` or `combination`.
+        concept_id: what is meant.
+        words: the words.
+        taken: the checkpoint.
+        confidence: of the router.
+    """
+
+    kind: str
+    concept_id: str
+    words: str
+    taken: str
+    confidence: float
+
+
+def held_back_wordings(zoo: Zoo, *, seed: int) -> Iterator[tuple[str, str, str]]:
+    """Kind, concept and words, in random order: those of a kind come one after another."""
+    _, held_back = split_phrases(list_phrases(load_lexicon()), share=1.0)
+    ids = [row.concept_id for row in zoo.index.rows(split="train")]
+    colours = load_colours() | load_practice_colours()
+    for kind in ("look", "combination"):
+        chosen = [name for name in ids if ("--" in name) == (kind == "combination")]
+        found = lexicon_wordings(
+            chosen, held_back, colours, load_lexicon_colours(), n_each=12, n_joined=3, seed=seed
+        )
+        pairs = [(name, words) for name, own in found.items() for words in own if max(words) <= LATIN]
+        random.Random(seed).shuffle(pairs)
+        yield from ((kind, name, words) for name, words in pairs)
+
+
+def ask(zoo: Zoo, *, n_each: int, seed: int) -> list[Asked]:
+    """Ask for wordings until each bin of each kind has `n_each`, or there are no more."""
+    asked: list[Asked] = []
+    counts: dict[tuple[str, int], int] = {}
+    with patch.object(router, "_LEAST_CONFIDENCE", ENDS[0]):
+        for kind, name, words in held_back_wordings(zoo, seed=seed):
+            if all(counts.get((kind, place), 0) >= n_each for place in range(len(ENDS) - 1)):
+                continue
+            route = zoo.route(words)
+            if route.origin != "matched" or route.concept_id is None or route.confidence is None:
+                continue
+            place = (kind, int(np.searchsorted(ENDS, route.confidence, side="right")) - 1)
+            if counts.get(place, 0) < n_each:
+                counts[place] = counts.get(place, 0) + 1
+                asked.append(Asked(kind, name, words, route.concept_id, route.confidence))
+    return asked
+
+
+def print_table(zoo: Zoo, asked: Sequence[Asked], source: PhotoSource) -> None:
+    """Measure both answers, and print their means by kind and bin."""
+    jobs = []
+    for one in asked:
+        row = zoo.index.row(one.concept_id)
+        question = Question(
+            concept_id=row.concept_id,
+            title=row.prompts[0],
+            split=row.split,
+            family=row.family,
+            novelty=row.novelty,
+            teacher=parse_teacher(row.teacher),
+            words=(one.words,),
+            trained=None,
+        )
+        made = zoo.generator.generate(Request(one.words))
+        jobs.append(Job(question, {"taken": zoo.blocks(one.taken)[None], "generated": made[None]}))
+    measured = measure(zoo, jobs, source, pool=Pool.make())
+    click.echo(
+        f"{'asked for':12} {'confidence':>12} {'n':>4} {'right':>6} {'checkpoint':>11} {'generated':>10}"
+    )
+    for kind in dict.fromkeys(one.kind for one in asked):
+        for low, high in pairwise(ENDS):
+            rows = [
+                (one.taken == one.concept_id, scored.mean("taken").psnr, scored.mean("generated").psnr)
+                for one, scored in zip(asked, measured, strict=True)
+                if one.kind == kind and low <= one.confidence < high
+            ]
+            if rows:
+                right, taken, generated = np.mean(np.array(rows, float), axis=0)
+                bin_of = f"{low:.2f}-{min(high, 1):.2f}"
+                click.echo(
+                    f"{kind:12} {bin_of:>12} {len(rows):4} {right:6.2f} {taken:8.1f} dB {generated:7.1f} dB"
+                )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n-each", type=int, default=60, help="wordings of each kind and bin")
+    parser.add_argument("--seed", type=int, default=9)
+    arguments = parser.parse_args()
+    zoo = Zoo.from_pretrained(BUNDLED_ZOO)
+    asked = ask(zoo, n_each=arguments.n_each, seed=arguments.seed)
+    print_table(zoo, asked, PhotoSource(catalog_folder() / "photos"))
+
+
+if __name__ == "__main__":
+    main()
