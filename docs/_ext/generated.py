@@ -48,7 +48,7 @@ _BETWEEN = re.compile(
     r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end of generated -->$)", re.DOTALL | re.MULTILINE
 )
 _MISSING = "–"
-_SECONDS = ("1", "10")
+_SECONDS = ("2", "10")
 """Times after which the summary compares starts."""
 
 _SIMPLE = ("nearest", "knn", "kernel_ridge")
@@ -133,7 +133,7 @@ def summary(catalog: Path) -> str:
     earlier = " (earlier zoo)" if bench["generator_sha256"] != report["generator"] else ""
     unit = "a start fitted to pairs" if ours == "fitted" else "generated weights"
     lines.append(
-        f"**Fine-tuning** {bench['n_concepts']} held-out looks{earlier}: after {_SECONDS[0]} second of a "
+        f"**Fine-tuning** {bench['n_concepts']} held-out looks{earlier}: after {_SECONDS[0]} seconds of a "
         f"core, generated weights have {first[0]} dB, the base {first[1]}, the best random start {first[2]}, "
         f"pix2pix by the book {first[3]}; after {_SECONDS[1]}, {', '.join(later)}. To within 3 dB of the "
         f"best, random weights take {scratch} times as long as {unit}, the base {base}."
