@@ -28,7 +28,6 @@ from initzoo.pairs import (
     load_lexicon,
     load_lexicon_colours,
     load_practice_colours,
-    parse_teacher,
 )
 from initzoo.training.generator.wordings import lexicon_wordings
 from initzoo.training.phrases.examples import list_phrases, split_phrases
@@ -98,17 +97,7 @@ def print_table(zoo: Zoo, asked: Sequence[Asked], source: PhotoSource) -> None:
     """Measure both answers, and print their means by kind and bin."""
     jobs = []
     for one in asked:
-        row = zoo.index.row(one.concept_id)
-        question = Question(
-            concept_id=row.concept_id,
-            title=row.prompts[0],
-            split=row.split,
-            family=row.family,
-            novelty=row.novelty,
-            teacher=parse_teacher(row.teacher),
-            words=(one.words,),
-            trained=None,
-        )
+        question = Question.about(zoo, one.concept_id, [one.words])
         made = zoo.generator.generate(Request(one.words))
         jobs.append(Job(question, {"taken": zoo.blocks(one.taken)[None], "generated": made[None]}))
     measured = measure(zoo, jobs, source, pool=Pool.make())

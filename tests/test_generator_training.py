@@ -404,11 +404,27 @@ def test_a_damaged_snapshot_is_named(data, words, photo_folder, tmp_path):
         ({"n_lanes": 3}, "3 lanes"),
         ({"crop_size": 30}, "multiple of 4"),
         ({"width": 50}, "multiple of 48"),
+        ({"optimizer": "sgd"}, "optimizer must be one of adamw, muon"),
+        ({"medium_share": 1.5}, "medium_share must be from 0 to 1"),
     ],
 )
 def test_wrong_settings_are_refused(changes, said):
     with pytest.raises(ValueError, match=said):
         quick(**changes)
+
+
+def test_a_rate_that_never_falls_is_refused():
+    with pytest.raises(ValueError, match="n_held must be at most n_steps, 10, found 11"):
+        Stage(10, 2, 1e-3, n_held=11)
+    assert Stage(0, 2, 1e-3, n_held=11).n_steps == 0  # a stage that is left out
+
+
+def test_settings_of_the_second_stage_leave_the_first_as_it_is(data, words, photo_folder, tmp_path):
+    short = quick(weights=Stage(3, 4, 1e-3, n_warmup=1), behaviour=Stage(2, 2, 1e-3, n_warmup=1))
+    for changed in (short, replace(short, log_error=True, medium_share=0.5)):
+        train(data, words, changed, tmp_path / "run", photo_folder)
+    stages = [path.name.split("-")[0] for path in (tmp_path / "run").iterdir() if path.is_dir()]
+    assert (stages.count("weights"), stages.count("behaviour")) == (1, 2)
 
 
 def test_more_crops_than_there_are_stop_it_at_once(data, words, photo_folder, tmp_path):

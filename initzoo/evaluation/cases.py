@@ -64,6 +64,32 @@ class Question:
     words: tuple[str, ...]
     trained: NDArray[np.float32] | None
 
+    @classmethod
+    def about(cls, zoo: Zoo, concept_id: str, words: Sequence[str], *, split: str | None = None) -> Question:
+        """Ask about a concept that a zoo holds.
+
+        Args:
+            zoo: the zoo.
+            concept_id: id of the concept.
+            words: wordings.
+            split: that of the question; by default that of the concept.
+
+        Raises:
+            UnknownConcept: the zoo does not hold it.
+            ChecksumMismatch, InvalidZoo: the zoo is damaged.
+        """
+        row = zoo.index.row(concept_id)
+        return cls(
+            concept_id=row.concept_id,
+            title=row.prompts[0],
+            split=split or row.split,
+            family=row.family,
+            novelty=row.novelty,
+            teacher=parse_teacher(row.teacher),
+            words=tuple(words),
+            trained=zoo.blocks(row.concept_id),
+        )
+
     def requests(self, encoder: Encoder, examples: Examples, *, seed: int = 0) -> tuple[Request, ...]:
         """One request per wording, with the conditions that an encoder reads; see `make_requests`."""
         return make_requests(encoder, self.words, lambda: self.teacher, examples, seed=seed)
@@ -92,18 +118,7 @@ def ask_about_zoo(zoo: Zoo, *, limit: int | None = None, train_limit: int | None
         for number, row in enumerate(_spread(rows, min(limits, default=None))):
             test = row.test_prompts[number % len(row.test_prompts)] if row.test_prompts else None
             words = tuple(wording for wording in (None if is_train else row.prompts[0], test) if wording)
-            questions.append(
-                Question(
-                    concept_id=row.concept_id,
-                    title=row.prompts[0],
-                    split=split,
-                    family=row.family,
-                    novelty=row.novelty,
-                    teacher=parse_teacher(row.teacher),
-                    words=words,
-                    trained=zoo.blocks(row.concept_id),
-                )
-            )
+            questions.append(Question.about(zoo, row.concept_id, words, split=split))
     if not questions:
         raise InvalidZoo(f"zoo '{zoo.name}' has no held-out concepts and no test wordings to evaluate.")
     return questions

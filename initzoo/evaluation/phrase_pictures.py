@@ -14,7 +14,7 @@ from initzoo.evaluation.cases import Question
 from initzoo.evaluation.generator.measuring import Job, Measured, measure
 from initzoo.evaluation.generator.statistics import summarise
 from initzoo.generator import Request
-from initzoo.pairs import PhotoSource, TestPhrase, parse_teacher
+from initzoo.pairs import PhotoSource, TestPhrase
 from initzoo.work import Pool
 from initzoo.zoo import Zoo
 
@@ -75,17 +75,7 @@ def measure_phrases(
     mean = zoo.mean_adapter_blocks()
     jobs = []
     for phrase in asked:
-        row = zoo.index.row(phrase.concept)
-        question = Question(
-            concept_id=row.concept_id,
-            title=row.prompts[0],
-            split=row.split,
-            family=row.family,
-            novelty=row.novelty,
-            teacher=parse_teacher(row.teacher),
-            words=(phrase.words,),
-            trained=zoo.blocks(row.concept_id),
-        )
+        question = Question.about(zoo, phrase.concept, [phrase.words])
         route = zoo.route(phrase.words)
         generated = zoo.generator.generate(Request(phrase.words))
         pulled = generated if route.concept_id is None else zoo.blocks(route.concept_id)

@@ -74,7 +74,7 @@ def draw_curves(report: Mapping[str, Any]) -> bytes:
     axes.set_xlabel("steps of the schedule; the learning rate is zero at its end", color=INK)
     axes.set_ylabel(f"PSNR, dB, mean over {report['n_concepts']} concepts", color=INK)
     dress_axes(axes)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
     return encode_figure(figure)
 
 
@@ -111,7 +111,8 @@ def draw_ratios(report: Mapping[str, Any]) -> bytes:
                   error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2})  # fmt: skip
         for position, row, value in zip(positions, rows, values, strict=True):
             text = f" {bound_of(row)} {value:.1f}".replace("  ", " ")
-            axes.text(row["interval"][1], position, text, va="center", fontsize=8, color=INK)
+            beside = max(1.0, row["interval"][1])  # a bar to the left has its text behind the line
+            axes.text(beside, position, text, va="center", fontsize=8, color=INK)
     axes.axvline(1, color=QUIET, lw=0.8, ls=(0, (4, 3)))
     axes.set_xscale("log")
     low, high = axes.get_xlim()

@@ -66,6 +66,11 @@ _LAST = ("out", "second")
 """The parts of a denoiser's layers whose result is added to the tokens."""
 
 _SENTENCES = {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "licence": "Apache-2.0"}
+_LATER = (
+    "behaviour", "pairs", "n_pair_layers", "n_crops", "crop_size", "whole_share", "medium_share", "log_error",
+)  # fmt: skip
+"""Settings that the first stage does not depend on."""
+
 TEXT_SOURCES = {
     "words": _SENTENCES | {"made_with": "model2vec"},
     "phrases": _SENTENCES | {"made_with": "initzoo generator train-phrases"},
@@ -476,7 +481,7 @@ def _train_on_behaviour(
 def _weights_parts(plan: _Plan) -> tuple[object, ...]:
     """Everything that the first stage depends on, without the settings of the second stage."""
     settings = plan.settings.to_dict()
-    for name in ("behaviour", "pairs", "n_pair_layers", "n_crops", "crop_size", "whole_share"):
+    for name in _LATER:
         del settings[name]
     shown: list[object] = []
     if plan.settings.by_sensitivity:

@@ -65,6 +65,8 @@ class Stage:
         check_least(self, n_steps=0, batch_size=1, n_warmup=0, n_held=0)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
+        if self.n_steps and self.n_held > self.n_steps:
+            raise ValueError(f"n_held must be at most n_steps, {self.n_steps}, found {self.n_held}")
         if not 0 <= self.pure_share <= 1:
             raise ValueError(f"pure_share must be from 0 to 1, found {self.pure_share}")
 
