@@ -4,6 +4,9 @@ Phrases of the lexicon that no training of the phrase encoder had are put to the
 joined for train combinations. Where `pull` would take a checkpoint by meaning, its pictures and those of
 generated weights are measured against the look that is meant, by bins of confidence. The test of 400 phrases
 is not used. The weight generator was trained on wordings from the whole lexicon, so its column is too good.
+
+With --degrees, single looks are asked for with a word of degree before or behind the phrase, and only the
+answers are counted.
 """
 
 from __future__ import annotations
@@ -28,14 +31,19 @@ from initzoo.pairs import (
     load_lexicon,
     load_lexicon_colours,
     load_practice_colours,
+    parts_of,
 )
 from initzoo.training.generator.wordings import lexicon_wordings
 from initzoo.training.phrases.examples import list_phrases, split_phrases
 from initzoo.work import Pool
-from initzoo.zoo import BUNDLED_ZOO, Zoo, router
+from initzoo.zoo import BUNDLED_ZOO, TaughtZoo, Zoo, router
+from initzoo.zoo.degrees import degree_phrases
 
 ENDS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.01)
 """Ends of the bins of confidence. Below the first hardly anything is right."""
+
+_COMMON = 40
+"""Words of degree to choose from, of each grade."""
 
 LATIN = "\u024f"
 """The last letter of the alphabets of English: others would test the languages, not the threshold."""
@@ -119,12 +127,52 @@ def print_table(zoo: Zoo, asked: Sequence[Asked], source: PhotoSource) -> None:
                 )
 
 
+def print_degrees(zoo: TaughtZoo, *, n_phrases: int, seed: int) -> None:
+    """Count the answers to phrases for looks, as they are and with a word of degree."""
+    draw = random.Random(seed)
+    phrases = [(name, words) for kind, name, words in held_back_wordings(zoo, seed=seed) if kind == "look"]
+    chosen = draw.sample(phrases, min(n_phrases, len(phrases)))
+    degrees = degree_phrases()
+    looks_of = dict(taught_parts(zoo))
+    for kind in ("as they are", "with a degree"):
+        counts = dict.fromkeys(("right", "wrong", "generated", "wrong though likely"), 0)
+        for name, words in chosen:
+            asked = words
+            if kind != "as they are":
+                degree = draw.choice(degrees[draw.choice(list(degrees))][:_COMMON])
+                asked = f"{degree} {words}" if draw.random() < 0.5 else f"{words}, {degree}"
+            route = zoo.route(asked)
+            if route.concept_id is None:
+                counts["generated"] += 1
+            elif looks_of.get(route.concept_id) == looks_of.get(name):
+                counts["right"] += 1
+            else:
+                counts["wrong"] += 1
+                counts["wrong though likely"] += route.sureness == "likely"
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        click.echo(f"{len(chosen)} phrases {kind}: {shown}")
+
+
+def taught_parts(zoo: TaughtZoo) -> Iterator[tuple[str, frozenset[str]]]:
+    """Concepts with their looks, without degrees and colours."""
+    assert zoo.phrases is not None
+    config = zoo.phrases.config
+    for concept_id in zoo.index.ids:
+        parts = parts_of(concept_id, frozenset(config.looks), config.slots, config.colours)
+        if parts is not None:
+            yield concept_id, frozenset(part.look for part in parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-each", type=int, default=60, help="wordings of each kind and bin")
     parser.add_argument("--seed", type=int, default=9)
+    parser.add_argument("--degrees", action="store_true", help="ask with words of degree")
     arguments = parser.parse_args()
     zoo = Zoo.from_pretrained(BUNDLED_ZOO)
+    if arguments.degrees:
+        print_degrees(TaughtZoo(zoo), n_phrases=700, seed=arguments.seed)
+        return
     asked = ask(zoo, n_each=arguments.n_each, seed=arguments.seed)
     print_table(zoo, asked, PhotoSource(catalog_folder() / "photos"))
 

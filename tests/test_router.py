@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from initzoo.generator import Confidence, PhraseConfig, PhraseShape, Reading, find_colours
+from initzoo.zoo.degrees import find_degree
 from initzoo.zoo.route import how_sure
-from initzoo.zoo.router import Router, assign_colours, is_misspelt, strength_of
+from initzoo.zoo.router import Router, assign_colours, is_misspelt
 
 LOOKS = ("blur", "deblur", "duotone", "fog", "night", "tint")
 COLOURS = {
@@ -189,16 +190,54 @@ def test_colours_go_in_order_to_slots_that_no_word_names() -> None:
 @pytest.mark.parametrize(
     ("words", "strength"),
     [
-     ("150% fog", 1.5), ("400% fog", 1.5), ("fog, 20 percent", 0.2), ("a hint of fog", 0.5),
-     ("a lot of fog", 1.4), ("half a fog", 0.5), ("fog", 1.0), ("#123456% fog", 1.0)],
+     ("150% fog", 1.5), ("400% fog", 1.5), ("fog, 20 percent", 0.2), ("a hint of fog", 0.3),
+     ("a lot of fog", 1.4), ("half a fog", 0.5), ("fog", 1.0), ("#123456% fog", 1.0),
+     ("fog, ridiculously so", 1.5), ("not too foggy", 0.5), ("a smidgen of fog", 0.3),
+     ("extremly foggy", 1.5),
+     ("super-resolution", 1.0), ("too dark", 1.0), ("low-key fog", 1.0)],
 )  # fmt: skip
 def test_words_of_degree_say_how_strong_a_look_should_be(words: str, strength: float) -> None:
-    assert strength_of(words) == strength
+    assert find_degree(words).strength == strength
 
 
 def test_a_degree_that_no_checkpoint_has_becomes_a_strength() -> None:
     assert router({"fog": 0.9}).route("slightly hazy outside").strength == 0.5
     assert router({"blur": 0.9}).route("slightly out of focus").strength == 1.0  # blur-faint
+
+
+def test_a_degree_beyond_that_of_a_checkpoint_becomes_a_strength_of_it() -> None:
+    route = router({"blur": 0.9}).route("barely out of focus")
+    assert (route.concept_id, route.strength) == ("blur-faint", 0.6)
+
+
+def test_words_of_degree_do_not_hide_the_look_beside_them() -> None:
+    """The encoder takes a phrase with a word of degree for something else."""
+    one = router({"fog": 0.9})
+    readings = {"ludicrously murky": FixedEncoder({"night": 0.3, "sure": 0.3}).reading}
+    one.encoder.read = lambda words: readings.get(words, FixedEncoder({"fog": 0.9}).reading)  # type: ignore[method-assign]
+    route = one.route("ludicrously murky")
+    assert (route.concept_id, route.strength) == ("fog", 1.5)
+    assert route.confidence == pytest.approx(0.81)  # a part of the words is less than all of them
+    assert one.route("murky").confidence == 0.9
+
+
+def test_a_look_that_is_named_beside_its_degree_is_taken() -> None:
+    one = router({"tint": 0.3, "sure": 0.3})
+    route = one.route("preposterously fog")
+    assert (route.concept_id, route.strength, route.reason) == ("fog", 1.5, "the words name 'fog'")
+    assert one.route("barely blur").concept_id == "blur-faint"
+
+
+def test_colours_are_those_of_all_words() -> None:
+    one, unsure, sure = router({}), FixedEncoder({"tint": 0.3, "sure": 0.3}), FixedEncoder({"tint": 0.9})
+    one.encoder.read = lambda words: (unsure if "smidgen" in words else sure).reading  # type: ignore[method-assign]
+    assert one.route("a smidgen of #d62828").concept_id == "tint-red"
+
+
+def test_a_second_look_without_a_share_is_not_asked_for() -> None:
+    """The encoder may count two looks where it finds one."""
+    route = router({"fog": 0.999}, counts=(0.0, 0.45, 0.55, 0.0)).route("a foggy scene")
+    assert (route.concept_id, route.sureness) == ("fog", "a guess")
 
 
 def test_a_colour_besides_a_look_that_has_none_is_generated() -> None:

@@ -80,7 +80,8 @@ def measure_phrases(
         generated = zoo.generator.generate(Request(phrase.words))
         pulled = generated if route.concept_id is None else zoo.blocks(route.concept_id)
         blocks = {"pull": pulled, "generate": generated, "mean": mean, "trained": question.trained}
-        jobs.append(Job(question, {name: np.asarray(one)[None] for name, one in blocks.items()}))
+        rows = {name: np.asarray(one)[None] for name, one in blocks.items()}
+        jobs.append(Job(question, rows, strengths={"pull": (route.strength,)}))
     measured = measure(zoo, jobs, photos, pool=pool, callback=callback)
     kinds = list(dict.fromkeys(phrase.kind for phrase in asked))
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,28 +10,18 @@ from typing import Any, Protocol
 
 from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
 from initzoo.pairs import Part, alphabets_of, normalise_words, parts_of
+from initzoo.zoo.degrees import Degree, find_degree
 from initzoo.zoo.index import Index, Match
 from initzoo.zoo.route import LIKELY, MAYBE, Route
 
-__all__ = ["Router", "is_misspelt", "strength_of"]
+__all__ = ["Router", "is_misspelt"]
 
 _LEAST_CONFIDENCE = 0.35  # below it weights are generated, which then are better on average
 _LEAST_OF_UNKNOWN = LIKELY  # the same, for words that the tokenizer has only in pieces, e.g. random letters
+_LEAST_SHARE = 0.02  # below it, a look is not asked for, however many looks the words seem to ask for
 _LEAST_SCORE = 0.02  # below it, a concept is not listed
 _SAME_COLOUR = 14.0  # distance in CIE Lab from which a colour is another one
 _LEAST_LETTERS = 5  # a shorter word is not taken for another one with a letter changed
-_DEGREES = {
-    "faint": (
-        "faint", "barely", "slight", "slightly", "a bit", "a little", "a touch", "a hint", "hint of",
-        "subtle", "subtly", "gentle", "gently", "lightly", "mild", "mildly", "somewhat", "just a",
-    ),
-    "strong": (
-        "very", "strong", "strongly", "heavy", "heavily", "extreme", "extremely", "a lot", "super", "really",
-        "intense", "much", "totally", "hard", "dramatically", "maximum",
-    ),
-}  # fmt: skip
-_STRENGTHS = {"barely": 0.3, "hardly": 0.3, "half": 0.5, "extremely": 1.5, "maximum": 1.5}
-_DEGREE_STRENGTHS = {"faint": 0.5, "strong": 1.4, "": 1.0}
 _JOINING = frozenset({"at", "in", "with", "and", "on", "by", "but", "then", "under", "plus", "of", "as"})
 _AROUND = _JOINING | {
     "a", "an", "the", "like", "look", "looks", "style", "make", "it", "to", "into", "photo", "picture",
@@ -44,9 +33,9 @@ _AROUND = _JOINING | {
 
 _MOST_NAMING, _MOST_OF_NAME = 9, 3  # words of a request that is split, and of a name
 _SURE, _SURE_OF_WHOLE, _NONE = 0.8, 0.6, 0.25
-_SURE_OF_NAMES = 0.9  # confidence in two looks that are both named
-_PERCENTAGE = re.compile(r"(?<![\w.#])(\d{1,3}) ?(?:%|percent\b|per cent\b)")
-_VARIANTS = {
+_SURE_OF_NAMES = 0.9  # confidence in two looks that are both named, or in one beside its degree
+_SURE_OF_HEARD = 0.9  # share of the confidence that is left if the encoder reads a part of the words
+_VARIANTS = {  # degrees that concepts have, by the kind that words ask for
     "faint": ("faint", "slight", "delicate", "fine", "barely"),
     "strong": ("strong", "heavy", "bold", "thick", "extreme"),
 }
@@ -142,8 +131,34 @@ class Router:
         Raises:
             InvalidWords: the words are empty, too long, or have control or invisible characters.
         """
-        scored = self._scored(words)
-        reading = self.encoder.read(words)
+        degree = find_degree(words)
+        route = self._route(words, degree, n_nearest)
+        # The encoder knows few words of degree, and any other makes it less sure of the look beside it.
+        if degree.rest and degree.rest != normalise_words(words) and not _is_likely(route):
+            bare = self._route_name(degree, route.nearest)
+            bare = bare or self._route(words, degree, n_nearest, heard=degree.rest)
+            if _is_surer(bare, route):
+                return bare
+        return route
+
+    def _route_name(self, degree: Degree, nearest: tuple[Match, ...]) -> Route | None:
+        """The route to a look that is all that words name beside their degree; None if they say more."""
+        look = self._names.get(_core(degree.rest.split()))
+        found = {
+            parts[0].degree: concept_id
+            for concept_id, parts in self._concepts.items()
+            if len(parts) == 1 and parts[0].look == look and not parts[0].colours
+        }
+        own = next((found[name] for name in _VARIANTS.get(degree.variant, ()) if name in found), None)
+        name, strength = (own, degree.strength_of_variant) if own else (found.get(""), degree.strength)
+        if name is None:
+            return None
+        return Route("matched", name, _SURE_OF_NAMES, f"the words name '{look}'", nearest, strength)
+
+    def _route(self, words: str, degree: Degree, n_nearest: int, *, heard: str = "") -> Route:
+        """Decide by what the encoder reads: all words, or only those that are `heard`."""
+        scored = self._scored(words, degree, heard)
+        reading = self.encoder.read(heard or words)
         nearest = tuple(one.match for one in scored[:n_nearest])
 
         def generated(reason: str) -> Route:
@@ -155,7 +170,10 @@ class Router:
             return generated("no concept of the zoo is near")
         best = scored[0]
         first = reading.best[0]
-        asked = [look for look in reading.best[: reading.count] if look not in self._opposites.get(first, ())]
+        others = [
+            look for look in reading.best[1 : reading.count] if look not in self._opposites.get(first, ())
+        ]
+        asked = [first, *(look for look in others if reading.looks[look] >= _LEAST_SHARE)]
         if len(asked) > 1 and {part.look for part in best.parts} != set(asked):
             return generated(f"the words ask for several looks at once: {', '.join(asked)}")
         if len(asked) == 1 and first not in self._trained and reading.looks[first] > 0.5:
@@ -166,22 +184,23 @@ class Router:
         further = self._further_colours(words, best)
         if further:
             return generated(f"the words ask for '{best.parts[0].look}' and for a colour: {further}")
-        named, sureness = self._named_looks(words, reading)
+        named, sureness = self._named_looks(heard or words, reading)
         if named and {part.look for part in best.parts} != named:
             looks = " and ".join(f"'{look}'" for look in sorted(named))
             joined = self._joined.get(named)
             if joined is None:
                 return generated(f"the words ask for several looks at once: {looks}")
             confidence = round(sureness * _SURE_OF_NAMES, 4)
-            return Route(
-                "matched", joined, confidence, f"the words name {looks}", nearest, strength_of(words)
-            )
-        confidence = self._confidence(reading, best)
+            return Route("matched", joined, confidence, f"the words name {looks}", nearest, degree.strength)
+        confidence = self._confidence(reading, best) * (_SURE_OF_HEARD if heard else 1.0)
+        if others:  # the encoder counts a look that it does not find
+            confidence = min(confidence, best.match.similarity)
         is_known = any(self.encoder.states.is_word(word) for word in normalise_words(words).split())
         if confidence < (_LEAST_CONFIDENCE if is_known else _LEAST_OF_UNKNOWN):
             return generated("the words could mean several looks" if is_known else "no word of it is known")
         name = best.match.concept_id
-        strength = 1.0 if any(part.degree for part in best.parts) else strength_of(words)
+        has_degree = any(part.degree for part in best.parts)
+        strength = degree.strength_of_variant if has_degree else degree.strength
         return Route("matched", name, round(confidence, 4), f"the words mean '{name}'", nearest, strength)
 
     def knows(self, concept_id: str) -> bool:
@@ -196,12 +215,11 @@ class Router:
         Raises:
             InvalidWords: as for `route`.
         """
-        return [one.match for one in self._scored(words)[:n]]
+        return [one.match for one in self._scored(words, find_degree(words))[:n]]
 
-    def _scored(self, words: str) -> list[_Scored]:
-        reading = self.encoder.read(words)
+    def _scored(self, words: str, degree: Degree, heard: str = "") -> list[_Scored]:
+        reading = self.encoder.read(heard or words)
         colours = find_colours(words, self.encoder.config.colours)
-        degree = _degree_of(words)
         scored = []
         for concept_id, parts in self._concepts.items():
             share = reading.counts[len(parts)] if len(parts) < len(reading.counts) else 0.0
@@ -211,7 +229,7 @@ class Router:
                 continue
             distance = self._colour_distance(words, colours, parts)
             agreement = 1.0 if distance is None else math.exp(-distance / 25)
-            agreement *= math.prod(1.0 if _fits(part.degree, degree) else 0.8 for part in parts)
+            agreement *= math.prod(1.0 if _fits(part.degree, degree.variant) else 0.8 for part in parts)
             match = Match(concept_id, "", round(score * agreement, 4))
             scored.append(_Scored(match, parts, distance))
         scored.sort(key=lambda one: (-one.match.similarity, one.match.concept_id))
@@ -401,21 +419,15 @@ class Router:
         return any(self.encoder.states.is_word(one) for one in differing)
 
 
-def strength_of(words: str) -> float:
-    """How strong words ask for a look, from 0.05 to 1.5: by a percentage, or by words of degree.
+def _is_likely(route: Route) -> bool:
+    return route.confidence is not None and route.confidence >= LIKELY
 
-    Example:
-        >>> [strength_of(words) for words in ("60% foggy", "barely foggy", "very foggy", "foggy")]
-        [0.6, 0.3, 1.4, 1.0]
-    """
-    percentage = _PERCENTAGE.search(words)
-    if percentage:
-        return min(max(int(percentage[1]) / 100, 0.05), 1.5)
-    text = f" {normalise_words(words)} "
-    return next(
-        (value for name, value in _STRENGTHS.items() if f" {name} " in text),
-        _DEGREE_STRENGTHS[_degree_of(words)],
-    )
+
+def _is_surer(bare: Route, route: Route) -> bool:
+    """Whether the answer to words without their degree is to be preferred to the answer to all of them."""
+    if bare.confidence is None or bare.confidence < MAYBE:
+        return False
+    return route.confidence is None or bare.confidence > route.confidence
 
 
 def _core(words: Sequence[str]) -> str:
@@ -480,14 +492,6 @@ def _unasked(name: str) -> float:
     """The distance of a colour that the words do not name: little for paper white and black, which go
     without saying."""
     return 4.0 if name in ("white", "cream", "black", "ivory") else 12.0
-
-
-def _degree_of(words: str) -> str:
-    """The degree that words ask for: `faint`, `strong` or none."""
-    text = f" {normalise_words(words)} "
-    return next(
-        (degree for degree, names in _DEGREES.items() if any(f" {name} " in text for name in names)), ""
-    )
 
 
 def _fits(degree: str, asked: str) -> bool:

@@ -52,12 +52,14 @@ class Job:
             a method that does not look at the words.
         overlaps: pairs of methods whose wrong pixels are compared, first wording each.
         fit: train an adapter on the concept too, as method `trained`.
+        strengths: by method, the strength at which the look of each wording is applied; 1 by default.
     """
 
     question: Question
     blocks: Mapping[str, Blocks]
     overlaps: tuple[tuple[str, str], ...] = ()
     fit: bool = False
+    strengths: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,13 @@ class _Worker:
         blocks = dict(job.blocks)
         if job.fit:
             blocks["trained"] = self._fit(job.question)[None]
-        edits = {method: [self._edit(one, given) for one in rows] for method, rows in blocks.items()}
+        edits = {
+            method: [
+                self._edit(one, given, strength)
+                for one, strength in zip(rows, job.strengths.get(method, [1.0] * len(rows)), strict=True)
+            ]
+            for method, rows in blocks.items()
+        }
         return Measured(
             question=number,
             scores={
@@ -157,9 +165,9 @@ class _Worker:
             fitted=blocks["trained"][0] if job.fit else None,
         )
 
-    def _edit(self, blocks: Blocks, photos: list[Pixels]) -> list[Pixels]:
+    def _edit(self, blocks: Blocks, photos: list[Pixels], strength: float) -> list[Pixels]:
         """Edited photos; kept, because the mean adapter meets the same photos again and again."""
-        digest = hashlib.sha256(blocks.tobytes())
+        digest = hashlib.sha256(blocks.tobytes() + np.float64(strength).tobytes())
         for photo in photos:
             digest.update(photo.tobytes())
         key = digest.digest()
@@ -167,7 +175,7 @@ class _Worker:
             if len(self._edits) >= _KEPT_EDITS:
                 self._edits.clear()
             model = self.zoo.network(blocks)
-            self._edits[key] = [model.edit(photo) for photo in photos]
+            self._edits[key] = [model.edit(photo, strength=strength) for photo in photos]
         return self._edits[key]
 
     def _fit(self, question: Question) -> Blocks:

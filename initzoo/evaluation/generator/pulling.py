@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from initzoo.errors import UnknownConcept
 from initzoo.evaluation.cases import Question
-from initzoo.zoo import TaughtZoo, Zoo
+from initzoo.zoo import Route, TaughtZoo, Zoo
 
 __all__ = ["Pulled", "pull_answers"]
 
@@ -24,10 +24,12 @@ class Pulled:
     Args:
         blocks: of each wording, shape `(n_wordings, n_blocks, block_size)`.
         concept_ids: the checkpoint for each wording; None for generated weights.
+        strengths: the strength that each wording asks for.
     """
 
     blocks: Blocks
     concept_ids: tuple[str | None, ...]
+    strengths: tuple[float, ...]
 
     def checkpoint_share(self, rank: int | None = None) -> float:
         """The share of the wordings for which a checkpoint is taken; 0 or 1 for the wording of a rank."""
@@ -37,6 +39,8 @@ class Pulled:
 
 def pull_answers(zoo: Zoo, questions: Sequence[Question], generated: Sequence[Blocks]) -> list[Pulled]:
     """Answer questions as `pull` does: with the checkpoint that `route` names, or with generated weights.
+
+    Words of degree may ask for a checkpoint at another strength, at which `apply` applies it.
 
     A zoo holds its held-out concepts and finds them by all of their wordings, those for tests among them. Its
     own answer would therefore be the very checkpoint that is asked for, by a lookup of the text. So a
@@ -65,17 +69,19 @@ def pull_answers(zoo: Zoo, questions: Sequence[Question], generated: Sequence[Bl
     taught = TaughtZoo(zoo)
     answers = []
     for question, own in zip(questions, generated, strict=True):
-        concept_ids = tuple(_checkpoint_for(words, taught) for words in question.words)
+        routes = [_route(words, taught) for words in question.words]
+        concept_ids = tuple(route.concept_id if route else None for route in routes)
         rows = [
             made if concept_id is None else taught.blocks(concept_id)
             for made, concept_id in zip(own, concept_ids, strict=True)
         ]
-        answers.append(Pulled(np.stack(rows), concept_ids))
+        strengths = tuple(route.strength if route else 1.0 for route in routes)
+        answers.append(Pulled(np.stack(rows), concept_ids, strengths))
     return answers
 
 
-def _checkpoint_for(words: str, zoo: TaughtZoo) -> str | None:
+def _route(words: str, zoo: TaughtZoo) -> Route | None:
     try:
-        return zoo.route(words).concept_id
+        return zoo.route(words)
     except UnknownConcept:  # the zoo has no weight generator of its own, and the evaluated one answers
         return None

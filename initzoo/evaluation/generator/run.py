@@ -192,7 +192,7 @@ def evaluate_generator(
     pulled = [] if examples.n_pairs else pull_answers(zoo, questions, [own["generated"] for own in answers])
     for place, one in enumerate(pulled):
         answers[place] = {"generated": answers[place]["generated"], PULL: one.blocks, **answers[place]}
-    measured = _measure(zoo, questions, answers, settings, report)
+    measured = _measure(zoo, questions, answers, pulled, settings, report)
     by_split = {
         split: [one for one in measured if questions[one.question].split == split]
         for split in (*ASKED_SPLITS, OWN_CONCEPTS)
@@ -296,13 +296,15 @@ def _measure(
     zoo: Zoo,
     questions: list[Question],
     answers: Sequence[dict[str, Blocks]],
+    pulled: Sequence[Pulled],
     settings: EvaluationSettings,
     report: Progress,
 ) -> list[Measured]:
     """Measure all answers; adapters that are fitted on the way are put into questions and answers."""
+    strengths = [{PULL: one.strengths} for one in pulled] or [{}] * len(questions)
     jobs = [
-        Job(question, own, fit=settings.fit and question.trained is None)
-        for question, own in zip(questions, answers, strict=True)
+        Job(question, own, fit=settings.fit and question.trained is None, strengths=asked)
+        for question, own, asked in zip(questions, answers, strengths, strict=True)
     ]
     measured = _run_jobs(zoo, jobs, settings, partial(report, "measure"))
     for one in measured:

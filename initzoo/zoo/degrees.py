@@ -1,0 +1,89 @@
+"""Words of degree: how much of a look a phrase asks for, and what is left of the phrase without them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from initzoo.files import parse_toml
+from initzoo.pairs import normalise_words
+
+__all__ = ["Degree", "degree_phrases", "find_degree"]
+
+_PERCENTAGE = re.compile(r"(?<![\w.#])(\d{1,3}) ?(?:%|percent\b|per cent\b)")
+_LEAST, _MOST = 0.05, 1.5
+_STRENGTHS = {"barely": 0.3, "slightly": 0.5, "half": 0.5, "very": 1.4, "extremely": 1.5}
+"""Strength of a look at each grade."""
+
+_VARIANTS = {"barely": "faint", "slightly": "faint", "very": "strong", "extremely": "strong"}
+_FURTHER = {"barely": 0.6, "extremely": 1.4}
+"""Strength of a checkpoint that has the degree itself: grades beyond it take another step of its size."""
+
+
+@dataclass(frozen=True)
+class Degree:
+    """How much of a look words ask for.
+
+    Args:
+        strength: strength of the look, 1 as it is.
+        variant: `faint` or `strong`, the kind of checkpoint that has the degree itself; empty for none.
+        strength_of_variant: strength of such a checkpoint.
+        rest: the words without those of degree, in lower case and without punctuation.
+    """
+
+    strength: float = 1.0
+    variant: str = ""
+    strength_of_variant: float = 1.0
+    rest: str = ""
+
+
+def find_degree(words: str) -> Degree:
+    """Find the words of degree in a phrase: a percentage, or the longest entry of `degrees.toml`.
+
+    Example:
+        >>> find_degree("barely foggy")
+        Degree(strength=0.3, variant='faint', strength_of_variant=0.6, rest='foggy')
+        >>> [find_degree(words).strength for words in ("60% foggy", "not too foggy", "foggy")]
+        [0.6, 0.5, 1.0]
+    """
+    percentage = _PERCENTAGE.search(words)
+    if percentage:
+        strength = min(max(int(percentage[1]) / 100, _LEAST), _MOST)
+        return Degree(strength, rest=normalise_words(words.replace(percentage[0], " ")))
+    listed = normalise_words(words).split()
+    grades = _grades()
+    for count in range(min(_longest(), len(listed)), 0, -1):
+        for place in range(len(listed) - count + 1):
+            grade = grades.get(" ".join(listed[place : place + count]))
+            if grade is not None:
+                return Degree(
+                    _STRENGTHS[grade],
+                    _VARIANTS.get(grade, ""),
+                    _FURTHER.get(grade, 1.0),
+                    rest=" ".join(listed[:place] + listed[place + count :]),
+                )
+    return Degree(rest=" ".join(listed))
+
+
+@cache
+def degree_phrases() -> dict[str, list[str]]:
+    """The words and phrases of each grade, the most common first.
+
+    Example:
+        >>> list(degree_phrases())
+        ['barely', 'slightly', 'half', 'very', 'extremely']
+    """
+    return parse_toml(resources.files("initzoo.zoo").joinpath("degrees.toml").read_bytes())
+
+
+@cache
+def _grades() -> dict[str, str]:
+    """The grade of each phrase."""
+    return {phrase: grade for grade, phrases in degree_phrases().items() for phrase in phrases}
+
+
+@cache
+def _longest() -> int:
+    return max(len(phrase.split()) for phrase in _grades())
