@@ -236,6 +236,31 @@ def test_neighbours_are_read_only_where_a_branch_is_good(zoo: Zoo, monkeypatch: 
     assert kin == [f"checkpoint {concept_id}" for concept_id in zoo.index.ids]
 
 
+def test_checkpoints_from_all_over_the_zoo_are_left_out_where_the_words_are_right(zoo: Zoo) -> None:
+    """Steps bring more than looking at them."""
+    exact = zoo.network(zoo.blocks("night"))
+    pairs = pairs_of(exact.edit, 4)
+    right, wrong = (
+        zoo.pull(Request(words, pairs), warn=False).metadata.fitting for words in ("night", "navy to gold")
+    )
+    assert right is not None
+    assert wrong is not None
+    assert right.start == "checkpoint night"
+    assert right.n_candidates < wrong.n_candidates
+    assert right.loss_after < 0.1 * right.loss_untouched
+
+
+def test_checkpoints_nearest_by_meaning_compete(monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo = Zoo.from_pretrained("starter")
+    candidates = find_candidates(zoo, Request("cannot see a thing for the fog"))
+    found = [one.name for one in candidates if one.is_from_words and one.name.startswith("checkpoint")]
+    assert found[0] == "checkpoint fog"
+    assert len(found) == 3
+    held_out = find_candidates(zoo, Request("cannot see a thing for the fog"), split="train")
+    names = {one.name.removeprefix("checkpoint ") for one in held_out if one.name.startswith("checkpoint")}
+    assert all(zoo.index.row(name).split == "train" for name in names)
+
+
 def test_work_is_counted_from_the_sizes_of_the_network() -> None:
     layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 3, 1, stride=2))
     assert macs_per_pixel(layers) == 3 * 8 * 9 + 3 * 8 / 4

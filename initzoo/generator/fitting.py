@@ -64,6 +64,9 @@ _MOST_CHECKED = 16
 _GROUP = 16
 """Candidates whose first losses are computed at once."""
 
+_FOUND = 0.4
+"""Loss of a candidate from the words, in units of the base's, below which no others are looked at."""
+
 _N_BRANCHES = 3
 """Candidates whose kin is looked at, too."""
 
@@ -367,7 +370,10 @@ class _Run:
     def _search(self, candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
         """The candidates to compare after steps, and the number of all that were looked at."""
         crops = self._crops(self.train, _N_SCREEN_CROPS, _SCREEN_CROP, draw=2)
-        known = self._screen(candidates, crops)
+        tree = [one for one in candidates[1:] if one.kin is not None and not one.is_from_words]
+        known = self._screen([one for one in candidates if one not in tree], crops)
+        if not self._is_found(known):
+            known += self._screen(tree, crops)
         order = sorted(known, key=lambda one: one[1])
         kin: list[Candidate] = []
         names = {candidate.name for candidate in candidates}
@@ -387,6 +393,13 @@ class _Run:
         refined = self._refine([*from_words, *mixed, *ranked], crops)
         n_looked_at = len(known) + len(mixed) + len(refined) + len(whole)
         return [*(refined.get(one.name, one) for one in chosen), *whole], n_looked_at
+
+    def _is_found(self, screened: Sequence[tuple[Candidate, float, Tensor]]) -> bool:
+        """Whether what the words give is so near that looking at checkpoints from all over costs more steps
+        than it can bring."""
+        untouched = screened[0][1]  # the loss of the base
+        from_words = [loss for candidate, loss, _ in screened if candidate.is_from_words]
+        return min(from_words, default=math.inf) < _FOUND * untouched
 
     def _n_crops(self) -> int:
         """Number of crops of a step of Adam; natural-gradient steps see half of them."""

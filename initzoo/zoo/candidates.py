@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from initzoo.checkpoints import Layout, Recipe
     from initzoo.generator import Candidate, Encoder, WeightGenerator
-    from initzoo.zoo.index import Index, IndexRow
+    from initzoo.zoo.index import Index, IndexRow, Match
+    from initzoo.zoo.router import Router
 
 __all__ = ["find_candidates"]
 
@@ -31,6 +32,9 @@ _CHECKPOINT = "checkpoint "
 
 _N_NEAREST, _N_SEEDS = 3, 3
 """Checkpoints nearest to the words, and seeds of generated adapters."""
+
+_N_IN_SPLIT = 10
+"""Concepts among which those of one split are looked for."""
 
 
 class HasCheckpoints(Protocol):
@@ -48,6 +52,8 @@ class HasCheckpoints(Protocol):
     def generator(self) -> WeightGenerator: ...
     @property
     def encoder(self) -> Encoder: ...
+    @property
+    def router(self) -> Router | None: ...
     def holds(self, words: str) -> bool: ...
     def blocks_of(self, rows: Sequence[IndexRow]) -> Iterator[NDArray[np.float32]]: ...
     def detail(self, concept_id: str) -> dict[str, NDArray[np.float32]] | None: ...
@@ -106,8 +112,8 @@ class _Gathering:
         if request.words:
             row = self.zoo.index.find(request.words)
             ids = [] if row is None else [row.concept_id]
-            ids += [match.concept_id for match in self.zoo.index.search(request.words, _N_NEAREST)]
-            for candidate in self._checkpoints(list(dict.fromkeys(ids))):
+            ids += [match.concept_id for match in self._nearest(request.words)]
+            for candidate in self._checkpoints(list(dict.fromkeys(ids)))[: _N_NEAREST + (row is not None)]:
                 yield replace(candidate, is_from_words=True)
         asked = self._requests(request)
         if not asked:
@@ -131,6 +137,12 @@ class _Gathering:
         for candidate in self._checkpoints(list(branch_of)):
             kin = _spread(branch_of[candidate.name.removeprefix(_CHECKPOINT)], _N_KIN)
             yield replace(candidate, kin=partial(self._checkpoints, kin))
+
+    def _nearest(self, words: str) -> Sequence[Match]:
+        """The concepts nearest by meaning, or by letters in a zoo without a phrase encoder."""
+        router = self.zoo.router
+        n = _N_NEAREST if self.split is None else _N_IN_SPLIT
+        return self.zoo.index.search(words, n) if router is None else router.rank(words, n)
 
     def _requests(self, request: Request) -> list[Request]:
         """Requests to the weight generator with the conditions that it reads; none if it reads none given."""
