@@ -528,7 +528,8 @@ def described(path: str, data: bytes) -> dict[str, Any]:
 def running_hub() -> Iterator[Hub]:
     """A Hub on a free port of this machine, in a thread."""
     hub = Hub()
-    with socket.socket() as listener:
+    # The protocol is named: asyncio sends small answers at once only over sockets whose protocol it knows.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
         hub.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

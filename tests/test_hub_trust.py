@@ -347,7 +347,7 @@ def test_a_line_that_is_slow_and_steady_arrives(
 ) -> None:
     monkeypatch.setattr(connections, "_SPAN", 0.1)
     monkeypatch.setattr(connections, "_SLOWEST", 50)
-    hub.faults.append(Fault("drip", "resolve/.*zoo.json", times=-1, seconds=0.0001))
+    hub.faults.append(Fault("drip", "resolve/.*zoo.json", times=-1, seconds=0.0005))
     began = time.monotonic()
     opened(hub, cache).pull("pencil sketch")
     assert time.monotonic() - began > 3 * connections._SPAN
