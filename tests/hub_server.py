@@ -529,16 +529,19 @@ def running_hub() -> Iterator[Hub]:
     """A Hub on a free port of this machine, in a thread."""
     hub = Hub()
     # The protocol is named: asyncio sends small answers at once only over sockets whose protocol it knows.
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
-        hub.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(make_app(hub), log_level="critical", lifespan="off", ws="none", http="h11")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    hub.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(make_app(hub), log_level="critical", lifespan="off", ws="none", http="h11")
+    server = uvicorn.Server(config)
+
+    def serve() -> None:
+        with listener:
+            server.run(sockets=[listener])
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield hub
+    finally:
+        server.should_exit = True  # it takes two tenths of a second, for which no test waits
