@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from initzoo.zoo.signing import check_signature, sign_manifest
 
 __all__ = ["hub_with_zoos", "own_hub", "quick_retries", "tiny_zoo"]
 
-pytest.importorskip("model_signing")
 pytestmark = [
+    pytest.mark.xdist_group("signing"),  # one process of the tests imports the package
+    pytest.mark.skipif(find_spec("model_signing") is None, reason="needs the extra sign"),
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(cryptography|sigstore|OpenSSL|tuf|pydantic).*"),
 ]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -28,9 +29,12 @@ from initzoo.zoo.zoo import Zoo
 
 __all__ = ["own_hub"]
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("diffusers")]
-
-pytest.importorskip("diffusers", reason="needs the extra diffusion")
+# Looked for and not imported: that would cost every run seconds, also those that leave these tests out.
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group("diffusers"),
+    pytest.mark.skipif(find_spec("diffusers") is None, reason="needs the extra diffusion"),
+]
 
 CONCEPTS = """
 [diffusion]
