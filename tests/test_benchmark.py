@@ -23,6 +23,7 @@ from initzoo.evaluation.benchmark.tuning import tune
 from initzoo.evaluation.bootstrap import Resampling
 from initzoo.evaluation.cases import ask_about_concepts
 from initzoo.files.images import IMAGE_SUFFIXES, read_image, write_image
+from initzoo.generator import fitting
 from initzoo.networks.diagnosis import VERDICTS
 from initzoo.pairs.photos import PhotoSource
 from initzoo.zoo.manifest import refresh_manifest
@@ -63,6 +64,14 @@ def settings(kept_photo_folder, tmp_path_factory):
         "n_workers": 1,
     }
     return BenchmarkSettings(**QUICK_BENCHMARK | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_fits():
+    """Fits to pairs take a tenth of the usual steps, which is plenty for networks this small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "CALL_SECONDS", 10 * fitting.CALL_SECONDS)
+        yield
 
 
 needs_benchmark = pytest.mark.xdist_group("benchmark")
