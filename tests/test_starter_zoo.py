@@ -100,8 +100,9 @@ def test_checkpoints_are_as_good_as_the_card_says(zoo):
         assert np.mean([row.psnr for row in group]) > np.mean([row.psnr_untouched for row in group]) + 5
 
 
-def test_scores_of_the_index_are_measured_again(zoo):
-    for one in evaluate_zoo(zoo, limit=2, n_workers=1):
+@pytest.mark.parametrize("limit", [1, pytest.param(4, marks=pytest.mark.long)])
+def test_scores_of_the_index_are_measured_again(zoo, limit):
+    for one in evaluate_zoo(zoo, limit=limit, n_workers=1):
         row = zoo.index.row(one.concept_id)
         assert one.trained.psnr == pytest.approx(row.psnr, abs=0.05)
         assert one.trained.ssim == pytest.approx(row.ssim, abs=0.002)
