@@ -24,7 +24,7 @@ from initzoo.generator import (
 )
 from initzoo.pairs import catalog_folder
 from initzoo.training.phrases.examples import Phrase, make_examples, split_phrases
-from initzoo.training.phrases.run import fit_confidence
+from initzoo.training.phrases.run import PhraseReport, fit_confidence
 
 BUNDLED = catalog_folder() / "model" / "phrase_encoder"
 NAMES = {
@@ -130,10 +130,10 @@ def test_confidence_follows_the_share_of_right_readings() -> None:
     assert abs(sure.mean() - is_right.mean()) < 0.02
 
 
-@pytest.fixture
-def small_lexicon(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def kept_lexicon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve phrases for fog, and six for a tint in any colour."""
-    lexicon = tmp_path / "lexicon"
+    lexicon = tmp_path_factory.mktemp("phrases") / "lexicon"
     lexicon.mkdir()
     shutil.copy(catalog_folder() / "lexicon" / "colours.toml", lexicon)
     (lexicon / "opposites.toml").write_text('deblur = ["blur"]\n')
@@ -158,31 +158,45 @@ SMALL = {
 """Settings of a training on the small lexicon."""
 
 
-def test_training_on_a_small_lexicon_writes_an_encoder_that_reads_it(
-    small_lexicon: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def small(kept_lexicon: Path) -> PhraseReport:
+    """Of an encoder that was trained on the small lexicon; beside the lexicon, with its cache."""
     from initzoo.training import PhraseSettings, train_phrases
 
-    settings, out = PhraseSettings(epochs=12, **SMALL), tmp_path / "out"
-    report = train_phrases(
-        BUNDLED, out, lexicon=small_lexicon, settings=settings, cache=tmp_path / "cache.npz"
+    folder = kept_lexicon.parent
+    settings = PhraseSettings(epochs=12, **SMALL)
+    return train_phrases(
+        BUNDLED, folder / "encoder", lexicon=kept_lexicon, settings=settings, cache=folder / "cache.npz"
     )
-    assert report.n_phrases + report.n_held_back <= 12 + 6 + 20
-    trained = PhraseEncoder.from_folder(out)
+
+
+needs_small = pytest.mark.xdist_group("phrases")
+"""One process of the tests trains the encoder that these look at, not each of them."""
+
+
+@needs_small
+def test_training_on_a_small_lexicon_writes_an_encoder_that_reads_it(
+    small: PhraseReport, kept_lexicon: Path
+) -> None:
+    assert small.n_phrases + small.n_held_back <= 12 + 6 + 20
+    trained = PhraseEncoder.from_folder(kept_lexicon.parent / "encoder")
     assert trained.config.looks == ("fog", "tint")
     assert trained.config.slots == {"tint": ("colour",)}
     assert trained.read("grey morning fog").best[0] == "fog"
     assert trained.read("everything teal").best[0] == "tint"
 
 
+@needs_small
 def test_a_part_trained_beside_another_reads_more_and_keeps_the_vector(
-    small_lexicon: Path, tmp_path: Path
+    small: PhraseReport, kept_lexicon: Path, tmp_path: Path
 ) -> None:
     from initzoo.training import PhraseSettings, train_phrases
 
+    small_lexicon = Path(shutil.copytree(kept_lexicon, tmp_path / "lexicon"))
     options = {"lexicon": small_lexicon, "settings": PhraseSettings(epochs=12, **SMALL)}
     folder, cache = tmp_path / "model" / "phrase_encoder", tmp_path / "cache.npz"
-    train_phrases(BUNDLED, folder, cache=cache, **options)
+    shutil.copytree(kept_lexicon.parent / "encoder", folder)
+    shutil.copy(kept_lexicon.parent / "cache.npz", cache)
     before = PhraseEncoder.from_folder(folder)
     configs = []
     for name, digest in (("ours", before.digest), ("other", "0" * 64)):
@@ -250,11 +264,11 @@ def test_shares_of_two_parts_are_their_mean() -> None:
 
 
 @pytest.mark.long
-def test_a_lexicon_is_measured_by_the_training_that_it_would_get(small_lexicon: Path, tmp_path: Path) -> None:
+def test_a_lexicon_is_measured_by_the_training_that_it_would_get(kept_lexicon: Path, tmp_path: Path) -> None:
     from initzoo.training import PhraseSettings, measure_lexicon, train_phrases
 
     options = {
-        "lexicon": small_lexicon,
+        "lexicon": kept_lexicon,
         "settings": PhraseSettings(epochs=12, **SMALL),
         "cache": tmp_path / "cache.npz",
     }
