@@ -203,6 +203,7 @@ def test_a_plain_safetensors_state_dict_is_imported(tmp_path):
     assert report.recipe == "pix2pix-unet32"
 
 
+@pytest.mark.xdist_group("exports")  # one process of the tests imports peft
 @pytest.mark.filterwarnings("ignore")  # of peft
 def test_an_adapter_that_peft_trained_comes_in_with_its_alphas(tmp_path):
     peft = pytest.importorskip("peft")
