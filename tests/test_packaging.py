@@ -14,6 +14,7 @@ import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -68,9 +69,16 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+owners_of_packages = cache(packages_distributions)
+"""Distributions by package: to read all that is installed takes a second."""
+
+
+needs_owners = pytest.mark.xdist_group("owners")  # one process of the tests reads what is installed
+
+
 def undeclared(packages: set[str], known: set[str]) -> set[str]:
     """Packages that come with no declared distribution."""
-    owners = packages_distributions()
+    owners = owners_of_packages()
     return {
         package
         for package in packages
@@ -78,14 +86,17 @@ def undeclared(packages: set[str], known: set[str]) -> set[str]:
     }
 
 
+@needs_owners
 def test_the_check_of_imports_sees_what_is_missing() -> None:
     assert undeclared({"cv2", "click"}, declared() - {"click"}) == {"click"}
 
 
+@needs_owners
 def test_every_package_that_initzoo_imports_is_declared() -> None:
     assert not undeclared(imported(ROOT / "initzoo"), declared())
 
 
+@needs_owners
 def test_every_package_that_tests_import_is_declared() -> None:
     assert not undeclared(imported(ROOT / "tests"), declared("dev") | declared("fuzz"))
 
