@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_toml_of_the_documentation_is_a_concepts_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from initzoo.pairs.concepts import load_concepts
-    from initzoo.pairs.photos import load_photos
+    from initzoo.pairs.photos import fit_short_side, load_photos
     from initzoo.pairs.taught import teach
     from initzoo.pairs.written import write_pairs
 
@@ -176,8 +177,9 @@ def test_toml_of_the_documentation_is_a_concepts_file(
     (tmp_path / "looks.py").write_text(module[1])
     released = tmp_path / "denoised-weights" / "paired-images"
     released.mkdir(parents=True)
+    photos = [replace(one, pixels=fit_short_side(one.pixels, 96)) for one in load_photos(split="score")[:4]]
     for folder in (tmp_path / "halation-pairs", released / "mosaic"):
-        write_pairs(load_concepts()[:1], load_photos(split="score")[:4], folder)
+        write_pairs(load_concepts()[:1], photos, folder)
     blocks = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:
@@ -187,7 +189,7 @@ def test_toml_of_the_documentation_is_a_concepts_file(
         for concept in concepts:
             if concept.teacher.model_id is not None:  # it is not on this machine
                 continue
-            [(given, wanted)] = teach(concept.teacher, [load_photos(split="score")[0].pixels], [0])
+            [(given, wanted)] = teach(concept.teacher, [photos[0].pixels], [0])
             assert (given != wanted).any()
 
 
