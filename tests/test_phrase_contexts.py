@@ -1,6 +1,8 @@
 """The encoder of phrases: what a denoiser reads of words, and the wordings that it is trained on."""
 
+import base64
 import pickle
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -169,6 +171,32 @@ def test_taught_phrases_are_near_and_unrelated_words_far(text):
     assert again.distance(Request("misty")) == taught.distance(Request("misty"))
     with pytest.raises(ValueError, match="other sizes"):
         TaughtPhrases.from_dict(text, taught.to_dict() | {"n_values": 64})
+
+
+def test_taught_phrases_are_read_deflated_or_not_and_never_beyond_bounds(
+    text, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = TaughtPhrases.from_wordings(text, PROMPTS)
+    values = taught.to_dict()
+    plain = {"n_values": values["n_values"], "taught_wordings": b64(taught.wordings.tobytes())}
+    for known in (values, plain):
+        assert np.array_equal(TaughtPhrases.from_dict(text, known).wordings, taught.wordings)
+    data = zlib.compress(taught.wordings.tobytes(), 9)
+    assert base64.b64decode(values["taught_wordings"]) == data
+    for damaged, message in (
+        (data[:-3], "cut off"),
+        (data + b"1", "cut off"),
+        (b"?" + data[1:], "cannot be unpacked"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TaughtPhrases.from_dict(text, values | {"taught_wordings": b64(damaged)})
+    monkeypatch.setattr("initzoo.generator.novelty._MOST_BYTES", taught.wordings.size - 1)
+    with pytest.raises(ValueError, match="too many"):
+        TaughtPhrases.from_dict(text, values)
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 LEXICON = [

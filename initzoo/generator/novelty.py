@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ __all__ = ["Novelty", "TaughtPhrases", "TaughtWords", "embed_phrases", "pool_wor
 
 _TINY = 1e-9
 _EMBEDDED_TOGETHER = 64
+_MOST_BYTES = 2**26
+"""As many bytes of taught wordings are inflated: 170,000 of them."""
+
 _LITTLE = 0.8
 """Words count as empty if they carry less than this share of the least informative taught wording."""
 
@@ -268,7 +272,8 @@ class TaughtPhrases:
         """The state as JSON values, without the phrase encoder."""
         return {
             "n_values": int(self.wordings.shape[1]),
-            "taught_wordings": base64.b64encode(self.wordings.tobytes()).decode(),
+            "taught_wordings": base64.b64encode(zlib.compress(self.wordings.tobytes(), 9)).decode(),
+            "deflated": True,
         }
 
     @classmethod
@@ -278,11 +283,26 @@ class TaughtPhrases:
         Raises:
             KeyError, TypeError, ValueError: the values are invalid.
         """
-        wordings = np.frombuffer(base64.b64decode(values["taught_wordings"], validate=True), np.int8)
+        data = base64.b64decode(values["taught_wordings"], validate=True)
+        if values.get("deflated", False):  # calibrations of 0.1 are not
+            data = _inflate(data)
+        wordings = np.frombuffer(data, np.int8)
         wordings = wordings.reshape(-1, int(values["n_values"]))
         if wordings.shape[1] != text.config.shape.n_values or not len(wordings):
             raise ValueError("its taught words have other sizes than the vectors of the phrase encoder")
         return cls(text, wordings)
+
+
+def _inflate(data: bytes) -> bytes:
+    """Inflate what `zlib.compress` returned, and never more than can be meant."""
+    unpacker = zlib.decompressobj()
+    try:
+        inflated = unpacker.decompress(data, _MOST_BYTES)
+    except zlib.error as error:
+        raise ValueError("its taught words cannot be unpacked") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("its taught words are cut off, or too many")
+    return inflated
 
 
 def _pool(sequences: Sequence[NDArray[np.float32]], n_values: int) -> NDArray[np.float32]:
