@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from initzoo.checkpoints import Fitting, to_psnr
 from initzoo.generator.passes import PASS_CROP, PASS_PAIRS, PairPasses
 from initzoo.generator.request import check_seconds
-from initzoo.networks import Adam, Adapted, NaturalGradient, Soap
+from initzoo.networks import Adam, Adapted, GradientClip, NaturalGradient, Soap
 from initzoo.pairs import Pair, digest_examples, notes_on_examples, prepare_examples, split_pairs
 from initzoo.work import one_thread
 
@@ -95,9 +95,6 @@ _RATE, _HIGHEST_RATE, _LOWEST_RATE = 12e-3, 16e-3, 2e-3
 
 _FEW_STEPS = 20
 """The rate of SOAP for fewer steps is that for so many."""
-
-_MOST_OF_USUAL, _CLIP_DECAY = 1.3, 0.2
-"""Longest gradient of all weights, in units of their running mean, and the share of a step in that mean."""
 
 _PLAIN_SHARE = 0.1
 """Rate of Adam where it takes the place of SOAP, in units of SOAP's."""
@@ -512,7 +509,7 @@ class _Run:
                 trained.append((Soap(weights, betas=_BETAS_OF_WEIGHTS), highest))
             else:
                 trained.append((Adam(weights, betas=_BETAS_OF_WEIGHTS), _PLAIN_SHARE * highest))
-        usual = math.inf
+            clip = GradientClip([adapter, *weights])
         steps_per_draw = _STEPS_PER_DRAW if self.adapter_only else 1
         for step in range(n_steps):
             if step % steps_per_draw == 0:
@@ -520,7 +517,7 @@ class _Run:
             loss = (rival.base(crops.inputs, adapter) - crops.targets).abs().mean()
             loss.backward()
             if not self.adapter_only:
-                usual = _clip([adapter, *weights], usual)
+                clip()
             for optimizer, rate in trained:
                 optimizer.step(rate * min(1.0, 2 * (1 - step / n_steps)))
         rival.base.requires_grad_(False)
@@ -629,21 +626,6 @@ def _draw_crops(
             crop[:] = _padded(image[top : top + side, left : left + side], side)
     images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
     return _Crops(images[0].contiguous(), images[1].contiguous())
-
-
-def _clip(parameters: Sequence[nn.Parameter], usual: float) -> float:
-    """Shorten a gradient that is much longer than the usual one; returns the usual length of the next step.
-
-    One crop on which the network goes astray would otherwise spoil the means of the optimizers.
-    """
-    gradients = [one.grad for one in parameters if one.grad is not None]
-    norm = float(torch.linalg.vector_norm(torch.stack([one.norm() for one in gradients])))
-    most = _MOST_OF_USUAL * usual
-    if norm > most:
-        for gradient in gradients:
-            gradient.mul_(most / norm)
-        norm = most
-    return norm if math.isinf(usual) else usual + _CLIP_DECAY * (norm - usual)
 
 
 def _divide(examples: Sequence[Pair], multiple: int) -> tuple[list[Pair], list[Pair]]:

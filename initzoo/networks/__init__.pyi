@@ -4,6 +4,7 @@ from .adapters import adapter_from_arrays as adapter_from_arrays
 from .adapters import adapter_shapes as adapter_shapes
 from .adapters import adapter_to_arrays as adapter_to_arrays
 from .adapters import default_ranks as default_ranks
+from .clipping import GradientClip as GradientClip
 from .diagnosis import LARGEST as LARGEST
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnose_network as diagnose_network

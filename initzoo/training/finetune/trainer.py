@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from initzoo.checkpoints import to_psnr
-from initzoo.networks import Adam, NaturalGradient, PatchDiscriminator, Soap, initialise_by_the_book
+from initzoo.networks import (
+    Adam,
+    GradientClip,
+    NaturalGradient,
+    PatchDiscriminator,
+    Soap,
+    initialise_by_the_book,
+)
 from initzoo.training.finetune.settings import FinetuneSettings, rate_at
 from initzoo.training.gan import DISCRIMINATOR_BETAS, discriminator_loss, network_loss
 from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
@@ -71,6 +78,8 @@ class Trainer:
             "adapter": Adam(adapter, betas=_ADAPTER_BETAS),
             "weights": of_weights(weights, betas=settings.betas),
         }
+        # Only what a zoo's start has learnt can be spoilt by a batch.
+        self._clip = GradientClip([*adapter, *weights]) if adapter else None
         # As a tensor, it belongs to the state.
         self._caution = torch.ones(())
         self._judge: PatchDiscriminator | None = None
@@ -180,6 +189,8 @@ class Trainer:
         value, total = error.item(), loss.item()
         if not math.isfinite(total):
             raise TrainingDiverged(f"the loss is {total} at step {self.n_done}")
+        if self._clip is not None:
+            self._clip()
         self._optimizers["adapter"].step(self.adapter_rate * factor)
         self._optimizers["weights"].step(self.learning_rate * factor)
         self._update_mean()
@@ -199,6 +210,8 @@ class Trainer:
         """The complete state apart from the data, as tensors by name, on the CPU."""
         parts = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         parts["caution"] = self._caution
+        if self._clip is not None:
+            parts |= {f"clip.{name}": value for name, value in self._clip.state().items()}
         for kind, optimizer in self._optimizers.items():
             parts |= {f"optimizer.{kind}.{name}": value for name, value in optimizer.state().items()}
         if self._judge is not None:
@@ -215,6 +228,8 @@ class Trainer:
         """
         self.network.load_state_dict(_below("network.", parts))
         self._caution = parts["caution"]
+        if self._clip is not None:
+            self._clip.load_state(_below("clip.", parts))
         for kind, optimizer in self._optimizers.items():
             optimizer.load_state(_below(f"optimizer.{kind}.", parts))
         if self._judge is not None:
