@@ -21,6 +21,7 @@ from initzoo.generator import (
     PhraseShape,
     PhraseStates,
     hash_grams,
+    round_weight,
 )
 from initzoo.pairs import catalog_folder
 from initzoo.training.phrases.examples import Phrase, make_examples, split_phrases
@@ -276,6 +277,21 @@ def test_a_lexicon_is_measured_by_the_training_that_it_would_get(kept_lexicon: P
     reports = list(measure_lexicon(BUNDLED, shares=(1.0,), **options))
     assert reports[0].n_phrases == report.n_phrases
     assert reports[0].first == report.first
+
+
+def test_rounded_weights_are_stored_as_eight_bit_numbers(encoder: PhraseEncoder, tmp_path: Path) -> None:
+    parts = [
+        {name: value if name.startswith("grams.") else round_weight(value) for name, value in part.items()}
+        for part in encoder.parts
+    ]
+    files = {name: (BUNDLED / name).read_bytes() for name in ("encoder.onnx", "tokenizer.json", "LICENSE")}
+    PhraseEncoder.save(tmp_path, encoder.config, parts, files)
+    sizes = [sum(value.size for value in part.values() if value.dtype != np.int8) for part in parts]
+    others = sum(value.nbytes for part in parts for value in part.values() if value.dtype == np.int8)
+    assert (tmp_path / "head.safetensors").stat().st_size - others < 1.2 * sum(sizes)
+    for stored, part in zip(PhraseEncoder.from_folder(tmp_path).parts, parts, strict=True):
+        for name, value in part.items():
+            np.testing.assert_array_equal(stored[name], value, name)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from initzoo.errors import InvalidGenerator
 from initzoo.files import DamagedFile, read_file, read_json, reported_as, write_bytes, write_json
+from initzoo.generator.packed import pack_weights, unpack_weights
 from initzoo.generator.phrases.grams import hash_grams
 from initzoo.generator.phrases.shape import PhraseShape
 from initzoo.generator.phrases.states import PhraseStates
@@ -295,7 +296,7 @@ class PhraseEncoder:
             folder: created if it is missing.
             config: what it knows; the number of parts and the digests of the files are filled in.
             parts: the weights of each trained part by name: float32, and int8 `grams.weight` with a
-                `grams.scale` per row.
+                `grams.scale` per row. Those that `round_weight` rounded are stored as eight-bit numbers.
             files: `encoder.onnx`, `tokenizer.json` and the `LICENSE` of the sentence encoder.
             force: replace files that exist.
 
@@ -314,6 +315,7 @@ class PhraseEncoder:
             for number, part in enumerate(parts)
             for name, value in part.items()
         }
+        small |= pack_weights({name: value for name, value in small.items() if value.dtype == np.float16})
         contents = {**files, "head.safetensors": save(dict(sorted(small.items())))}
         digests = {name: hashlib.sha256(contents[name]).hexdigest() for name in _FILES}
         values = asdict(config) | {"files": digests, "n_parts": len(parts)}
@@ -333,6 +335,7 @@ def _read_parts(data: bytes, config: PhraseConfig) -> list[dict[str, NDArray[Any
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedFile(f"head.safetensors is not a safetensors file ({error})") from error
+    tensors = unpack_weights(tensors)
     shapes = _shapes_of(config)
     expected = {
         f"{_prefix(number)}{name}": shape

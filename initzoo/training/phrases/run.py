@@ -27,6 +27,7 @@ from initzoo.generator import (
     PhraseShape,
     PhraseStates,
     hash_grams,
+    round_weight,
 )
 from initzoo.pairs import (
     LANGUAGES,
@@ -381,6 +382,9 @@ def _train(
         optimizer.step()
         if callback is not None and (step % 20 == 0 or step == n_steps - 1):
             callback("train", step + 1, n_steps)
+    with torch.no_grad():  # as they will be stored, so that the report and the confidence are of these
+        for value in others:
+            value.copy_(torch.from_numpy(round_weight(value.numpy())))
     return head.eval()
 
 
