@@ -14,6 +14,7 @@ import random
 import re
 import shutil
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ from zoo_fixtures import (
     TINY_RECIPE,
     add_generator,
     make_zoo,
+    random_detail,
     random_weights,
 )
 
-from initzoo.checkpoints import Init
+from initzoo.checkpoints import Init, decode_detail
 from initzoo.errors import InitzooError, InitzooWarning, InvalidWords
 from initzoo.zoo import Zoo
 from initzoo.zoo.manifest import refresh_manifest
@@ -389,6 +391,34 @@ def make_init(folder: Path) -> None:
     Zoo.from_pretrained(zoo).pull("night").save(folder / "exact.safetensors")
     Zoo.from_pretrained(zoo).pull(WORDS, warn=False).save(folder / "generated.safetensors")
     shutil.rmtree(zoo)
+
+
+def make_detail(folder: Path) -> None:
+    (folder / "packed.detail").write_bytes(random_detail(TINY_RECIPE, 0))
+
+
+def attack_detail(folder: Path, rng: random.Random) -> None:
+    """Change bytes, or what they are unpacked to, much longer or shorter too."""
+    path = folder / "packed.detail"
+    data = path.read_bytes()
+    start = 4 + 4 * len(TINY_RECIPE.weights)
+    if rng.randrange(3) == 0:
+        path.write_bytes(change_bytes(data, rng))
+        return
+    parts = zlib.decompressobj(-15).decompress(data[start:])
+    parts = rng.choice((change_bytes(parts, rng), parts + bytes(rng.choice((1, 2, 10**7)))))
+    packer = zlib.compressobj(wbits=-15)
+    head = change_bytes(data[4:start], rng) if rng.randrange(2) else data[4:start]
+    data = data[:4] + head + packer.compress(parts) + packer.flush()
+    path.write_bytes(data + b"\0" * (len(data) % 2))
+
+
+def read_detail(folder: Path) -> object:
+    detail = decode_detail((folder / "packed.detail").read_bytes(), TINY_RECIPE, "x")
+    for name, shape in TINY_RECIPE.weights:
+        if detail[name].shape != shape or not np.isfinite(detail[name]).all():
+            raise WrongResult("a detail has another shape, or values that are not finite")
+    return True
 
 
 def attack_init(folder: Path, rng: random.Random) -> None:
@@ -1000,6 +1030,7 @@ READERS = {
         Reader("shard", make_zoo, attack_shard, read_zoo),
         Reader("index", make_zoo, attack_index, read_zoo),
         Reader("lookup", make_lookup, attack_lookup, read_lookup),
+        Reader("detail", make_detail, attack_detail, read_detail),
         Reader("init", make_init, attack_init, read_inits),
         Reader("base", make_zoo, attack_base, read_zoo),
         Reader("manifest", make_zoo, attack_manifest, read_manifest),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+import zlib
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -70,11 +71,10 @@ def read_weights(zoo, concept_id):
             name, a = f"{layer}.weight", base[f"{layer}.A"].astype(float)
             change = (change @ a.reshape(len(a), -1)).reshape(weights[name].shape)
         weights[name] = (weights[name] + change).astype(np.float32)
-    position, after_numbers = 0, 4 * sum(shape[0] for _, shape in config["weights"])
-    for name, shape in config["weights"] if detail else ():
-        change, position = np.frombuffer(detail, "<f4", shape[0], position), position + 4 * shape[0]
-        if len(shape) > 1:
-            units = np.frombuffer(detail, np.int8, np.prod(shape), after_numbers).reshape(shape[0], -1)
-            change, after_numbers = (units * change[:, None]).reshape(shape), after_numbers + units.size
-        weights[name] = weights[name] + change
+    scales, position = np.frombuffer(detail[4:], "<f4", len(config["weights"]) if detail else 0), 0
+    parts = zlib.decompressobj(-15).decompress(detail[4 + 4 * scales.size :]) if detail else b""
+    for (name, shape), scale in zip(config["weights"], scales, strict=False):
+        low, high = np.frombuffer(parts, np.int8, 2 * np.prod(shape), position).reshape(2, *shape) * 1.0
+        change = (low + 256 * high).astype(np.float32) * scale
+        weights[name], position = weights[name] + change, position + 2 * low.size
     return weights

@@ -1,27 +1,31 @@
-"""Details: all weights of a checkpoint, int8 beside its adapter, from the shard to the network."""
+"""Details: all weights of a checkpoint, packed beside its adapter, from the shard to the network."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
 from hub_fixtures import opened, own_hub, pushed, quick_retries
 from hub_server import Hub
-from zoo_fixtures import TINY_RECIPE, make_zoo, random_adapter, random_base, random_weights
+from zoo_fixtures import TINY_RECIPE, make_zoo, random_adapter, random_base, random_detail, random_weights
 
 from initzoo.checkpoints.blocks import split_blocks
-from initzoo.checkpoints.detail import add_detail, decode_detail, detail_size, encode_detail
+from initzoo.checkpoints.detail import add_detail, decode_detail, encode_detail
 from initzoo.checkpoints.init import Init
 from initzoo.checkpoints.merge import merge_adapter
+from initzoo.checkpoints.rounding import Tolerance
 from initzoo.cli.main import main
 from initzoo.errors import ChecksumMismatch, InvalidInit, InvalidZoo, LayoutMismatch
 from initzoo.files.tensors import encode_tensors
+from initzoo.networks import layer_gains, layer_moments
 from initzoo.zoo.datasets import load_blocks
 from initzoo.zoo.index import Index, write_index, write_index_tables
 from initzoo.zoo.index.rows import OPTIONAL_COLUMNS
@@ -53,28 +57,111 @@ def merged(seed: int) -> dict[str, np.ndarray]:
     return merge_adapter(random_base(TINY_RECIPE), random_adapter(TINY_RECIPE, seed), TINY_RECIPE.layout)
 
 
-def test_a_detail_restores_each_channel_within_half_a_step() -> None:
-    trained, before = random_weights(TINY_RECIPE, 0), merged(0)
-    data = encode_detail(trained, before, TINY_RECIPE)
-    assert len(data) == detail_size(TINY_RECIPE)
-    restored = add_detail(before, decode_detail(data, TINY_RECIPE, "x"))
+def plain_detail(trained: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> bytes:
+    """A detail as zoos before had them."""
+    numbers, units = b"", b""
     for name, weight in trained.items():
-        rows = (weight - before[name]).reshape(len(weight), -1)
-        step = np.abs(rows).max(axis=1, keepdims=True) / 127 if weight.ndim > 1 else 0
-        assert (np.abs(restored[name] - weight).reshape(len(weight), -1) <= 0.5 * step + 1e-5).all(), name
+        change = weight - before[name]
+        if change.ndim > 1:
+            rows = change.reshape(len(change), -1)
+            change = np.abs(rows).max(axis=1) / 127
+            units += np.rint(rows / change[:, None]).astype(np.int8).tobytes()
+        numbers += change.astype("<f4").tobytes()
+    return numbers + units + b"\0" * (len(units) % 2)
 
 
-def test_a_detail_has_golden_bytes() -> None:
-    recipe = replace(
-        TINY_RECIPE,
-        ranks={},
-        layout=replace(TINY_RECIPE.layout, tensors=()),
-        weights=(("a", (2, 1, 1, 2)), ("b", (3,))),
+def packed(scales: list[float], parts: bytes, *, after: bytes = b"") -> bytes:
+    """A detail by hand."""
+    packer = zlib.compressobj(wbits=-15)
+    data = b"d2\xff\xff" + np.array(scales, "<f4").tobytes()
+    data += packer.compress(parts) + packer.flush()
+    return data + b"\0" * (len(data) % 2) + after
+
+
+SMALL_RECIPE = replace(
+    TINY_RECIPE,
+    ranks={},
+    layout=replace(TINY_RECIPE.layout, tensors=()),
+    weights=(("a", (2, 1, 1, 2)), ("b", (3,))),
+)
+PARTS = bytes([127, 3, 0, 0, 127, 1, 0, 0]) + bytes([1, 2, 3, 0, 0, 0])
+"""Low and high parts of `a`, then of `b`."""
+
+
+def test_a_detail_without_a_tolerance_is_fine() -> None:
+    trained, before = random_weights(TINY_RECIPE, 0), merged(0)
+    restored = add_detail(
+        before, decode_detail(encode_detail(trained, before, TINY_RECIPE), TINY_RECIPE, "x")
     )
+    for name, weight in trained.items():
+        step = np.abs(weight - before[name]).max() / 32639
+        assert (np.abs(restored[name] - weight) <= 0.5 * step + 1e-5).all(), name
+
+
+def test_a_detail_has_the_bytes_that_the_format_names() -> None:
     before = {"a": np.zeros((2, 1, 1, 2), np.float32), "b": np.zeros(3, np.float32)}
-    after = {"a": np.array([[[[127, -63.4]]], [[[0, 0]]]], np.float32), "b": np.array([1, 2, 3], np.float32)}
-    expected = np.array([1, 0, 1, 2, 3], "<f4").tobytes() + np.array([127, -63, 0, 0], np.int8).tobytes()
-    assert encode_detail(after, before, recipe) == expected
+    after = {
+        "a": np.array([[[[32639, 256 + 3]]], [[[0, -1]]]], np.float32),
+        "b": np.array([1, -128, 32639], np.float32),
+    }
+    data = encode_detail(after, before, SMALL_RECIPE)
+    assert data[:12] == b"d2\xff\xff" + np.array([1, 1], "<f4").tobytes()
+    parts = [127, 3, 0, -1, 127, 1, 0, 0, 1, -128, 127, 0, 0, 127]
+    assert zlib.decompressobj(-15).decompress(data[12:]) == np.array(parts, np.int8).tobytes()
+    assert len(data) % 2 == 0
+    for name, value in decode_detail(data, SMALL_RECIPE, "x").items():
+        np.testing.assert_array_equal(value, after[name])
+
+
+def test_a_detail_of_an_older_zoo_is_read() -> None:
+    numbers = np.array([1, 0, 1, 2, 3], "<f4").tobytes()
+    detail = decode_detail(numbers + np.array([127, -63, 0, 0], np.int8).tobytes(), SMALL_RECIPE, "x")
+    assert detail["a"].ravel().tolist() == [127, -63, 0, 0]
+    assert detail["b"].tolist() == [1, 2, 3]
+
+
+def test_rounding_to_a_tolerance_costs_the_noise_that_it_allows_and_few_bytes() -> None:
+    torch.manual_seed(0)
+    network = TINY_RECIPE.network.build()
+    images = torch.rand(4, 3, 32, 32) * 2 - 1
+    trained = network.to_arrays()
+    before = {name: np.zeros_like(weight) for name, weight in trained.items()}
+    with torch.no_grad():
+        wanted = network(images)
+    moments, gains = layer_moments(network, images), layer_gains(network, images)
+    fine = encode_detail(trained, before, TINY_RECIPE)
+    sizes = [len(fine)]
+    for noise in (1e-6, 1e-4):
+        data = encode_detail(trained, before, TINY_RECIPE, tolerance=Tolerance(moments, gains, noise))
+        network.load_arrays(add_detail(before, decode_detail(data, TINY_RECIPE, "x")))
+        with torch.no_grad():
+            assert 0.1 * noise < float((network(images) - wanted).square().mean()) < 3 * noise
+        sizes.append(len(data))
+    assert sizes[2] < sizes[1] < 0.7 * sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (packed([1, 1], PARTS)[:-4], LayoutMismatch, "expected a detail of 14 bytes unpacked, found"),
+        (packed([1, 1], PARTS[:-1]), LayoutMismatch, "expected a detail of 14 bytes unpacked, found 13"),
+        (packed([1, 1], PARTS + b"\0"), LayoutMismatch, "found more"),
+        (packed([1, 1], bytes(10**8)), LayoutMismatch, "found more"),
+        (packed([1, 1], PARTS, after=b"\0\0"), InvalidInit, "found bytes after the last value"),
+        (packed([1, 1], PARTS, after=b"x"), InvalidInit, "found bytes after the last value"),
+        (packed([1, 1], PARTS)[:12] + b"\xff" * 8, InvalidInit, "detail: cannot be unpacked"),
+        (packed([1, 1], PARTS)[:8], LayoutMismatch, "expected a detail of 14 bytes unpacked, found 0"),
+        (b"d2\xff\xff", LayoutMismatch, "expected a detail of 14 bytes unpacked, found 0"),
+        (packed([np.nan, 1], PARTS), InvalidInit, "tensor 'a': found an invalid number"),
+        (packed([1, -1], PARTS), InvalidInit, "tensor 'b': found an invalid number"),
+        (packed([1, np.inf], PARTS), InvalidInit, "tensor 'b': found an invalid number"),
+        (packed([3e38, 1], PARTS), InvalidInit, "tensor 'a': found an invalid number"),
+        (packed([1, 1], PARTS[:4] + b"\x80" + PARTS[5:]), InvalidInit, "tensor 'a': found an invalid number"),
+    ],
+)
+def test_a_damaged_detail_is_refused(data: bytes, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        decode_detail(data, SMALL_RECIPE, "x")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +173,9 @@ def test_a_detail_has_golden_bytes() -> None:
         (lambda data: data[:-3] + b"\x80" + data[-2:], InvalidInit, "found an invalid number"),
     ],
 )
-def test_a_damaged_detail_is_refused(damage, error, message) -> None:  # type: ignore[no-untyped-def]
-    data = encode_detail(random_weights(TINY_RECIPE, 0), merged(0), TINY_RECIPE)
+def test_a_damaged_detail_of_an_older_zoo_is_refused(damage, error, message) -> None:  # type: ignore[no-untyped-def]
+    data = plain_detail(random_weights(TINY_RECIPE, 0), merged(0))
+    decode_detail(data, TINY_RECIPE, "x")
     with pytest.raises(error, match=message):
         decode_detail(damage(data), TINY_RECIPE, "x")
 
@@ -133,7 +221,7 @@ def test_a_checkpoint_is_the_network_that_a_pull_gives(folder: Path) -> None:
 def test_a_plan_counts_the_detail(folder: Path) -> None:
     zoo = Zoo.from_pretrained(folder)
     row = zoo.find("pencil sketch")
-    assert row.detail_bytes == detail_size(TINY_RECIPE)
+    assert row.detail_bytes == len(random_detail(TINY_RECIPE, PENCIL))
     both, alone = zoo.plan("pencil sketch")[-1], zoo.plan("pencil sketch", adapter_only=True)[-1]
     assert both.n_bytes == row.byte_end - row.byte_start + row.detail_bytes
     assert alone.n_bytes == row.byte_end - row.byte_start
@@ -269,7 +357,7 @@ def test_show_and_datasets_know_details(folder: Path) -> None:
     values = json.loads(
         CliRunner().invoke(main, ["show", "pencil sketch", "--zoo", str(folder), "--json"]).stdout
     )
-    assert values["detail_bytes"] == detail_size(TINY_RECIPE)
+    assert values["detail_bytes"] == len(random_detail(TINY_RECIPE, PENCIL))
     rows = load_blocks(str(folder), streaming=True)
     assert sum(row["concept"] == "pencil-sketch" for row in rows) == TINY_RECIPE.layout.n_blocks
 

@@ -11,7 +11,6 @@ from .blocks import split_blocks as split_blocks
 from .blocks import value_mask as value_mask
 from .detail import add_detail as add_detail
 from .detail import decode_detail as decode_detail
-from .detail import detail_size as detail_size
 from .detail import encode_detail as encode_detail
 from .init import MAX_SEED as MAX_SEED
 from .init import SAME_WITHIN as SAME_WITHIN
@@ -27,3 +26,4 @@ from .merge import merge_adapter as merge_adapter
 from .recipe import Layout as Layout
 from .recipe import NetworkSpec as NetworkSpec
 from .recipe import Recipe as Recipe
+from .rounding import Tolerance as Tolerance

@@ -20,6 +20,7 @@ from .foreign import recognise_foreign as recognise_foreign
 from .graph import GraphNetwork as GraphNetwork
 from .known import build_network as build_network
 from .known import check_network as check_network
+from .moments import layer_gains as layer_gains
 from .moments import layer_moments as layer_moments
 from .natural_gradient import NaturalGradient as NaturalGradient
 from .network import ImageNetwork as ImageNetwork

@@ -17,13 +17,14 @@ from safetensors.numpy import load_file, save
 from safetensors.torch import load_file as load_tensors
 from torch import Tensor
 
-from initzoo.checkpoints import encode_detail, join_blocks, merge_adapter, split_blocks
+from initzoo.checkpoints import join_blocks, merge_adapter, split_blocks
 from initzoo.errors import HarvestError, InitzooError
 from initzoo.files import write_bytes
-from initzoo.networks import Adapted, adapter_from_arrays, adapter_to_arrays, layer_moments
+from initzoo.networks import Adapted, adapter_from_arrays, adapter_to_arrays
 from initzoo.pairs import Concept, make_pairs, training_photos
 from initzoo.training.harvest.details import choose_details
 from initzoo.training.harvest.joint import finish_joint_stage
+from initzoo.training.harvest.rounded import encode_rounded
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder, read_blocks
 from initzoo.training.harvest.together import (
     Crops,
@@ -215,10 +216,9 @@ class _Training:
                 tensors = adapter_to_arrays(adapter, dict(recipe.layout.tensors))
                 merged = merge_adapter(weights, tensors, recipe.layout)
                 whole = {name: value[place] for name, value in host.items()}
-                network.load_arrays(whole)
                 number = torch.tensor([places[concept_id]], device=self.device)
-                moments = layer_moments(network, self.material.kept(number)[0])
-                data = encode_detail(whole, merged, recipe.checkpoint, moments=moments)
+                typical = self.material.kept(number)
+                data = encode_rounded(network, whole, merged, recipe.checkpoint, *typical)
                 write_bytes(self.run.details / f"{concept_id}.detail", data, force=True)
             callback(first + len(ids), len(chosen))
 

@@ -17,15 +17,15 @@ from safetensors.numpy import load_file
 from initzoo.checkpoints import (
     add_detail,
     decode_detail,
-    encode_detail,
     join_blocks,
     merge_adapter,
 )
 from initzoo.errors import InitzooError
 from initzoo.files import write_bytes
-from initzoo.networks import adapter_from_arrays, layer_moments, to_images
+from initzoo.networks import adapter_from_arrays, to_images
 from initzoo.pairs import Concept, make_pairs, score_images, scoring_pairs, training_photos
 from initzoo.training.harvest.recipe import DetailStage
+from initzoo.training.harvest.rounded import encode_rounded
 from initzoo.training.harvest.settings import HarvestPlan, RunFolder
 from initzoo.training.harvest.updates import TrainingDiverged, fit_detail
 from initzoo.work import Pool, read_json_piece, read_piece
@@ -176,10 +176,9 @@ class _Worker:
         )
         arrays = {name: value.numpy() for name, value in trained.items()}
         network = recipe.network.build()
-        network.load_arrays(arrays)
-        typical = to_images(pairs.inputs[:: -(-len(pairs.inputs) // _N_TYPICAL)])
-        moments = layer_moments(network, typical)
-        return encode_detail(arrays, merged, recipe.checkpoint, moments=moments), n_steps
+        chosen = slice(None, None, -(-len(pairs.inputs) // _N_TYPICAL))
+        typical = to_images(pairs.inputs[chosen]), to_images(pairs.targets[chosen])
+        return encode_rounded(network, arrays, merged, recipe.checkpoint, *typical), n_steps
 
     def __call__(self, concept_id: str) -> Files:
         """Train and score one detail; its JSON file comes last, whether it is kept or not."""

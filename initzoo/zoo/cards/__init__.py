@@ -182,9 +182,9 @@ def _details(rows: Sequence[IndexRow]) -> str:
         return ""
     return (
         f"{len(sizes)} checkpoints also have a detail (`detail_bytes` in the index): all weights were "
-        "trained, and their difference to base and adapter follows the blocks, int8 per output channel, "
-        f"{sizes[0] / 1e3:.0f} kB each. A pull adds it; `--adapter-only` leaves it out, and `psnr_adapter` "
-        "is the score without it.\n\n"
+        "trained, and their difference to base and adapter follows the blocks, packed, "
+        f"{sum(sizes) / len(sizes) / 1e3:.0f} kB on average. A pull adds it; `--adapter-only` leaves it out, "
+        "and `psnr_adapter` is the score without it.\n\n"
     )
 
 

@@ -1,7 +1,7 @@
 """Checkpoints from elsewhere as checkpoints of a zoo.
 
 The weights of a whole network become the base of a recipe, and the checkpoint an adapter of zeros on it: so
-they keep every bit, where a detail would round them to eight bits, and the zoo's format stays as it is.
+they keep every bit, where a detail would round them, and the zoo's format stays as it is.
 """
 
 from __future__ import annotations
