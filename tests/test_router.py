@@ -234,6 +234,33 @@ def test_colours_are_those_of_all_words() -> None:
     assert one.route("a smidgen of #d62828").concept_id == "tint-red"
 
 
+def test_the_furthest_degree_has_concepts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Names, "ids", [*IDS, "fog-barely", "fog-faint"])
+    monkeypatch.setitem(globals(), "IDS", Names.ids)
+    one = router({"fog": 0.9})
+    for words, concept_id in (
+        ("barely murky", "fog-barely"),
+        ("barely fog", "fog-barely"),
+        ("slightly murky", "fog-faint"),
+        ("murky", "fog"),
+    ):
+        route = one.route(words)
+        assert (route.concept_id, route.strength) == (concept_id, 1.0)
+    assert [match.concept_id for match in one.rank("barely murky")[:2]] == ["fog-barely", "fog-faint"]
+
+
+def test_a_colour_is_not_taken_for_the_filter_of_that_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Names, "ids", [*IDS, "red"])
+    monkeypatch.setitem(globals(), "IDS", Names.ids)
+    monkeypatch.setitem(globals(), "LOOKS", (*LOOKS, "red-filter"))
+    one = router({"tint": 0.9})
+    one.__dict__["_concepts"] = {**one._concepts, "red": one._concepts["fog"]}
+    assert "red" not in one._names
+    assert one.route("tint in red").concept_id == "tint-red"
+    assert one._is_of_colours("red and sky blue")
+    assert not one._is_of_colours("red dusk")
+
+
 def test_a_second_look_without_a_share_is_not_asked_for() -> None:
     """The encoder may count two looks where it finds one."""
     route = router({"fog": 0.999}, counts=(0.0, 0.45, 0.55, 0.0)).route("a foggy scene")

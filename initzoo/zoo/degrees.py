@@ -18,8 +18,11 @@ _STRENGTHS = {"barely": 0.3, "slightly": 0.5, "half": 0.5, "very": 1.4, "extreme
 """Strength of a look at each grade."""
 
 _VARIANTS = {"barely": "faint", "slightly": "faint", "very": "strong", "extremely": "strong"}
+_FURTHEST = {"barely": "barely", "extremely": "extreme"}
+"""Degree of the checkpoints that have the grade itself, beyond those of the variant."""
+
 _FURTHER = {"barely": 0.6, "extremely": 1.4}
-"""Strength of a checkpoint that has the degree itself: grades beyond it take another step of its size."""
+"""Strength of a checkpoint of the variant: grades beyond it take another step of its size."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Degree:
         strength: strength of the look, 1 as it is.
         variant: `faint` or `strong`, the kind of checkpoint that has the degree itself; empty for none.
         strength_of_variant: strength of such a checkpoint.
+        furthest: degree of a checkpoint that needs no strength, beyond the variant; empty for none.
         rest: the words without those of degree, in lower case and without punctuation.
     """
 
     strength: float = 1.0
     variant: str = ""
     strength_of_variant: float = 1.0
+    furthest: str = ""
     rest: str = ""
 
 
@@ -44,7 +49,7 @@ def find_degree(words: str) -> Degree:
 
     Example:
         >>> find_degree("barely foggy")
-        Degree(strength=0.3, variant='faint', strength_of_variant=0.6, rest='foggy')
+        Degree(strength=0.3, variant='faint', strength_of_variant=0.6, furthest='barely', rest='foggy')
         >>> [find_degree(words).strength for words in ("60% foggy", "not too foggy", "foggy")]
         [0.6, 0.5, 1.0]
     """
@@ -62,6 +67,7 @@ def find_degree(words: str) -> Degree:
                     _STRENGTHS[grade],
                     _VARIANTS.get(grade, ""),
                     _FURTHER.get(grade, 1.0),
+                    _FURTHEST.get(grade, ""),
                     rest=" ".join(listed[:place] + listed[place + count :]),
                 )
     return Degree(rest=" ".join(listed))

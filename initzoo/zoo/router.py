@@ -31,6 +31,9 @@ _AROUND = _JOINING | {
 }  # fmt: skip
 """Words around the name of a look that say nothing of it."""
 
+_FURTHEST = ("barely", "extreme")
+"""Degrees that only the strongest words of degree ask for."""
+
 _MOST_NAMING, _MOST_OF_NAME = 9, 3  # words of a request that is split, and of a name
 _SURE, _SURE_OF_WHOLE, _NONE = 0.8, 0.6, 0.25
 _SURE_OF_NAMES = 0.9  # confidence in two looks that are both named, or in one beside its degree
@@ -131,15 +134,18 @@ class Router:
         Raises:
             InvalidWords: the words are empty, too long, or have control or invisible characters.
         """
-        degree = find_degree(words)
+        return self._answer(words, find_degree(words), n_nearest)[0]
+
+    def _answer(self, words: str, degree: Degree, n_nearest: int) -> tuple[Route, str]:
+        """The route, and the part of the words that the encoder read for it; empty for all of them."""
         route = self._route(words, degree, n_nearest)
         # The encoder knows few words of degree, and any other makes it less sure of the look beside it.
         if degree.rest and degree.rest != normalise_words(words) and not _is_likely(route):
-            bare = self._route_name(degree, route.nearest)
-            bare = bare or self._route(words, degree, n_nearest, heard=degree.rest)
+            bare = self._route(words, degree, n_nearest, heard=degree.rest)
+            bare = self._route_name(degree, bare.nearest) or bare
             if _is_surer(bare, route):
-                return bare
-        return route
+                return bare, degree.rest
+        return route, ""
 
     def _route_name(self, degree: Degree, nearest: tuple[Match, ...]) -> Route | None:
         """The route to a look that is all that words name beside their degree; None if they say more."""
@@ -149,8 +155,9 @@ class Router:
             for concept_id, parts in self._concepts.items()
             if len(parts) == 1 and parts[0].look == look and not parts[0].colours
         }
-        own = next((found[name] for name in _VARIANTS.get(degree.variant, ()) if name in found), None)
-        name, strength = (own, degree.strength_of_variant) if own else (found.get(""), degree.strength)
+        wanted = (degree.furthest, *_VARIANTS.get(degree.variant, ()))
+        had = next((name for name in wanted if name in found), "")
+        name, strength = found.get(had), _strength(had, degree)
         if name is None:
             return None
         return Route("matched", name, _SURE_OF_NAMES, f"the words name '{look}'", nearest, strength)
@@ -199,8 +206,7 @@ class Router:
         if confidence < (_LEAST_CONFIDENCE if is_known else _LEAST_OF_UNKNOWN):
             return generated("the words could mean several looks" if is_known else "no word of it is known")
         name = best.match.concept_id
-        has_degree = any(part.degree for part in best.parts)
-        strength = degree.strength_of_variant if has_degree else degree.strength
+        strength = _strength(next((part.degree for part in best.parts if part.degree), ""), degree)
         return Route("matched", name, round(confidence, 4), f"the words mean '{name}'", nearest, strength)
 
     def knows(self, concept_id: str) -> bool:
@@ -215,7 +221,9 @@ class Router:
         Raises:
             InvalidWords: as for `route`.
         """
-        return [one.match for one in self._scored(words, find_degree(words))[:n]]
+        degree = find_degree(words)
+        _, heard = self._answer(words, degree, 0)
+        return [one.match for one in self._scored(words, degree, heard)[:n]]
 
     def _scored(self, words: str, degree: Degree, heard: str = "") -> list[_Scored]:
         reading = self.encoder.read(heard or words)
@@ -229,7 +237,7 @@ class Router:
                 continue
             distance = self._colour_distance(words, colours, parts)
             agreement = 1.0 if distance is None else math.exp(-distance / 25)
-            agreement *= math.prod(1.0 if _fits(part.degree, degree.variant) else 0.8 for part in parts)
+            agreement *= math.prod(_agreement(part.degree, degree) for part in parts)
             match = Match(concept_id, "", round(score * agreement, 4))
             scored.append(_Scored(match, parts, distance))
         scored.sort(key=lambda one: (-one.match.similarity, one.match.concept_id))
@@ -302,12 +310,18 @@ class Router:
         """The look that a part of words names, and how sure that is; None if it names none."""
         if part in self._names:
             return self._names[part], 1.0
-        if not is_joined:
+        if not is_joined or self._is_of_colours(part):
             return None
         reading = self.encoder.read(part)
         look = reading.best[0]
         is_sure = reading.looks[look] >= _SURE and reading.none <= _NONE and reading.confidence >= MAYBE
         return (look, reading.confidence) if is_sure else None
+
+    def _is_of_colours(self, part: str) -> bool:
+        """Whether a part of words names plain colours and nothing else."""
+        colours = find_colours(part, self.encoder.config.colours)
+        n_named = sum(colour.n_words for colour in colours if colour.is_plain)
+        return n_named == sum(word not in _JOINING for word in part.split())
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -319,7 +333,12 @@ class Router:
                     core = _core(normalise_words(wording).split())
                     if core and len(core.split()) <= _MOST_OF_NAME:
                         named.setdefault(core, set()).add(parts[0].look)
-        return {core: looks.pop() for core, looks in named.items() if len(looks) == 1}
+        colours = self.encoder.config.colours  # "in red" is a colour, though "red" is also a filter
+        return {
+            core: looks.pop()
+            for core, looks in named.items()
+            if len(looks) == 1 and (core not in colours or core in looks)
+        }
 
     @cached_property
     def _joined(self) -> dict[frozenset[str], str]:
@@ -494,6 +513,17 @@ def _unasked(name: str) -> float:
     return 4.0 if name in ("white", "cream", "black", "ivory") else 12.0
 
 
-def _fits(degree: str, asked: str) -> bool:
-    """Whether the degree of a concept is the one asked for."""
-    return degree in _VARIANTS[asked] if asked else not degree
+def _agreement(had: str, degree: Degree) -> float:
+    """How well the degree of a concept is the one asked for, at most 1."""
+    if had == degree.furthest:
+        return 1.0 if had or not degree.variant else 0.8
+    if had in _VARIANTS.get(degree.variant, ()):
+        return 0.9 if degree.furthest or had in _FURTHEST else 1.0
+    return 0.8
+
+
+def _strength(had: str, degree: Degree) -> float:
+    """The strength of a concept that has a degree, or none, for the degree that is asked for."""
+    if not had:
+        return degree.strength
+    return 1.0 if had == degree.furthest else degree.strength_of_variant
