@@ -12,6 +12,8 @@ import preloaded
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from test_pair_sources import picture, write_folders
 from waiting import wait_until
 from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
@@ -22,6 +24,7 @@ from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
 from initzoo.files.images import write_image
+from initzoo.networks import GradientClip
 from initzoo.pairs.sources import open_pairs
 from initzoo.training.auto import AutoNetwork
 from initzoo.training.calls import finetune
@@ -391,6 +394,17 @@ def test_a_damaged_snapshot_is_named(zoo, pairs, tmp_path):
         run(zoo, pairs, tmp_path / "run")
 
 
+def test_a_snapshot_without_a_part_of_the_state_is_named(zoo, pairs, tmp_path):
+    run(zoo, pairs, tmp_path / "run")
+    path = tmp_path / "run" / "snapshot.safetensors"
+    with safe_open(path, framework="np") as file:
+        notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del tensors["clip.usual"]
+    save_file(tensors, path, notes)
+    with pytest.raises(FinetuneError, match="snapshot .* is of another version. Delete it"):
+        run(zoo, pairs, tmp_path / "run")
+
+
 # What goes wrong.
 
 
@@ -401,6 +415,22 @@ def test_a_diverging_run_stops_with_the_step_and_the_last_good_weights(zoo, pair
     kept = Init.load(tmp_path / "run" / "best.safetensors")
     expected = zoo.pull("pencil sketch").weights
     assert all(np.array_equal(kept.weights[name], expected[name]) for name in expected)
+
+
+def test_gradients_that_say_nothing_leave_the_clip_as_it_was():
+    weight = torch.nn.Parameter(torch.ones(2))
+    clip, lengths = GradientClip([weight]), []
+    for size in (0.0, 3.0, 30.0, math.inf, math.nan, 3.0):
+        weight.grad = torch.tensor([size, 0.0])
+        clip()
+        lengths.append(float(weight.grad.norm()))
+    assert lengths[:2] == [0.0, 3.0]
+    assert lengths[2] == pytest.approx(3.9)
+    assert lengths[3] == math.inf
+    assert lengths[5] == 3.0
+    again = GradientClip([weight])
+    again.load_state(clip.state())
+    assert again.usual == clip.usual
 
 
 def test_a_full_disk_leaves_the_snapshot_before(zoo, pairs, tmp_path, monkeypatch):

@@ -211,6 +211,27 @@ def test_a_fully_trained_checkpoint_takes_part_with_its_detail(tmp_path: Path) -
     assert "detail" not in alone.metadata.fitting.start
 
 
+def test_a_checkpoint_that_words_name_takes_part_with_its_detail(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However good others are without one."""
+    looked_at: list[str] = []
+    halve = fitting._Run._halve
+
+    def seen(self, rivals, crops):
+        looked_at.extend(rival.candidate.name for rival in rivals)
+        return halve(self, rivals, crops)
+
+    monkeypatch.setattr(fitting._Run, "_halve", seen)
+    detail = {name: np.zeros(shape, np.float32) for name, shape in zoo.recipe.weights}
+    candidates = find_candidates(zoo, Request("night", pairs_of(darker)))
+    named = next(one for one in candidates if one.name == "checkpoint night")
+    whole = replace(named, name="night with its detail", detail=detail)
+    bad = replace(named, adapter=named.adapter + 3, whole=lambda: whole)
+    zoo.fit(Request("night", pairs_of(darker)), [bad if one is named else one for one in candidates])
+    assert "night with its detail" in looked_at
+
+
 def test_candidates_come_from_the_words_and_from_all_over_the_zoo(zoo: Zoo, kept_zoo: Path) -> None:
     names = [candidate.name for candidate in find_candidates(zoo, Request("navy to gold", seed=5))]
     assert names[:3] == ["base", "mean adapter", "checkpoint navy-to-gold"]

@@ -35,6 +35,9 @@ class Names:
         family = "restoration" if concept_id == "deblur" else "light"
         return SimpleNamespace(concept_id=concept_id, prompts=(f"{concept_id} photo",), family=family)
 
+    def find(self, words: str) -> Any:
+        return self.row(words.replace(" ", "-")) if words.replace(" ", "-") in IDS else None
+
 
 class FixedEncoder:
     """Reads every phrase alike, so that a test says what the network would."""
@@ -198,6 +201,44 @@ def test_colours_go_in_order_to_slots_that_no_word_names() -> None:
 )  # fmt: skip
 def test_words_of_degree_say_how_strong_a_look_should_be(words: str, strength: float) -> None:
     assert find_degree(words).strength == strength
+
+
+@pytest.mark.parametrize(
+    ("words", "strength", "rest"),
+    [
+     ("very slight fog", 0.3, "fog"), ("really faint fog", 0.3, "fog"), ("not extremely foggy", 0.5, "foggy"),
+     ("much less fog", 0.5, "fog"), ("completely foggy", 1.0, "foggy"), ("100 percent fog", 1.0, "fog"),
+     ("fog 12.5%", 0.125, "fog"), ("fog 1000%", 1.5, "fog"), ("fog 50％", 0.5, "fog"),
+     ("fog -20%", 1.0, "fog 20"),
+     ("limited palette", 1.0, "limited palette"), ("hint of blue", 0.3, "blue"), ("very", 1.4, ""),
+    ],
+)  # fmt: skip
+def test_degrees_are_read_together_with_the_words_beside_them(words: str, strength: float, rest: str) -> None:
+    degree = find_degree(words)
+    assert (degree.strength, degree.rest) == (strength, rest)
+
+
+def test_words_of_degree_alone_name_no_look() -> None:
+    for words in ("30%", "very", "a lot"):
+        assert router({"fog": 0.9}).route(words).reason == "the words name no look"
+
+
+def test_a_wording_beside_its_degree_is_that_concept() -> None:
+    one = router({"blur": 0.9, "sure": 0.95})  # what the encoder would say
+    for words, concept_id, strength in (
+        ("slightly fog", "fog", 0.5),
+        ("slightly blur", "blur-faint", 1.0),
+        ("blur-faint 50%", "blur-faint", 0.5),
+        ("tint red 30%", "tint-red", 0.3),
+    ):
+        route = one.route(words)
+        assert (route.concept_id, route.strength) == (concept_id, strength)
+
+
+def test_a_percentage_of_generated_weights_is_kept() -> None:
+    """The weight generator does not read numbers."""
+    route = router({"fog": 0.3, "sure": 0.2}).route("something murky, 40%")
+    assert (route.origin, route.strength) == ("generated", 0.4)
 
 
 def test_a_degree_that_no_checkpoint_has_becomes_a_strength() -> None:

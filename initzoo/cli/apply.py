@@ -86,7 +86,7 @@ def command(
     from initzoo.networks import look_side
 
     outputs, is_folder = _plan(images, out, force=force)
-    network = cache(lambda: _open_network(init, zoo_name, device_name))
+    network = cache(lambda: _open_network(init, zoo_name, device_name, strength))
     failures: list[InvalidImage] = []
     for source, target in outputs:
         try:
@@ -97,13 +97,11 @@ def command(
             click.echo(f"left out: {error}", err=True)
             failures.append(error)
             continue
-        name, model, asked_strength = network()
+        name, model, own_strength = network()
         height, width = picture.colours.shape[:2]
         try:
             side = None if full_size else look_side(picture.colours)
-            colours = model.edit(
-                picture.colours, side=side, strength=asked_strength if strength is None else strength
-            )
+            colours = model.edit(picture.colours, side=side, strength=own_strength)
             edited = replace(picture, colours=colours)
             if target == _STREAM:
                 _write_stream(edited)
@@ -128,9 +126,9 @@ def command(
 
 
 def _open_network(
-    init: str, zoo_name: str, device_name: str
+    init: str, zoo_name: str, device_name: str, wanted: float | None
 ) -> tuple[str, ImageNetwork | GraphNetwork, float]:
-    """Open the init, and return its name, its network and the strength that the words ask for.
+    """Open the init, and return its name, its network and the strength that is wanted or the words ask for.
 
     Prints a line if it was matched or generated.
     """
@@ -144,12 +142,14 @@ def _open_network(
     generation = ready.metadata.generation
     if generation is not None and isinstance(given, Request):
         click.echo(f"generated, since no concept of the zoo has these words: {generation.prospect}", err=True)
-    strength = 1.0
-    if isinstance(given, Request) and ready.metadata.origin == "matched":
+    strength = 1.0 if wanted is None else wanted
+    if isinstance(given, Request) and ready.metadata.origin in ("matched", "generated"):
         route = open_zoo().route(given)
-        strength = route.strength
-        at = "" if strength == 1 else f", at strength {strength:g}"
-        click.echo(f"{route.sureness}: {route.reason}{at}", err=True)
+        strength = route.strength if wanted is None else wanted
+        at = "" if strength == 1 else f"at strength {strength:g}"
+        said = f"{route.sureness}: {route.reason}" if route.sureness else ""
+        if said or at:
+            click.echo(", ".join(filter(None, (said, at))), err=True)
     return ready.metadata.concept, _to_network(ready, open_zoo, device_name), strength
 
 

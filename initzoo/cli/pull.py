@@ -197,7 +197,7 @@ def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> float:
     if request.origin is None and zoo.router is not None:
         click.echo(f"generated: {route.reason}", err=True)
     click.echo(f"nearest in the zoo: {', '.join(nearest) or 'nothing like it'}", err=True)
-    return 1.0
+    return route.strength
 
 
 def _example_pairs(like: str | None, direction: str) -> tuple[Pair, ...]:

@@ -64,7 +64,7 @@ _MOST_CHECKED = 16
 _GROUP = 16
 """Candidates whose first losses are computed at once."""
 
-_FOUND = 0.4
+_FOUND = 0.25
 """Loss of a candidate from the words, in units of the base's, below which no others are looked at."""
 
 _N_BRANCHES = 3
@@ -386,7 +386,9 @@ class _Run:
         # The first, the base, knows nothing that could be wrong beyond the pairs.
         first = list(dict.fromkeys([candidates[0], *from_words, *mixed]))
         chosen = [*first, *(one for one in ranked if one not in first)][: max(len(first), self._n_rivals())]
-        whole = [one.whole() for one in chosen if one.whole is not None][:_MOST_WHOLE]
+        # A checkpoint that the words name takes part with its detail, however good others are without one.
+        likely = [*(one for one in candidates if one.is_from_words), *chosen]
+        whole = [one.whole() for one in dict.fromkeys(likely) if one.whole is not None][:_MOST_WHOLE]
         refined = self._refine([*from_words, *mixed, *ranked], crops)
         n_looked_at = len(known) + len(mixed) + len(refined) + len(whole)
         return [*(refined.get(one.name, one) for one in chosen), *whole], n_looked_at

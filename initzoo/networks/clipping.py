@@ -43,6 +43,8 @@ class GradientClip:
         """Clip the present gradients, in place. Parameters without one are left out."""
         gradients = [one.grad for one in self.parameters if one.grad is not None]
         norm = float(torch.linalg.vector_norm(torch.stack([one.norm() for one in gradients])))
+        if not 0 < norm < math.inf:  # of a batch without an error, or of a training that diverges
+            return
         most = _MOST_OF_USUAL * self.usual
         if norm > most:
             for gradient in gradients:

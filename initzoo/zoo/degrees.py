@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -12,12 +13,15 @@ from initzoo.pairs import normalise_words
 
 __all__ = ["Degree", "degree_phrases", "find_degree"]
 
-_PERCENTAGE = re.compile(r"(?<![\w.#])(\d{1,3}) ?(?:%|percent\b|per cent\b)")
+_PERCENTAGE = re.compile(r"(?<![\w.,#-])(\d{1,4}(?:\.\d+)?) ?(?:[%％]|pct\b|percent\b|per cent\b)")
 _LEAST, _MOST = 0.05, 1.5
-_STRENGTHS = {"barely": 0.3, "slightly": 0.5, "half": 0.5, "very": 1.4, "extremely": 1.5}
+_STRENGTHS = {"barely": 0.3, "slightly": 0.5, "half": 0.5, "fully": 1.0, "very": 1.4, "extremely": 1.5}
 """Strength of a look at each grade."""
 
 _VARIANTS = {"barely": "faint", "slightly": "faint", "very": "strong", "extremely": "strong"}
+_WEAK, _STRONG = ("barely", "slightly"), ("very", "extremely")
+_NEGATIONS = frozenset({"not", "never", "no", "without", "less"})
+
 _FURTHEST = {"barely": "barely", "extremely": "extreme"}
 """Degree of the checkpoints that have the grade itself, beyond those of the variant."""
 
@@ -35,6 +39,7 @@ class Degree:
         strength_of_variant: strength of such a checkpoint.
         furthest: degree of a checkpoint that needs no strength, beyond the variant; empty for none.
         rest: the words without those of degree, in lower case and without punctuation.
+        is_percentage: whether it is a percentage, which the weight generator does not read.
     """
 
     strength: float = 1.0
@@ -42,35 +47,54 @@ class Degree:
     strength_of_variant: float = 1.0
     furthest: str = ""
     rest: str = ""
+    is_percentage: bool = False
 
 
 def find_degree(words: str) -> Degree:
     """Find the words of degree in a phrase: a percentage, or the longest entry of `degrees.toml`.
 
     Example:
-        >>> find_degree("barely foggy")
-        Degree(strength=0.3, variant='faint', strength_of_variant=0.6, furthest='barely', rest='foggy')
-        >>> [find_degree(words).strength for words in ("60% foggy", "not too foggy", "foggy")]
+        >>> degree = find_degree("barely foggy")
+        >>> degree.strength, degree.variant, degree.furthest, degree.rest
+        (0.3, 'faint', 'barely', 'foggy')
+        >>> [find_degree(words).strength for words in ("60% foggy", "not too foggy", "fully foggy")]
         [0.6, 0.5, 1.0]
     """
     percentage = _PERCENTAGE.search(words)
     if percentage:
-        strength = min(max(int(percentage[1]) / 100, _LEAST), _MOST)
-        return Degree(strength, rest=normalise_words(words.replace(percentage[0], " ")))
+        strength = min(max(float(percentage[1]) / 100, _LEAST), _MOST)
+        rest = normalise_words(words.replace(percentage[0], " "))
+        return Degree(strength, strength_of_variant=strength, rest=rest, is_percentage=True)
     listed = normalise_words(words).split()
+    found = _find_first(listed)
+    if found is None:
+        return Degree(rest=" ".join(listed))
+    grade, start, stop = found
+    beside = _find_first(listed[stop:], at_start=True)
+    if grade in _STRONG and beside is not None and beside[0] in _WEAK:  # "very subtle" is subtle
+        grade, stop = "barely", stop + beside[2]
+    elif grade in _STRONG and listed[start - 1 : start] and listed[start - 1] in _NEGATIONS:
+        grade, start = "slightly", start - 1
+    elif grade in _STRONG and listed[stop : stop + 1] == ["less"]:
+        grade, stop = "slightly", stop + 1
+    return Degree(
+        _STRENGTHS[grade],
+        _VARIANTS.get(grade, ""),
+        _FURTHER.get(grade, 1.0),
+        _FURTHEST.get(grade, ""),
+        rest=" ".join(listed[:start] + listed[stop:]),
+    )
+
+
+def _find_first(listed: Sequence[str], *, at_start: bool = False) -> tuple[str, int, int] | None:
+    """Grade, begin and end of the longest phrase of degree, the first of those; None without any."""
     grades = _grades()
     for count in range(min(_longest(), len(listed)), 0, -1):
-        for place in range(len(listed) - count + 1):
+        for place in range(1 if at_start else len(listed) - count + 1):
             grade = grades.get(" ".join(listed[place : place + count]))
             if grade is not None:
-                return Degree(
-                    _STRENGTHS[grade],
-                    _VARIANTS.get(grade, ""),
-                    _FURTHER.get(grade, 1.0),
-                    _FURTHEST.get(grade, ""),
-                    rest=" ".join(listed[:place] + listed[place + count :]),
-                )
-    return Degree(rest=" ".join(listed))
+                return grade, place, place + count
+    return None
 
 
 @cache
@@ -79,7 +103,7 @@ def degree_phrases() -> dict[str, list[str]]:
 
     Example:
         >>> list(degree_phrases())
-        ['barely', 'slightly', 'half', 'very', 'extremely']
+        ['barely', 'slightly', 'half', 'very', 'extremely', 'fully']
     """
     return parse_toml(resources.files("initzoo.zoo").joinpath("degrees.toml").read_bytes())
 

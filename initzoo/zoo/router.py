@@ -31,6 +31,7 @@ _AROUND = _JOINING | {
 }  # fmt: skip
 """Words around the name of a look that say nothing of it."""
 
+_HALF = "half-"
 _FURTHEST = ("barely", "extreme")
 """Degrees that only the strongest words of degree ask for."""
 
@@ -62,6 +63,9 @@ class Named(Protocol):
 
     def row(self, concept_id: str) -> Any:
         """The row of a concept, with its `prompts` and `family`."""
+
+    def find(self, words: str) -> Any:
+        """The row with this wording, or None."""
 
 
 @dataclass(frozen=True)
@@ -138,29 +142,44 @@ class Router:
 
     def _answer(self, words: str, degree: Degree, n_nearest: int) -> tuple[Route, str]:
         """The route, and the part of the words that the encoder read for it; empty for all of them."""
+        said_more = bool(degree.rest) and degree.rest != normalise_words(words)
+        if not degree.rest:
+            nearest = tuple(one.match for one in self._scored(words, degree)[:n_nearest])
+            return Route("generated", None, None, "the words name no look", nearest), ""
+        named = self._route_name(words, degree, n_nearest) if said_more else None
+        if named is not None:
+            return named, degree.rest
         route = self._route(words, degree, n_nearest)
         # The encoder knows few words of degree, and any other makes it less sure of the look beside it.
-        if degree.rest and degree.rest != normalise_words(words) and not _is_likely(route):
+        if said_more and not _is_likely(route):
             bare = self._route(words, degree, n_nearest, heard=degree.rest)
-            bare = self._route_name(degree, bare.nearest) or bare
             if _is_surer(bare, route):
                 return bare, degree.rest
         return route, ""
 
-    def _route_name(self, degree: Degree, nearest: tuple[Match, ...]) -> Route | None:
-        """The route to a look that is all that words name beside their degree; None if they say more."""
-        look = self._names.get(_core(degree.rest.split()))
-        found = {
-            parts[0].degree: concept_id
-            for concept_id, parts in self._concepts.items()
-            if len(parts) == 1 and parts[0].look == look and not parts[0].colours
-        }
-        wanted = (degree.furthest, *_VARIANTS.get(degree.variant, ()))
-        had = next((name for name in wanted if name in found), "")
-        name, strength = found.get(had), _strength(had, degree)
-        if name is None:
-            return None
-        return Route("matched", name, _SURE_OF_NAMES, f"the words name '{look}'", nearest, strength)
+    def _route_name(self, words: str, degree: Degree, n_nearest: int) -> Route | None:
+        """The route to a concept whose wording is all that words say beside their degree; None otherwise."""
+        row = self.index.find(degree.rest)
+        exact = None if row is None else self._concepts.get(row.concept_id)
+        is_plain = exact is not None and len(exact) == 1 and not exact[0].colours and not exact[0].degree
+        look = exact[0].look if exact and is_plain else self._names.get(_core(degree.rest.split()))
+        if exact is not None and not is_plain:
+            name, had, said = row.concept_id, exact[0].degree, row.concept_id
+        else:
+            found = {
+                parts[0].degree: concept_id
+                for concept_id, parts in self._concepts.items()
+                if len(parts) == 1 and parts[0].look == look and not parts[0].colours
+            }
+            wanted = (degree.furthest, *_VARIANTS.get(degree.variant, ()))
+            had = next((name for name in wanted if name and name in found), "")
+            if had not in found or look is None:
+                return None
+            name, said = found[had], look
+        scored = self._scored(words, degree, degree.rest)
+        nearest = tuple(one.match for one in scored[:n_nearest])
+        strength = _strength(had, degree, said)
+        return Route("matched", name, _SURE_OF_NAMES, f"the words name '{said}'", nearest, strength)
 
     def _route(self, words: str, degree: Degree, n_nearest: int, *, heard: str = "") -> Route:
         """Decide by what the encoder reads: all words, or only those that are `heard`."""
@@ -169,7 +188,8 @@ class Router:
         nearest = tuple(one.match for one in scored[:n_nearest])
 
         def generated(reason: str) -> Route:
-            return Route("generated", None, None, reason, nearest)
+            strength = degree.strength if degree.is_percentage else 1.0
+            return Route("generated", None, None, reason, nearest, strength)
 
         if reading.count == 0 or reading.none > 0.5:
             return generated("the words name no look that the zoo knows")
@@ -185,10 +205,10 @@ class Router:
             return generated(f"the words ask for several looks at once: {', '.join(asked)}")
         if len(asked) == 1 and first not in self._trained and reading.looks[first] > 0.5:
             return generated(f"the zoo has no checkpoint of '{first}'")
-        missing = self._missing_colour(words, best)
+        missing = self._missing_colour(_said(words, heard), best)
         if missing is not None:
             return generated(missing)
-        further = self._further_colours(words, best)
+        further = self._further_colours(_said(words, heard), best)
         if further:
             return generated(f"the words ask for '{best.parts[0].look}' and for a colour: {further}")
         named, sureness = self._named_looks(heard or words, reading)
@@ -206,7 +226,8 @@ class Router:
         if confidence < (_LEAST_CONFIDENCE if is_known else _LEAST_OF_UNKNOWN):
             return generated("the words could mean several looks" if is_known else "no word of it is known")
         name = best.match.concept_id
-        strength = _strength(next((part.degree for part in best.parts if part.degree), ""), degree)
+        had = next((part.degree for part in best.parts if part.degree), "")
+        strength = _strength(had, degree, name)
         return Route("matched", name, round(confidence, 4), f"the words mean '{name}'", nearest, strength)
 
     def knows(self, concept_id: str) -> bool:
@@ -227,7 +248,8 @@ class Router:
 
     def _scored(self, words: str, degree: Degree, heard: str = "") -> list[_Scored]:
         reading = self.encoder.read(heard or words)
-        colours = find_colours(words, self.encoder.config.colours)
+        said = _said(words, heard)
+        colours = find_colours(said, self.encoder.config.colours)
         scored = []
         for concept_id, parts in self._concepts.items():
             share = reading.counts[len(parts)] if len(parts) < len(reading.counts) else 0.0
@@ -235,7 +257,7 @@ class Router:
             score = share * math.prod(looks) ** (1 / len(parts))
             if score < _LEAST_SCORE:
                 continue
-            distance = self._colour_distance(words, colours, parts)
+            distance = self._colour_distance(said, colours, parts)
             agreement = 1.0 if distance is None else math.exp(-distance / 25)
             agreement *= math.prod(_agreement(part.degree, degree) for part in parts)
             match = Match(concept_id, "", round(score * agreement, 4))
@@ -438,6 +460,11 @@ class Router:
         return any(self.encoder.states.is_word(one) for one in differing)
 
 
+def _said(words: str, heard: str) -> str:
+    """The words in which colours are looked for: "hint of blue" is a colour of a list, and so is #hex."""
+    return words if "#" in words else heard or words
+
+
 def _is_likely(route: Route) -> bool:
     return route.confidence is not None and route.confidence >= LIKELY
 
@@ -522,8 +549,10 @@ def _agreement(had: str, degree: Degree) -> float:
     return 0.8
 
 
-def _strength(had: str, degree: Degree) -> float:
+def _strength(had: str, degree: Degree, concept_id: str) -> float:
     """The strength of a concept that has a degree, or none, for the degree that is asked for."""
+    if not had and concept_id.startswith(_HALF) and not degree.is_percentage:
+        return 1.0  # it is a hint by itself
     if not had:
         return degree.strength
     return 1.0 if had == degree.furthest else degree.strength_of_variant

@@ -234,7 +234,12 @@ def _run(
     kept = run.load()
     if kept is not None:
         progress = kept[0]
-        trainer.load_state(kept[1], n_done=progress.n_done)
+        try:
+            trainer.load_state(kept[1], n_done=progress.n_done)
+        except (KeyError, RuntimeError) as error:
+            raise FinetuneError(
+                f"the snapshot {run.snapshot} is of another version. Delete it to start again"
+            ) from error
     else:
         progress = Progress()
         _validate(start, pairs, trainer, progress, run)
