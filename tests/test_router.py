@@ -209,7 +209,7 @@ def test_words_of_degree_say_how_strong_a_look_should_be(words: str, strength: f
      ("very slight fog", 0.3, "fog"), ("really faint fog", 0.3, "fog"), ("not extremely foggy", 0.5, "foggy"),
      ("much less fog", 0.5, "fog"), ("completely foggy", 1.0, "foggy"), ("100 percent fog", 1.0, "fog"),
      ("fog 12.5%", 0.125, "fog"), ("fog 1000%", 1.5, "fog"), ("fog 50％", 0.5, "fog"),
-     ("fog -20%", 1.0, "fog 20"),
+     ("fog -20%", 1.0, "fog 20"), ("hardly any fog", 1.0, "hardly any fog"),
      ("limited palette", 1.0, "limited palette"), ("hint of blue", 0.3, "blue"), ("very", 1.4, ""),
     ],
 )  # fmt: skip

@@ -70,6 +70,8 @@ def find_degree(words: str) -> Degree:
     if found is None:
         return Degree(rest=" ".join(listed))
     grade, start, stop = found
+    if listed[stop : stop + 1] == ["any"]:  # "hardly any contrast" has none
+        return Degree(rest=" ".join(listed))
     beside = _find_first(listed[stop:], at_start=True)
     if grade in _STRONG and beside is not None and beside[0] in _WEAK:  # "very subtle" is subtle
         grade, stop = "barely", stop + beside[2]
