@@ -70,6 +70,12 @@ def plain_detail(trained: dict[str, np.ndarray], before: dict[str, np.ndarray]) 
     return numbers + units + b"\0" * (len(units) % 2)
 
 
+def unfinished(parts: bytes) -> bytes:
+    """A deflate stream of all parts that has no end."""
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(parts) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
 def packed(scales: list[float], parts: bytes, *, after: bytes = b"") -> bytes:
     """A detail by hand."""
     packer = zlib.compressobj(wbits=-15)
@@ -144,6 +150,7 @@ def test_rounding_to_a_tolerance_costs_the_noise_that_it_allows_and_few_bytes() 
     ("data", "error", "message"),
     [
         (packed([1, 1], PARTS)[:-4], LayoutMismatch, "expected a detail of 14 bytes unpacked, found"),
+        (packed([1, 1], b"")[:12] + unfinished(PARTS), InvalidInit, "cut off at its end"),
         (packed([1, 1], PARTS[:-1]), LayoutMismatch, "expected a detail of 14 bytes unpacked, found 13"),
         (packed([1, 1], PARTS + b"\0"), LayoutMismatch, "found more"),
         (packed([1, 1], bytes(10**8)), LayoutMismatch, "found more"),

@@ -151,7 +151,9 @@ def _inflate(data: bytes, n_bytes: int, concept_id: str) -> bytes:
         )  # one more: the end is found, and so is a longer stream
     except zlib.error as error:
         raise InvalidInit(f"concept '{concept_id}', detail: cannot be unpacked ({error}).") from error
-    if len(inflated) != n_bytes or not unpacker.eof:
+    if len(inflated) == n_bytes and not unpacker.eof:
+        raise InvalidInit(f"concept '{concept_id}', detail: cut off at its end.")
+    if len(inflated) != n_bytes:
         found = "more" if len(inflated) > n_bytes else len(inflated)
         raise LayoutMismatch(
             f"concept '{concept_id}': expected a detail of {n_bytes} bytes unpacked, found {found}. "
