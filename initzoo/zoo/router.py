@@ -243,7 +243,8 @@ class Router:
             InvalidWords: as for `route`.
         """
         degree = find_degree(words)
-        _, heard = self._answer(words, degree, 0)
+        has_degree = degree.rest != normalise_words(words)
+        heard = self._answer(words, degree, 0)[1] if has_degree else ""
         return [one.match for one in self._scored(words, degree, heard)[:n]]
 
     def _scored(self, words: str, degree: Degree, heard: str = "") -> list[_Scored]:
