@@ -146,9 +146,8 @@ def _inflate(data: bytes, n_bytes: int, concept_id: str) -> bytes:
     """Inflate a deflate stream, and never more of it than was expected; a zero byte may follow."""
     unpacker = zlib.decompressobj(_WINDOW)
     try:
-        inflated = unpacker.decompress(
-            data, n_bytes + 1
-        )  # one more: the end is found, and so is a longer stream
+        # One more than expected, so that the end is found, and so is a longer stream.
+        inflated = unpacker.decompress(data, n_bytes + 1)
     except zlib.error as error:
         raise InvalidInit(f"concept '{concept_id}', detail: cannot be unpacked ({error}).") from error
     if len(inflated) == n_bytes and not unpacker.eof:

@@ -243,6 +243,8 @@ class TaughtPhrases:
             n_each: number of wordings to keep per concept, evenly spaced from the first one.
         """
         chosen = [wording for own in wordings for wording in own[:: -(-len(own) // n_each) or 1]]
+        most = _MOST_BYTES // text.config.shape.n_values  # as many are read again
+        chosen = chosen[:: -(-len(chosen) // most) or 1]
         vectors = np.rint(127 * embed_phrases(text, chosen)).astype(np.int8)
         return cls(text, np.unique(vectors, axis=0))
 

@@ -11,7 +11,7 @@ from importlib import resources
 from initzoo.files import parse_toml
 from initzoo.pairs import normalise_words
 
-__all__ = ["Degree", "degree_phrases", "find_degree"]
+__all__ = ["FURTHEST", "Degree", "degree_phrases", "find_degree"]
 
 _PERCENTAGE = re.compile(r"(?<![\w.,#-])(\d{1,4}(?:\.\d+)?) ?(?:[%％]|pct\b|percent\b|per cent\b)")
 _LEAST, _MOST = 0.05, 1.5
@@ -19,10 +19,13 @@ _STRENGTHS = {"barely": 0.3, "slightly": 0.5, "half": 0.5, "fully": 1.0, "very":
 """Strength of a look at each grade."""
 
 _VARIANTS = {"barely": "faint", "slightly": "faint", "very": "strong", "extremely": "strong"}
+"""Kind of the checkpoints that have a grade themselves."""
+
 _WEAK, _STRONG = ("barely", "slightly"), ("very", "extremely")
 _NEGATIONS = frozenset({"not", "never", "no", "without", "less"})
+"""Grades and words that change the meaning of those beside them: "very subtle", "not too much"."""
 
-_FURTHEST = {"barely": "barely", "extremely": "extreme"}
+FURTHEST = {"barely": "barely", "extremely": "extreme"}
 """Degree of the checkpoints that have the grade itself, beyond those of the variant."""
 
 _FURTHER = {"barely": 0.6, "extremely": 1.4}
@@ -83,7 +86,7 @@ def find_degree(words: str) -> Degree:
         _STRENGTHS[grade],
         _VARIANTS.get(grade, ""),
         _FURTHER.get(grade, 1.0),
-        _FURTHEST.get(grade, ""),
+        FURTHEST.get(grade, ""),
         rest=" ".join(listed[:start] + listed[stop:]),
     )
 

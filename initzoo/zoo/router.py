@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
 from initzoo.pairs import Part, alphabets_of, normalise_words, parts_of
-from initzoo.zoo.degrees import Degree, find_degree
+from initzoo.zoo.degrees import FURTHEST, Degree, find_degree
 from initzoo.zoo.index import Index, Match
 from initzoo.zoo.route import LIKELY, MAYBE, Route
 
@@ -32,8 +32,7 @@ _AROUND = _JOINING | {
 """Words around the name of a look that say nothing of it."""
 
 _HALF = "half-"
-_FURTHEST = ("barely", "extreme")
-"""Degrees that only the strongest words of degree ask for."""
+"""Begin of the ids of looks that are a hint by themselves, such as a half tint."""
 
 _MOST_NAMING, _MOST_OF_NAME = 9, 3  # words of a request that is split, and of a name
 _SURE, _SURE_OF_WHOLE, _NONE = 0.8, 0.6, 0.25
@@ -543,17 +542,18 @@ def _unasked(name: str) -> float:
 
 def _agreement(had: str, degree: Degree) -> float:
     """How well the degree of a concept is the one asked for, at most 1."""
+    if not had:
+        return 0.8 if degree.variant else 1.0
     if had == degree.furthest:
-        return 1.0 if had or not degree.variant else 0.8
+        return 1.0
     if had in _VARIANTS.get(degree.variant, ()):
-        return 0.9 if degree.furthest or had in _FURTHEST else 1.0
+        return 0.9 if degree.furthest or had in FURTHEST.values() else 1.0
     return 0.8
 
 
 def _strength(had: str, degree: Degree, concept_id: str) -> float:
     """The strength of a concept that has a degree, or none, for the degree that is asked for."""
-    if not had and concept_id.startswith(_HALF) and not degree.is_percentage:
-        return 1.0  # it is a hint by itself
     if not had:
-        return degree.strength
+        is_hint = concept_id.startswith(_HALF) and not degree.is_percentage
+        return 1.0 if is_hint else degree.strength
     return 1.0 if had == degree.furthest else degree.strength_of_variant
