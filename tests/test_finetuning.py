@@ -1,5 +1,6 @@
 """Fine-tuning: the objective by its formulas, schedules, resuming to the same bytes, and what goes wrong."""
 
+import copy
 import errno
 import json
 import math
@@ -24,7 +25,7 @@ from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
 from initzoo.files.images import write_image
-from initzoo.networks import GradientClip
+from initzoo.networks import GradientClip, UNet
 from initzoo.pairs.sources import open_pairs
 from initzoo.training.auto import AutoNetwork
 from initzoo.training.calls import finetune
@@ -349,6 +350,29 @@ def finetune_with_snapshots(words):
     """The command in a process of its own, with a snapshot after each step."""
     finetuning.SNAPSHOT_SECONDS = 0.0
     main(["finetune", *words])
+
+
+def test_dropout_is_drawn_by_the_step_and_not_by_what_ran_before():
+    settings = replace(QUICK, gan="off", n_steps=4, crop_size=64)
+    crops = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    first = UNet(6, 4)
+    whole, parts = (Trainer(copy.deepcopy(first), settings, CPU) for _ in range(2))
+    for _ in range(4):
+        whole.step(crops, -crops)
+    for _ in range(2):
+        parts.step(crops, -crops)
+    again = Trainer(copy.deepcopy(first), settings, CPU)
+    again.load_state(parts.state(), n_done=2)
+    torch.rand(3)
+    state = torch.get_rng_state()
+    for _ in range(2):
+        again.step(crops, -crops)
+    assert torch.equal(torch.get_rng_state(), state)
+    kept = whole.state()
+    assert all(torch.equal(value, kept[name]) for name, value in again.state().items())
+    # Another seed drops others.
+    other = Trainer(copy.deepcopy(first), replace(settings, seed=5), CPU)
+    assert other.step(crops, -crops) != Trainer(copy.deepcopy(first), settings, CPU).step(crops, -crops)
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -78,6 +78,7 @@ class Trainer:
             "adapter": Adam(adapter, betas=_ADAPTER_BETAS),
             "weights": of_weights(weights, betas=settings.betas),
         }
+        self._has_dropout = any(isinstance(layer, nn.Dropout) for layer in network.modules())
         # Only what a zoo's start has learnt can be spoilt by a batch.
         self._clip = GradientClip([*adapter, *weights]) if adapter else None
         # As a tensor, it belongs to the state.
@@ -176,7 +177,7 @@ class Trainer:
         """
         factor = rate_at(self.n_done, self.settings)
         inputs, targets = inputs.to(self.device), targets.to(self.device)
-        with self._autocast():
+        with self._noise(), self._autocast():
             edited = self.network(inputs).float()
         error = (edited - targets).abs().mean()
         loss = error
@@ -247,6 +248,18 @@ class Trainer:
         loss.backward()
         self._optimizers["discriminator"].step(rate)
         self._judge.requires_grad_(False)  # the network's step needs gradients through it, not of it
+
+    @contextlib.contextmanager
+    def _noise(self) -> Iterator[None]:
+        """Seed dropout by the number of the step, so that a resumed training drops the same values."""
+        if not self._has_dropout:
+            yield
+            return
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(
+                int(np.random.default_rng([self.settings.seed, self.n_done, 1]).integers(2**63))
+            )
+            yield
 
     def _autocast(self) -> AbstractContextManager[object]:
         if not self.settings.bfloat16:
