@@ -7,6 +7,9 @@ is not used. The weight generator was trained on wordings from the whole lexicon
 
 With --degrees, single looks are asked for with a word of degree before or behind the phrase, and only the
 answers are counted.
+
+With --colours, looks of one colour are asked for in colours that no concept has, and the checkpoint whose
+colour is nearest is measured against generated weights, by the distance of the two colours.
 """
 
 from __future__ import annotations
@@ -23,16 +26,21 @@ import numpy as np
 
 from initzoo.evaluation.cases import Question
 from initzoo.evaluation.generator.measuring import Job, measure
-from initzoo.generator import Request
+from initzoo.generator import Request, colour_difference
 from initzoo.pairs import (
     PhotoSource,
     catalog_folder,
+    fit_short_side,
     load_colours,
     load_lexicon,
     load_lexicon_colours,
+    load_photos,
+    load_practice,
     load_practice_colours,
+    mean_psnr,
     parts_of,
 )
+from initzoo.pairs.teachers import FilterTeacher, Step, Teacher
 from initzoo.training.generator.wordings import lexicon_wordings
 from initzoo.training.phrases.examples import list_phrases, split_phrases
 from initzoo.work import Pool
@@ -44,6 +52,12 @@ ENDS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.01)
 
 _COMMON = 40
 """Words of degree to choose from, of each grade."""
+
+COLOUR_ENDS = (1.0, 4.0, 10.0, 20.0, 200.0)
+"""Ends of the bins of distances between colours, in CIE Lab."""
+
+_SIDE = 144
+"""Short side of the photos for them, pixels."""
 
 LATIN = "\u024f"
 """The last letter of the alphabets of English: others would test the languages, not the threshold."""
@@ -153,6 +167,107 @@ def print_degrees(zoo: TaughtZoo, *, n_phrases: int, seed: int) -> None:
         click.echo(f"{len(chosen)} phrases {kind}: {shown}")
 
 
+@dataclass(frozen=True)
+class Tinted:
+    """A look of one colour, asked for in a colour that is nobody's.
+
+    Args:
+        words: the words.
+        teacher: makes the look in this colour.
+        nearest: the checkpoint of the look whose colour is nearest.
+        distance: of the two colours.
+    """
+
+    words: str
+    teacher: FilterTeacher
+    nearest: str
+    distance: float
+
+
+def looks_in_new_colours(zoo: TaughtZoo, *, n_each: int, seed: int) -> Iterator[Tinted]:
+    """Looks of one colour, in turn in a `#hex` colour around those that they have and in any plain colour."""
+    assert zoo.phrases is not None
+    config, known, draw = zoo.phrases.config, load_practice_colours(), random.Random(seed)
+    plain = [name for name in config.colours if name.isascii()]
+    practice = [one for one in load_practice(n_compositions=0, n_wordings=12) if "--" not in one.id]
+    for look in sorted(name for name, slots in config.slots.items() if len(slots) == 1):
+        own = dict(own_colours(zoo, look))
+        taught = [one for one in practice if one.id.removeprefix(f"{look}-") in known]
+        for number in range(n_each if own and taught else 0):
+            concept = draw.choice(taught)
+            colour = concept.id.removeprefix(f"{look}-")
+            name = draw.choice(plain) if number % 2 else colour_around(draw.choice(list(own.values())), draw)
+            value = config.colours.get(name, name)
+            wordings = [words for words in concept.prompts if colour.replace("-", " ") in words]
+            if not wordings:
+                continue
+            nearest = min(own, key=lambda one: colour_difference(own[one], value))
+            yield Tinted(
+                draw.choice(wordings).replace(colour.replace("-", " "), name),
+                in_colour(concept.teacher, known[colour], value),
+                nearest,
+                colour_difference(own[nearest], value),
+            )
+
+
+def own_colours(zoo: TaughtZoo, look: str) -> Iterator[tuple[str, str]]:
+    """The checkpoints of a look of one colour, and their colours."""
+    assert zoo.phrases is not None
+    config = zoo.phrases.config
+    for concept_id in zoo.index.ids:
+        parts = parts_of(concept_id, frozenset(config.looks), config.slots, config.colours)
+        if parts is not None and len(parts) == 1 and parts[0].look == look and parts[0].colours:
+            yield concept_id, config.colours[parts[0].colours[0]]
+
+
+def colour_around(colour: str, draw: random.Random) -> str:
+    """A colour at random around another one."""
+    reach = draw.uniform(3, 30)
+    channels = [draw.gauss(int(colour[place : place + 2], 16), reach) for place in (1, 3, 5)]
+    return "#" + "".join(f"{min(255, max(0, round(value))):02x}" for value in channels)
+
+
+def in_colour(teacher: Teacher, colour: str, other: str) -> FilterTeacher:
+    """The same look in another colour."""
+    assert isinstance(teacher, FilterTeacher)
+    return FilterTeacher(
+        tuple(
+            Step(
+                step.operator,
+                tuple((key, other if value == colour else value) for key, value in step.parameters),
+            )
+            for step in teacher.steps
+        )
+    )
+
+
+def print_colours(zoo: TaughtZoo, *, n_each: int, seed: int) -> None:
+    """Measure the checkpoint of the nearest colour and generated weights on four photos, by distance."""
+    photos = [fit_short_side(photo.pixels, _SIDE) for photo in load_photos(split="train")[:100:25]]
+    rows = []
+    for one in looks_in_new_colours(zoo, n_each=n_each, seed=seed):
+        given, wanted = one.teacher.edit(photos, range(len(photos)))
+        networks = (
+            zoo.checkpoint(one.nearest, with_detail=False),
+            zoo.network(zoo.generator.generate(Request(one.words))),
+        )
+        rows.append(
+            (
+                one.distance,
+                *(mean_psnr([network.edit(photo) for photo in given], wanted) for network in networks),
+            )
+        )
+    click.echo(f"{'distance':>10} {'n':>4} {'nearest colour':>15} {'generated':>10} {'generated better':>17}")
+    for low, high in pairwise(COLOUR_ENDS):
+        found = np.array([row for row in rows if low <= row[0] < high])
+        if len(found):
+            _, nearest, generated = found.mean(axis=0)
+            share = np.mean(found[:, 2] > found[:, 1])
+            click.echo(
+                f"{low:4.0f}-{high:<5.0f} {len(found):4} {nearest:12.1f} dB {generated:7.1f} dB {share:17.2f}"
+            )
+
+
 def taught_parts(zoo: TaughtZoo) -> Iterator[tuple[str, frozenset[str]]]:
     """Concepts with their looks, without degrees and colours."""
     assert zoo.phrases is not None
@@ -168,10 +283,14 @@ def main() -> None:
     parser.add_argument("--n-each", type=int, default=60, help="wordings of each kind and bin")
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--degrees", action="store_true", help="ask with words of degree")
+    parser.add_argument("--colours", action="store_true", help="ask for looks in colours that are nobody's")
     arguments = parser.parse_args()
     zoo = Zoo.from_pretrained(BUNDLED_ZOO)
     if arguments.degrees:
         print_degrees(TaughtZoo(zoo), n_phrases=700, seed=arguments.seed)
+        return
+    if arguments.colours:
+        print_colours(TaughtZoo(zoo), n_each=24, seed=arguments.seed)
         return
     asked = ask(zoo, n_each=arguments.n_each, seed=arguments.seed)
     print_table(zoo, asked, PhotoSource(catalog_folder() / "photos"))

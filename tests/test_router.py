@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from initzoo.generator import Confidence, PhraseConfig, PhraseShape, Reading, find_colours
+from initzoo.generator import (
+    Confidence,
+    PhraseConfig,
+    PhraseShape,
+    Reading,
+    colour_difference,
+    find_colours,
+)
 from initzoo.zoo.degrees import find_degree
 from initzoo.zoo.route import how_sure
 from initzoo.zoo.router import Router, assign_colours, is_misspelt
@@ -92,6 +99,22 @@ def test_a_colour_that_no_checkpoint_has_is_generated() -> None:
     route = router({"tint": 0.9}).route("all in #ff00ff")
     assert route.origin == "generated"
     assert route.reason == "no checkpoint of 'tint' has the colours of the words: #ff00ff"
+
+
+def test_a_plain_colour_that_is_near_is_another_one_and_a_name_of_the_long_list_may_be_meant_otherwise() -> (
+    None
+):
+    one = router({"tint": 0.9})
+    assert colour_difference("#118a8a", "#1a9494") < 4 < colour_difference("#118a8a", "#30a0a0") < 10
+    assert one.route("all in #1a9494").concept_id == "tint-teal"
+    assert (
+        one.route("all in #30a0a0").reason == "no checkpoint of 'tint' has the colours of the words: #30a0a0"
+    )
+    (listed,) = find_colours("all in mermaid harbour", COLOURS)
+    assert not listed.is_plain
+    distance = colour_difference(listed.hex, COLOURS["teal"])
+    assert 4 < distance < 10
+    assert one.route("all in mermaid harbour").concept_id == "tint-teal"
 
 
 def test_a_look_that_needs_a_colour_and_gets_none_is_generated() -> None:

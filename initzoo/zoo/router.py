@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -20,7 +20,9 @@ _LEAST_CONFIDENCE = 0.35  # below it weights are generated, which then are bette
 _LEAST_OF_UNKNOWN = LIKELY  # the same, for words that the tokenizer has only in pieces, e.g. random letters
 _LEAST_SHARE = 0.02  # below it, a look is not asked for, however many looks the words seem to ask for
 _LEAST_SCORE = 0.02  # below it, a concept is not listed
-_SAME_COLOUR = 14.0  # distance in CIE Lab from which a colour is another one
+_FAR_COLOURS = 14.0  # mean distance in CIE Lab over a look's colours from which they are other ones
+_SAME_COLOUR = 4.0  # the same for a plain colour that the words name: beyond, generated weights are nearer
+_SAME_NAME = 10.0  # the same for a name of the long list, which people may mean otherwise: "paper white"
 _LEAST_LETTERS = 5  # a shorter word is not taken for another one with a letter changed
 _JOINING = frozenset({"at", "in", "with", "and", "on", "by", "but", "then", "under", "plus", "of", "as"})
 _AROUND = _JOINING | {
@@ -68,10 +70,23 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True)
+class _Distances:
+    """How far the colours of a concept are from those of words, in CIE Lab.
+
+    Args:
+        mean: over all its colours; one that the words do not name has a distance, too.
+        are_others: whether one that they do name is another colour.
+    """
+
+    mean: float
+    are_others: bool
+
+
+@dataclass(frozen=True)
 class _Scored:
     match: Match
     parts: tuple[Part, ...]
-    colour_distance: float | None
+    colours: _Distances | None
 
 
 def is_misspelt(words: str, wording: str, *, is_word: bool = False) -> bool:
@@ -257,8 +272,8 @@ class Router:
             score = share * math.prod(looks) ** (1 / len(parts))
             if score < _LEAST_SCORE:
                 continue
-            distance = self._colour_distance(said, colours, parts)
-            agreement = 1.0 if distance is None else math.exp(-distance / 25)
+            distance = self._colour_distances(said, colours, parts)
+            agreement = 1.0 if distance is None else math.exp(-distance.mean / 25)
             agreement *= math.prod(_agreement(part.degree, degree) for part in parts)
             match = Match(concept_id, "", round(score * agreement, 4))
             scored.append(_Scored(match, parts, distance))
@@ -269,9 +284,7 @@ class Router:
         name, match = scored.match.concept_id, scored.match
         if name not in self._prompts:
             self._prompts[name] = self.index.row(name).prompts[0]
-        return _Scored(
-            Match(name, self._prompts[name], match.similarity), scored.parts, scored.colour_distance
-        )
+        return replace(scored, match=Match(name, self._prompts[name], match.similarity))
 
     def _without_opposites(self, scored: Sequence[_Scored], reading: Reading) -> list[_Scored]:
         undone = set(self._undone(reading))
@@ -381,12 +394,12 @@ class Router:
 
     def _missing_colour(self, words: str, best: _Scored) -> str | None:
         """Why the best concept has not the colours of the words, or None if it has."""
-        if best.colour_distance is None:
+        if best.colours is None:
             return None
         colours = find_colours(words, self.encoder.config.colours)
         if not colours:
             return f"'{best.parts[0].look}' needs a colour, and the words name none"
-        if best.colour_distance <= _SAME_COLOUR:
+        if best.colours.mean <= _FAR_COLOURS and not best.colours.are_others:
             return None
         names = ", ".join(colour.name for colour in colours)
         return f"no checkpoint of '{best.parts[0].look}' has the colours of the words: {names}"
@@ -400,8 +413,10 @@ class Router:
         colours = find_colours(words, config.colours)
         return ", ".join(colour.name for colour in colours if colour.is_plain and colour.hex not in own)
 
-    def _colour_distance(self, words: str, colours: Sequence[Colour], parts: Sequence[Part]) -> float | None:
-        """Mean distance of the colours of a concept to those that the words name; None if it has none."""
+    def _colour_distances(
+        self, words: str, colours: Sequence[Colour], parts: Sequence[Part]
+    ) -> _Distances | None:
+        """Distances of the colours of a concept to those that the words name; None if it has none."""
         slots = [
             (slot, value)
             for part in parts
@@ -411,14 +426,15 @@ class Router:
         if not slots:
             return None
         if not colours:
-            return 2 * _SAME_COLOUR
+            return _Distances(2 * _FAR_COLOURS, are_others=False)
         given = assign_colours(words, colours, [slot for slot, _ in slots])
         values = self.encoder.config.colours
-        distances = [
-            colour_difference(given[i].hex, values[name]) if i in given else _unasked(name)
-            for i, (_, name) in enumerate(slots)
-        ]
-        return sum(distances) / len(distances)
+        named = {i: colour_difference(colour.hex, values[slots[i][1]]) for i, colour in given.items()}
+        distances = [named[i] if i in named else _unasked(name) for i, (_, name) in enumerate(slots)]
+        are_others = any(
+            named[i] > (_SAME_COLOUR if colour.is_plain else _SAME_NAME) for i, colour in given.items()
+        )
+        return _Distances(sum(distances) / len(distances), are_others)
 
     @cached_property
     def _prompts(self) -> dict[str, str]:
