@@ -207,6 +207,12 @@ def test_sureness_is_said_in_words() -> None:
     ]  # fmt: skip
 
 
+def test_a_word_behind_a_comma_names_the_slot_of_the_next_colour() -> None:
+    words = "ink gold, paper navy"
+    given = assign_colours(words, find_colours(words, COLOURS), ["colour", "paper"])
+    assert {i: colour.name for i, colour in given.items()} == {0: "gold", 1: "navy"}
+
+
 def test_colours_go_in_order_to_slots_that_no_word_names() -> None:
     words = "gold, navy"
     given = assign_colours(words, find_colours(words, COLOURS), ["dark", "light"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -44,6 +45,7 @@ _VARIANTS = {  # degrees that concepts have, by the kind that words ask for
     "faint": ("faint", "slight", "delicate", "fine", "barely"),
     "strong": ("strong", "heavy", "bold", "thick", "extreme"),
 }
+_CLAUSE = re.compile("[,;:]")
 _SLOT_WORDS = {
     "dark": ("dark", "darks", "shadow", "shadows", "blacks"),
     "light": ("light", "lights", "highlight", "highlights", "whites"),
@@ -515,7 +517,8 @@ def _are_kin(one: str, other: str) -> bool:
 def assign_colours(words: str, colours: Sequence[Colour], slots: Sequence[str]) -> dict[int, Colour]:
     """Give the colours of words to the slots of a look.
 
-    A word beside a colour may name its slot, as in "gold paper" or "shadows in navy"; all others go in order.
+    A word beside a colour may name its slot, as in "gold paper" or "shadows in navy", unless a comma is between
+    them; all others go in order.
 
     Args:
         words: a phrase.
@@ -533,12 +536,15 @@ def assign_colours(words: str, colours: Sequence[Colour], slots: Sequence[str]) 
     """
     chosen = sorted(colours, key=lambda colour: not colour.is_plain)[: len(slots)]
     chosen.sort(key=lambda colour: colour.index)
-    parts = normalise_words(words.replace("#", " ")).split()
+    clauses = [normalise_words(clause).split() for clause in _CLAUSE.split(words.replace("#", " "))]
+    parts = [(number, word) for number, clause in enumerate(clauses) for word in clause]
     given: dict[int, Colour] = {}
     left = []
     for colour in chosen:
         end = colour.index + colour.n_words
-        beside = {*parts[end : end + 1], *parts[max(colour.index - 2, 0) : colour.index]}
+        (here, _), *_ = parts[colour.index : end] or [(0, "")]
+        near = [*parts[end : end + 1], *parts[max(colour.index - 2, 0) : colour.index]]
+        beside = {word for clause, word in near if clause == here}
         named = [
             i for i, slot in enumerate(slots) if i not in given and beside & {*_SLOT_WORDS.get(slot, ())}
         ]
