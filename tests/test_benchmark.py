@@ -407,7 +407,7 @@ def test_runs_serve_other_benchmarks_but_not_another_weight_generator(zoo, setti
 
 def test_a_diverging_run_is_no_figure(zoo, settings, tmp_path):
     _, measured = choose_concepts(zoo, n_tuning=1, n_measured=1)
-    job = Job(0, measured[0].concept_id, "base", "base", 3, 1e30)
+    job = Job(0, measured[0].concept_id, "base", "base", 3, 1e38)
     found = jobs_module.run_jobs(zoo, measured, [job], settings, tmp_path)
     assert found[job].psnr is None
 

@@ -517,8 +517,8 @@ def _are_kin(one: str, other: str) -> bool:
 def assign_colours(words: str, colours: Sequence[Colour], slots: Sequence[str]) -> dict[int, Colour]:
     """Give the colours of words to the slots of a look.
 
-    A word beside a colour may name its slot, as in "gold paper" or "shadows in navy", unless a comma is between
-    them; all others go in order.
+    A word beside a colour may name its slot, as in "gold paper" or "shadows in navy", unless a comma is
+    between them; all others go in order.
 
     Args:
         words: a phrase.

@@ -36,8 +36,8 @@ class FinetuneSettings:
         adapter_rate: maximum learning rate of the adapter beside the weights, or of the adapter alone; by
             default at most 8e-3, less for a good start and in fewer than 40 steps.
         betas: betas of the optimizer of the weights; those for the adapter are 0.8 and 0.95.
-        n_natural: number of natural-gradient steps on the adapter before the first step; they need no
-            learning rate, and never make the start worse on the crops that they are tried on.
+        n_natural: maximum number of natural-gradient steps on the adapter before the first step; they need no
+            learning rate, and end with the first that makes the start worse on crops that it has not seen.
         n_warmup: number of warm-up steps, limited to a tenth of all steps.
         constant_share: share of the steps before the learning rates start to fall; 0.5 in the pix2pix paper.
         gan: loss of the discriminator; off trains without one, which is several times as fast.
@@ -77,7 +77,7 @@ class FinetuneSettings:
     learning_rate: float | None = None
     adapter_rate: float | None = None
     betas: tuple[float, float] = (0.95, 0.95)
-    n_natural: int = 3
+    n_natural: int = 5
     n_warmup: int = 10
     constant_share: float = 0.0
     gan: GanLoss = "off"

@@ -43,8 +43,12 @@ _ADAPTER_RATE, _ADAPTER_STEPS = 8e-3, 40
 _POOR_PSNR = 16.0
 """PSNR of a start on the pairs, dB, up to which the learning rates are the largest."""
 
-_N_NATURAL, _N_JUDGED = 8, 16
-"""Crops that a natural-gradient step sees, and those on which it is judged."""
+_N_JUDGED = 16
+"""Crops on which a start is judged."""
+
+_N_NATURAL, _N_CHECKED, _NATURAL_CROP = 16, 32, 32
+"""Crops that a natural-gradient step sees, others that must agree, and their side in pixels. Many small ones
+say more of the pairs than few large ones, for the same work."""
 
 
 class Trainer:
@@ -113,7 +117,8 @@ class Trainer:
         """The maximum learning rate of the adapter."""
         if self.settings.adapter_rate is not None:
             return self.settings.adapter_rate
-        few = min(1.0, math.sqrt(self.settings.n_steps / _ADAPTER_STEPS))
+        # Adam's first steps have full length however good the start is, and few steps cannot mend the harm.
+        few = min(1.0, self.settings.n_steps / _ADAPTER_STEPS)
         return float(self._caution) * few * _ADAPTER_RATE
 
     def prepare(self, pairs: Sequence[tuple[Pixels, Pixels]]) -> int:
@@ -142,23 +147,29 @@ class Trainer:
         trained = [parameter for parameter in network.base.parameters() if parameter.requires_grad]
         for parameter in trained:
             parameter.requires_grad_(False)
+        multiple = getattr(network.base.network, "multiple", 1)
+        size = min(self.settings.crop_size, multiple * math.ceil(_NATURAL_CROP / multiple))
         natural, n_taken = NaturalGradient(network.base, seed=self.settings.seed), 0
         for number in range(self.settings.n_natural):
-            moved, _ = natural.take(network.adapter, *self._crops(pairs, _N_NATURAL, draw=2 * number + 1))
+            crops, others = (
+                self._crops(pairs, n_crops, draw=2 * number + draw, size=size)
+                for draw, n_crops in ((1, _N_NATURAL), (2, _N_CHECKED))
+            )
+            moved, _ = natural.take(network.adapter, *crops)
             # Few crops do not stand for all: a step counts if it lowers the error of others as well.
-            judged = self._crops(pairs, _N_JUDGED, draw=2 * number + 2)
-            if natural.error(moved, *judged) < natural.error(network.adapter.detach(), *judged):
-                network.adapter.data.copy_(moved)
-                n_taken += 1
+            if not natural.error(moved, *others) < natural.error(network.adapter.detach(), *others):
+                break
+            network.adapter.data.copy_(moved)
+            n_taken += 1
         for parameter in trained:
             parameter.requires_grad_(True)
         return n_taken
 
     def _crops(
-        self, pairs: Sequence[tuple[Pixels, Pixels]], n_crops: int, *, draw: int
+        self, pairs: Sequence[tuple[Pixels, Pixels]], n_crops: int, *, draw: int, size: int = 0
     ) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.settings.seed, 0, draw])
-        size, grid = self.settings.crop_size, self.settings.crop_grid
+        size, grid = size or self.settings.crop_size, self.settings.crop_grid
         images = draw_crops(pairs, n_crops=n_crops, crop_size=size, rng=rng, grid=grid)
         return images[0].to(self.device), images[1].to(self.device)
 
