@@ -35,7 +35,7 @@ class FinetuneSettings:
             Adam, less for a good start, and for SOAP less in few steps.
         adapter_rate: maximum learning rate of the adapter beside the weights, or of the adapter alone; by
             default at most 8e-3, less for a good start and in fewer than 40 steps.
-        betas: betas of the optimizer of the weights; those for the adapter are 0.8 and 0.95.
+        betas: betas of the optimizer of the weights; those for the adapter are 0.65 and 0.95.
         n_natural: maximum number of natural-gradient steps on the adapter before the first step; they need no
             learning rate, and end with the first that makes the start worse on crops that it has not seen.
         n_warmup: number of warm-up steps, limited to a tenth of all steps.

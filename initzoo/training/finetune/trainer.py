@@ -32,7 +32,7 @@ __all__ = ["Trainer"]
 
 Pixels = NDArray[np.uint8]
 
-_ADAPTER_BETAS = (0.8, 0.95)
+_ADAPTER_BETAS = (0.65, 0.95)
 
 _RATES = {"soap": Soap.HIGHEST_RATE, "adam": 1e-3}
 """Largest default learning rates of the weights, by optimizer."""
