@@ -558,6 +558,29 @@ def test_a_picture_is_what_the_downloaded_file_makes_at_any_strength(views: View
             assert (read_image(tmp_path / "made.png") == wanted).all()
 
 
+def test_words_of_degree_set_the_strength_of_a_picture(tmp_path: Path) -> None:
+    answers = Answers(Studio(Zoo.from_pretrained("starter"), None), KeptFiles(tmp_path))
+    views = Views(answers.studio, answers.kept)
+    whole, half = (
+        views.picture(a_look(words), views.first_photo, kind="png", is_small=True)
+        for words in ("engraving", "slightly engraving")
+    )
+    lighter = a_look("engraving", strength="0.5")
+    assert half == views.picture(lighter, views.first_photo, kind="png", is_small=True) != whole
+    view = views.look(a_look("slightly engraving"), views.first_photo, "http://x")
+    assert "The words ask for strength 0.5." in view.lines
+    assert "--strength 0.5" in view.use
+    mixed = views.look(a_look("slightly engraving", **{"with": "night"}), views.first_photo, "http://x")
+    assert not any("strength" in line for line in mixed.lines)
+    path, info = answers.generate("slightly engraving")
+    assert (info["strength"], info["concept"]) == (0.5, "engraving")
+    run_commands(info["commands"], tmp_path)
+    made = read_image(tmp_path / "engraving.png")
+    network = answers.studio.zoo.editor(answers.studio.init_of(Request("engraving")))
+    assert (made == network.edit(read_image(tmp_path / "photo.png"), strength=0.5)).all()
+    assert path.read_bytes() != answers.generate("engraving")[0].read_bytes()
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [

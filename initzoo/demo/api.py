@@ -10,6 +10,7 @@ from initzoo.checkpoints import Init
 from initzoo.demo.calls import MAX_FOUND
 from initzoo.demo.file_store import KeptFiles
 from initzoo.demo.requests import (
+    Look,
     read_choice,
     read_count,
     read_request,
@@ -76,10 +77,11 @@ class Answers:
         request = read_request(words, origin, seed)
         given = self.photo_of(photo)
         init = self.studio.init_of(request)
-        edited = self.studio.edit(init, given.pixels)
+        strength = self.studio.strength_of(Look(request))
+        edited = self.studio.edit(init, given.pixels, strength=strength)
         path = self.kept.keep_picture(_picture_name(init), edited)
         height, width = edited.shape[:2]
-        return path, self._info(init, request) | {"width": width, "height": height}
+        return path, self._info(init, request, strength) | {"width": width, "height": height}
 
     def fit(
         self, before: object, after: object, words: object = "", photo: object = None
@@ -189,13 +191,14 @@ class Answers:
         height, width = example.pixels.shape[:2]
         return VisitorPhoto(example.name, example.pixels, (width, height))
 
-    def _info(self, init: Init, request: Request) -> dict[str, Any]:
+    def _info(self, init: Init, request: Request, strength: float) -> dict[str, Any]:
         metadata, generation = init.metadata, init.metadata.generation
         return {
             "words": request.words,
             "concept": metadata.concept,
             "origin": metadata.origin,
             "seed": None if generation is None else generation.seed,
+            "strength": strength,
             "zoo": metadata.zoo,
             "revision": metadata.revision,
             "licence": metadata.licence,
@@ -208,7 +211,7 @@ class Answers:
             "told": f"{tell_init(init)} {tell_prospect(init)}".strip(),
             "cannot": _cannot(request.words) if metadata.origin == "generated" else [],
             "nearest": [match.concept_id for match in self.studio.nearest(request.words, _N_NEAREST)],
-            "commands": pull_commands(self.studio.zoo, init),
+            "commands": pull_commands(self.studio.zoo, init, strength=strength),
         }
 
 

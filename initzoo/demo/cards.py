@@ -35,7 +35,8 @@ def card(views: Views, look: Look) -> bytes:
     from PIL import Image, ImageDraw, ImageFont
 
     before = views.given(look, views.first_photo, is_small=False)
-    after = views.studio.edit(views.studio.init_of_look(look), before, strength=look.strength)
+    init, strength = views.studio.init_of_look(look), views.studio.strength_of(look)
+    after = views.studio.edit(init, before, strength=strength)
     half = before.shape[1] // 2
     joined = _cover(np.concatenate([before[:, :half], after[:, half:]], axis=1), _WIDTH, _HEIGHT - _BAR)
     image = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)

@@ -37,7 +37,8 @@ MAX_WORDS = 200
 """Maximum number of characters in the words of a request."""
 
 STRENGTHS = (0.5, 1.0, 1.5)
-"""Strengths of an edit that the page offers; `initzoo apply --strength` takes any from 0 to 1.5."""
+"""Strengths of an edit that the page offers, in units of what the words ask for; `initzoo apply --strength`
+takes any from 0 to 1.5."""
 
 ORIGIN_CHOICES = ("auto", *ORIGINS)
 """Origins that a visitor can choose; `auto` prefers a checkpoint of the zoo."""
@@ -71,7 +72,7 @@ class Look:
         request: the look; its words may be empty if there are pairs.
         other: the look mixed with it, or None.
         share: weight of `other`, 0 to 1.
-        strength: strength of the edit, one of `STRENGTHS`.
+        strength: strength of the edit in units of what the words ask for, one of `STRENGTHS`.
         pairs: keys of kept photos, before and after, that the look is fitted to.
     """
 

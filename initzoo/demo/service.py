@@ -25,6 +25,7 @@ from initzoo.errors import (
     UnknownConcept,
 )
 from initzoo.generator import Request
+from initzoo.networks import MAX_STRENGTH
 from initzoo.pairs import (
     Photo,
     alphabets_of,
@@ -119,6 +120,7 @@ class Studio:
         self._lock = Lock()  # guards the index, which decodes its tables on first use
         self._listed = self._list_all()
         self._inits: Callable[[Request], Init] = lru_cache(maxsize=_N_KEPT)(self._pull)
+        self._strengths: Callable[[Request], float] = lru_cache(maxsize=512)(self._ask_strength)
         self._fits: dict[Hashable, Init] = {}
         self._matches: Callable[[str, int], tuple[Match, ...]] = lru_cache(maxsize=512)(self._search)
         self._drawn: Callable[[str], Pixels] = lru_cache(maxsize=512)(self._draw)
@@ -211,6 +213,18 @@ class Studio:
                 while len(self._fits) > _N_KEPT:
                     del self._fits[next(iter(self._fits))]
         return known
+
+    def strength_asked(self, look: Look) -> float:
+        """The strength that words of degree ask for, such as "a hint of"; 1 for pairs and mixes."""
+        return 1.0 if look.pairs or look.other is not None else self._strengths(look.request)
+
+    def strength_of(self, look: Look) -> float:
+        """The strength of a look's picture: what the words ask for, times what the visitor chose.
+
+        Raises:
+            UnknownConcept, InvalidWords, InvalidGenerator, InvalidZoo: as for `init_of`.
+        """
+        return min(MAX_STRENGTH, round(look.strength * self.strength_asked(look), 4))
 
     def edit(self, init: Init, pixels: Pixels, *, strength: float = 1.0) -> Pixels:
         """Edit a photo on one thread; returns uint8 RGB of the same shape.
@@ -388,6 +402,10 @@ class Studio:
                 return self.zoo.pull(request, adapter_only=adapter_only, warn=False)
         # The page shows the distance of the words, so the warning would only fill the server's log.
         return self.zoo.pull(replace(request, origin="generated"), adapter_only=adapter_only, warn=False)
+
+    def _ask_strength(self, request: Request) -> float:
+        with self._lock:
+            return self.zoo.route(request).strength
 
     def _search(self, words: str, n: int) -> tuple[Match, ...]:
         with self._lock:

@@ -52,6 +52,25 @@ def tell_init(init: Init) -> str:
     return "The zoo has a network that was trained for this look."
 
 
+def tell_strength(asked: float, strength: float) -> str:
+    """Say that words of degree set the strength of an edit; empty if they do not.
+
+    Args:
+        asked: strength that the words ask for.
+        strength: strength of the picture, which a visitor may have changed.
+
+    Example:
+        >>> tell_strength(0.5, 0.5), tell_strength(1.0, 1.5)
+        ('The words ask for strength 0.5.', '')
+        >>> tell_strength(0.5, 0.75)
+        'The words ask for strength 0.5, and the picture has 0.75.'
+    """
+    if asked == 1:
+        return ""
+    shown = "" if strength == asked else f", and the picture has {strength:g}"
+    return f"The words ask for strength {asked:g}{shown}."
+
+
 def tell_prospect(init: Init) -> str:
     """Describe how near words are to the zoo's wordings, or how well pairs are met; may be empty.
 
@@ -206,8 +225,13 @@ def train_commands(zoo: Zoo, init: Init, concept: str) -> str:
     return "\n".join([made if concept else own, train])
 
 
-def pull_commands(zoo: Zoo, init: Init) -> str:
+def pull_commands(zoo: Zoo, init: Init, *, strength: float = 1.0) -> str:
     """The command that reproduces this init on another machine, for programs.
+
+    Args:
+        zoo: its zoo.
+        init: the init.
+        strength: strength of the edit.
 
     Example:
         >>> zoo = Zoo.from_pretrained("starter")
@@ -217,7 +241,7 @@ def pull_commands(zoo: Zoo, init: Init) -> str:
         initzoo apply pencil-sketch.safetensors photo.png -o pencil-sketch.png
     """
     revision = f"# zoo {zoo.name}, revision {zoo.revision}"
-    return "\n".join([revision, _pull(zoo, init), _apply(file_name(init), 1)])
+    return "\n".join([revision, _pull(zoo, init), _apply(file_name(init), strength)])
 
 
 def _pull(zoo: Zoo, init: Init) -> str:
@@ -226,7 +250,8 @@ def _pull(zoo: Zoo, init: Init) -> str:
         words = f" {_quoted(metadata.wording)}" if metadata.wording and metadata.wording[0] != "-" else ""
         pull = f"initzoo pull{words} --like my-pairs{_zoo_part(zoo)} -o {file_name(init)}"
         return f"{pull}  # my-pairs: your photos before in A, after in B"
-    draw = "--exact" if metadata.generation is None else f"--generate --seed {metadata.generation.seed}"
+    how = "--match" if metadata.origin == "matched" else "--exact"
+    draw = how if metadata.generation is None else f"--generate --seed {metadata.generation.seed}"
     adapter = " --adapter-only" if init.kind == "adapter" else ""
     # Words that start with a hyphen would be parsed as an option.
     words = metadata.wording

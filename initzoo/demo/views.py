@@ -26,6 +26,7 @@ from initzoo.demo.texts import (
     tell_details,
     tell_init,
     tell_prospect,
+    tell_strength,
     train_commands,
     use_commands,
 )
@@ -167,7 +168,7 @@ class Views:
 
         def make() -> bytes:
             init = self.init_of(look)
-            return encode(self.studio.edit(init, given, strength=look.strength), kind)
+            return encode(self.studio.edit(init, given, strength=self.studio.strength_of(look)), kind)
 
         return self._cache.get((look, photo, kind, is_small), make)
 
@@ -251,6 +252,7 @@ class Views:
         is_spoiled = photo in self._examples and not look.pairs and self.studio.is_restoration(look.request)
         name = file_name(init)
         words = look.title
+        degree = tell_strength(self.studio.strength_asked(look), self.studio.strength_of(look))
         generation, fitting = init.metadata.generation, init.metadata.fitting
         cannot = limits_of(look.title) if init.metadata.origin not in ("exact", "fitted") else ()
         odd = () if fitting is None else tuple(f"The pairs: {note}." for note in fitting.notes)
@@ -266,7 +268,7 @@ class Views:
             before=f"before.webp?{urlencode(before)}",
             after=self._address("picture.webp", query, photo),
             lossless=self._address("picture.png", query, photo),
-            lines=tuple(line for line in (tell_init(init), tell_prospect(init)) if line),
+            lines=tuple(line for line in (tell_init(init), degree, tell_prospect(init)) if line),
             cannot=(*(f"The zoo {limit.line}." for limit in cannot), *odd),
             note="The example photo was spoiled first, so that there is something to mend."
             if is_spoiled
@@ -358,7 +360,10 @@ class Views:
         return self._cache.get((name, "example"), lambda: encode(make_small(self._examples[name]), "webp"))
 
     def _use(self, look: Look, init: Init, photo: str, origin: str) -> str:
-        common: dict[str, Any] = {"wheel": self.wheel_address(origin), "strength": look.strength}
+        common: dict[str, Any] = {
+            "wheel": self.wheel_address(origin),
+            "strength": self.studio.strength_of(look),
+        }
         # Photos of visitors are not put into commands, which are copied and passed on.
         shown = {"photo": photo if photo in self._examples else self.first_photo}
         if not look.pairs:
