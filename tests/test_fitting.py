@@ -110,7 +110,7 @@ def test_the_checkpoint_that_made_the_pairs_is_found_and_kept(zoo: Zoo, monkeypa
     assert metadata.source == "fitted to 6 example pairs from checkpoint watercolour of zoo 'mild'"
     assert (found.start, found.n_pairs, found.n_held_back) == ("checkpoint watercolour", 5, 1)
     assert found.loss_after <= found.loss_before < 0.1 * found.loss_untouched
-    assert found.n_candidates == len(find_candidates(zoo, Request(pairs=pairs)))
+    assert found.n_candidates == len(find_candidates(zoo, Request(pairs=pairs, seconds=SECONDS)))
     expected, unseen = zoo.checkpoint("watercolour").edit, photo(99)
     assert np.abs(init.to_network().edit(unseen).astype(int) - expected(unseen)).mean() < 4
 
@@ -233,24 +233,36 @@ def test_a_checkpoint_that_words_name_takes_part_with_its_detail(
 
 
 def test_candidates_come_from_the_words_and_from_all_over_the_zoo(zoo: Zoo, kept_zoo: Path) -> None:
-    names = [candidate.name for candidate in find_candidates(zoo, Request("navy to gold", seed=5))]
+    names = [
+        candidate.name for candidate in find_candidates(zoo, Request("navy to gold", seed=5, seconds=SECONDS))
+    ]
     assert names[:3] == ["base", "mean adapter", "checkpoint navy-to-gold"]
     assert [name for name in names if "generated" in name] == [
         f"generated from the words, seed {seed}" for seed in (5, 6, 7)
     ]
     assert len(names) == len({*names})
     assert {f"checkpoint {concept_id}" for concept_id in zoo.index.ids} < {*names}
-    without = [candidate.name for candidate in find_candidates(Zoo.from_pretrained(kept_zoo), Request())]
+    plain = Zoo.from_pretrained(kept_zoo)
+    without = [candidate.name for candidate in find_candidates(plain, Request(seconds=SECONDS))]
     assert without == ["base", *(f"checkpoint {concept_id}" for concept_id in zoo.index.ids)]
-    train = find_candidates(zoo, Request("night"), split="train")
+    train = find_candidates(zoo, Request("night", seconds=SECONDS), split="train")
     assert "checkpoint night" not in [candidate.name for candidate in train]
     with pytest.raises(InvalidWords, match="zzzz"):
         find_candidates(zoo, Request("zzzz"))
 
 
+def test_fits_with_time_for_steps_leave_checkpoints_from_all_over_the_zoo_out(zoo: Zoo) -> None:
+    names = [candidate.name for candidate in find_candidates(zoo, Request(seconds=0.5))]
+    assert names == ["base", "mean adapter"]
+    assert "checkpoint night" in [one.name for one in find_candidates(zoo, Request("night", seconds=0.5))]
+    assert not any(one.kin for one in find_candidates(zoo, Request(seconds=0.5)))
+    assert any(one.kin for one in find_candidates(zoo, Request(seconds=0.5), adapter_only=True))
+    assert any(one.kin for one in find_candidates(zoo, Request(seconds=0.4)))
+
+
 def test_neighbours_are_read_only_where_a_branch_is_good(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("initzoo.zoo.candidates._N_REPRESENTATIVES", 2)
-    candidates = {one.name: one for one in find_candidates(zoo, Request())}
+    candidates = {one.name: one for one in find_candidates(zoo, Request(seconds=SECONDS))}
     branches = [one for one in candidates.values() if one.kin is not None]
     assert len(branches) == 2
     kin = [one.name for branch in branches for one in branch.kin()]
@@ -262,7 +274,8 @@ def test_checkpoints_from_all_over_the_zoo_are_left_out_where_the_words_are_righ
     exact = zoo.network(zoo.blocks("night"))
     pairs = pairs_of(exact.edit, 4)
     right, wrong = (
-        zoo.pull(Request(words, pairs), warn=False).metadata.fitting for words in ("night", "navy to gold")
+        zoo.pull(Request(words, pairs, seconds=SECONDS), warn=False).metadata.fitting
+        for words in ("night", "navy to gold")
     )
     assert right is not None
     assert wrong is not None

@@ -28,6 +28,10 @@ __all__ = ["find_candidates"]
 _N_REPRESENTATIVES, _N_KIN = 48, 8
 """Checkpoints that are looked at first, and neighbours of each of the best of them."""
 
+_MOST_SECONDS_OF_TREE = 0.4
+"""Work of a fit of all weights above which checkpoints from all over the zoo are left out: steps from the
+base then bring more than looking at them costs, even if one of them is the very look."""
+
 _CHECKPOINT = "checkpoint "
 
 _N_NEAREST, _N_SEEDS = 3, 3
@@ -60,17 +64,19 @@ class HasCheckpoints(Protocol):
 
 
 def find_candidates(
-    zoo: HasCheckpoints, request: Request, *, with_details: bool = True, split: str | None = None
+    zoo: HasCheckpoints, request: Request, *, adapter_only: bool = False, split: str | None = None
 ) -> list[Candidate]:
     """Find what a fit may begin with: the base, what the words give, and checkpoints from all over the zoo.
 
-    Checkpoints form a small tree: some are taken at equal distances in the order of their ids, in which like
-    ones stand side by side, and the neighbours of the best of them are read only when they are needed.
+    These last ones are for fits with little work or of the adapter alone. They form a small tree: some are
+    taken at equal distances in the order of their ids, in which like ones stand side by side, and the
+    neighbours of the best of them are read only when they are needed.
 
     Args:
         zoo: the zoo.
-        request: words, which may be empty, pairs, and the seed of generated adapters.
-        with_details: whether a checkpoint may take part with its detail.
+        request: words, which may be empty, pairs, the seed of generated adapters, and the work in seconds.
+        adapter_only: whether the adapter alone will be trained, so that no checkpoint takes part with its
+            detail.
         split: take checkpoints of this split only, to measure on others; all by default.
 
     Raises:
@@ -82,9 +88,11 @@ def find_candidates(
     from initzoo.generator import Candidate
 
     base = Candidate("base", torch.zeros(zoo.layout.n_values))
-    gathering = _Gathering(zoo, with_details, split)
+    gathering = _Gathering(zoo, not adapter_only, split)
     by_name = {"base": base}
-    for candidate in (*gathering.mean(), *gathering.from_words(request), *gathering.from_tree()):
+    is_short = adapter_only or request.seconds <= _MOST_SECONDS_OF_TREE
+    tree = gathering.from_tree() if is_short else ()
+    for candidate in (*gathering.mean(), *gathering.from_words(request), *tree):
         known = by_name.get(candidate.name)  # a checkpoint that the words found may have neighbours, too
         by_name[candidate.name] = candidate if known is None else replace(known, kin=candidate.kin)
     return list(by_name.values())

@@ -856,7 +856,7 @@ class Zoo:
         from initzoo.zoo.candidates import find_candidates
 
         request = replace(request, pairs=pairs)
-        return self.fit(request, find_candidates(self, request, with_details=not adapter_only), adapter_only)
+        return self.fit(request, find_candidates(self, request, adapter_only=adapter_only), adapter_only)
 
     def fit(
         self,
