@@ -37,7 +37,7 @@ class FinetuneSettings:
             default at most 8e-3, less for a good start and in fewer than 40 steps.
         betas: betas of the optimizer of the weights; those for the adapter are 0.65 and 0.95.
         n_natural: maximum number of natural-gradient steps on the adapter before the first step; they need no
-            learning rate, and end with the first that makes the start worse on crops that it has not seen.
+            learning rate, and end before the first that does not help on crops that it has not seen.
         n_warmup: number of warm-up steps, limited to a tenth of all steps.
         constant_share: share of the steps before the learning rates start to fall; 0.5 in the pix2pix paper.
         gan: loss of the discriminator; off trains without one, which is several times as fast.

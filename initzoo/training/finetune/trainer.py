@@ -156,7 +156,7 @@ class Trainer:
                 for draw, n_crops in ((1, _N_NATURAL), (2, _N_CHECKED))
             )
             moved, _ = natural.take(network.adapter, *crops)
-            # Few crops do not stand for all: a step counts if it lowers the error of others as well.
+            # Few crops do not stand for all, so steps end where they no longer lower the error of others.
             if not natural.error(moved, *others) < natural.error(network.adapter.detach(), *others):
                 break
             network.adapter.data.copy_(moved)
