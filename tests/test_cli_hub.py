@@ -77,6 +77,17 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+def test_what_checkpoints_do_comes_from_the_hub_once(hub: Hub, cache: Path) -> None:
+    hub.forget()
+    fetched, kept = (opened(hub, cache, "me/starter@v1").effects for _ in range(2))
+    assert fetched is not None
+    assert kept is not None
+    local = Zoo.from_pretrained("starter").effects
+    assert local is not None
+    assert fetched.to_bytes() == kept.to_bytes() == local.to_bytes()
+    assert len(hub.requests("effects.safetensors", "GET")) == 1
+
+
 @pytest.fixture
 def program_here(hub: Hub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in this process use this Hub, a cache of their own and an empty folder."""

@@ -62,6 +62,7 @@ def test_representations_are_a_line() -> None:
     assert repr(zoo.pull("sepia")) == "Init('sepia', exact, merged, recipe 'starter-2')"
 
 
+@pytest.mark.filterwarnings("ignore:example pairs. the words do not fit")
 def test_finetune_needs_pairs_and_words_alone(kept_zoo: Path) -> None:
     with pytest.warns(UserWarning, match="they look like no single edit"):  # this zoo was hardly trained
         result = finetune([(photo, 255 - photo) for photo in photos(5)], "night", zoo=kept_zoo, n_steps=2)

@@ -13,6 +13,7 @@ from initzoo.cli.options import (
     echo_fitting,
     echo_if_generated,
     echo_json,
+    echo_pair_notes,
     example,
     force_option,
     json_option,
@@ -37,6 +38,9 @@ _AUTO = "auto"
     epilog=example('initzoo finetune "pencil sketch" --teacher charcoal --steps 100 -o charcoal.safetensors'),
 )
 @click.argument("init", default=_AUTO)
+@click.option(
+    "--start", metavar="INIT", help="The same as INIT: base, mean, a name, words or a file; or auto."
+)
 @click.option(
     "--pairs",
     "source",
@@ -84,6 +88,7 @@ _AUTO = "auto"
 @json_option
 def command(
     init: str,
+    start: str | None,
     source: str | None,
     validation: str | None,
     teacher: str | None,
@@ -109,20 +114,35 @@ def command(
 ) -> None:
     """Train an init further on your own pairs.
 
-    INIT is a pulled file, words for an edit, or the name of an initialization scheme. Without it, the pairs
-    choose among what the zoo has, which is fitted to them for a tenth of the time of the training. The result
-    has the weights with the best score on the validation pairs. The command can be stopped or killed at any
-    time; run it again to resume.
+    INIT is a pulled file, words for an edit, or the name of an initialization scheme, such as base or mean.
+    Without it, or with auto, the pairs choose among what the zoo has, which is fitted to them for a tenth of
+    the time of the training. The result has the weights with the best score on the validation pairs. The
+    command can be stopped or killed at any time; run it again to resume.
     """
     from tqdm import tqdm
 
     from initzoo.evaluation import draw_examples
     from initzoo.files import WRITABLE_SUFFIXES, check_free, encode_image, written_together
-    from initzoo.pairs import check_crop_size, find_concept, load_concepts, open_pairs, teach_pairs
+    from initzoo.pairs import (
+        check_crop_size,
+        check_edited,
+        choose_examples,
+        find_concept,
+        load_concepts,
+        notes_on_examples,
+        open_pairs,
+        teach_pairs,
+    )
     from initzoo.training import choose_start, open_start, run_finetune
     from initzoo.work import choose_device, default_run_folder, encode_curve, remove_run
     from initzoo.zoo import Zoo
 
+    if start is not None:
+        if init != _AUTO:
+            raise click.UsageError(
+                f"INIT {init} and --start {start} exclude each other. Leave one of them out"
+            )
+        init = start
     _refuse_idle_options(init, source, teacher)
     check_free(out, force=force, endings=[".safetensors"])
     sheet, curve = sheet or out.with_suffix(".png"), curve or out.with_suffix(".curve.csv")
@@ -132,10 +152,10 @@ def command(
         check_crop_size(settings.crop_size, size)
     device = choose_device(device_name)
     zoo = Zoo.from_pretrained(zoo_name)
-    start = None
+    opened = None
     if init != _AUTO:
-        start = open_start(init, zoo, words=words, adapter_only=adapter_only, seed=settings.seed, warn=False)
-        echo_if_generated(start.metadata)
+        opened = open_start(init, zoo, words=words, adapter_only=adapter_only, seed=settings.seed, warn=False)
+        echo_if_generated(opened.metadata)
     with tqdm(desc="pairs", unit="pair", file=sys.stderr, disable=None, leave=False) as bar:
 
         def count(n_done: int) -> None:
@@ -156,10 +176,15 @@ def command(
                 callback=count,
             )
     pairs.check_crops(settings.crop_size)
+    if source is not None:
+        check_edited(pairs.train)
     click.echo(pairs.summary, err=True)
-    if start is None:
-        start = choose_start(pairs, zoo, settings, words=words, adapter_only=adapter_only, warn=False)
-        echo_fitting(start.metadata)
+    if opened is None:
+        opened = choose_start(pairs, zoo, settings, words=words, adapter_only=adapter_only, warn=False)
+        echo_fitting(opened.metadata)
+    elif source is not None:
+        some = [pairs.train[number] for number in choose_examples(len(pairs.train))]
+        echo_pair_notes(notes_on_examples(some))
     run_folder = run_folder or default_run_folder(out)
     with StageBars(unit="step", smoothing=0.05) as bars:
 
@@ -167,7 +192,7 @@ def command(
             bars.show("steps", n_done, settings.n_steps, note=f"loss {loss:.4f}, PSNR {psnr:.2f} dB")
 
         result = run_finetune(
-            start,
+            opened,
             pairs,
             settings,
             run_folder,
@@ -188,13 +213,17 @@ def command(
         return
     natural = f"{result.n_natural} natural + " if result.n_natural else ""
     click.echo(
-        f"{start.name}  {len(pairs.train)} + {len(pairs.validation)} pairs of {pairs.source}  "
+        f"{opened.name}  {len(pairs.train)} + {len(pairs.validation)} pairs of {pairs.source}  "
         f"{natural}{settings.n_steps} steps  "
         f"{result.start.psnr:.2f} -> {result.end.psnr:.2f} dB (step {result.best_step})  "
         f"{result.seconds:.0f} s  -> {out} {sheet} {curve}"
     )
-    if settings.n_steps and result.best_step == 0:
-        click.echo("no step was better than the start. Try a smaller --learning-rate", err=True)
+    if result.note and settings.n_steps:
+        echo_pair_notes([result.note])
+    elif settings.n_steps and result.best_step == 0:
+        click.echo(
+            "no step was better than the start. Try more --steps, or a smaller --learning-rate", err=True
+        )
 
 
 def _refuse_idle_options(init: str, source: str | None, teacher: str | None) -> None:

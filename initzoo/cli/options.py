@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "echo_json",
     "echo_limits",
     "echo_notes",
+    "echo_pair_notes",
     "example",
     "force_option",
     "json_option",
@@ -124,7 +125,12 @@ def echo_fitting(metadata: InitMetadata) -> None:
 
 def echo_notes(metadata: InitMetadata) -> None:
     """Say on standard error, a line each, what is odd about the pairs that weights were fitted to."""
-    for note in metadata.fitting.notes if metadata.fitting else ():
+    echo_pair_notes(metadata.fitting.notes if metadata.fitting else ())
+
+
+def echo_pair_notes(notes: Iterable[str]) -> None:
+    """Say on standard error, a line each, what is odd about pairs."""
+    for note in notes:
         click.echo(f"warning: example pairs: {note}", err=True)
 
 

@@ -10,6 +10,7 @@ from .checkpoints import concept_grid as concept_grid
 from .checkpoints import evaluate_zoo as evaluate_zoo
 from .checkpoints import family_table as family_table
 from .checkpoints import stored_scores as stored_scores
+from .effects import measure_effects as measure_effects
 from .fitted import FIT_METHODS as FIT_METHODS
 from .fitted import FitScores as FitScores
 from .fitted import evaluate_fits as evaluate_fits

@@ -42,6 +42,7 @@ from .files import read_text as read_text
 from .fitting import Candidate as Candidate
 from .fitting import Fit as Fit
 from .fitting import fit_pairs as fit_pairs
+from .fitting import pairs_to_train as pairs_to_train
 from .fitting import refine as refine
 from .fitting import seconds_of_steps as seconds_of_steps
 from .folder_names import PHRASE_FOLDER as PHRASE_FOLDER

@@ -27,7 +27,15 @@ from initzoo.networks import Adam, Adapted, GradientClip, NaturalGradient, Soap
 from initzoo.pairs import Pair, digest_examples, notes_on_examples, prepare_examples, split_pairs
 from initzoo.work import one_thread
 
-__all__ = ["Candidate", "Fit", "fit_pairs", "macs_per_pixel", "refine", "seconds_of_steps"]
+__all__ = [
+    "Candidate",
+    "Fit",
+    "fit_pairs",
+    "macs_per_pixel",
+    "pairs_to_train",
+    "refine",
+    "seconds_of_steps",
+]
 
 Pixels = NDArray[np.uint8]
 
@@ -58,11 +66,17 @@ _MAX_HELD_BACK = 8
 _HALVING_SHARE = 0.15
 """Share of the work for the steps of candidates that compete."""
 
-_MOST_CHECKED = 16
-"""Pairs that are looked at one by one after the fit."""
+_MOST_CHECKED, _CHECKED_CROP = 16, 64
+"""Pairs of which one crop each is looked at after the fit, and its side, pixels."""
+
+_SWAPPED = 0.7
+"""Error of words on swapped pairs, in units of that on the pairs as given, below which they look swapped."""
 
 _GROUP = 16
 """Candidates whose first losses are computed at once."""
+
+_MUCH_FARTHER = 4.0
+"""Loss of the best candidate from the words, in units of the best other one, above which they do not fit."""
 
 _FOUND = 0.25
 """Loss of a candidate from the words, in units of the base's, below which no others are looked at."""
@@ -250,7 +264,7 @@ def fit_pairs(
     candidates: Sequence[Candidate],
     pairs: Sequence[Pair],
     *,
-    passes: PairPasses | None = None,
+    passes: Callable[[], PairPasses | None] | None = None,
     seed: int = 0,
     seconds: float = 1.0,
     adapter_only: bool = False,
@@ -264,8 +278,8 @@ def fit_pairs(
         base: the base of all candidates, on the CPU, without gradients; not changed.
         candidates: what to begin with, at least one. The first, which should be the base, always takes steps.
         pairs: example pairs, at least one.
-        passes: the weight generator's passes over pairs. In 0.4 seconds or less they refine the best
-            candidates before any step.
+        passes: loads the weight generator's passes over pairs, if it has any. In 0.4 seconds or less they
+            refine the best candidates before any step; else they are not loaded.
         seed: draws the crops.
         seconds: work, in seconds of one core as the cost table counts them. The first losses and one step
             are taken in any case.
@@ -328,8 +342,9 @@ class _Run:
     account: _Account
     seed: int
     multiple: int
-    passes: PairPasses | None = None
+    passes: Callable[[], PairPasses | None] | None = None
     adapter_only: bool = False
+    words_fit: bool = field(default=True, init=False)
 
     def fit(self, candidates: Sequence[Candidate], examples: Sequence[Pair], seconds: float) -> Fit:
         held = self._crops(self.held_back, _N_HELD_CROPS, _HELD_CROP, draw=0)
@@ -373,6 +388,7 @@ class _Run:
         known = self._screen([one for one in candidates if one not in tree], crops)
         if not self._is_found(known):
             known += self._screen(tree, crops)
+        self.words_fit = self._do_words_fit(known)
         order = sorted(known, key=lambda one: one[1])
         kin: list[Candidate] = []
         names = {candidate.name for candidate in candidates}
@@ -385,15 +401,28 @@ class _Run:
         ranked = [candidate for candidate, _, _ in order]
         mixed = self._mix(order, crops)
         from_words = [candidate for candidate in ranked if candidate.is_from_words][:1]
-        # The first, the base, knows nothing that could be wrong beyond the pairs.
-        first = list(dict.fromkeys([candidates[0], *from_words, *mixed]))
+        # The base knows nothing that could be wrong beyond the pairs, unless something is much nearer.
+        is_near = order[0][1] < _FOUND * known[0][1]
+        first = list(dict.fromkeys([*([] if is_near else candidates[:1]), *from_words, *mixed]))
         chosen = [*first, *(one for one in ranked if one not in first)][: max(len(first), self._n_rivals())]
-        # A checkpoint that the words name takes part with its detail, however good others are without one.
-        likely = [*(one for one in candidates if one.is_from_words), *chosen]
+        # Checkpoints that the words name or the pairs show take part with their details, however good others
+        # are without one.
+        likely = [
+            *(one for one in candidates if one.is_from_words),
+            *chosen,
+            *(ranked[:_MOST_WHOLE] if is_near else ()),
+        ]
         whole = [one.whole() for one in dict.fromkeys(likely) if one.whole is not None][:_MOST_WHOLE]
         refined = self._refine([*from_words, *mixed, *ranked], crops)
         n_looked_at = len(known) + len(mixed) + len(refined) + len(whole)
         return [*(refined.get(one.name, one) for one in chosen), *whole], n_looked_at
+
+    def _do_words_fit(self, screened: Sequence[tuple[Candidate, float, Tensor]]) -> bool:
+        """Whether something from the words is nearer to the afters than the base, and not much farther than
+        what is there without them; True without words."""
+        from_words = [loss for candidate, loss, _ in screened if candidate.is_from_words]
+        others = [loss for candidate, loss, _ in screened if not candidate.is_from_words]
+        return not from_words or min(from_words) < min(screened[0][1], _MUCH_FARTHER * min(others))
 
     def _is_found(self, screened: Sequence[tuple[Candidate, float, Tensor]]) -> bool:
         """Whether what the words give is so near that looking at checkpoints from all over costs more steps
@@ -451,13 +480,16 @@ class _Run:
         """
         if self.passes is None or self.account.whole > _MOST_SECONDS_OF_PASSES:
             return {}
+        passes = self.passes()
+        if passes is None:
+            return {}
         chosen = [one for one in dict.fromkeys(starts) if bool(one.adapter.isfinite().all())][:_MOST_REFINED]
         crops = self._crops(self.train, PASS_PAIRS, PASS_CROP, draw=5)
-        adapters = self.passes(
+        adapters = passes(
             self.base, torch.stack([one.adapter for one in chosen]), crops.inputs, crops.targets
         )
         n_crops, side = crops.size
-        self.account.pay(GRADIENT * self.passes.n_passes, len(chosen) * n_crops, side)
+        self.account.pay(GRADIENT * passes.n_passes, len(chosen) * n_crops, side)
         refined = [
             replace(
                 one,
@@ -465,7 +497,7 @@ class _Run:
                 adapter=adapter,
                 kin=None,
                 whole=None,
-                licence=" AND ".join(sorted({one.licence, self.passes.licence} - {""})),
+                licence=" AND ".join(sorted({one.licence, passes.licence} - {""})),
             )
             for one, adapter in zip(chosen, adapters, strict=True)
         ]
@@ -569,10 +601,16 @@ class _Run:
         """What is odd about the pairs."""
         reach = getattr(self.base.network, "reach", 0)
         notes = list(notes_on_examples(examples, reach=reach))
-        crops = self._crops(examples, _N_HELD_CROPS, _CROP, draw=3)
+        crops = self._crops(examples, _N_SCREEN_CROPS, _SCREEN_CROP, draw=3)
         from_words = [candidate for candidate in candidates if candidate.is_from_words]
         if self._are_swapped(from_words, crops):
             notes.append("before and after look swapped: the words fit them better the other way round")
+        elif not self.words_fit:
+            notes.append("the words do not fit them: what there is without the words is nearer to them")
+        if len(examples) == 1:
+            notes.append(
+                "there is only one, so the result is measured on its own photo; others may come out worse"
+            )
         if n_tried < _LEAST_STEPS_TO_JUDGE:  # what is left may be the fit's fault and not the pairs'
             return tuple(notes)
         if untouched and after > _POOR * untouched:
@@ -594,21 +632,21 @@ class _Run:
             return False
         turned = _Crops(crops.targets, crops.inputs)
         as_given, other_way = (
-            min(self._loss(self.base, candidate.adapter, one) for candidate in from_words)
-            for one in (crops, turned)
+            min(loss for _, loss, _ in self._screen(from_words, one)) for one in (crops, turned)
         )
-        untouched = float((crops.inputs - crops.targets).square().mean()) / 4
-        return other_way < 0.5 * min(as_given, untouched)
+        untouched = float((crops.inputs - crops.targets).abs().mean())
+        return other_way < _SWAPPED * min(as_given, untouched)
 
     def _n_worse(self, winner: _Rival, examples: Sequence[Pair]) -> int:
         """Number of pairs whose edited image is farther from the after than the before is."""
-        n_worse = 0
-        for pair in examples:
-            crops = self._crops([pair], 1, _HELD_CROP, draw=4)
-            untouched = float((crops.inputs - crops.targets).square().mean()) / 4
-            # A pair without a change, and the last grey level, do not count.
-            n_worse += self._loss(winner.base, winner.adapter, crops) > max(1.1 * untouched, 2e-4)
-        return n_worse
+        crops = self._crops(examples, len(examples), _CHECKED_CROP, draw=4)
+        with torch.no_grad():
+            edited = winner.base(crops.inputs, winner.adapter).clamp(-1, 1)
+        left, untouched = (
+            (images - crops.targets).square().mean(dim=(1, 2, 3)) / 4 for images in (edited, crops.inputs)
+        )
+        # A pair without a change, and the last grey level, do not count.
+        return int((left > (1.1 * untouched).clamp(min=2e-4)).sum())
 
 
 def _draw_crops(
@@ -630,6 +668,21 @@ def _draw_crops(
             crop[:] = _padded(image[top : top + side, left : left + side], side)
     images = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
     return _Crops(images[0].contiguous(), images[1].contiguous())
+
+
+def pairs_to_train(examples: Sequence[Pair], *, multiple: int = 1) -> list[Pair]:
+    """The example pairs that a fit takes steps on, which says nothing of the others.
+
+    Args:
+        examples: all of them, as `prepare_examples` returns them.
+        multiple: what sides of images are multiples of for the network.
+
+    Example:
+        >>> photo = np.zeros((64, 64, 3), np.uint8)
+        >>> len(pairs_to_train([Pair(str(number), photo, photo) for number in range(8)]))
+        6
+    """
+    return _divide(examples, multiple)[0]
 
 
 def _divide(examples: Sequence[Pair], multiple: int) -> tuple[list[Pair], list[Pair]]:

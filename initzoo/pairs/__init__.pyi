@@ -20,7 +20,10 @@ from .concepts import load_practice_colours as load_practice_colours
 from .concepts import load_test_phrases as load_test_phrases
 from .concepts import normalise_words as normalise_words
 from .concepts import parts_of as parts_of
+from .effects import EFFECT_WEIGHTS as EFFECT_WEIGHTS
+from .effects import effect_of as effect_of
 from .examples import MAX_EXAMPLES as MAX_EXAMPLES
+from .examples import check_edited as check_edited
 from .examples import choose_examples as choose_examples
 from .examples import digest_examples as digest_examples
 from .examples import notes_on_examples as notes_on_examples

@@ -3,6 +3,8 @@ from .cards import write_cards as write_cards
 from .cards import write_model_card as write_model_card
 from .cards.tables import inert as inert
 from .described import describe as describe
+from .effects import EFFECTS_FILE as EFFECTS_FILE
+from .effects import Effects as Effects
 from .folder import FolderFiles as FolderFiles
 from .folder import PlannedFile as PlannedFile
 from .folder import ZooFiles as ZooFiles

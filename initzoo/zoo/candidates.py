@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from initzoo.checkpoints import MAX_SEED, join_blocks
 from initzoo.errors import InvalidWords
 from initzoo.generator import Request
+from initzoo.pairs import effect_of, prepare_examples
 from initzoo.zoo.labels import METHODS
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from initzoo.checkpoints import Layout, Recipe
     from initzoo.generator import Candidate, Encoder, WeightGenerator
+    from initzoo.zoo.effects import Effects
     from initzoo.zoo.index import Index, IndexRow, Match
     from initzoo.zoo.router import Router
 
@@ -31,6 +34,9 @@ _N_REPRESENTATIVES, _N_KIN = 48, 8
 _MOST_SECONDS_OF_TREE = 0.4
 """Work of a fit of all weights above which checkpoints from all over the zoo are left out: steps from the
 base then bring more than looking at them costs, even if one of them is the very look."""
+
+_N_ALIKE, _N_SHOWN = 8, 8
+"""Checkpoints that do what pairs show, and pairs that are looked at for it."""
 
 _CHECKPOINT = "checkpoint "
 
@@ -47,6 +53,8 @@ class HasCheckpoints(Protocol):
     @property
     def index(self) -> Index: ...
     @property
+    def effects(self) -> Effects | None: ...
+    @property
     def recipe(self) -> Recipe: ...
     @property
     def layout(self) -> Layout: ...
@@ -59,6 +67,7 @@ class HasCheckpoints(Protocol):
     @property
     def router(self) -> Router | None: ...
     def holds(self, words: str) -> bool: ...
+    def writes_like(self, words: str) -> bool: ...
     def blocks_of(self, rows: Sequence[IndexRow]) -> Iterator[NDArray[np.float32]]: ...
     def detail(self, concept_id: str) -> dict[str, NDArray[np.float32]] | None: ...
 
@@ -66,11 +75,12 @@ class HasCheckpoints(Protocol):
 def find_candidates(
     zoo: HasCheckpoints, request: Request, *, adapter_only: bool = False, split: str | None = None
 ) -> list[Candidate]:
-    """Find what a fit may begin with: the base, what the words give, and checkpoints from all over the zoo.
+    """Find what a fit may begin with: the base, what the words give, and checkpoints that do what pairs show.
 
-    These last ones are for fits with little work or of the adapter alone. They form a small tree: some are
-    taken at equal distances in the order of their ids, in which like ones stand side by side, and the
-    neighbours of the best of them are read only when they are needed.
+    A zoo that does not know what its checkpoints do gives checkpoints from all over it, to fits with little
+    work or of the adapter alone. They form a small tree: some are taken at equal distances in the order of
+    their ids, in which like ones stand side by side, and the neighbours of the best of them are read only
+    when they are needed.
 
     Args:
         zoo: the zoo.
@@ -91,8 +101,11 @@ def find_candidates(
     gathering = _Gathering(zoo, not adapter_only, split)
     by_name = {"base": base}
     is_short = adapter_only or request.seconds <= _MOST_SECONDS_OF_TREE
-    tree = gathering.from_tree() if is_short else ()
-    for candidate in (*gathering.mean(), *gathering.from_words(request), *tree):
+    if zoo.effects is not None:
+        others = gathering.from_effects(zoo.effects, request)
+    else:
+        others = gathering.from_tree() if is_short else iter(())
+    for candidate in (*gathering.mean(), *gathering.from_words(request), *others):
         known = by_name.get(candidate.name)  # a checkpoint that the words found may have neighbours, too
         by_name[candidate.name] = candidate if known is None else replace(known, kin=candidate.kin)
     return list(by_name.values())
@@ -132,6 +145,22 @@ class _Gathering:
             licence = self.zoo.generator.config.licence
             yield Candidate(name, values, is_from_words=bool(one.words), licence=licence)
 
+    def from_effects(self, effects: Effects, request: Request) -> Iterator[Candidate]:
+        """Checkpoints that do most nearly what the pairs show, of those that will be trained on."""
+        from initzoo.generator import pairs_to_train
+
+        if not request.pairs:
+            return
+        pairs = pairs_to_train(prepare_examples(request.pairs))
+        count = min(len(pairs), _N_SHOWN)
+        shown = (pairs[len(pairs) * number // count] for number in range(count))
+        order = effects.order(effect_of([(pair.given, pair.wanted) for pair in shown]))
+        known = set(self.zoo.index.ids)  # a zoo may hold fewer, as if some had never been made
+        ids = (one for one in order if one in known)
+        if self.split is not None:
+            ids = (one for one in ids if self.zoo.index.row(one).split == self.split)
+        yield from self._checkpoints(list(islice(ids, _N_ALIKE)))
+
     def from_tree(self) -> Iterator[Candidate]:
         """Checkpoints at equal distances in the order of ids; each knows its neighbours."""
         ids = self.zoo.index.ids
@@ -157,7 +186,7 @@ class _Gathering:
         if not self.zoo.has_generator:
             return []
         reads = self.zoo.encoder.reads
-        words = request.words if "words" in reads else ""
+        words = request.words if "words" in reads and self.zoo.writes_like(request.words) else ""
         pairs = request.pairs if "pairs" in reads else ()
         if not words and not pairs:
             return []

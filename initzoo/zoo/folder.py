@@ -12,6 +12,7 @@ from initzoo.errors import InvalidGenerator, InvalidZoo
 from initzoo.files import is_file, list_files, read_file, reported_as
 from initzoo.generator import PHRASE_FOLDER
 from initzoo.networks import GRAPH_FILE
+from initzoo.zoo.effects import EFFECTS_FILE
 from initzoo.zoo.index import IndexRow
 from initzoo.zoo.manifest import (
     MANIFEST_FILE,
@@ -24,7 +25,7 @@ from initzoo.zoo.manifest import (
 )
 from initzoo.zoo.verify import VerifyReport, read_payload, verify_zoo
 
-__all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "folder_of", "graph_path", "has_phrases", "model_files"]
+__all__ = ["FolderFiles", "PlannedFile", "ZooFiles", "base_path", "folder_of", "has_phrases", "model_files"]
 
 _ADVICE = "Get the zoo again, or accept its files as they are: initzoo verify FOLDER --accept"
 
@@ -73,6 +74,9 @@ class ZooFiles(Protocol):
 
     def graph_file(self, recipe: str) -> Path | None:
         """The graph of a recipe's network, beside its base, or None if there is none."""
+
+    def effects_file(self, recipe: str) -> Path | None:
+        """The effects of a recipe's checkpoints, beside its base, or None if there are none."""
 
     def generator_folder(self, recipe: str) -> Path:
         """The folder of a recipe's weight generator."""
@@ -156,7 +160,12 @@ class FolderFiles:
 
     def graph_file(self, recipe: str) -> Path | None:
         """The graph of a recipe's network, or None if the zoo has none."""
-        path = graph_path(self.manifest, recipe)
+        path = base_path(self.manifest, recipe, GRAPH_FILE)
+        return None if path is None else self.folder / "model" / path
+
+    def effects_file(self, recipe: str) -> Path | None:
+        """The effects of a recipe's checkpoints, or None if the zoo has none."""
+        path = base_path(self.manifest, recipe, EFFECTS_FILE)
         return None if path is None else self.folder / "model" / path
 
     def generator_folder(self, recipe: str) -> Path:
@@ -223,9 +232,9 @@ def has_phrases(manifest: Manifest) -> bool:
     return f"{PHRASE_FOLDER}/config.json" in manifest.model_files
 
 
-def graph_path(manifest: Manifest, recipe: str) -> str | None:
-    """The path of the graph of a recipe's network in the model folder, or None if the zoo has none."""
-    path = f"{manifest.bases.get(recipe, '')}/{GRAPH_FILE}"
+def base_path(manifest: Manifest, recipe: str, name: str) -> str | None:
+    """The path in the model folder of a file beside a recipe's base, or None if the zoo has none."""
+    path = f"{manifest.bases.get(recipe, '')}/{name}"
     return path if path in manifest.model_files else None
 
 

@@ -27,6 +27,7 @@ _KNOWN_FILES = (
     "denoiser.onnx",
     "pairs.safetensors",
     "network.onnx",
+    "effects.safetensors",
     "config.json",
     "model.safetensors",
     CALIBRATION_FILE,

@@ -11,6 +11,7 @@ from initzoo.zoo.zoo import Zoo
 
 if TYPE_CHECKING:
     from initzoo.generator import PhraseEncoder
+    from initzoo.zoo.effects import Effects
 
 __all__ = ["TaughtZoo"]
 
@@ -48,6 +49,11 @@ class TaughtZoo(Zoo):
     def __reduce__(self) -> tuple[type[Zoo], tuple[Any]]:
         """Pickle the whole zoo: another process makes the index again."""
         return TaughtZoo, (self.zoo,)
+
+    @cached_property
+    def effects(self) -> Effects | None:
+        """What the checkpoints of the whole zoo do."""
+        return self.zoo.effects
 
     @cached_property
     def phrases(self) -> PhraseEncoder | None:

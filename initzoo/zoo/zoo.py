@@ -47,6 +47,7 @@ from initzoo.errors import (
 from initzoo.files import is_file, read_file, reported_as
 from initzoo.generator import Request, RequestOptions, as_request, check_words
 from initzoo.pairs import alphabets_of, catalog_folder
+from initzoo.zoo.effects import MAX_EFFECTS_BYTES, Effects
 from initzoo.zoo.folder import FolderFiles, PlannedFile, ZooFiles
 from initzoo.zoo.hub.addresses import HubSettings, is_hub_address, split_address
 from initzoo.zoo.index import Index, IndexRow, Match
@@ -75,6 +76,8 @@ __all__ = ["BUNDLED_ZOO", "Zoo"]
 
 BUNDLED_ZOO = "starter"
 _MAX_WORDING = 200
+_ALIKE = 0.7  # similarity by letters from which words that mean no look are taken for a misspelt wording
+_OPTIONS = {"exact": "--exact", "matched": "--match"}  # of `initzoo pull`, by origin
 _MAX_GRAPH_BYTES = 2**23
 _T = TypeVar("_T")
 
@@ -287,7 +290,7 @@ class Zoo:
                 else f"Search: initzoo search WORDS --zoo {self.address}"
             )
             if self.has_generator:
-                more += ". Or generate weights from the words: initzoo pull WORDS"
+                more += ". Or pull what the words mean, or weights made from them: initzoo pull WORDS"
             raise UnknownConcept(f"no concept {asked!r} in zoo '{self.name}'{hint}. {more}")
         return row
 
@@ -334,7 +337,9 @@ class Zoo:
             named = Match(row.concept_id, row.prompts[0], 1.0)
             matches = [named, *(match for match in matches if match.concept_id != row.concept_id)]
         if not matches:
-            return [one for one in by_letters(words, n) if not router.is_opposite(words, one.concept_id)]
+            # Few letters say little of what words mean, unless they are nearly those of a wording.
+            alike = [one for one in by_letters(words, n) if one.similarity >= _ALIKE]
+            return [one for one in alike if not router.is_opposite(words, one.concept_id)]
         further = [match for match in self.index.search(words, n) if not router.knows(match.concept_id)]
         known = {match.concept_id for match in matches}
         further = [match for match in further if match.concept_id not in known]
@@ -363,7 +368,7 @@ class Zoo:
             if request.origin is not None:
                 raise InvalidRequest(
                     f"the request has {len(request.pairs)} example pairs, and a checkpoint is found by words "
-                    "alone. Leave the pairs out, or the origin"
+                    f"alone. Leave the pairs out, or origin='{request.origin}' ({_OPTIONS[request.origin]})"
                 )
             return Route("generated", None, None, f"made from {request.conditions}")
         row = self.index.find(request.words)
@@ -433,8 +438,9 @@ class Zoo:
             adapter_only: return the adapter without merging it into the base, and without the detail that a
                 checkpoint may have.
             warn: emit a `UserWarning` if generated weights are far from all that the zoo was taught, another
-                if the words ask for what no checkpoint does, such as adding objects, and one for each note on
-                pairs, e.g. that they look like no single edit. The init is made all the same.
+                if the words ask for what no checkpoint does, such as adding objects, one if they ask for
+                another strength, which weights do not have, and one for each note on pairs, e.g. that they
+                look like no single edit. The init is made all the same.
             options: fields of the `Request` if `request` is a string: `origin`, `seed`, `n_timesteps`,
                 `pairs`, `seconds`.
 
@@ -466,12 +472,14 @@ class Zoo:
             init = self._fit(request, adapter_only) if is_fitted else self._generate(request, adapter_only)
             if warn:
                 self._warn_if_far(init, request)
+                _warn_of_strength(route)
                 _warn_of_notes(init)
                 _warn_of_limits(request.words)
             return init
         row = self.index.row(route.concept_id)
         if warn and route.origin == "matched":
             _warn_of_limits(request.words)
+            _warn_of_strength(route)
         with_detail = row.has_detail and not adapter_only
         metadata = InitMetadata(
             concept=row.concept_id,
@@ -739,13 +747,37 @@ class Zoo:
         path = self.files.graph_file(name)
         if path is None:
             return None
-        manifest = self.files.manifest
-        digest = manifest.model_files[f"{manifest.bases[name]}/{path.name}"].sha256
         with reported_as(InvalidZoo, f"'{path}'", "Get the zoo again."):
-            graph = read_file(path, max_bytes=_MAX_GRAPH_BYTES, digest=digest)
+            graph = self._read_beside_base(path, name, _MAX_GRAPH_BYTES)
         from initzoo.generator import is_bundled_graph
 
         return graph if is_bundled_graph(graph) else None
+
+    @_once
+    def effects(self) -> Effects | None:
+        """What the checkpoints of the default recipe do to photos, or None if the zoo does not know it.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the file cannot be fetched or is damaged.
+        """
+        path = self.files.effects_file(self.recipe.name)
+        if path is None:
+            return None
+        with reported_as(InvalidZoo, f"'{path}'", "Get the zoo again, or make it again: initzoo effects"):
+            data = self._read_beside_base(path, self.recipe.name, MAX_EFFECTS_BYTES)
+            return Effects.from_bytes(data, self.ids_of(self.recipe.name))
+
+    def _read_beside_base(self, path: Path, recipe: str, max_bytes: int) -> bytes:
+        """Read a file of the folder of a recipe's base, and check it against the manifest."""
+        manifest = self.files.manifest
+        digest = manifest.model_files[f"{manifest.bases[recipe]}/{path.name}"].sha256
+        return read_file(path, max_bytes=max_bytes, digest=digest)
+
+    def ids_of(self, recipe: str) -> list[str]:
+        """The ids of the checkpoints of a recipe, in the order of the index."""
+        if len(self.files.manifest.bases) == 1:
+            return self.index.ids
+        return [row.concept_id for row in self.index.each_row() if row.recipe == recipe]
 
     def editor(self, init: Init) -> ImageNetwork | GraphNetwork:
         """The network of a merged init, to edit photos on the CPU.
@@ -852,7 +884,9 @@ class Zoo:
         pairs = prepare_examples(request.pairs)
         if request.words:
             request = replace(request, words=check_words(request.words))
-            self._check_alphabet(request.words)
+            known = frozenset() if self.router is None else self.router.alphabets
+            if self._foreign_letter(request.words, known) is not None:
+                self._check_alphabet(request.words)
         from initzoo.zoo.candidates import find_candidates
 
         request = replace(request, pairs=pairs)
@@ -888,7 +922,7 @@ class Zoo:
             self.recipe.build_base(self.base()).requires_grad_(False),
             candidates,
             request.pairs,
-            passes=self.pair_passes(request.words) if with_passes else None,
+            passes=partial(self.pair_passes, request.words) if with_passes else None,
             seed=request.seed,
             seconds=request.seconds,
             adapter_only=adapter_only,
@@ -924,7 +958,7 @@ class Zoo:
             self.encoder.check(Request(words))
         except InvalidWords:  # of no words, too
             words = ""
-        return self.generator.pair_passes(words)
+        return self.generator.pair_passes(words if self.writes_like(words) else "")
 
     def _warn_if_far(self, init: Init, request: Request) -> None:
         """Warn if generated weights are unlikely to match the request."""
@@ -942,19 +976,34 @@ class Zoo:
             stacklevel=_user_level(),
         )
 
-    def _check_alphabet(self, words: str) -> None:
-        """Refuse words in an alphabet that no wording of the zoo uses.
+    def writes_like(self, words: str) -> bool:
+        """Whether the wordings of the zoo use all alphabets of some words.
 
-        The token vectors know single letters of many alphabets but no words, so the words would
-        pass as known and give meaningless weights.
+        The token vectors know single letters of many alphabets but no words of them, so the weight generator
+        would take such words for known, and make meaningless weights.
         """
-        taught = self.index.alphabets
-        foreign = next((letter for letter in words if alphabets_of(letter) - taught), None)
-        if foreign is not None:
+        return self._foreign_letter(words) is None
+
+    def _foreign_letter(self, words: str, more: frozenset[str] = frozenset()) -> str | None:
+        """The first letter of an alphabet that neither wordings nor `more` have; None if there is none."""
+        taught = self.index.alphabets | more
+        return next((letter for letter in words if alphabets_of(letter) - taught), None)
+
+    def _check_alphabet(self, words: str) -> None:
+        """Refuse words that the weight generator would not read, by their alphabet."""
+        foreign = self._foreign_letter(words)
+        if foreign is None:
+            return
+        found = self.router is not None and self._foreign_letter(words, self.router.alphabets) is None
+        if found:  # the router reads them, and has found nothing
             raise InvalidWords(
-                f"the letter {foreign!r} belongs to an alphabet that no wording of zoo '{self.name}' uses. "
-                "Write plain words in the language of the zoo."
+                f"no checkpoint is what the words mean, and the weight generator of zoo '{self.name}' reads "
+                f"no words with the letter {foreign!r}. Write plain words in the language of the zoo."
             )
+        raise InvalidWords(
+            f"the letter {foreign!r} belongs to an alphabet that no wording of zoo '{self.name}' uses. "
+            "Write plain words in the language of the zoo."
+        )
 
     def _init(
         self,
@@ -1067,6 +1116,16 @@ def _warn_of_limits(words: str) -> None:
     if limits := limits_of(words):
         lines = "; ".join(limit.line for limit in limits)
         warnings.warn(f"{words[:_MAX_WORDING]!r}: the zoo {lines}", stacklevel=_user_level())
+
+
+def _warn_of_strength(route: Route) -> None:
+    """Warn if words ask for another strength than that of the weights, which is 1."""
+    if route.strength != 1:
+        warnings.warn(
+            f"the words ask for a strength of {route.strength:g}, and the weights are those of 1: edit "
+            f"photos with strength={route.strength:g}",
+            stacklevel=_user_level(),
+        )
 
 
 def _user_level() -> int:

@@ -245,5 +245,6 @@ def refuse_pairs(request: Request) -> None:
     if n_pairs:
         raise InvalidRequest(
             f"the request has {n_pairs} example {'pair' if n_pairs == 1 else 'pairs'}, and this weight "
-            "generator reads words alone. Leave the pairs out, or train on them: initzoo finetune --pairs"
+            "generator reads words alone. Leave the pairs out, fit weights to them by pull --like without "
+            "--generate, or train on them: initzoo finetune --pairs PAIRS -o OUT.safetensors"
         )

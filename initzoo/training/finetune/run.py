@@ -37,6 +37,7 @@ SNAPSHOT_SECONDS = 20.0
 """Interval between snapshots, seconds: the work that is lost when a fine-tune is killed."""
 
 _SMOOTHING = 0.02
+_POOR = 0.6  # share of the squared change that is left, from which on the pairs look like no single edit
 _N_EXAMPLES = 8
 
 
@@ -69,6 +70,7 @@ class Finetuned:
         examples: some validation pairs with the edits of the start and of the best weights.
         curve: loss, PSNR and learning rate by step.
         n_natural: number of natural-gradient steps before the first step.
+        untouched: score of the unedited inputs on the validation pairs.
     """
 
     init: Init
@@ -80,6 +82,20 @@ class Finetuned:
     examples: tuple[Example, ...]
     curve: tuple[CurvePoint, ...] = ()
     n_natural: int = 0
+    untouched: Score | None = None
+
+    @property
+    def note(self) -> str:
+        """What the result says of the pairs, if they look like no single edit; empty otherwise."""
+        if self.untouched is None or not math.isfinite(self.untouched.psnr):
+            return ""
+        left = 10 ** ((self.untouched.psnr - self.end.psnr) / 10)
+        if left <= _POOR:
+            return ""
+        return (
+            "they look like no single edit, or one that this network cannot make: "
+            f"{left:.0%} of the change is left after the training"
+        )
 
     @property
     def network(self) -> ImageNetwork:
@@ -100,6 +116,7 @@ class Finetuned:
             "history": [{"step": step, "psnr": psnr, "ssim": ssim} for step, psnr, ssim in self.history],
             "seconds": round(self.seconds, 1),
             "n_natural": self.n_natural,
+            "untouched": None if self.untouched is None else asdict(self.untouched),
         }
 
 
@@ -178,6 +195,7 @@ def run_finetune(
         examples=_examples(pairs.validation, before.edit, after.edit),
         curve=curve,
         n_natural=progress.n_natural,
+        untouched=mean_score([score_images([pair.given], [pair.wanted]) for pair in pairs.validation]),
     )
 
 

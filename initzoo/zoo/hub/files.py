@@ -11,7 +11,9 @@ from pathlib import Path
 from initzoo.errors import ChecksumMismatch, InvalidGenerator, InvalidZoo, OutputError
 from initzoo.files import one_at_a_time, read_file, write_bytes
 from initzoo.generator import PHRASE_FOLDER
-from initzoo.zoo.folder import PlannedFile, folder_of, graph_path, has_phrases, model_files
+from initzoo.networks import GRAPH_FILE
+from initzoo.zoo.effects import EFFECTS_FILE
+from initzoo.zoo.folder import PlannedFile, base_path, folder_of, has_phrases, model_files
 from initzoo.zoo.hub.addresses import HubSettings
 from initzoo.zoo.hub.cache import cached_file, claim_repo, lock_path, payload_path
 from initzoo.zoo.hub.client import (
@@ -159,7 +161,16 @@ class HubFiles:
         Raises:
             ChecksumMismatch, HubUnavailable, InvalidZoo: the file cannot be fetched or is damaged.
         """
-        path = graph_path(self.manifest, recipe)
+        path = base_path(self.manifest, recipe, GRAPH_FILE)
+        return None if path is None else self._model_file(path)
+
+    def effects_file(self, recipe: str) -> Path | None:
+        """The effects of a recipe's checkpoints, fetched if not in the cache; None if the zoo has none.
+
+        Raises:
+            ChecksumMismatch, HubUnavailable, InvalidZoo: the file cannot be fetched or is damaged.
+        """
+        path = base_path(self.manifest, recipe, EFFECTS_FILE)
         return None if path is None else self._model_file(path)
 
     def generator_folder(self, recipe: str) -> Path:
