@@ -36,7 +36,12 @@ ASKED = {
     "make it snow": "falling",
     "add some raindrops": "falling",
     "let it rain": "falling",
+    "rotate 90 degrees": "geometry",
     "add film grain": "random",
+    "film grain": "random",
+    "more grain": "random",
+    "light leak": "lights",
+    "add a lens flare": "lights",
     "overlay scratches": "random",
     "colorize": "colourising",
     "colourise an old photo": "colourising",
@@ -155,9 +160,12 @@ def test_pull_warns_in_one_line_and_generates_all_the_same(tmp_path, monkeypatch
 
 
 def test_search_warns_too() -> None:
-    out, said = run("search", "add a hat", "-n", "2")
+    out, said = run("search", "add a hat, then watercolour", "-n", "2")
     assert len(out.splitlines()) == 2
     assert said == "warning: the zoo knows no objects: it changes the look of the whole photo\n"
+    out, said = run("search", "add a hat")
+    assert out == ""  # not what is spelt alike, such as "add a hint of red"
+    assert said.startswith("no concept of this zoo has similar words")
     assert json.loads(run("search", "make it snow", "--json")[0])["cannot"][0].startswith(
         "draws nothing that is not"
     )

@@ -486,7 +486,7 @@ def test_apply_takes_words_that_no_checkpoint_has(zoo: Zoo) -> None:
     result = run("apply", WORDS, "photo.png", "-o", "out.png")
     assert result.stdout == "faded-teal-sketch-at-dusk  photo.png  34x21  -> out.png\n"
     assert result.stderr.startswith(
-        "generated, since no concept of the zoo has these words: far from everything the zoo knows, expect"
+        "generated, since no checkpoint has these words: far from everything the zoo knows, expect"
     )
     np.testing.assert_array_equal(read_image(Path("out.png")), zoo.pull(WORDS).to_network().edit(pixels))
     succeed("pull", WORDS, "--adapter-only")

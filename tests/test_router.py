@@ -232,15 +232,24 @@ def test_words_of_degree_say_how_strong_a_look_should_be(words: str, strength: f
     ("words", "strength", "rest"),
     [
      ("very slight fog", 0.3, "fog"), ("really faint fog", 0.3, "fog"), ("not extremely foggy", 0.5, "foggy"),
-     ("much less fog", 0.5, "fog"), ("completely foggy", 1.0, "foggy"), ("100 percent fog", 1.0, "fog"),
+     ("much less fog", 1.4, "less fog"), ("completely foggy", 1.0, "foggy"), ("100 percent fog", 1.0, "fog"),
      ("fog 12.5%", 0.125, "fog"), ("fog 1000%", 1.5, "fog"), ("fog 50％", 0.5, "fog"),
      ("fog -20%", 1.0, "fog 20"), ("hardly any fog", 1.0, "hardly any fog"),
      ("limited palette", 1.0, "limited palette"), ("hint of blue", 0.3, "blue"), ("very", 1.4, ""),
+     ("a bit faded, very green", 1.0, "a bit faded very green"),
+     ("not very foggy, just a little", 0.5, "not very foggy"), ("fog 50%, at 50%", 0.5, "fog at"),
+     ("fog 40%, grain 80%", 1.0, "fog grain"), ("fog,50%", 0.5, "fog"), ("fog 1,5%", 1.0, "fog 1 5"),
+     ("fog 0%", 0.0, "fog"),
     ],
 )  # fmt: skip
 def test_degrees_are_read_together_with_the_words_beside_them(words: str, strength: float, rest: str) -> None:
     degree = find_degree(words)
     assert (degree.strength, degree.rest) == (strength, rest)
+
+
+def test_percentages_of_several_looks_are_told() -> None:
+    reason = router({"fog": 0.9}).route("fog 40%, grain 80%").reason
+    assert reason.endswith("; one strength is for all looks, so the percentages are left out")
 
 
 def test_words_of_degree_alone_name_no_look() -> None:

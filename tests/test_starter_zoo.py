@@ -16,6 +16,8 @@ from initzoo.cli.main import main
 from initzoo.errors import InvalidWords
 from initzoo.evaluation.checkpoints import evaluate_zoo
 from initzoo.files.images import read_image
+from initzoo.generator import Request
+from initzoo.pairs import Pair, load_photos
 from initzoo.pairs.concepts import load_concepts
 from initzoo.training.auto import AutoNetwork
 from initzoo.work.devices import describe_machine
@@ -175,3 +177,64 @@ def test_search_lists_nothing_for_words_in_an_alphabet_that_the_zoo_was_not_taug
 def test_words_in_other_taught_languages_mean_theirs(zoo):
     assert zoo.route("黑白照片").concept_id == "black-and-white"
     assert zoo.route("鉛筆画").concept_id == "pencil-sketch"
+
+
+@pytest.mark.parametrize(
+    ("words", "concept_id", "strength"),
+    [
+     ("ein bisschen sepia", "sepia-faint", 1.0), ("leichter Nebel", "fog-faint", 1.0),
+     ("sehr verblasst", "faded-strong", 1.0), ("un peu sépia", "sepia-faint", 1.0),
+     ("muy nítido", "sharp-strong", 1.0), ("少しセピア", "sepia-faint", 1.0), ("轻微的雾", "fog-faint", 1.0),
+     ("雾度拉满", "fog-strong", 1.4), ("muy poco contraste", "low-contrast", 1.0),
+    ],
+)  # fmt: skip
+def test_degrees_are_read_in_other_languages(zoo: Zoo, words: str, concept_id: str, strength: float) -> None:
+    route = zoo.route(words)
+    assert (route.concept_id, route.strength) == (concept_id, strength)
+
+
+@pytest.mark.parametrize(
+    ("words", "concept_id"),
+    [
+     ("no sepia", None), ("don't make it sepia", None), ("kein Sepia", None), ("too warm", None),
+     ("not black and white", "revive-colours"), ("way too foggy", "dehaze"), ("no fog at all", "dehaze"),
+     ("much less blurry", "deblur"), ("pas de flou", "deblur"), ("不要模糊", "deblur"),
+     ("no noise", "denoise"), ("less contrast", "low-contrast"), ("no denoise", None),
+    ],
+)  # fmt: skip
+def test_words_that_ask_to_be_without_a_look_never_get_it(
+    zoo: Zoo, words: str, concept_id: str | None
+) -> None:
+    route = zoo.route(words)
+    assert route.concept_id == concept_id
+    if concept_id in (None, "revive-colours", "dehaze", "deblur"):
+        assert route.reason.startswith("the words ask to be without")
+
+
+def test_a_colour_beside_a_look_finds_its_kind_in_colours(zoo: Zoo) -> None:
+    assert zoo.route("stencil, red").concept_id == "stencil-colour-red-white"
+    assert zoo.route("too blue").concept_id == "uncast-blue"
+    assert zoo.route("#ff0000 tint").reason == "no checkpoint of 'tint' has the colours of the words: #ff0000"
+
+
+def test_the_degree_of_a_part_is_not_that_of_the_whole(zoo: Zoo) -> None:
+    route = zoo.route("pencil sketch, slightly sepia")
+    assert (route.concept_id, route.strength) == ("pencil-sketch--sepia", 1.0)
+    assert route.reason.endswith("one strength is for all looks, so that of a part is left out")
+
+
+@pytest.mark.parametrize("words", ["yes", "all", "undo", "do it again"])
+def test_words_that_say_nothing_name_no_look(zoo: Zoo, words: str) -> None:
+    assert zoo.route(words).reason == "the words name no look"
+
+
+def test_words_that_the_weight_generator_cannot_read_are_told_as_such(zoo: Zoo) -> None:
+    with pytest.raises(InvalidWords, match="reads no words with the letter '暗'"):
+        zoo.pull("暗部を少し持ち上げる")
+
+
+def test_words_in_other_taught_languages_help_a_fit(zoo: Zoo) -> None:
+    photo = load_photos(split="score")[0].pixels
+    pairs = (Pair("one", photo, zoo.checkpoint("sepia").edit(photo)),)
+    init = zoo.pull(Request("少しセピア", pairs, seconds=0.1), warn=False)
+    assert init.metadata.fitting.start == "checkpoint sepia with its detail"

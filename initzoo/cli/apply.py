@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from initzoo.cli.options import accelerator_option, example, force_option, zoo_option
+from initzoo.cli.options import accelerator_option, echo_limits, example, force_option, zoo_option
 
 if TYPE_CHECKING:
     from initzoo.checkpoints import Init
@@ -140,11 +140,12 @@ def _open_network(
     given = parse_given(init, is_wording=lambda text: open_zoo().holds(text))
     ready = open_init(given, open_zoo, warn=False)
     generation = ready.metadata.generation
-    if generation is not None and isinstance(given, Request):
-        click.echo(f"generated, since no concept of the zoo has these words: {generation.prospect}", err=True)
     strength = 1.0 if wanted is None else wanted
     if isinstance(given, Request) and ready.metadata.origin in ("matched", "generated"):
         route = open_zoo().route(given)
+        if generation is not None:
+            click.echo(f"generated, since {route.reason}: {generation.prospect}", err=True)
+        echo_limits(given.words)
         strength = route.strength if wanted is None else wanted
         at = "" if strength == 1 else f"at strength {strength:g}"
         said = f"{route.sureness}: {route.reason}" if route.sureness else ""

@@ -131,6 +131,8 @@ def command(
         raise click.UsageError("Missing argument 'WORDS...'.")
     if like is None and (direction != "AtoB" or seconds != 1.0):
         raise click.UsageError("--direction and --seconds go with --like PAIRS")
+    if out is not None and out.suffix.lower() not in ("", ".safetensors"):
+        raise click.ClickException(f"cannot write {out}: its name must end with .safetensors")
     text = " ".join(words)
     requests = _requests(
         text,
@@ -171,11 +173,18 @@ def command(
         echo_notes(init.metadata)
     strength = 1.0
     if inits[0].metadata.origin in ("matched", "generated") and text:
-        strength = _echo_choice(zoo, text, requests[0], inits[0])
+        strength = _echo_choice(zoo, text, _answered(zoo, requests[0], inits[0]), inits[0])
     zoo_part = f" --zoo {shlex.quote(zoo_name)}" if adapter_only and zoo_name != DEFAULT_ZOO else ""
     first = shlex.quote(str(next(iter(files))))
     zoo_part += "" if strength == 1 else f" --strength {strength:g}"  # what words of degree ask for
     click.echo(f"next: initzoo apply {first} PHOTO.jpg -o OUT.png{zoo_part}", err=True)
+
+
+def _answered(zoo: Zoo, request: Request, init: Init) -> Request:
+    """The request that an init answers: candidates are generated even if a checkpoint is what words mean."""
+    if init.metadata.origin == "generated" and zoo.route(request).origin != "generated":
+        return replace(request, origin="generated")
+    return request
 
 
 def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> float:
@@ -190,7 +199,11 @@ def _echo_choice(zoo: Zoo, text: str, request: Request, init: Init) -> float:
         )
         other = [f"initzoo pull {nearest[0]}{zoo_part}"] if nearest else []
         if zoo.has_generator:
-            other.append(f"initzoo pull --generate {shlex.quote(text)}{zoo_part}")
+            # Words that start with a hyphen would be parsed as an option.
+            words = (
+                f"{zoo_part} -- {shlex.quote(text)}" if text[:1] == "-" else f" {shlex.quote(text)}{zoo_part}"
+            )
+            other.append(f"initzoo pull --generate{words}")
         if other:
             click.echo(f"or: {'  or  '.join(other)}", err=True)
         return route.strength
@@ -409,8 +422,15 @@ def _result(zoo: Zoo, text: str, init: Init, path: Path, data: bytes, state: str
 
 
 def _route_to_dict(zoo: Zoo, text: str, origin: str) -> dict[str, Any]:
-    """How sure a match is, and why it was taken; None for other origins."""
-    route = zoo.route(text, origin="matched") if origin == "matched" else None
+    """How sure a match is, why it or generated weights were taken, and at which strength to apply them; None
+    for what words did not decide."""
+    route = None
+    if text and origin == "matched":
+        route = zoo.route(text, origin="matched")
+    elif text and origin == "generated":
+        route = zoo.route(text)
+    if route is not None and route.origin != origin:  # the origin was forced
+        route = None
     return {
         "strength": route.strength if route else None,
         "confidence": route.confidence if route else None,

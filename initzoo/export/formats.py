@@ -128,7 +128,7 @@ def export(
     if chosen.needs_base and init.kind != "adapter":
         raise InvalidInit(
             f"init of concept '{init.metadata.concept}' is merged with its base, and {format} takes an "
-            "adapter. Pull it with: initzoo pull WORDS --adapter-only"
+            "adapter. Pull it with --adapter-only: initzoo pull WORDS --adapter-only, or with --like PAIRS"
         )
     if not chosen.needs_base and init.kind != "merged":
         raise InvalidInit(

@@ -137,6 +137,10 @@ def _long_list() -> tuple[list[str], NDArray[np.float64]]:
     return list(names), np.array([lab_of(value) for value in names.values()])
 
 
+_NEGATING = frozenset({"too", "not", "no", "less"})
+"""First words of names that people hardly mean: "too blue" is a complaint."""
+
+
 def find_colours(words: str, plain: Mapping[str, str] | None = None) -> list[Colour]:
     """Find the colours that words name, in their order. The longest name wins.
 
@@ -179,7 +183,7 @@ def _named(parts: Sequence[str], start: int, plain: Mapping[str, str]) -> Colour
         name = " ".join(parts[start : start + n_words])
         if name in plain:
             return Colour(name, plain[name], True, start, n_words)
-        if name in colour_names():
+        if name in colour_names() and parts[start] not in _NEGATING:
             ends_plain = n_words > 1 and parts[start + n_words - 1] in plain
             return Colour(name, colour_names()[name], ends_plain, start, n_words)
     return None

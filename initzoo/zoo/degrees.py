@@ -13,8 +13,14 @@ from initzoo.pairs import normalise_words
 
 __all__ = ["FURTHEST", "Degree", "degree_phrases", "find_degree"]
 
-_PERCENTAGE = re.compile(r"(?<![\w.,#-])(\d{1,4}(?:\.\d+)?) ?(?:[%％]|pct\b|percent\b|per cent\b)")
-_LEAST, _MOST = 0.05, 1.5
+_PERCENTAGE = re.compile(r"(?<![\w.#-])(?<!\d,)(\d{1,4}(?:\.\d+)?) ?(?:[%％]|pct\b|percent\b|per cent\b)")
+_CLAUSE = re.compile(r"[,;+&、，]|\b(?:and|but)\b")
+_MOST = 1.5
+_QUANTITIES = frozenset({
+    "saturation", "contrast", "brightness", "exposure", "sharpness", "clarity", "colour", "color", "opacity",
+    "warmth", "vibrance", "luminosity", "light",
+})  # fmt: skip
+_SHARE = "a percentage is a share of that look, not of what the photo has"
 _STRENGTHS = {"barely": 0.3, "slightly": 0.5, "half": 0.5, "fully": 1.0, "very": 1.4, "extremely": 1.5}
 """Strength of a look at each grade."""
 
@@ -22,8 +28,11 @@ _VARIANTS = {"barely": "faint", "slightly": "faint", "very": "strong", "extremel
 """Kind of the checkpoints that have a grade themselves."""
 
 _WEAK, _STRONG = ("barely", "slightly"), ("very", "extremely")
-_NEGATIONS = frozenset({"not", "never", "no", "without", "less"})
+_NEGATIONS = frozenset({"not", "never", "no", "without"})
 """Grades and words that change the meaning of those beside them: "very subtle", "not too much"."""
+
+_TURNING = frozenset({"any", "wenig", "peu", "poco", "poca"})
+"""Words behind one of degree with which it says how little there is: "hardly any contrast" has none."""
 
 FURTHEST = {"barely": "barely", "extremely": "extreme"}
 """Degree of the checkpoints that have the grade itself, beyond those of the variant."""
@@ -43,6 +52,8 @@ class Degree:
         furthest: degree of a checkpoint that needs no strength, beyond the variant; empty for none.
         rest: the words without those of degree, in lower case and without punctuation.
         is_percentage: whether it is a percentage, which the weight generator does not read.
+        is_of_part: whether it stands in one part of several, as in "pencil sketch, slightly sepia".
+        note: what of the words may be done otherwise than meant, to be told; empty for nothing.
     """
 
     strength: float = 1.0
@@ -51,6 +62,8 @@ class Degree:
     furthest: str = ""
     rest: str = ""
     is_percentage: bool = False
+    is_of_part: bool = False
+    note: str = ""
 
 
 def find_degree(words: str) -> Degree:
@@ -63,32 +76,52 @@ def find_degree(words: str) -> Degree:
         >>> [find_degree(words).strength for words in ("60% foggy", "not too foggy", "fully foggy")]
         [0.6, 0.5, 1.0]
     """
-    percentage = _PERCENTAGE.search(words)
-    if percentage:
-        strength = min(max(float(percentage[1]) / 100, _LEAST), _MOST)
-        rest = normalise_words(words.replace(percentage[0], " "))
-        return Degree(strength, strength_of_variant=strength, rest=rest, is_percentage=True)
-    listed = normalise_words(words).split()
+    clauses = [clause for clause in _CLAUSE.split(words) if normalise_words(clause)]
+    percentages = set(_PERCENTAGE.findall(words))
+    if percentages:
+        rest = normalise_words(_PERCENTAGE.sub(" ", words))
+        if len(percentages) > 1:  # "sepia 40%, grain 80%": each is of one look only
+            return Degree(rest=rest, note="one strength is for all looks, so the percentages are left out")
+        strength = min(float(percentages.pop()) / 100, _MOST)
+        is_of_part = len(clauses) > 1 and any(
+            _PERCENTAGE.search(clause) and normalise_words(_PERCENTAGE.sub(" ", clause)) for clause in clauses
+        )
+        note = _SHARE if rest in _QUANTITIES and strength < 1 else ""
+        return Degree(strength, "", strength, "", rest, True, is_of_part, note)
+    listed = _part(normalise_words(words).split())
     found = _find_first(listed)
     if found is None:
-        return Degree(rest=" ".join(listed))
+        return Degree(rest=normalise_words(words))
     grade, start, stop = found
-    if listed[stop : stop + 1] == ["any"]:  # "hardly any contrast" has none
-        return Degree(rest=" ".join(listed))
+    is_turned = listed[stop : stop + 1] and listed[stop] in _TURNING
+    if is_turned or _differ(clauses):
+        return Degree(rest=normalise_words(words))
     beside = _find_first(listed[stop:], at_start=True)
     if grade in _STRONG and beside is not None and beside[0] in _WEAK:  # "very subtle" is subtle
         grade, stop = "barely", stop + beside[2]
     elif grade in _STRONG and listed[start - 1 : start] and listed[start - 1] in _NEGATIONS:
         grade, start = "slightly", start - 1
-    elif grade in _STRONG and listed[stop : stop + 1] == ["less"]:
-        grade, stop = "slightly", stop + 1
     return Degree(
         _STRENGTHS[grade],
         _VARIANTS.get(grade, ""),
         _FURTHER.get(grade, 1.0),
         FURTHEST.get(grade, ""),
         rest=" ".join(listed[:start] + listed[stop:]),
+        is_of_part=len(clauses) > 1 and any(map(_begins_with_degree, clauses[1:])),
     )
+
+
+def _differ(clauses: Sequence[str]) -> bool:
+    """Whether parts of a phrase begin with degrees of different directions: "a bit faded, very green"."""
+    directions = {grade in _STRONG for grade in map(_begins_with_degree, clauses) if grade}
+    return len(directions) > 1
+
+
+def _begins_with_degree(clause: str) -> str:
+    """The grade with which a part of a phrase begins, if more follows; empty otherwise."""
+    listed = _part(normalise_words(clause).split())
+    found = _find_first(listed, at_start=True)
+    return "" if found is None or found[2] == len(listed) else found[0]
 
 
 def _find_first(listed: Sequence[str], *, at_start: bool = False) -> tuple[str, int, int] | None:
@@ -102,21 +135,59 @@ def _find_first(listed: Sequence[str], *, at_start: bool = False) -> tuple[str, 
     return None
 
 
+def _part(listed: Sequence[str]) -> list[str]:
+    """Words with what Chinese and Japanese write in one, a degree and a look, taken apart: 少しセピア."""
+    parted: list[str] = []
+    for word in listed:
+        phrase = next((one for one in _unspaced() if word.startswith(one) or word.endswith(one)), None)
+        if phrase is None:
+            parted.append(word)
+        elif word.startswith(phrase):
+            parted += [phrase, word.removeprefix(phrase)]
+        else:
+            parted += [word.removesuffix(phrase), phrase]
+    return [word for word in parted if word]
+
+
 @cache
-def degree_phrases() -> dict[str, list[str]]:
-    """The words and phrases of each grade, the most common first.
+def degree_phrases(language: str = "en") -> dict[str, list[str]]:
+    """The words and phrases of each grade in a language, the most common first.
+
+    Args:
+        language: `en`, `de`, `fr`, `es`, `zh` or `ja`. What two languages share is a phrase of the first.
 
     Example:
         >>> list(degree_phrases())
         ['barely', 'slightly', 'half', 'very', 'extremely', 'fully']
+        >>> degree_phrases("de")["slightly"][:2]
+        ['leicht', 'ein bisschen']
     """
+    return _all_phrases()[language]
+
+
+@cache
+def _all_phrases() -> dict[str, dict[str, list[str]]]:
     return parse_toml(resources.files("initzoo.zoo").joinpath("degrees.toml").read_bytes())
 
 
 @cache
 def _grades() -> dict[str, str]:
     """The grade of each phrase."""
-    return {phrase: grade for grade, phrases in degree_phrases().items() for phrase in phrases}
+    return {
+        phrase: grade
+        for grades in _all_phrases().values()
+        for grade, phrases in grades.items()
+        for phrase in phrases
+    }
+
+
+@cache
+def _unspaced() -> list[str]:
+    """The phrases of languages without spaces, the longest first."""
+    phrases = {
+        one for language in ("zh", "ja") for listed in degree_phrases(language).values() for one in listed
+    }
+    return sorted(phrases, key=lambda one: (-len(one), one))
 
 
 @cache

@@ -13,6 +13,7 @@ from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference,
 from initzoo.pairs import Part, alphabets_of, normalise_words, parts_of
 from initzoo.zoo.degrees import FURTHEST, Degree, find_degree
 from initzoo.zoo.index import Index, Match
+from initzoo.zoo.negation import find_negated
 from initzoo.zoo.route import LIKELY, MAYBE, Route
 
 __all__ = ["Router", "is_misspelt"]
@@ -34,18 +35,28 @@ _AROUND = _JOINING | {
 }  # fmt: skip
 """Words around the name of a look that say nothing of it."""
 
+_SAYING_NOTHING = _AROUND | {
+    "yes", "no", "ok", "okay", "all", "none", "nothing", "something", "anything", "everything", "undo",
+    "redo", "again", "that", "those", "do", "can", "could", "you", "we", "i", "what", "how", "is",
+    "are", "be", "not", "hello", "hi", "thanks", "test", "just", "so", "more", "less", "too", "much",
+    "one", "now", "here", "there",
+}  # fmt: skip
+
 _HALF = "half-"
 """Begin of the ids of looks that are a hint by themselves, such as a half tint."""
 
 _MOST_NAMING, _MOST_OF_NAME = 9, 3  # words of a request that is split, and of a name
 _SURE, _SURE_OF_WHOLE, _NONE = 0.8, 0.6, 0.25
 _SURE_OF_NAMES = 0.9  # confidence in two looks that are both named, or in one beside its degree
+_SURE_OF_UNDOING = 0.7  # confidence in the restoration that undoes a look which words ask to be without
+_COLOURED = "-colour"  # end of the id of a look that has the colours of words, beside the look without it
 _SURE_OF_HEARD = 0.9  # share of the confidence that is left if the encoder reads a part of the words
 _VARIANTS = {  # degrees that concepts have, by the kind that words ask for
     "faint": ("faint", "slight", "delicate", "fine", "barely"),
     "strong": ("strong", "heavy", "bold", "thick", "extreme"),
 }
 _CLAUSE = re.compile("[,;:]")
+_HEX = re.compile(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b")
 _SLOT_WORDS = {
     "dark": ("dark", "darks", "shadow", "shadows", "blacks"),
     "light": ("light", "lights", "highlight", "highlights", "whites"),
@@ -154,12 +165,47 @@ class Router:
         Raises:
             InvalidWords: the words are empty, too long, or have control or invisible characters.
         """
-        return self._answer(words, find_degree(words), n_nearest)[0]
+        degree = find_degree(words)
+        route = self._answer(words, degree, n_nearest)[0]
+        route = self._undoing(degree, route)
+        notes = [degree.note] if degree.note else []
+        if (
+            degree.is_of_part
+            and route.strength != 1
+            and len(self._concepts.get(route.concept_id or "", ())) > 1
+        ):
+            route = replace(route, strength=1.0)
+            notes.append("one strength is for all looks, so that of a part is left out")
+        return replace(route, reason="; ".join((route.reason, *notes)))
+
+    def _undoing(self, degree: Degree, route: Route) -> Route:
+        """What to answer instead of a look that words ask to be without: what undoes it, if anything does."""
+        negated = find_negated(degree.rest)
+        if not negated or route.concept_id is None:
+            return route
+        row = self.index.find(negated)
+        parts = self._concepts.get(row.concept_id, ()) if row is not None else ()
+        look = parts[0].look if len(parts) == 1 else self._names.get(_core(negated.split()))
+        if look is None:
+            reading = self.encoder.read(negated)
+            # "No noise" is read as what removes it, and means that.
+            is_meant = reading.confidence >= LIKELY and reading.best[0] not in self._restorations
+            look = reading.best[0] if is_meant else None
+        if look is None or look not in {part.look for part in self._concepts[route.concept_id]}:
+            return route
+        undoing = sorted(self._opposites.get(look, frozenset()) & self._restorations & {*self._concepts})
+        nearest = tuple(one for one in route.nearest if one.concept_id != route.concept_id)
+        asked = f"the words ask to be without '{look}'"
+        if not undoing or look in self._restorations:
+            return Route("generated", None, None, f"{asked}, which no checkpoint undoes", nearest)
+        strength = degree.strength if degree.strength < 1 else 1.0
+        reason = f"{asked}, which '{undoing[0]}' undoes"
+        return Route("matched", undoing[0], _SURE_OF_UNDOING, reason, nearest, strength)
 
     def _answer(self, words: str, degree: Degree, n_nearest: int) -> tuple[Route, str]:
         """The route, and the part of the words that the encoder read for it; empty for all of them."""
         said_more = bool(degree.rest) and degree.rest != normalise_words(words)
-        if not degree.rest:
+        if not set(degree.rest.split()) - _SAYING_NOTHING:
             nearest = tuple(one.match for one in self._scored(words, degree)[:n_nearest])
             return Route("generated", None, None, "the words name no look", nearest), ""
         named = self._route_name(words, degree, n_nearest) if said_more else None
@@ -200,7 +246,7 @@ class Router:
     def _route(self, words: str, degree: Degree, n_nearest: int, *, heard: str = "") -> Route:
         """Decide by what the encoder reads: all words, or only those that are `heard`."""
         scored = self._scored(words, degree, heard)
-        reading = self.encoder.read(heard or words)
+        reading = self.encoder.read(self._in_words(heard or words))
         nearest = tuple(one.match for one in scored[:n_nearest])
 
         def generated(reason: str) -> Route:
@@ -225,6 +271,11 @@ class Router:
         if missing is not None:
             return generated(missing)
         further = self._further_colours(_said(words, heard), best)
+        coloured = self._coloured(_said(words, heard), best) if further else None
+        if coloured is not None:
+            confidence = round(self._confidence(reading, best) * _SURE_OF_NAMES, 4)
+            reason = f"the words mean '{coloured}'"
+            return Route("matched", coloured, confidence, reason, nearest, degree.strength)
         if further:
             return generated(f"the words ask for '{best.parts[0].look}' and for a colour: {further}")
         named, sureness = self._named_looks(heard or words, reading)
@@ -238,7 +289,10 @@ class Router:
         confidence = self._confidence(reading, best) * (_SURE_OF_HEARD if heard else 1.0)
         if others:  # the encoder counts a look that it does not find
             confidence = min(confidence, best.match.similarity)
-        is_known = any(self.encoder.states.is_word(word) for word in normalise_words(words).split())
+        is_known = any(
+            self.encoder.states.is_word(word) or word in self._vocabulary
+            for word in normalise_words(words).split()
+        )
         if confidence < (_LEAST_CONFIDENCE if is_known else _LEAST_OF_UNKNOWN):
             return generated("the words could mean several looks" if is_known else "no word of it is known")
         name = best.match.concept_id
@@ -264,7 +318,7 @@ class Router:
         return [one.match for one in self._scored(words, degree, heard)[:n]]
 
     def _scored(self, words: str, degree: Degree, heard: str = "") -> list[_Scored]:
-        reading = self.encoder.read(heard or words)
+        reading = self.encoder.read(self._in_words(heard or words))
         said = _said(words, heard)
         colours = find_colours(said, self.encoder.config.colours)
         scored = []
@@ -378,6 +432,16 @@ class Router:
         }
 
     @cached_property
+    def _vocabulary(self) -> frozenset[str]:
+        """The words of the wordings of all concepts that the encoder knows."""
+        return frozenset(
+            word
+            for concept_id in self._concepts
+            for wording in (concept_id.replace("-", " "), *self.index.row(concept_id).prompts)
+            for word in normalise_words(wording).split()
+        )
+
+    @cached_property
     def _joined(self) -> dict[frozenset[str], str]:
         """The concept that joins some looks, without colours and degrees, by these looks."""
         return {
@@ -405,6 +469,38 @@ class Router:
             return None
         names = ", ".join(colour.name for colour in colours)
         return f"no checkpoint of '{best.parts[0].look}' has the colours of the words: {names}"
+
+    def _coloured(self, words: str, best: _Scored) -> str | None:
+        """The concept of the coloured kind of a look whose colours are those of the words, or None."""
+        look = f"{best.parts[0].look}{_COLOURED}"
+        if len(best.parts) > 1 or look not in self.encoder.config.slots:
+            return None
+        colours = find_colours(words, self.encoder.config.colours)
+        near = [
+            (distances.mean, concept_id)
+            for concept_id, parts in self._concepts.items()
+            if len(parts) == 1
+            and parts[0].look == look
+            and (distances := self._colour_distances(words, colours, parts)) is not None
+            and distances.mean <= _FAR_COLOURS
+            and not distances.are_others
+        ]
+        return min(near)[1] if near else None
+
+    def _in_words(self, words: str) -> str:
+        """Words with the name of the nearest plain colour in place of each `#hex`, for the encoder."""
+        if "#" not in words:
+            return words
+        known = self.encoder.config.colours
+        names = sorted(
+            {name for parts in self._concepts.values() for part in parts for name in part.colours} or known
+        )
+
+        def named(found: re.Match[str]) -> str:
+            value = found[0] if len(found[0]) == 7 else "#" + "".join(2 * digit for digit in found[0][1:])
+            return min(names, key=lambda name: colour_difference(known[name], value))
+
+        return _HEX.sub(named, words)
 
     def _further_colours(self, words: str, best: _Scored) -> str:
         """The plain colours that words name besides those of the looks; empty if there are none."""

@@ -15,8 +15,7 @@ from initzoo.pairs.concepts.words import normalise_words
 
 __all__ = ["Limit", "limits_of", "load_limits"]
 
-_ANY, _END = "~", "$"
-_ANY_WORDS = r"(?:\S+ ){0,3}"
+_SIGNS = {"~": r"(?:\S+ ){0,3}", "^": r"\A", "$": r"\Z"}
 _LIST = re.compile(r"\{(\w+)\}")
 
 
@@ -96,8 +95,8 @@ def _expression(pattern: str, lists: Mapping[str, Sequence[str]]) -> str:
     """
     parts = []
     for slot in pattern.split():
-        if slot in (_ANY, _END):
-            parts.append(_ANY_WORDS if slot == _ANY else r"\Z")
+        if slot in _SIGNS:
+            parts.append(_SIGNS[slot])
             continue
         texts = {normalise_words(text) for choice in slot.split("|") for text in _texts(choice, lists)}
         parts.append(f"(?:{'|'.join(map(re.escape, sorted(texts)))}) ")
