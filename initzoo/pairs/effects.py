@@ -41,7 +41,7 @@ EFFECT_WEIGHTS: NDArray[np.float32] = np.repeat(
     np.array([1 / (3 * _N_READ), 0.5 / _N_OTHERS], np.float32), [3 * _N_READ, _N_OTHERS]
 )
 """Weights of the numbers in a distance: of 48 train looks of the starter zoo, shown by eight pairs of other
-photos, 43 were the nearest of 1,551, and all among the nearest four."""
+photos, 44 were the nearest of 1,551, and 46 among the nearest four."""
 
 
 def effect_of(pairs: Sequence[tuple[Pixels, Pixels]]) -> NDArray[np.float32]:

@@ -87,7 +87,14 @@ def find_degree(words: str) -> Degree:
             _PERCENTAGE.search(clause) and normalise_words(_PERCENTAGE.sub(" ", clause)) for clause in clauses
         )
         note = _SHARE if rest in _QUANTITIES and strength < 1 else ""
-        return Degree(strength, "", strength, "", rest, True, is_of_part, note)
+        return Degree(
+            strength,
+            strength_of_variant=strength,
+            rest=rest,
+            is_percentage=True,
+            is_of_part=is_of_part,
+            note=note,
+        )
     listed = _part(normalise_words(words).split())
     found = _find_first(listed)
     if found is None:
