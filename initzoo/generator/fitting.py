@@ -24,7 +24,14 @@ from initzoo.checkpoints import Fitting, to_psnr
 from initzoo.generator.passes import PASS_CROP, PASS_PAIRS, PairPasses
 from initzoo.generator.request import check_seconds
 from initzoo.networks import Adam, Adapted, GradientClip, NaturalGradient, Soap
-from initzoo.pairs import Pair, digest_examples, notes_on_examples, prepare_examples, split_pairs
+from initzoo.pairs import (
+    Pair,
+    digest_examples,
+    note_on_rest,
+    notes_on_examples,
+    prepare_examples,
+    split_pairs,
+)
 from initzoo.work import one_thread
 
 __all__ = [
@@ -117,9 +124,6 @@ _PLAIN_SHARE = 0.1
 
 _LEAST_STEPS_TO_JUDGE = 8
 """Steps of a fit from which on what is left of the change says something of the pairs."""
-
-_POOR = 0.6
-"""Share of the untouched loss that is left, from which on the pairs look like no single edit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -613,11 +617,8 @@ class _Run:
             )
         if n_tried < _LEAST_STEPS_TO_JUDGE:  # what is left may be the fit's fault and not the pairs'
             return tuple(notes)
-        if untouched and after > _POOR * untouched:
-            notes.append(
-                "they look like no single edit, or one that this network cannot make: "
-                f"{after / untouched:.0%} of the change is left after the fit"
-            )
+        if untouched and (rest := note_on_rest(after / untouched, after="fit")):
+            notes.append(rest)
         checked = examples[:: math.ceil(len(examples) / _MOST_CHECKED)]
         worse = self._n_worse(winner, checked)
         if worse and len(checked) > 1:

@@ -26,6 +26,7 @@ from .examples import MAX_EXAMPLES as MAX_EXAMPLES
 from .examples import check_edited as check_edited
 from .examples import choose_examples as choose_examples
 from .examples import digest_examples as digest_examples
+from .examples import note_on_rest as note_on_rest
 from .examples import notes_on_examples as notes_on_examples
 from .examples import prepare_examples as prepare_examples
 from .opencv import opencv as opencv

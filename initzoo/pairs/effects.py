@@ -25,9 +25,9 @@ _COLOURS = (
 )  # fmt: skip
 """Greys, and colours such as those of photos, at which the map of colours is read."""
 
-_SHORT_SIDE, _CELL, _DETAIL_SIDE, _N_BANDS = 96, 4, 96, 3
-"""Shorter side of the shrunken pairs and of their cells, of which the map is fitted to the means; side of the
-middle of a pair in which detail is compared; and bands of detail, each of half the resolution of the one
+_SHORT_SIDE, _DETAIL_SIDE, _N_BANDS = 96, 96, 3
+"""Shorter side to which pairs are shrunk, in cells of four pixels, to whose means the map is fitted; side of
+the middle of a pair in which detail is compared; and bands of detail, each of half the resolution of the one
 before."""
 
 _RIDGE = 0.02

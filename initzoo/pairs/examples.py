@@ -22,6 +22,7 @@ __all__ = [
     "check_edited",
     "choose_examples",
     "digest_examples",
+    "note_on_rest",
     "notes_on_examples",
     "prepare_examples",
 ]
@@ -34,6 +35,9 @@ MAX_EXAMPLES = 64
 _SAME = 1.0
 """Mean difference, in grey levels, up to which two images count as the same."""
 
+
+_MUCH_LEFT = 0.6
+"""Share of the squared change that is left, from which on pairs look like no single edit."""
 
 _MOST_COMPARED, _UNLIKE = 16, 0.12
 """Pairs whose edges are compared, and the correlation below which they are of different things: that of two
@@ -114,6 +118,27 @@ def digest_examples(pairs: Sequence[Pair]) -> str:
         for image in (pair.given, pair.wanted):
             digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
+
+
+def note_on_rest(left: float, *, after: str) -> str:
+    """Say that pairs look like no single edit, if much of the change is left; empty otherwise.
+
+    Args:
+        left: squared error that is left, as a share of that of the unedited images.
+        after: what was done to lower it, e.g. `fit`.
+
+    Example:
+        >>> note_on_rest(0.9, after="fit")[-39:]
+        '90% of the change is left after the fit'
+        >>> note_on_rest(0.1, after="fit")
+        ''
+    """
+    if left <= _MUCH_LEFT:
+        return ""
+    return (
+        "they look like no single edit, or one that this network cannot make: "
+        f"{left:.0%} of the change is left after the {after}"
+    )
 
 
 def notes_on_examples(pairs: Sequence[Pair], *, reach: int = 0) -> tuple[str, ...]:

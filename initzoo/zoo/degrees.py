@@ -146,7 +146,8 @@ def _part(listed: Sequence[str]) -> list[str]:
     """Words with what Chinese and Japanese write in one, a degree and a look, taken apart: 少しセピア."""
     parted: list[str] = []
     for word in listed:
-        phrase = next((one for one in _unspaced() if word.startswith(one) or word.endswith(one)), None)
+        ends = (one for one in _unspaced() if word.startswith(one) or word.endswith(one))
+        phrase = None if word.isascii() else next(ends, None)
         if phrase is None:
             parted.append(word)
         elif word.startswith(phrase):

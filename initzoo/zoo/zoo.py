@@ -763,7 +763,8 @@ class Zoo:
         path = self.files.effects_file(self.recipe.name)
         if path is None:
             return None
-        with reported_as(InvalidZoo, f"'{path}'", "Get the zoo again, or make it again: initzoo effects"):
+        advice = f"Get the zoo again, or make it again: initzoo effects --zoo {self.address}"
+        with reported_as(InvalidZoo, f"'{path}'", advice):
             data = self._read_beside_base(path, self.recipe.name, MAX_EFFECTS_BYTES)
             return Effects.from_bytes(data, self.ids_of(self.recipe.name))
 

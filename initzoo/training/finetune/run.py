@@ -19,7 +19,7 @@ from initzoo.checkpoints import Init
 from initzoo.errors import FinetuneError
 from initzoo.files import check_room, write_bytes
 from initzoo.networks import ImageNetwork
-from initzoo.pairs import Pair, PairSet, Score, images_of, mean_score, score_images
+from initzoo.pairs import Pair, PairSet, Score, images_of, mean_score, note_on_rest, score_images
 from initzoo.training.finetune.settings import FinetuneSettings, rate_at
 from initzoo.training.finetune.snapshots import Progress, RunFolder, digest_of
 from initzoo.training.finetune.trainer import Trainer
@@ -37,7 +37,6 @@ SNAPSHOT_SECONDS = 20.0
 """Interval between snapshots, seconds: the work that is lost when a fine-tune is killed."""
 
 _SMOOTHING = 0.02
-_POOR = 0.6  # share of the squared change that is left, from which on the pairs look like no single edit
 _N_EXAMPLES = 8
 
 
@@ -89,13 +88,7 @@ class Finetuned:
         """What the result says of the pairs, if they look like no single edit; empty otherwise."""
         if self.untouched is None or not math.isfinite(self.untouched.psnr):
             return ""
-        left = 10 ** ((self.untouched.psnr - self.end.psnr) / 10)
-        if left <= _POOR:
-            return ""
-        return (
-            "they look like no single edit, or one that this network cannot make: "
-            f"{left:.0%} of the change is left after the training"
-        )
+        return note_on_rest(10 ** ((self.untouched.psnr - self.end.psnr) / 10), after="training")
 
     @property
     def network(self) -> ImageNetwork:
