@@ -46,14 +46,25 @@ def pairs(tmp_path: Path) -> Path:
     return tmp_path / "pairs"
 
 
-def test_a_log_keeps_some_five_hundred_points_the_last_and_all_with_a_psnr(tmp_path: Path) -> None:
+def test_a_log_keeps_some_five_hundred_points_the_last_and_all_that_are_scored(tmp_path: Path) -> None:
     log = log_at(tmp_path / "curve.csv", 100_000)
     for step in range(1, 100_001):
-        log.add(step, loss=1 / step, learning_rate=1e-3, psnr=20.0 if step in (7, 99_999) else None)
+        log.add(step, loss=1 / step, learning_rate=1e-3, is_scored=step in (7, 99_999))
     steps = [int(row["step"]) for row in rows_of(log.path)]
     assert 400 < len(steps) < 600
     assert {7, 99_999, 100_000} <= {*steps}
     assert steps == sorted(set(steps))
+    assert encode_curve(log.points) == log.path.read_bytes()
+
+
+def test_a_point_that_is_scored_later_is_kept_and_gets_its_psnr(tmp_path: Path) -> None:
+    log = log_at(tmp_path / "curve.csv", 100_000)
+    for step in range(1, 1001):
+        log.add(step, loss=0.5, learning_rate=1e-3, is_scored=step == 7)
+    log.score(7, 21.23456)
+    rows = {int(row["step"]): row["psnr"] for row in rows_of(log.path)}
+    assert rows[7] == "21.2346"
+    assert {psnr for step, psnr in rows.items() if step != 7} == {""}
     assert encode_curve(log.points) == log.path.read_bytes()
 
 

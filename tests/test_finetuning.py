@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from zoo_fixtures import generating_zoo, kept_generating_zoo, kept_zoo
 
 import initzoo.training.choosing as choosing
 import initzoo.training.finetune.run as finetuning
+import initzoo.training.finetune.validation as validation
 from initzoo.checkpoints.init import Init
 from initzoo.cli.main import main
 from initzoo.errors import FinetuneError, InvalidPairs, OutputError
@@ -32,6 +34,7 @@ from initzoo.training.calls import finetune
 from initzoo.training.choosing import choose_start
 from initzoo.training.finetune import FinetuneSettings, Trainer, draw_batch, run_finetune
 from initzoo.training.finetune.settings import rate_at
+from initzoo.training.finetune.validation import Validator
 from initzoo.training.gan import discriminator_loss, network_loss
 from initzoo.training.start import WithAdapter, open_start, start_from_init
 from initzoo.zoo.zoo import Zoo
@@ -175,6 +178,48 @@ def test_the_best_weights_are_kept(zoo, pairs, tmp_path):
     assert score_images([edited], [pairs.validation[0].wanted]).psnr == pytest.approx(result.end.psnr)
     assert result.init.metadata.scores["psnr"] == pytest.approx(result.end.psnr, abs=1e-3)
     assert "fine-tuned from pencil-sketch" in result.init.metadata.source
+
+
+def test_validation_beside_the_steps_scores_the_weights_of_its_step(zoo, pairs, tmp_path, monkeypatch):
+    """However long a validation takes, and whatever becomes of the weights meanwhile."""
+    whole = run(zoo, pairs, tmp_path / "whole")
+    score = validation.score_images
+
+    def slow(*images):
+        time.sleep(0.05)
+        return score(*images)
+
+    monkeypatch.setattr(validation, "score_images", slow)
+    slowly = run(zoo, pairs, tmp_path / "slowly")
+    assert slowly.history == whole.history
+    assert [step for step, _, _ in slowly.history] == [0, 2, 4, 6, 8]
+    assert slowly.init.to_bytes() == whole.init.to_bytes()
+    assert [point.psnr is not None for point in slowly.curve] == [True, *4 * [False, True]]
+
+
+def test_what_a_validation_raises_ends_the_training(zoo, pairs, tmp_path, monkeypatch):
+    def broken(*images):
+        raise OutputError("no room")
+
+    monkeypatch.setattr(validation, "score_images", broken)
+    with pytest.raises(OutputError, match="no room"):
+        run(zoo, pairs, tmp_path / "run")
+
+
+def test_a_validation_that_nobody_waits_for_stops_at_the_next_pair(zoo, pairs):
+    start, seen = open_start("pencil sketch", zoo), []
+
+    class Slow(list):
+        def __iter__(self):
+            for pair in list.__iter__(self):
+                seen.append(pair)
+                time.sleep(0.05)
+                yield pair
+
+    with Validator(start, Slow(200 * list(pairs.validation))) as validator:
+        validator.begin(0, start.weights_of(start.network))
+        assert wait_until(lambda: bool(seen))
+    assert len(seen) < 20
 
 
 def test_a_start_that_nothing_improves_is_kept(zoo, pairs, tmp_path):

@@ -134,7 +134,13 @@ def command(
         teach_pairs,
     )
     from initzoo.training import choose_start, open_start, run_finetune
-    from initzoo.work import choose_device, default_run_folder, encode_curve, remove_run
+    from initzoo.work import (
+        choose_device,
+        default_run_folder,
+        encode_curve,
+        keep_freed_memory,
+        remove_run,
+    )
     from initzoo.zoo import Zoo
 
     if start is not None:
@@ -150,6 +156,7 @@ def command(
     check_free(curve, force=force, endings=[".csv"])
     if source is not None:
         check_crop_size(settings.crop_size, size)
+    keep_freed_memory()
     device = choose_device(device_name)
     zoo = Zoo.from_pretrained(zoo_name)
     opened = None

@@ -217,7 +217,9 @@ def _example_pairs(like: str | None, direction: str) -> tuple[Pair, ...]:
     if like is None:
         return ()
     from initzoo.pairs import read_examples
+    from initzoo.work import keep_freed_memory
 
+    keep_freed_memory()  # a fit follows
     return read_examples(like, direction=direction)
 
 

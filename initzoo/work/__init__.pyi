@@ -5,6 +5,7 @@ from .devices import choose_device as choose_device
 from .devices import describe_machine as describe_machine
 from .devices import one_thread as one_thread
 from .devices import repeatable as repeatable
+from .memory import keep_freed_memory as keep_freed_memory
 from .onnx_graphs import onnx_runtime as onnx_runtime
 from .onnx_graphs import open_graph as open_graph
 from .pool import Backend as Backend

@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from initzoo.errors import OutputError
@@ -91,21 +91,28 @@ class CurveLog:
         # Written anew, since the last row may have been cut off by a kill.
         write_bytes(path, encode_curve(self.points), force=True)
 
-    def add(self, step: int, *, loss: float | None, learning_rate: float, psnr: float | None = None) -> None:
-        """Add a point, unless the last one is as good as this one.
+    def add(
+        self,
+        step: int,
+        *,
+        loss: float | None,
+        learning_rate: float,
+        is_scored: bool = False,
+    ) -> None:
+        """Add a point, unless the last one is as good as this one. One to be scored is kept.
 
         Raises:
             OutputError: the file cannot be written.
         """
         last = self.points[-1].step if self.points else -self._every
         is_due = step // self._every > last // self._every or step == self._n_all
-        if step <= last or not (is_due or psnr is not None):
+        if step <= last or not (is_due or is_scored):
             return
         point = CurvePoint(
             self.stage,
             step,
             None if loss is None else round(loss, 6),
-            None if psnr is None else round(psnr, 4),
+            None,
             float(f"{learning_rate:.6g}"),
             round(time.monotonic() - self._began, 2),
         )
@@ -118,6 +125,17 @@ class CurveLog:
                 f"cannot write {self.path}: {error.strerror or error}. Make room there, then run the same "
                 "command again"
             ) from error
+
+    def score(self, step: int, psnr: float) -> None:
+        """Give a point that was added its PSNR.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self.points = [
+            replace(point, psnr=round(psnr, 4)) if point.step == step else point for point in self.points
+        ]
+        write_bytes(self.path, encode_curve(self.points), force=True)
 
 
 def _read(path: Path, stage: str) -> list[CurvePoint]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -15,6 +14,7 @@ from multiprocessing.connection import wait
 from typing import Generic, TypeVar, cast
 
 from initzoo.errors import InitzooError, WorkerDied
+from initzoo.work.memory import keep_freed_memory
 
 __all__ = [
     "TICK_SECONDS",
@@ -36,9 +36,6 @@ WORKER_CONTEXT = multiprocessing.get_context("spawn")
 TICK_SECONDS = 0.5
 """Interval between calls of `on_tick`, seconds."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt()
-_KEPT_BYTES = 1 << 29
-
 
 def use_one_core() -> None:
     """Limit this worker to one thread, let it reuse freed memory, and end it when its parent ends.
@@ -47,7 +44,7 @@ def use_one_core() -> None:
     """
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # torch reads them on import
     limit_torch()
-    _keep_freed_memory()
+    keep_freed_memory()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -62,15 +59,6 @@ def limit_torch() -> None:
 def _end_with(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse large freed arrays. Fresh pages each time took 5 to 15% of a training step."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-            mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from initzoo.pairs import Pair, PairSet, Score, images_of, mean_score, note_on_r
 from initzoo.training.finetune.settings import FinetuneSettings, rate_at
 from initzoo.training.finetune.snapshots import Progress, RunFolder, digest_of
 from initzoo.training.finetune.trainer import Trainer
+from initzoo.training.finetune.validation import Validated, Validator
 from initzoo.training.harvest.updates import TrainingDiverged, draw_crops
 from initzoo.training.start import Start
 from initzoo.work import CurveLog, CurvePoint, open_run, repeatable
@@ -253,57 +254,72 @@ def _run(
             ) from error
     else:
         progress = Progress()
-        _validate(start, pairs, trainer, progress, run)
-        if settings.n_steps:
-            progress.n_natural = trainer.prepare(images)
     log = CurveLog(run.curve, "steps", n_all=settings.n_steps, n_done=progress.n_done)
-    if not progress.n_done:
-        first_rate = rate(0) if settings.n_steps else 0.0
-        log.add(0, loss=None, learning_rate=first_rate, psnr=progress.history[0][1])
     due = {round(settings.n_steps * number / n_validations) for number in range(1, n_validations + 1)}
-    began, last_save = time.monotonic() - progress.seconds, time.monotonic()
-    try:
-        while trainer.n_done < settings.n_steps:
-            loss = trainer.step(*draw_batch(images, settings, trainer.n_done))
-            # A running mean that is exact for the first steps, where a fixed decay would lag behind.
-            weight = max(_SMOOTHING, 1 / (trainer.n_done + 1))
-            progress.loss = loss if trainer.n_done == 1 else progress.loss + weight * (loss - progress.loss)
-            progress.n_done = trainer.n_done
-            psnr = None
-            if trainer.n_done in due:
-                trainer.check_finite()
-                _validate(start, pairs, trainer, progress, run)
-                psnr = progress.history[-1][1]
-            log.add(trainer.n_done, loss=progress.loss, learning_rate=rate(trainer.n_done - 1), psnr=psnr)
-            progress.seconds = time.monotonic() - began
-            if time.monotonic() - last_save >= SNAPSHOT_SECONDS or trainer.n_done == settings.n_steps:
-                trainer.check_finite()
-                run.save(progress, trainer.state())
-                last_save = time.monotonic()
-            if callback is not None:
-                callback(progress.n_done, progress.loss, progress.history[-1][1])
-    except TrainingDiverged as error:
-        best = {step: psnr for step, psnr, _ in progress.history}[progress.best_step]
-        raise FinetuneError(
-            f"fine-tuning diverged: {error}. The best weights so far, of step {progress.best_step} with "
-            f"{best:.2f} dB, are in {run.best}. Try a --learning-rate below {trainer.learning_rate:g}, "
-            "with --force"
-        ) from error
+    with Validator(start, pairs.validation) as validator:
+
+        def keep() -> None:
+            """Wait for the validation that goes on, and keep its weights if they are the best so far."""
+            validated = validator.result()
+            if validated is not None:
+                _keep(validated, progress, run, start, pairs)
+                log.score(validated.n_done, validated.score.psnr)
+
+        if kept is None:
+            validator.begin(0, start.weights_of(trainer.kept))
+            if settings.n_steps:
+                progress.n_natural = trainer.prepare(images)
+            log.add(0, loss=None, learning_rate=rate(0) if settings.n_steps else 0.0, is_scored=True)
+            keep()
+        began, last_save = time.monotonic() - progress.seconds, time.monotonic()
+        try:
+            while trainer.n_done < settings.n_steps:
+                loss = trainer.step(*draw_batch(images, settings, trainer.n_done))
+                # A running mean that is exact for the first steps, where a fixed decay would lag behind.
+                weight = max(_SMOOTHING, 1 / (trainer.n_done + 1))
+                progress.loss = (
+                    loss if trainer.n_done == 1 else progress.loss + weight * (loss - progress.loss)
+                )
+                progress.n_done = trainer.n_done
+                is_due = trainer.n_done in due
+                log.add(
+                    trainer.n_done,
+                    loss=progress.loss,
+                    learning_rate=rate(trainer.n_done - 1),
+                    is_scored=is_due,
+                )
+                if is_due:
+                    trainer.check_finite()
+                    keep()
+                    validator.begin(trainer.n_done, start.weights_of(trainer.kept))
+                if time.monotonic() - last_save >= SNAPSHOT_SECONDS or trainer.n_done == settings.n_steps:
+                    trainer.check_finite()
+                    keep()
+                    progress.seconds = time.monotonic() - began
+                    run.save(progress, trainer.state())
+                    last_save = time.monotonic()
+                if callback is not None:
+                    callback(progress.n_done, progress.loss, progress.history[-1][1])
+        except TrainingDiverged as error:
+            keep()
+            best = {step: psnr for step, psnr, _ in progress.history}[progress.best_step]
+            raise FinetuneError(
+                f"fine-tuning diverged: {error}. The best weights so far, of step {progress.best_step} with "
+                f"{best:.2f} dB, are in {run.best}. Try a --learning-rate below {trainer.learning_rate:g}, "
+                "with --force"
+            ) from error
     return progress, tuple(log.points)
 
 
-def _validate(start: Start, pairs: PairSet, trainer: Trainer, progress: Progress, run: RunFolder) -> None:
-    """Score the current weights, and keep them if they are the best so far."""
-    weights = {name: value.copy() for name, value in start.weights_of(trainer.kept).items()}
-    editor = start.editor(weights)
-    # One by one: all validation pairs together may not fit into memory.
-    score = mean_score([score_images([editor.edit(pair.given)], [pair.wanted]) for pair in pairs.validation])
+def _keep(validated: Validated, progress: Progress, run: RunFolder, start: Start, pairs: PairSet) -> None:
+    """Add a validation to the history, and keep its weights if they are the best so far."""
+    n_done, score = validated.n_done, validated.score
     best = max((psnr for _, psnr, _ in progress.history), default=-math.inf)
-    progress.history.append((trainer.n_done, score.psnr, score.ssim))
+    progress.history.append((n_done, score.psnr, score.ssim))
     if score.psnr > best:
-        progress.best_step, progress.best_weights = trainer.n_done, weights
+        progress.best_step, progress.best_weights = n_done, dict(validated.weights)
         init = start.to_init(
-            weights, name=pairs.source, score=score, source=_source(start, pairs, trainer.n_done)
+            validated.weights, name=pairs.source, score=score, source=_source(start, pairs, n_done)
         )
         write_bytes(run.best, init.to_bytes(), force=True)
 
