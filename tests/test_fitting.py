@@ -232,6 +232,48 @@ def test_a_checkpoint_that_words_name_takes_part_with_its_detail(
     assert "night with its detail" in looked_at
 
 
+def test_what_words_name_gets_no_steps_for_sure_where_something_else_is_nearer(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+    halve = fitting._Run._halve
+
+    def seen(self, rivals, crops):
+        compared.extend(rival.candidate.name for rival in rivals)
+        return halve(self, rivals, crops)
+
+    monkeypatch.setattr(fitting._Run, "_halve", seen)
+    monkeypatch.setattr(fitting, "_MOST_RIVALS", 1)  # there are so few candidates that all would compete
+    monkeypatch.setattr(fitting, "_MIXED", 0)
+    pairs = pairs_of(zoo.checkpoint("watercolour").edit)
+    candidates = find_candidates(zoo, Request("night", pairs))
+    far = [replace(one, adapter=one.adapter + 3) if one.is_from_words else one for one in candidates]
+    assert len([one for one in far if one.is_from_words]) > 1
+    zoo.fit(Request("night", pairs), far)
+    assert compared == ["base"]
+
+
+def test_draws_of_the_same_take_one_place_in_the_mix(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    solved: list[int] = []
+    solve = torch.linalg.solve
+
+    def counted(matrix, values):
+        solved.append(len(matrix))
+        return solve(matrix, values)
+
+    monkeypatch.setattr(torch.linalg, "solve", counted)
+    base = zoo.recipe.build_base(zoo.base()).requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    adapters = 0.1 * torch.randn(6, base.n_adapter_values, generator=generator)
+    others = [Candidate(f"{number}", adapter) for number, adapter in enumerate(adapters)]
+    start = Candidate("base", torch.zeros(base.n_adapter_values))
+    for draws, n_others in (({}, 6), ({3: "words", 4: "words", 5: "words"}, 4), ({4: "a", 5: "b"}, 6)):
+        given = [replace(one, draw_of=draws.get(number, "")) for number, one in enumerate(others)]
+        solved.clear()
+        fit_pairs(base, [start, *given], pairs_of(darker), seconds=SECONDS)
+        assert solved[0] == n_others
+
+
 def test_candidates_come_from_the_words_and_from_all_over_the_zoo(zoo: Zoo, kept_zoo: Path) -> None:
     names = [
         candidate.name for candidate in find_candidates(zoo, Request("navy to gold", seed=5, seconds=SECONDS))

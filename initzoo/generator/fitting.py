@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -133,12 +133,13 @@ class Candidate:
     Args:
         name: what it is, e.g. `base` or `checkpoint sepia`.
         adapter: float32, shape `(n_values,)`.
-        is_from_words: whether it comes from the words. The best such candidate takes steps even if its loss
-            is high before any.
+        is_from_words: whether it comes from the words. The best such candidate takes steps for sure if it is
+            the best of all before any.
         detail: what a fully trained checkpoint has beyond base and adapter, by name; None for an adapter.
         kin: returns candidates that resemble it; called if it is among the best.
         whole: returns the same checkpoint with its detail; called if it is among the best. None without one.
         licence: licence of the weights, if it is not that of the base.
+        draw_of: what it is one of several draws of, e.g. the words; empty for something of its own.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Candidate:
     kin: Callable[[], Sequence[Candidate]] | None = None
     whole: Callable[[], Candidate] | None = None
     licence: str = ""
+    draw_of: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,22 +406,41 @@ class _Run:
         order = sorted(known, key=lambda one: one[1])
         ranked = [candidate for candidate, _, _ in order]
         mixed = self._mix(order, crops)
-        from_words = [candidate for candidate in ranked if candidate.is_from_words][:1]
+        # What words give has steps for sure where nothing is nearer before any. Elsewhere they may be wrong.
+        from_words = [one for one in ranked[:1] if one.is_from_words]
         # The base knows nothing that could be wrong beyond the pairs, unless something is much nearer.
         is_near = order[0][1] < _FOUND * known[0][1]
         first = list(dict.fromkeys([*([] if is_near else candidates[:1]), *from_words, *mixed]))
         chosen = [*first, *(one for one in ranked if one not in first)][: max(len(first), self._n_rivals())]
-        # Checkpoints that the words name or the pairs show take part with their details, however good others
-        # are without one.
-        likely = [
-            *(one for one in candidates if one.is_from_words),
-            *chosen,
-            *(ranked[:_MOST_WHOLE] if is_near else ()),
-        ]
-        whole = [one.whole() for one in dict.fromkeys(likely) if one.whole is not None][:_MOST_WHOLE]
+        # Checkpoints that the words name or the pairs show take part with their details.
+        named = [one for one in candidates if one.is_from_words and one.whole is not None][:_MOST_WHOLE]
+        likely = dict.fromkeys([*named, *chosen, *(ranked[:_MOST_WHOLE] if is_near else ())])
+        sure = [one for one in likely if from_words or one not in named]
+        whole = self._with_details(likely, sure, order[0][1], crops)
         refined = self._refine([*from_words, *mixed, *ranked], crops)
         n_looked_at = len(known) + len(mixed) + len(refined) + len(whole)
         return [*(refined.get(one.name, one) for one in chosen), *whole], n_looked_at
+
+    def _with_details(
+        self, likely: Iterable[Candidate], sure: Sequence[Candidate], lowest: float, crops: _Crops
+    ) -> list[Candidate]:
+        """Candidates with their details; those that are not sure, only if they are nearer than all others."""
+        whole: list[Candidate] = []
+        for one in likely:
+            if one.whole is None or len(whole) == _MOST_WHOLE:
+                continue
+            made = one.whole()
+            if one in sure or self._first_loss(made, crops) < lowest:
+                whole.append(made)
+        return whole
+
+    def _first_loss(self, candidate: Candidate, crops: _Crops) -> float:
+        """The loss of a candidate with a detail before any step, as `_screen` measures it."""
+        assert candidate.detail is not None
+        with torch.no_grad():
+            edited = _with_detail(self.base, candidate.detail)(crops.inputs, candidate.adapter).clamp(-1, 1)
+        self.account.pay(FORWARD, *crops.size)
+        return float((edited - crops.targets).abs().mean())
 
     def _do_words_fit(self, screened: Sequence[tuple[Candidate, float, Tensor]]) -> bool:
         """Whether something from the words is nearer to the afters than the base, and not much farther than
@@ -463,10 +484,17 @@ class _Run:
 
     def _mix(self, order: Sequence[tuple[Candidate, float, Tensor]], crops: _Crops) -> list[Candidate]:
         """A linear combination of the best candidates, as if edits added up as adapters do."""
-        finite = [one for one in order if math.isfinite(one[1])][: _MIXED + 1]
-        if len(finite) < 3:
+        different: list[tuple[Candidate, float, Tensor]] = []
+        for one in order:
+            candidate, loss, _ = one
+            if len(different) > _MIXED or not math.isfinite(loss):
+                break
+            # Another draw of the same does nearly the same, and would take the place of another direction.
+            if not candidate.draw_of or all(candidate.draw_of != other.draw_of for other, _, _ in different):
+                different.append(one)
+        if len(different) < 3:
             return []
-        first, *others = finite
+        first, *others = different
         effects = torch.stack([(edited - first[2]).flatten() for _, _, edited in others]).double()
         wanted = (crops.targets - first[2]).flatten().double()
         products = effects @ effects.T

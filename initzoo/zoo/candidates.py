@@ -143,7 +143,9 @@ class _Gathering:
             name = f"generated from {one.conditions}, seed {one.seed}"
             values = self._to_adapter(join_blocks(adapter, self.zoo.layout))
             licence = self.zoo.generator.config.licence
-            yield Candidate(name, values, is_from_words=bool(one.words), licence=licence)
+            yield Candidate(
+                name, values, is_from_words=bool(one.words), licence=licence, draw_of=one.conditions
+            )
 
     def from_effects(self, effects: Effects, request: Request) -> Iterator[Candidate]:
         """Checkpoints that do most nearly what the pairs show, of those that will be trained on."""
