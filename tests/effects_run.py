@@ -2,15 +2,17 @@
 
 Train looks, evenly spaced over the zoo, are shown by eight pairs of training photos, without words. Fits of a
 second begin with what the zoo gives without its effects, with them, with the checkpoint of the look left
-out, and with all checkpoints left out that have anything of the look. They are scored on four other photos.
-Nothing that is held out takes part.
+out, and with all checkpoints left out that have anything of the look; the last also with words, those of the
+look and those of another look of its family. They are scored on four other photos. Nothing that is held out
+takes part.
 """
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
@@ -70,14 +72,32 @@ class _Worker:
             "its checkpoint left out": _Without(self.zoo, concept_id.__eq__),
             "its looks left out": _Without(self.zoo, lambda one: bool(own & self._looks(one))),
         }
+        fits = {name: (zoo, request) for name, zoo in zoos.items()}
+        left_out = zoos["its looks left out"]
+        for name, words in (("right", self._words(concept_id)), ("wrong", self._words_of_other(concept_id))):
+            fits[f"the same, {name} words"] = left_out, replace(request, words=words)
         psnr = {}
-        for name, zoo in zoos.items():
-            network = zoo.fit(request, find_candidates(zoo, request)).to_network()
+        for name, (zoo, one) in fits.items():
+            network = zoo.fit(one, find_candidates(zoo, one)).to_network()
             edited = [network.edit(photo) for photo in given[_N_PAIRS:]]
             psnr[name] = mean_psnr(edited, wanted[_N_PAIRS:])
         assert self.zoo.effects is not None
         effect = effect_of([(pair.given, pair.wanted) for pair in request.pairs])
         return Measured(self.zoo.effects.order(effect).index(concept_id), psnr)
+
+    def _words(self, concept_id: str) -> str:
+        words: str = self.zoo.index.row(concept_id).test_prompts[0]
+        return words
+
+    def _words_of_other(self, concept_id: str) -> str:
+        """Words of a look of the same family that has nothing of this one."""
+        own, family = self._looks(concept_id), self.zoo.index.row(concept_id).family
+        others = [
+            row.concept_id
+            for row in self.zoo.index.each_row(split="train")
+            if row.family == family and not own & self._looks(row.concept_id)
+        ]
+        return self._words(random.Random(concept_id).choice(others))
 
     def _looks(self, concept_id: str) -> set[str]:
         assert self.zoo.phrases is not None

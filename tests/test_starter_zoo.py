@@ -200,6 +200,8 @@ def test_degrees_are_read_in_other_languages(zoo: Zoo, words: str, concept_id: s
      ("not black and white", "revive-colours"), ("way too foggy", "dehaze"), ("no fog at all", "dehaze"),
      ("much less blurry", "deblur"), ("pas de flou", "deblur"), ("不要模糊", "deblur"),
      ("no noise", "denoise"), ("less contrast", "low-contrast"), ("no denoise", None),
+     ("霧なし", "dehaze"), ("无雾", "dehaze"), ("ぼけなし", "deblur"), ("无噪点", "despeckle"),
+     ("ohne Farbe", "black-and-white"), ("sans couleur", "black-and-white"), ("色なし", "black-and-white"),
     ],
 )  # fmt: skip
 def test_words_that_ask_to_be_without_a_look_never_get_it(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from initzoo.pairs import normalise_words
 
-__all__ = ["find_negated"]
+__all__ = ["asks_for_no_colour", "find_negated"]
 
 _LONGEST = 3
 _NEGATING = frozenset({
@@ -26,9 +26,17 @@ _NEGATING = frozenset({
 })  # fmt: skip
 """Words before a look that ask to be without it."""
 
-_BEFORE = frozenset({"不要", "去除", "去掉", "没有", "别", "减少", "移除"})
+_BEFORE = frozenset({"不要", "去除", "去掉", "没有", "别", "减少", "移除", "无", "無"})
 _BEHIND = ("なし", "を消す", "を消して", "を除去", "を取り除く", "を減らす", "不要")
 """The same in Chinese and Japanese, which write no spaces."""
+
+_COLOURLESS = frozenset({
+    "ohne farbe", "ohne farben", "keine farbe", "keine farben", "farblos",
+    "sans couleur", "sans couleurs", "pas de couleur", "pas de couleurs", "aucune couleur",
+    "sin color", "sin colores", "nada de color", "ningún color",
+    "无颜色", "没有颜色", "不要颜色", "去掉颜色", "无色", "色なし", "カラーなし", "色をなくす", "色を消す",
+})  # fmt: skip
+"""What asks for no colour in the languages in which the phrase encoder reads it as something else."""
 
 _AROUND = frozenset({
     "a", "an", "the", "any", "it", "its", "it s", "this", "that", "is", "was", "are", "my", "photo",
@@ -60,6 +68,16 @@ def find_negated(words: str) -> str:
         if word.startswith(start):
             return word.removeprefix(start)
     return next((word.removesuffix(end) for end in _BEHIND if word.endswith(end)), "")
+
+
+def asks_for_no_colour(words: str) -> bool:
+    """Whether words ask for a picture without colour, in another language than English.
+
+    Example:
+        >>> [asks_for_no_colour(words) for words in ("Ohne Farbe", "zu viel Farbe", "色なし")]
+        [True, False, True]
+    """
+    return _core(normalise_words(words).split()) in _COLOURLESS
 
 
 def _core(listed: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference,
 from initzoo.pairs import Part, alphabets_of, normalise_words, parts_of
 from initzoo.zoo.degrees import FURTHEST, Degree, find_degree
 from initzoo.zoo.index import Index, Match
-from initzoo.zoo.negation import find_negated
+from initzoo.zoo.negation import asks_for_no_colour, find_negated
 from initzoo.zoo.route import LIKELY, MAYBE, Route
 
 __all__ = ["Router", "is_misspelt"]
@@ -41,6 +41,9 @@ _SAYING_NOTHING = _AROUND | {
     "are", "be", "not", "hello", "hi", "thanks", "test", "just", "so", "more", "less", "too", "much",
     "one", "now", "here", "there",
 }  # fmt: skip
+
+_COLOURLESS = "black and white"
+"""Wording of the look that has no colour."""
 
 _HALF = "half-"
 """Begin of the ids of looks that are a hint by themselves, such as a half tint."""
@@ -180,27 +183,38 @@ class Router:
 
     def _undoing(self, degree: Degree, route: Route) -> Route:
         """What to answer instead of a look that words ask to be without: what undoes it, if anything does."""
+        colourless = self.index.find(_COLOURLESS) if asks_for_no_colour(degree.rest) else None
+        strength = degree.strength if degree.strength < 1 else 1.0
+        if colourless is not None:
+            reason = "the words ask to be without colour"
+            return Route("matched", colourless.concept_id, _SURE_OF_NAMES, reason, route.nearest, strength)
         negated = find_negated(degree.rest)
-        if not negated or route.concept_id is None:
+        # The encoder knows few negations in languages that write no spaces, but their marks are plain.
+        is_dense = negated > "\u2fff"
+        if not negated or (route.concept_id is None and not is_dense):
             return route
         row = self.index.find(negated)
         parts = self._concepts.get(row.concept_id, ()) if row is not None else ()
         look = parts[0].look if len(parts) == 1 else self._names.get(_core(negated.split()))
         if look is None:
             reading = self.encoder.read(negated)
-            # "No noise" is read as what removes it, and means that.
-            is_meant = reading.confidence >= LIKELY and reading.best[0] not in self._restorations
-            look = reading.best[0] if is_meant else None
-        if look is None or look not in {part.look for part in self._concepts[route.concept_id]}:
+            look = reading.best[0] if reading.confidence >= LIKELY else None
+            if look in self._restorations:  # "no noise" is read as what removes it, and means that
+                is_missed = route.concept_id is None and look in self._concepts
+                reason = f"the words mean '{look}'"
+                return Route("matched", look, _SURE_OF_UNDOING, reason, route.nearest) if is_missed else route
+        read = {part.look for part in self._concepts.get(route.concept_id or "", ())}
+        if look is None or (look not in read and not is_dense):
             return route
         undoing = sorted(self._opposites.get(look, frozenset()) & self._restorations & {*self._concepts})
         nearest = tuple(one for one in route.nearest if one.concept_id != route.concept_id)
         asked = f"the words ask to be without '{look}'"
-        if not undoing or look in self._restorations:
-            return Route("generated", None, None, f"{asked}, which no checkpoint undoes", nearest)
-        strength = degree.strength if degree.strength < 1 else 1.0
-        reason = f"{asked}, which '{undoing[0]}' undoes"
-        return Route("matched", undoing[0], _SURE_OF_UNDOING, reason, nearest, strength)
+        if undoing and look not in self._restorations:
+            reason = f"{asked}, which '{undoing[0]}' undoes"
+            return Route("matched", undoing[0], _SURE_OF_UNDOING, reason, nearest, strength)
+        if look not in read:
+            return route
+        return Route("generated", None, None, f"{asked}, which no checkpoint undoes", nearest)
 
     def _answer(self, words: str, degree: Degree, n_nearest: int) -> tuple[Route, str]:
         """The route, and the part of the words that the encoder read for it; empty for all of them."""
