@@ -219,6 +219,21 @@ def test_a_colour_beside_a_look_finds_its_kind_in_colours(zoo: Zoo) -> None:
     assert zoo.route("#ff0000 tint").reason == "no checkpoint of 'tint' has the colours of the words: #ff0000"
 
 
+@pytest.mark.parametrize(
+    ("words", "concept_id", "reason"),
+    [
+     ("saffron tint", "tint-yellow", "the words mean 'tint-yellow'"),
+     ("photo through denim glass", "gel-cobalt", "the words mean 'gel-cobalt'"),
+     ("eggplant tint", None, "no checkpoint of 'tint' has the colours of the words: eggplant"),
+    ],
+)  # fmt: skip
+def test_a_look_in_a_colour_that_hardly_anybody_names_is_still_that_look(
+    zoo: Zoo, words: str, concept_id: str | None, reason: str
+) -> None:
+    route = zoo.route(words)
+    assert (route.concept_id, route.reason) == (concept_id, reason)
+
+
 def test_the_degree_of_a_part_is_not_that_of_the_whole(zoo: Zoo) -> None:
     route = zoo.route("pencil sketch, slightly sepia")
     assert (route.concept_id, route.strength) == ("pencil-sketch--sepia", 1.0)

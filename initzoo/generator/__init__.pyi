@@ -19,6 +19,7 @@ from .cases import Examples as Examples
 from .cases import make_requests as make_requests
 from .colours import Colour as Colour
 from .colours import colour_difference as colour_difference
+from .colours import colour_names as colour_names
 from .colours import find_colours as find_colours
 from .colours import lab_values as lab_values
 from .colours import names_near as names_near

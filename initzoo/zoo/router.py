@@ -7,9 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Protocol
 
-from initzoo.generator import Colour, PhraseEncoder, Reading, colour_difference, find_colours
+from initzoo.generator import (
+    Colour,
+    PhraseEncoder,
+    Reading,
+    colour_difference,
+    colour_names,
+    find_colours,
+)
 from initzoo.pairs import Part, alphabets_of, normalise_words, parts_of
 from initzoo.zoo.degrees import FURTHEST, Degree, find_degree
 from initzoo.zoo.index import Index, Match
@@ -44,6 +52,9 @@ _SAYING_NOTHING = _AROUND | {
 
 _COLOURLESS = "black and white"
 """Wording of the look that has no colour."""
+
+_ANY_COLOUR = "*"
+"""What stands for a colour in the wording of a look."""
 
 _HALF = "half-"
 """Begin of the ids of looks that are a hint by themselves, such as a half tint."""
@@ -222,6 +233,9 @@ class Router:
         if not set(degree.rest.split()) - _SAYING_NOTHING:
             nearest = tuple(one.match for one in self._scored(words, degree)[:n_nearest])
             return Route("generated", None, None, "the words name no look", nearest), ""
+        coloured = self._route_colour(words, degree, n_nearest)
+        if coloured is not None:
+            return coloured, ""
         named = self._route_name(words, degree, n_nearest) if said_more else None
         if named is not None:
             return named, degree.rest
@@ -256,6 +270,30 @@ class Router:
         nearest = tuple(one.match for one in scored[:n_nearest])
         strength = _strength(had, degree, said)
         return Route("matched", name, _SURE_OF_NAMES, f"the words name '{said}'", nearest, strength)
+
+    def _route_colour(self, words: str, degree: Degree, n_nearest: int) -> Route | None:
+        """The route for the wording of a look in one colour, in whatever colour; None for other words.
+
+        The encoder knows few of the thirty thousand names, and reads "saffron tint" as a look that is yellow.
+        """
+        listed, known = degree.rest.split(), self.encoder.config.colours
+        for first, end in combinations(range(len(listed) + 1), 2):
+            name = " ".join(listed[first:end])
+            value = known.get(name) or colour_names().get(name)
+            if value is None or name in self._names:
+                continue
+            look = self._in_one_colour.get(_core((*listed[:first], _ANY_COLOUR, *listed[end:])))
+            if look is None:
+                continue
+            colour = Colour(name, value, name in known, first, end - first)
+            near = self._nearest_in_colour(look, degree.rest, [colour])
+            nearest = tuple(one.match for one in self._scored(words, degree)[:n_nearest])
+            if near is None:
+                reason = f"no checkpoint of '{look}' has the colours of the words: {name}"
+                return Route("generated", None, None, reason, nearest)
+            reason = f"the words mean '{near}'"
+            return Route("matched", near, _SURE_OF_NAMES, reason, nearest, degree.strength)
+        return None
 
     def _route(self, words: str, degree: Degree, n_nearest: int, *, heard: str = "") -> Route:
         """Decide by what the encoder reads: all words, or only those that are `heard`."""
@@ -446,6 +484,22 @@ class Router:
         }
 
     @cached_property
+    def _in_one_colour(self) -> dict[str, str]:
+        """Wordings of looks in one colour, with a mark in its place, and the look that each names alone."""
+        named: dict[str, set[str]] = {}
+        for concept_id, parts in self._concepts.items():
+            if len(parts) > 1 or len(parts[0].colours) != 1 or parts[0].degree:
+                continue
+            name = parts[0].colours[0].replace("-", " ").split()
+            for wording in self.index.row(concept_id).prompts:
+                listed = normalise_words(wording).split()
+                for first in range(len(listed) - len(name) + 1):
+                    if listed[first : first + len(name)] == name:
+                        rest = _core((*listed[:first], _ANY_COLOUR, *listed[first + len(name) :]))
+                        named.setdefault(rest, set()).add(parts[0].look)
+        return {rest: looks.pop() for rest, looks in named.items() if len(looks) == 1 and rest != _ANY_COLOUR}
+
+    @cached_property
     def _vocabulary(self) -> frozenset[str]:
         """The words of the wordings of all concepts that the encoder knows."""
         return frozenset(
@@ -489,7 +543,10 @@ class Router:
         look = f"{best.parts[0].look}{_COLOURED}"
         if len(best.parts) > 1 or look not in self.encoder.config.slots:
             return None
-        colours = find_colours(words, self.encoder.config.colours)
+        return self._nearest_in_colour(look, words, find_colours(words, self.encoder.config.colours))
+
+    def _nearest_in_colour(self, look: str, words: str, colours: Sequence[Colour]) -> str | None:
+        """The concept of a look in the colours of words, the nearest of several; None without one."""
         near = [
             (distances.mean, concept_id)
             for concept_id, parts in self._concepts.items()
