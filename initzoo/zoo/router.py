@@ -287,6 +287,8 @@ class Router:
                 continue
             colour = Colour(name, value, name in known, first, end - first)
             near = self._nearest_in_colour(look, degree.rest, [colour])
+            if near is not None and colour.is_plain and degree.rest != normalise_words(words):
+                return None  # "half a teal tint" has a checkpoint of its own, which the encoder finds
             nearest = tuple(one.match for one in self._scored(words, degree)[:n_nearest])
             if near is None:
                 reason = f"no checkpoint of '{look}' has the colours of the words: {name}"
