@@ -26,6 +26,7 @@ from initzoo.files.images import IMAGE_SUFFIXES, read_image, write_image
 from initzoo.generator import fitting
 from initzoo.networks.diagnosis import VERDICTS
 from initzoo.pairs.photos import PhotoSource
+from initzoo.training.finetune import trainer
 from initzoo.zoo.manifest import refresh_manifest
 from initzoo.zoo.zoo import Zoo
 
@@ -68,9 +69,12 @@ def settings(kept_photo_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def short_fits():
-    """Fits to pairs take a tenth of the usual steps, which is plenty for networks this small."""
+    """Fits to pairs take a tenth of the usual steps, which is plenty for networks this small, and
+    natural-gradient steps see an eighth of the crops."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "CALL_SECONDS", 10 * fitting.CALL_SECONDS)
+        patch.setattr(trainer, "_N_NATURAL", 2)
+        patch.setattr(trainer, "_N_CHECKED", 4)
         yield
 
 
