@@ -56,6 +56,8 @@ _COLOURLESS = "black and white"
 _ANY_COLOUR = "*"
 """What stands for a colour in the wording of a look."""
 
+_MOST_IN_COLOURS = 2  # concepts of a look whose wordings are read for it: but for the colour they are alike
+
 _HALF = "half-"
 """Begin of the ids of looks that are a hint by themselves, such as a half tint."""
 
@@ -488,17 +490,21 @@ class Router:
     @cached_property
     def _in_one_colour(self) -> dict[str, str]:
         """Wordings of looks in one colour, with a mark in its place, and the look that each names alone."""
+        n_read: dict[str, int] = {}
         named: dict[str, set[str]] = {}
         for concept_id, parts in self._concepts.items():
-            if len(parts) > 1 or len(parts[0].colours) != 1 or parts[0].degree:
+            look = parts[0].look
+            is_plain = len(parts) == 1 and len(parts[0].colours) == 1 and not parts[0].degree
+            if not is_plain or n_read.get(look, 0) == _MOST_IN_COLOURS:
                 continue
+            n_read[look] = n_read.get(look, 0) + 1
             name = parts[0].colours[0].replace("-", " ").split()
             for wording in self.index.row(concept_id).prompts:
                 listed = normalise_words(wording).split()
                 for first in range(len(listed) - len(name) + 1):
                     if listed[first : first + len(name)] == name:
                         rest = _core((*listed[:first], _ANY_COLOUR, *listed[first + len(name) :]))
-                        named.setdefault(rest, set()).add(parts[0].look)
+                        named.setdefault(rest, set()).add(look)
         return {rest: looks.pop() for rest, looks in named.items() if len(looks) == 1 and rest != _ANY_COLOUR}
 
     @cached_property
