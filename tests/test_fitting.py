@@ -211,38 +211,34 @@ def test_a_fully_trained_checkpoint_takes_part_with_its_detail(tmp_path: Path) -
     assert "detail" not in alone.metadata.fitting.start
 
 
-def test_a_checkpoint_that_words_name_takes_part_with_its_detail(
-    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However good others are without one."""
-    looked_at: list[str] = []
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the candidates that took steps."""
+    names: list[str] = []
     halve = fitting._Run._halve
 
     def seen(self, rivals, crops):
-        looked_at.extend(rival.candidate.name for rival in rivals)
+        names.extend(rival.candidate.name for rival in rivals)
         return halve(self, rivals, crops)
 
     monkeypatch.setattr(fitting._Run, "_halve", seen)
+    return names
+
+
+def test_a_checkpoint_that_words_name_takes_part_with_its_detail(zoo: Zoo, compared: list[str]) -> None:
+    """However good others are without one."""
     detail = {name: np.zeros(shape, np.float32) for name, shape in zoo.recipe.weights}
     candidates = find_candidates(zoo, Request("night", pairs_of(darker)))
     named = next(one for one in candidates if one.name == "checkpoint night")
     whole = replace(named, name="night with its detail", detail=detail)
     bad = replace(named, adapter=named.adapter + 3, whole=lambda: whole)
     zoo.fit(Request("night", pairs_of(darker)), [bad if one is named else one for one in candidates])
-    assert "night with its detail" in looked_at
+    assert "night with its detail" in compared
 
 
 def test_what_words_name_gets_no_steps_for_sure_where_something_else_is_nearer(
-    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+    zoo: Zoo, compared: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compared: list[str] = []
-    halve = fitting._Run._halve
-
-    def seen(self, rivals, crops):
-        compared.extend(rival.candidate.name for rival in rivals)
-        return halve(self, rivals, crops)
-
-    monkeypatch.setattr(fitting._Run, "_halve", seen)
     monkeypatch.setattr(fitting, "_MOST_RIVALS", 1)  # there are so few candidates that all would compete
     monkeypatch.setattr(fitting, "_MIXED", 0)
     pairs = pairs_of(zoo.checkpoint("watercolour").edit)

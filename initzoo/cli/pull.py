@@ -133,6 +133,10 @@ def command(
         raise click.UsageError("--direction and --seconds go with --like PAIRS")
     if out is not None and out.suffix.lower() not in ("", ".safetensors"):
         raise click.ClickException(f"cannot write {out}: its name must end with .safetensors")
+    if like is not None:
+        from initzoo.work import keep_freed_memory
+
+        keep_freed_memory()
     text = " ".join(words)
     requests = _requests(
         text,
@@ -217,9 +221,7 @@ def _example_pairs(like: str | None, direction: str) -> tuple[Pair, ...]:
     if like is None:
         return ()
     from initzoo.pairs import read_examples
-    from initzoo.work import keep_freed_memory
 
-    keep_freed_memory()  # a fit follows
     return read_examples(like, direction=direction)
 
 

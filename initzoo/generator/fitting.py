@@ -415,22 +415,21 @@ class _Run:
         # Checkpoints that the words name or the pairs show take part with their details.
         named = [one for one in candidates if one.is_from_words and one.whole is not None][:_MOST_WHOLE]
         likely = dict.fromkeys([*named, *chosen, *(ranked[:_MOST_WHOLE] if is_near else ())])
-        sure = [one for one in likely if from_words or one not in named]
-        whole = self._with_details(likely, sure, order[0][1], crops)
+        whole = self._with_details(likely, [] if from_words else named, order[0][1], crops)
         refined = self._refine([*from_words, *mixed, *ranked], crops)
         n_looked_at = len(known) + len(mixed) + len(refined) + len(whole)
         return [*(refined.get(one.name, one) for one in chosen), *whole], n_looked_at
 
     def _with_details(
-        self, likely: Iterable[Candidate], sure: Sequence[Candidate], lowest: float, crops: _Crops
+        self, likely: Iterable[Candidate], doubtful: Sequence[Candidate], lowest: float, crops: _Crops
     ) -> list[Candidate]:
-        """Candidates with their details; those that are not sure, only if they are nearer than all others."""
+        """Candidates with their details; doubtful ones only if these make them nearer than all others."""
         whole: list[Candidate] = []
         for one in likely:
             if one.whole is None or len(whole) == _MOST_WHOLE:
                 continue
             made = one.whole()
-            if one in sure or self._first_loss(made, crops) < lowest:
+            if one not in doubtful or self._first_loss(made, crops) < lowest:
                 whole.append(made)
         return whole
 

@@ -50,7 +50,7 @@ _SAYING_NOTHING = _AROUND | {
     "one", "now", "here", "there",
 }  # fmt: skip
 
-_COLOURLESS = "black and white"
+_BLACK_AND_WHITE = "black and white"
 """Wording of the look that has no colour."""
 
 _ANY_COLOUR = "*"
@@ -183,7 +183,7 @@ class Router:
         """
         degree = find_degree(words)
         route = self._answer(words, degree, n_nearest)[0]
-        route = self._undoing(degree, route)
+        route = self._undoing(degree, self._in_its_colour(degree, route))
         notes = [degree.note] if degree.note else []
         if (
             degree.is_of_part
@@ -196,7 +196,7 @@ class Router:
 
     def _undoing(self, degree: Degree, route: Route) -> Route:
         """What to answer instead of a look that words ask to be without: what undoes it, if anything does."""
-        colourless = self.index.find(_COLOURLESS) if asks_for_no_colour(degree.rest) else None
+        colourless = self.index.find(_BLACK_AND_WHITE) if asks_for_no_colour(degree.rest) else None
         strength = degree.strength if degree.strength < 1 else 1.0
         if colourless is not None:
             reason = "the words ask to be without colour"
@@ -235,9 +235,6 @@ class Router:
         if not set(degree.rest.split()) - _SAYING_NOTHING:
             nearest = tuple(one.match for one in self._scored(words, degree)[:n_nearest])
             return Route("generated", None, None, "the words name no look", nearest), ""
-        coloured = self._route_colour(words, degree, n_nearest)
-        if coloured is not None:
-            return coloured, ""
         named = self._route_name(words, degree, n_nearest) if said_more else None
         if named is not None:
             return named, degree.rest
@@ -273,31 +270,34 @@ class Router:
         strength = _strength(had, degree, said)
         return Route("matched", name, _SURE_OF_NAMES, f"the words name '{said}'", nearest, strength)
 
-    def _route_colour(self, words: str, degree: Degree, n_nearest: int) -> Route | None:
-        """The route for the wording of a look in one colour, in whatever colour; None for other words.
+    def _in_its_colour(self, degree: Degree, route: Route) -> Route:
+        """What to answer if the words are the wording of a look in one colour, but for the colour.
 
-        The encoder knows few of the thirty thousand names, and reads "saffron tint" as a look that is yellow.
+        The encoder knows few of the thirty thousand names, and reads "eggplant tint" as selenium.
         """
+        parts = self._concepts.get(route.concept_id or "", ())
+        is_coloured = any(part.colours for part in parts)
+        near = [part for one in route.nearest for part in self._concepts.get(one.concept_id, ())]
+        # The wordings are read only where they may matter, since that takes a while.
+        if is_coloured or not (parts or any(part.colours for part in near)):
+            return route
         listed, known = degree.rest.split(), self.encoder.config.colours
         for first, end in combinations(range(len(listed) + 1), 2):
             name = " ".join(listed[first:end])
             value = known.get(name) or colour_names().get(name)
-            if value is None or name in self._names:
+            if value is None:
                 continue
             look = self._in_one_colour.get(_core((*listed[:first], _ANY_COLOUR, *listed[end:])))
-            if look is None:
+            if look is None or name in self._names:
                 continue
             colour = Colour(name, value, name in known, first, end - first)
-            near = self._nearest_in_colour(look, degree.rest, [colour])
-            if near is not None and colour.is_plain and degree.rest != normalise_words(words):
-                return None  # "half a teal tint" has a checkpoint of its own, which the encoder finds
-            nearest = tuple(one.match for one in self._scored(words, degree)[:n_nearest])
-            if near is None:
+            concept_id = self._nearest_in_colour(look, degree.rest, [colour])
+            if concept_id is None:
                 reason = f"no checkpoint of '{look}' has the colours of the words: {name}"
-                return Route("generated", None, None, reason, nearest)
-            reason = f"the words mean '{near}'"
-            return Route("matched", near, _SURE_OF_NAMES, reason, nearest, degree.strength)
-        return None
+                return Route("generated", None, None, reason, route.nearest)
+            reason = f"the words mean '{concept_id}'"
+            return Route("matched", concept_id, _SURE_OF_NAMES, reason, route.nearest, degree.strength)
+        return route
 
     def _route(self, words: str, degree: Degree, n_nearest: int, *, heard: str = "") -> Route:
         """Decide by what the encoder reads: all words, or only those that are `heard`."""
